@@ -1,0 +1,74 @@
+"""Every error of optuna-rq, under one root.
+
+A `BadInput` is a mistake of the user's: the commands print its message as one line and exit with 2.
+Anything `Retryable` may succeed when tried again without changing anything; nothing else will.
+Messages say what is wrong, where, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class OptunaRQError(Exception):
+    """Root of all errors raised by optuna-rq."""
+
+    exit_code = 1
+
+
+class BadInput(OptunaRQError):
+    """The user asked for something that can't be: exit code 2, one clear line for each problem.
+
+    Args:
+        problems: one message, or several found in the same pass.
+    """
+
+    exit_code = 2
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Retryable(OptunaRQError):
+    """Something outside is away or busy; the same call may succeed later."""
+
+
+class RedisUnavailable(Retryable):
+    """Redis can't be reached, refuses the credentials, or is too old."""
+
+    exit_code = 2
+
+
+class RecordError(OptunaRQError):
+    """A record in Redis can't be read: a field is missing or malformed (named in the message)."""
+
+
+class NewerRecord(RecordError):
+    """A record was written by a newer version of optuna-rq than this one."""
+
+    exit_code = 2
+
+
+class TransitionRefused(OptunaRQError):
+    """The task's status doesn't allow this transition."""
+
+
+class StaleAttempt(TransitionRefused):
+    """The write carries an attempt that is no longer the task's current one."""
+
+
+class ArtifactError(OptunaRQError):
+    """An artifact could not be stored, found or read back."""
+
+
+class ObjectiveLoadError(OptunaRQError):
+    """The objective can't be imported, isn't callable, or doesn't take the study's parameters.
+
+    Args:
+        message: what is wrong and where.
+        missing_module: name of the top-level module that isn't installed here, when that is the cause
+            (it may well be installed on another node).
+    """
+
+    def __init__(self, message: str, missing_module: str | None = None) -> None:
+        super().__init__(message)
+        self.missing_module = missing_module
