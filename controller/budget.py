@@ -1,0 +1,180 @@
+"""Budgets: what a study may use, what it has used, and the verdicts that follow. Pure, apart from counting.
+
+Iterations are those reported for the first objective metric. A running job reserves
+``max_iteration_per_job`` until it ends, then is charged what it used; a job that ended by itself with
+fewer than two reports is not iterative and is charged a full share. So early stopping buys more jobs, and
+the sum never passes the limit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+class Field:
+    """One kind of use, counted per job.
+
+    Attributes:
+        limit: the most that may be used; None for no limit.
+    """
+
+    def __init__(self, limit: float | None = None) -> None:
+        self.limit = limit
+        self._by_job: dict[str, float] = {}
+        self._used = 0.0
+
+    def update(self, uid: str, value: float) -> None:
+        """Set what job `uid` has used so far."""
+        self._used += value - self._by_job.get(uid, 0.0)
+        self._by_job[uid] = value
+
+    @property
+    def used(self) -> float:
+        """Sum over all jobs."""
+        return self._used
+
+    def of(self, uid: str) -> float:
+        """What one job has used."""
+        return self._by_job.get(uid, 0.0)
+
+
+class Budget:
+    """The budget of a study; ClearML's shape, with what it leaves out.
+
+    Args:
+        jobs_limit: jobs, or with `max_iteration_per_job` the number that multiplies it.
+        max_iteration_per_job: iterations per job.
+        compute_time_limit_s: seconds of all attempts together.
+        wall_clock_limit_s: seconds that the study may run.
+        max_concurrent: jobs at a time.
+        max_failures: failed jobs at which the study fails.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs_limit: int | None = None,
+        max_iteration_per_job: int | None = None,
+        compute_time_limit_s: float | None = None,
+        wall_clock_limit_s: float | None = None,
+        max_concurrent: int | None = None,
+        max_failures: int | None = None,
+    ) -> None:
+        self.max_iteration_per_job = max_iteration_per_job
+        self.max_concurrent = max_concurrent
+        iterations = None
+        if jobs_limit is not None and max_iteration_per_job is not None:
+            iterations = float(jobs_limit * max_iteration_per_job)
+        self.jobs = Field(jobs_limit)
+        self.iterations = Field(iterations)
+        self.compute_time = Field(compute_time_limit_s)
+        self.wall_clock = Field(wall_clock_limit_s)
+        self.failures = Field(max_failures)
+        self._open: set[str] = set()
+
+    # Counting
+
+    def open_job(self, uid: str) -> None:
+        """A job was created: it counts, and reserves its iterations until it ends."""
+        self.jobs.update(uid, 1)
+        self._open.add(uid)
+
+    def close_job(self, uid: str, *, iterations: int, by_itself: bool, counts: bool = True) -> None:
+        """A job has ended: charge what it used.
+
+        Args:
+            iterations: reported for the objective metric.
+            by_itself: it was not stopped.
+            counts: False for a job that was interrupted with its study and will be tried again.
+        """
+        self._open.discard(uid)
+        charge = iterations
+        if by_itself and iterations < 2 and self.max_iteration_per_job is not None:
+            charge = self.max_iteration_per_job
+        self.iterations.update(uid, charge if counts else 0)
+        if not counts:
+            self.jobs.update(uid, 0)
+
+    @property
+    def running(self) -> int:
+        """Jobs created and not ended."""
+        return len(self._open)
+
+    @property
+    def reserved(self) -> float:
+        """Iterations set aside for running jobs: their shares, less what they have reported already."""
+        if self.max_iteration_per_job is None:
+            return 0.0
+        return sum(max(0.0, self.max_iteration_per_job - self.iterations.of(uid)) for uid in self._open)
+
+    # Verdicts
+
+    def may_create(self) -> Verdict:
+        """Whether one more job may be created now."""
+        if self.max_concurrent is not None and self.running >= self.max_concurrent:
+            return Verdict(ok=False, final=False, reason=f"{self.running} of {self.max_concurrent} jobs run")
+        over = self.exceeded()
+        if over:
+            return over
+        if self.iterations.limit is not None:
+            assert self.max_iteration_per_job is not None
+            needed = self.iterations.used + self.reserved + self.max_iteration_per_job
+            if needed > self.iterations.limit:
+                # What running jobs give back may suffice later.
+                return Verdict(
+                    ok=False,
+                    final=not self._open,
+                    reason=f"iteration budget used up: {self.iterations.used:g} of {self.iterations.limit:g}",
+                )
+        elif self.jobs.limit is not None and self.jobs.used >= self.jobs.limit:
+            return Verdict(ok=False, final=True, reason=f"all {self.jobs.limit:g} trials created")
+        return Verdict(ok=True, final=False, reason="")
+
+    def exceeded(self) -> Verdict | None:
+        """The limit that ends the study here and now, with whatever runs; None when there is none."""
+        for field, text in (
+            (self.wall_clock, "wall-clock limit of {:g} s reached"),
+            (self.compute_time, "compute-time limit of {:g} s reached"),
+        ):
+            if field.limit is not None and field.used >= field.limit:
+                return Verdict(ok=False, final=True, stop=True, reason=text.format(field.limit))
+        if self.failures.limit is not None and self.failures.used >= self.failures.limit:
+            return Verdict(
+                ok=False, final=True, stop=True, failed=True, reason=f"{self.failures.used:g} trials failed"
+            )
+        return None
+
+    def to_dict(self) -> dict[str, dict[str, float | None]]:
+        """Used, reserved and limit of each kind; times in seconds."""
+        found = {
+            "jobs": _shown(self.jobs),
+            "iterations": {**_shown(self.iterations), "reserved": self.reserved},
+            "compute_time": _shown(self.compute_time),
+            "wall_clock": _shown(self.wall_clock),
+            "failures": _shown(self.failures),
+            "concurrent": {"used": float(self.running), "limit": _float(self.max_concurrent)},
+        }
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A decision and why."""
+
+    ok: bool
+    reason: str
+    final: bool
+    """No job will be created any more."""
+    stop: bool = False
+    """What runs has to stop, too."""
+    failed: bool = False
+    """The study has failed."""
+
+
+def _shown(field: Field) -> dict[str, float | None]:
+    return {"used": round(field.used, 3), "limit": _float(field.limit)}
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,49 @@
+"""The workers of a queue, as far as launching depends on them."""
+
+from __future__ import annotations
+
+from worker.protocol.store import Store
+
+LOOK_S = 2.0
+"""Between two looks at the workers, in seconds."""
+
+
+class Fleet:
+    """How many slots serve a queue. Looked at now and then, not for every job."""
+
+    def __init__(self, store: Store, queue: str) -> None:
+        self._store = store
+        self.queue = queue
+        self.slots = 0
+        """Slots of the queue's live workers at the last look."""
+        self.workers: list[str] = []
+        self.empty_since: float | None = None
+        """Monotonic time since when the queue has had no worker; None while it has one."""
+        self._next = 0.0
+
+    def look(self, now: float) -> None:
+        """Count again, if it is time."""
+        if now < self._next:
+            return
+        self._next = now + LOOK_S
+        cards = self._store.workers(self.queue)
+        self.workers = [card["name"] for card in cards]
+        self.slots = sum(int(card.get("slots", 0)) for card in cards if card.get("state") != "draining")
+        if self.slots:
+            self.empty_since = None
+        elif self.empty_since is None:
+            self.empty_since = now
+        # A fleet that comes up is noticed soon.
+        if not self.slots:
+            self._next = now + 0.5
+
+    def target(self, *, ahead: bool) -> int:
+        """How many jobs to have launched when nothing limits them: every slot busy, and a few in wait.
+
+        Args:
+            ahead: whether asking early costs the sampler nothing. If it does, a single slot gets its
+                next parameters only when its last result is known.
+        """
+        if ahead:
+            return self.slots + 2 + self.slots // 16
+        return self.slots + (1 + self.slots // 16 if self.slots > 1 else 0) if self.slots else 1

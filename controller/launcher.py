@@ -1,0 +1,46 @@
+"""Enqueue and withdraw: the only place on the head node that talks to RQ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worker.protocol.connection import connect
+from worker.protocol.record import job_id
+from worker.protocol.transport import TaskJob, TaskQueue, check_queue_name
+
+
+class Launcher:
+    """Puts attempts on queues. Knows nothing of studies and metrics."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._connection: Any = connect(redis_url, text=False)
+        self._queues: dict[str, TaskQueue] = {}
+
+    def _queue(self, name: str) -> TaskQueue:
+        if name not in self._queues:
+            self._queues[name] = TaskQueue(check_queue_name(name), connection=self._connection)
+        return self._queues[name]
+
+    def enqueue(self, queue: str, task_id: str, attempt: int) -> None:
+        """Put an attempt on a queue; its record must stand already. Twice is harmless."""
+        self._queue(queue).enqueue_attempt(task_id, attempt)
+
+    def withdraw(self, queue: str, task_id: str, attempt: int) -> None:
+        """Take an attempt off a queue, if it is still there."""
+        self._queue(queue).withdraw(task_id, attempt)
+
+    def waiting(self, queue: str, attempts: list[tuple[str, int]]) -> list[bool]:
+        """For each (task id, attempt), whether its job stands on the queue."""
+        key = self._queue(queue).key
+        with self._connection.pipeline(transaction=False) as pipe:
+            for task_id, attempt in attempts:
+                pipe.lpos(key, job_id(task_id, attempt))
+            return [position is not None for position in pipe.execute()]
+
+    def length(self, queue: str) -> int:
+        """Jobs that wait on a queue."""
+        return int(self._connection.llen(self._queue(queue).key))
+
+    def exists(self, task_id: str, attempt: int) -> bool:
+        """Whether RQ knows the attempt's job, waiting or handed over."""
+        return bool(TaskJob.exists(job_id(task_id, attempt), connection=self._connection))

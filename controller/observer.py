@@ -1,0 +1,32 @@
+"""Who watches a search: the loop tells an observer what happens, and knows nothing of screens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from controller.budget import Budget
+    from controller.fleet import Fleet
+    from controller.job import Job
+
+
+class Observer:
+    """Base class that does nothing; all methods are called by the loop's thread and must be quick."""
+
+    def launched(self, job: Job) -> None:
+        """A job was put on the queue."""
+
+    def started(self, job: Job) -> None:
+        """A worker has begun it."""
+
+    def reported(self, job: Job) -> None:
+        """New values of an objective metric."""
+
+    def ended(self, job: Job) -> None:
+        """It has ended and was told."""
+
+    def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
+        """About once a second."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""

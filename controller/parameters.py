@@ -1,0 +1,441 @@
+"""What is searched: ClearML's parameter ranges, turned into Optuna's distributions."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import Trial
+
+from worker.protocol.errors import BadInput
+
+_SCALARS = (str, int, float, bool, type(None))
+
+
+class Parameter(ABC):
+    """One searched parameter. Subclasses are named and behave as ClearML's.
+
+    Attributes:
+        name: as the program knows it, with its section where it has one (``General/lr``).
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._random = random.Random()
+
+    @property
+    def conditional(self) -> bool:
+        """True when what is suggested depends on other values of the same trial."""
+        return False
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all values that a trial may get from this parameter."""
+        return [self.name]
+
+    @property
+    def optional(self) -> list[str]:
+        """Those of `names` that some trials don't get."""
+        return []
+
+    @abstractmethod
+    def distribution(self) -> BaseDistribution:
+        """Optuna's distribution of the parameter."""
+
+    def decode(self, value: Any) -> Any:
+        """The program's value for one of Optuna's."""
+        return value
+
+    def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask `trial` for this parameter's value.
+
+        Args:
+            chosen: the values suggested before it in the same trial.
+
+        Returns:
+            Name → the program's value; empty when the trial doesn't get it.
+        """
+        return {self.name: self.decode(_suggest(trial, self.name, self.distribution()))}
+
+    @abstractmethod
+    def to_list(self) -> list[dict[str, Any]]:
+        """All values, as ``{name: value}`` each, in order: the grid.
+
+        Raises:
+            BadInput: the range is continuous.
+        """
+
+    def get_value(self) -> dict[str, Any]:
+        """One value drawn at random, as ``{name: value}``."""
+        return self._random.choice(self.to_list())
+
+    def seed(self, seed: int) -> None:
+        """Make `get_value` reproducible."""
+        self._random.seed(f"{seed}/{self.name}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types; `from_dict` reads it back."""
+        fields = {key: value for key, value in vars(self).items() if not key.startswith("_")}
+        return {"type": type(self).__name__, **fields}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Parameter:
+        """The parameter that `to_dict` gave `data` for. Raises `BadInput` for an unknown type."""
+        fields = dict(data)
+        kind = fields.pop("type", None)
+        found = next((known for known in _KINDS if known.__name__ == kind), None)
+        if found is None:
+            known = ", ".join(k.__name__ for k in _KINDS)
+            raise BadInput(f"parameter type {kind!r} is unknown; there are {known}")
+        return found._build(fields)
+
+    @classmethod
+    def _build(cls, fields: dict[str, Any]) -> Parameter:
+        return cls(**fields)
+
+
+def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
+    """Ask `trial` for a value of `distribution`, by Optuna's public methods."""
+    if isinstance(distribution, FloatDistribution):
+        return trial.suggest_float(
+            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(
+            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    assert isinstance(distribution, CategoricalDistribution)
+    return trial.suggest_categorical(name, distribution.choices)
+
+
+class _Range(Parameter):
+    """A range of numbers, with or without steps."""
+
+    def __init__(
+        self,
+        name: str,
+        min_value: float,
+        max_value: float,
+        step_size: float | None,
+        include_max_value: bool,
+    ) -> None:
+        super().__init__(name)
+        if not (math.isfinite(min_value) and math.isfinite(max_value)):
+            raise BadInput(f"parameter {name}: min_value and max_value must be finite")
+        if min_value > max_value:
+            raise BadInput(f"parameter {name}: min_value {min_value} is above max_value {max_value}")
+        if step_size is not None and step_size <= 0:
+            raise BadInput(f"parameter {name}: step_size {step_size} must be above 0")
+        self.min_value = min_value
+        self.max_value = max_value
+        self.step_size = step_size
+        self.include_max_value = include_max_value
+
+    def _steps(self) -> list[float]:
+        """The values of a stepped range: from `min_value` on, never past `max_value`."""
+        if self.step_size is None:
+            raise BadInput(f"parameter {self.name}: a grid needs a step_size, or a DiscreteParameterRange")
+        # Counted, not summed up: sums drift, and would miss the end.
+        count = math.floor((self.max_value - self.min_value) / self.step_size * (1 + 1e-12) + 1e-9)
+        values = [self.min_value + i * self.step_size for i in range(count + 1)]
+        if not self.include_max_value:
+            values = [v for v in values if v < self.max_value - 1e-9 * self.step_size]
+        if not values:
+            raise BadInput(f"parameter {self.name}: the range is empty without its max_value")
+        return values
+
+
+class UniformParameterRange(_Range):
+    """A number between two bounds, each as likely.
+
+    Args:
+        name: of the parameter.
+        min_value, max_value: bounds.
+        step_size: distance between the values; None for any value between.
+        include_max_value: whether `max_value` itself may be drawn.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        min_value: float,
+        max_value: float,
+        step_size: float | None = None,
+        include_max_value: bool = True,
+    ) -> None:
+        super().__init__(name, float(min_value), float(max_value), step_size, include_max_value)
+
+    def distribution(self) -> BaseDistribution:
+        if self.step_size is not None:
+            steps = self._steps()
+            return FloatDistribution(steps[0], steps[-1], step=self.step_size if len(steps) > 1 else None)
+        high = self.max_value
+        if not self.include_max_value and high > self.min_value:
+            high = math.nextafter(high, self.min_value)
+        return FloatDistribution(self.min_value, high)
+
+    def to_list(self) -> list[dict[str, Any]]:
+        return [{self.name: value} for value in self._steps()]
+
+    def get_value(self) -> dict[str, Any]:
+        if self.step_size is not None:
+            return super().get_value()
+        distribution = self.distribution()
+        assert isinstance(distribution, FloatDistribution)
+        return {self.name: self._random.uniform(distribution.low, distribution.high)}
+
+
+class UniformIntegerParameterRange(_Range):
+    """A whole number between two bounds, each as likely; arguments as `UniformParameterRange`'s."""
+
+    def __init__(
+        self,
+        name: str,
+        min_value: int,
+        max_value: int,
+        step_size: int = 1,
+        include_max_value: bool = True,
+    ) -> None:
+        for label, number in (("min_value", min_value), ("max_value", max_value), ("step_size", step_size)):
+            if isinstance(number, bool) or int(number) != number:
+                raise BadInput(f"parameter {name}: {label} {number!r} must be a whole number")
+        super().__init__(name, int(min_value), int(max_value), int(step_size), include_max_value)
+
+    def distribution(self) -> BaseDistribution:
+        steps = self._steps()
+        return IntDistribution(int(steps[0]), int(steps[-1]), step=int(self.step_size or 1))
+
+    def to_list(self) -> list[dict[str, Any]]:
+        return [{self.name: int(value)} for value in self._steps()]
+
+
+class LogUniformParameterRange(_Range):
+    """``base ** exponent`` with the exponent between two bounds, each as likely.
+
+    Args:
+        name: of the parameter.
+        min_value, max_value: bounds of the exponent.
+        base: of the power.
+        step_size: distance between the exponents; None for any between.
+        include_max_value: whether the highest exponent may be drawn.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        min_value: float,
+        max_value: float,
+        base: float = 10,
+        step_size: float | None = None,
+        include_max_value: bool = True,
+    ) -> None:
+        if base <= 0 or base == 1:
+            raise BadInput(f"parameter {name}: base {base} must be above 0 and not 1")
+        super().__init__(name, float(min_value), float(max_value), step_size, include_max_value)
+        self.base = base
+
+    def distribution(self) -> BaseDistribution:
+        if self.step_size is not None:
+            return CategoricalDistribution([next(iter(value.values())) for value in self.to_list()])
+        ends = sorted((float(self.base**self.min_value), float(self.base**self.max_value)))
+        if not self.include_max_value and ends[0] < ends[1]:
+            # For a base below 1 the highest exponent gives the lowest value.
+            if self.base > 1:
+                ends[1] = math.nextafter(ends[1], ends[0])
+            else:
+                ends[0] = math.nextafter(ends[0], ends[1])
+        return FloatDistribution(ends[0], ends[1], log=True)
+
+    def to_list(self) -> list[dict[str, Any]]:
+        return [{self.name: float(self.base**exponent)} for exponent in self._steps()]
+
+    def get_value(self) -> dict[str, Any]:
+        if self.step_size is not None:
+            return super().get_value()
+        return {self.name: float(self.base ** self._random.uniform(self.min_value, self.max_value))}
+
+
+class DiscreteParameterRange(Parameter):
+    """One of some values, which may be of any JSON type.
+
+    Args:
+        name: of the parameter.
+        values: to choose from.
+    """
+
+    def __init__(self, name: str, values: Sequence[Any] = ()) -> None:
+        super().__init__(name)
+        if not values:
+            raise BadInput(f"parameter {name}: there are no values to choose from")
+        self.values = list(values)
+
+    def distribution(self) -> BaseDistribution:
+        return CategoricalDistribution(self.values if self._plain() else [json.dumps(v) for v in self.values])
+
+    def _plain(self) -> bool:
+        return all(isinstance(value, _SCALARS) for value in self.values)
+
+    def decode(self, value: Any) -> Any:
+        return value if self._plain() else json.loads(value)
+
+    def to_list(self) -> list[dict[str, Any]]:
+        return [{self.name: value} for value in self.values]
+
+
+class ParameterSet(Parameter):
+    """One of several combinations, each with values and ranges of its own: a conditional branch.
+
+    Args:
+        parameter_combinations: dicts of name → value, or name → range.
+        name: under which the choice of the combination is known to the sampler.
+    """
+
+    def __init__(
+        self, parameter_combinations: Sequence[Mapping[str, Any]] = (), name: str = "parameter_set"
+    ) -> None:
+        super().__init__(name)
+        if not parameter_combinations:
+            raise BadInput(f"{name}: there are no combinations to choose from")
+        self._combinations = [
+            [
+                value if isinstance(value, Parameter) else DiscreteParameterRange(key, [value])
+                for key, value in combination.items()
+            ]
+            for combination in parameter_combinations
+        ]
+
+    @property
+    def conditional(self) -> bool:
+        return True
+
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(name for part in self._combinations for p in part for name in p.names))
+
+    @property
+    def optional(self) -> list[str]:
+        everywhere = set(self.names)
+        for combination in self._combinations:
+            everywhere &= {name for parameter in combination for name in parameter.names}
+        return [name for name in self.names if name not in everywhere]
+
+    def distribution(self) -> BaseDistribution:
+        return CategoricalDistribution(list(range(len(self._combinations))))
+
+    def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        which = _suggest(trial, self.name, self.distribution())
+        found: dict[str, Any] = {}
+        for parameter in self._combinations[which]:
+            if isinstance(parameter, DiscreteParameterRange) and len(parameter.values) == 1:
+                found[parameter.name] = parameter.values[0]
+                continue
+            # The same name may mean another range in another branch, which Optuna would refuse.
+            label = f"{self.name}.{which}.{parameter.name}"
+            found[parameter.name] = parameter.decode(_suggest(trial, label, parameter.distribution()))
+        return found
+
+    def to_list(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        for combination in self._combinations:
+            partial: list[dict[str, Any]] = [{}]
+            for parameter in combination:
+                partial = [{**row, **value} for row in partial for value in parameter.to_list()]
+            rows += partial
+        return rows
+
+    def get_value(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for parameter in self._random.choice(self._combinations):
+            found.update(parameter.get_value())
+        return found
+
+    def seed(self, seed: int) -> None:
+        super().seed(seed)
+        for combination in self._combinations:
+            for parameter in combination:
+                parameter.seed(seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        parts = [{p.name: p.to_dict() for p in combination} for combination in self._combinations]
+        return {"type": type(self).__name__, "name": self.name, "parameter_combinations": parts}
+
+    @classmethod
+    def _build(cls, fields: dict[str, Any]) -> Parameter:
+        fields["parameter_combinations"] = [
+            {key: Parameter.from_dict(value) for key, value in combination.items()}
+            for combination in fields["parameter_combinations"]
+        ]
+        return cls(**fields)
+
+
+class SweepParameter(Parameter):
+    """A parameter of a sweep file: an Optuna distribution, perhaps under a condition.
+
+    Args:
+        name: of the parameter.
+        distribution: Optuna's.
+        when: the trial gets it only if each named parameter has one of the given values.
+    """
+
+    def __init__(
+        self, name: str, distribution: BaseDistribution, when: Mapping[str, Sequence[Any]] | None = None
+    ) -> None:
+        super().__init__(name)
+        self._distribution = distribution
+        self._when = {key: list(values) for key, values in (when or {}).items()}
+
+    @property
+    def conditional(self) -> bool:
+        return bool(self._when)
+
+    @property
+    def optional(self) -> list[str]:
+        return [self.name] if self._when else []
+
+    def distribution(self) -> BaseDistribution:
+        return self._distribution
+
+    def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        for key, values in self._when.items():
+            # An absent parameter never meets a condition; type matters, as 1 and True are equal in Python.
+            if key not in chosen or not any(
+                chosen[key] == value and isinstance(chosen[key], bool) == isinstance(value, bool)
+                for value in values
+            ):
+                return {}
+        return super().suggest(trial, chosen)
+
+    def to_list(self) -> list[dict[str, Any]]:
+        d = self._distribution
+        if isinstance(d, CategoricalDistribution):
+            return [{self.name: choice} for choice in d.choices]
+        if isinstance(d, IntDistribution):
+            return [{self.name: value} for value in range(d.low, d.high + 1, d.step)]
+        if isinstance(d, FloatDistribution) and d.single():
+            return [{self.name: d.low}]
+        if isinstance(d, FloatDistribution) and d.step is not None:
+            count = round((d.high - d.low) / d.step)
+            return [{self.name: d.low + i * d.step} for i in range(count + 1)]
+        raise BadInput(f"parameters.{self.name}: a grid needs a step, or choices")
+
+    def to_dict(self) -> dict[str, Any]:
+        raise NotImplementedError("a sweep parameter is stored with its sweep")
+
+
+_KINDS: tuple[type[Parameter], ...] = (
+    UniformParameterRange,
+    UniformIntegerParameterRange,
+    LogUniformParameterRange,
+    DiscreteParameterRange,
+    ParameterSet,
+)

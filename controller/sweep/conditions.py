@@ -1,0 +1,73 @@
+"""`when`: a parameter that only counts where earlier ones have certain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from controller.sweep.problems import Path, Problem, closest, show
+from controller.sweep.schema import ChoiceParameter, IntParameter, Parameter, Scalar
+
+
+def check_when(
+    path: Path,
+    name: str,
+    parameter: Parameter,
+    earlier: Mapping[str, Parameter | None],
+    parameters: Mapping[str, Parameter | None],
+) -> Iterator[Problem]:
+    """What is wrong with one parameter's conditions.
+
+    Args:
+        path: of the parameter's `when`.
+        name: the parameter's.
+        parameter: the parameter.
+        earlier: what is declared before it; None for one that has mistakes of its own.
+        parameters: all of them.
+    """
+    for parent, values in (parameter.when or {}).items():
+        here = (*path, parent)
+        if parent == name:
+            yield Problem(path=here, text="a parameter can't depend on itself")
+        elif parent not in parameters:
+            meant = closest(parent, [other for other in parameters if other != name])
+            hint = f'; did you mean "{meant}"?' if meant else "; name one of [parameters]"
+            yield Problem(path=here, text=f"unknown parameter{hint}")
+        elif parent not in earlier:
+            text = (
+                f"{show(parent)} is declared later; a parameter depends on earlier ones only, so move it up"
+            )
+            yield Problem(path=here, text=text)
+        if not values:
+            yield Problem(path=here, text="must have at least one value")
+        on = earlier.get(parent)
+        for value in values if on is not None else ():
+            reason = _never(on, value)
+            if reason is not None:
+                text = f"{show(parent)} is never {show(value)}: {reason}"
+                yield Problem(path=here, text=text, related=(("parameters", parent),))
+
+
+def _never(parameter: Parameter | None, value: Scalar) -> str | None:
+    """Why the parameter can't take the value; None where it can."""
+    if isinstance(parameter, ChoiceParameter):
+        for choice in parameter.choices:
+            if choice == value and isinstance(choice, bool) == isinstance(value, bool):
+                return None
+        texts = [choice for choice in parameter.choices if isinstance(choice, str)]
+        meant = closest(value, texts) if isinstance(value, str) else None
+        hint = f'; did you mean "{meant}"?' if meant else ""
+        return f"its choices are {show(list(parameter.choices))}{hint}"
+    if parameter is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "it is a number"
+    if not parameter.low <= value <= parameter.high:
+        return f"it goes from {parameter.low} to {parameter.high}"
+    if isinstance(parameter, IntParameter) and value != int(value):
+        return "it is a whole number"
+    if parameter.step is not None and parameter.step > 0:
+        steps = (value - parameter.low) / parameter.step
+        if not math.isclose(steps, round(steps), abs_tol=1e-6):
+            return f"it goes from {parameter.low} in steps of {parameter.step}"
+    return None

@@ -1,0 +1,107 @@
+"""A sweep file and its `--set` overrides, read into a `Sweep`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from controller.sweep.overrides import Override, apply_override, parse_override
+from controller.sweep.parsing import examine, plain_line
+from controller.sweep.problems import Problem, key_text, one_line, show
+from controller.sweep.schema import Sweep
+from controller.sweep.yaml_reader import read_yaml
+from worker.protocol.errors import BadInput
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SUFFIXES = (".toml", ".yaml", ".yml")
+
+
+def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Read, override and check a sweep file.
+
+    Args:
+        path: a `.toml`, `.yaml` or `.yml` file in UTF-8.
+        overrides: `key=value` each, as after `--set`; keys are dotted (`parameters.lr.low`), values are TOML
+            or, failing that, text. Later ones win.
+
+    Raises:
+        BadInput: the file can't be read or parsed (one message), or one message for every problem in it,
+            named by file and key, or by `--set` where the override is to blame.
+    """
+    source = str(path)
+    data = _read(Path(path))
+    problems: list[str] = []
+    applied: list[Override] = []
+    for text in overrides:
+        try:
+            override = parse_override(text)
+            data = apply_override(data, override)
+        except ValueError as error:
+            problems.append(one_line(str(error)))
+            continue
+        # What an earlier override set at or below this key is gone.
+        applied = [old for old in applied if old.path[: len(override.path)] != override.path]
+        applied.append(override)
+    sweep, found = examine(data, source)
+    problems.extend(_line(problem, source, applied) for problem in found)
+    if sweep is None or problems:
+        raise BadInput(*problems)
+    return sweep
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if path.suffix.lower() not in SUFFIXES:
+        raise BadInput(f"{path}: a sweep file ends in .toml, .yaml or .yml")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise BadInput(f"{path}: is a folder, not a sweep file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"{path}: can't be read: {reason}") from None
+    try:
+        text = content.decode("utf-8-sig")  # Windows editors put a byte-order mark first
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BadInput(f"{path}: not UTF-8 (at line {line}); save the file in UTF-8") from None
+    language = "TOML" if path.suffix.lower() == ".toml" else "YAML"
+    try:
+        data: object = tomllib.loads(text) if language == "TOML" else read_yaml(text)
+    except ValueError as error:
+        raise BadInput(f"{path}: not valid {language}: {error}") from None
+    except RecursionError:
+        raise BadInput(f"{path}: not valid {language}: nested too deeply") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise BadInput(f"{path}: must have sections such as study and objective, got {show(data)}")
+    return data
+
+
+def _line(problem: Problem, source: str, applied: Sequence[Override]) -> str:
+    """The problem's message; an override that is to blame, or takes part, is named."""
+    path = problem.path
+    blamed = [
+        override
+        for override in applied
+        if path[: len(override.path)] == override.path
+        or (problem.unknown and override.path[: len(path)] == path)
+    ]
+    if blamed:
+        return one_line(f"{blamed[-1]}: {key_text(path)}: {problem.text}")
+    involved = [
+        str(override)
+        for override in applied
+        for related in (problem.path, *problem.related)
+        if related[: len(override.path)] == override.path or override.path[: len(related)] == related
+    ]
+    with_overrides = f" (with {', '.join(dict.fromkeys(involved))})" if involved else ""
+    return plain_line(problem, source) + one_line(with_overrides)

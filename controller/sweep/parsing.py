@@ -1,0 +1,268 @@
+"""From a plain dict to a `Sweep`, or to every problem in it.
+
+Sections and parameters are read one by one, and what can be read of a section with mistakes is still checked,
+so that one run shows all problems.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from controller.sweep.checks import Parts, check
+from controller.sweep.parameters import read_parameter
+from controller.sweep.problems import Path, Problem, closest, key_text, one_line, show, unknown
+from controller.sweep.reading import read_section
+from controller.sweep.schema import (
+    PRUNER_ALIASES,
+    PRUNERS,
+    SAMPLER_ALIASES,
+    SAMPLERS,
+    BudgetSection,
+    Metric,
+    ObjectiveSection,
+    PrunerSection,
+    QueueSection,
+    SamplerSection,
+    StudySection,
+    Sweep,
+    is_scalar,
+)
+from worker.protocol.errors import BadInput
+
+SECTIONS = ("study", "objective", "parameters", "sampler", "pruner", "budget", "queue")
+MAX_OPTION_DEPTH = 10
+
+
+def parse_sweep(data: Mapping[str, Any], source: str) -> Sweep:
+    """The sweep that a dict describes, in the shape of a sweep file.
+
+    Args:
+        data: sections by name; not changed.
+        source: what to call it in messages, normally the file's path.
+
+    Raises:
+        BadInput: with one message for every problem, `source: key: what is wrong`.
+    """
+    sweep, problems = examine(data, source)
+    if sweep is None:
+        raise BadInput(*(plain_line(problem, source) for problem in problems))
+    return sweep
+
+
+def plain_line(problem: Problem, source: str) -> str:
+    """`examples/digits.toml: budget.max_trails: unknown key; did you mean "max_trials"?`"""
+    return one_line(": ".join(part for part in (source, key_text(problem.path), problem.text) if part))
+
+
+def examine(data: object, source: str) -> tuple[Sweep | None, list[Problem]]:
+    """The sweep and no problems, or None and all of them (each once, in the file's order of sections)."""
+    if not isinstance(data, Mapping):
+        return None, [Problem(path=(), text=f"must have sections such as [study], got {show(data)}")]
+    problems: list[Problem] = []
+    for name in data:
+        if name not in SECTIONS:
+            text = unknown(str(name), SECTIONS, what="section", others="a sweep has")
+            problems.append(Problem(path=(str(name),), text=text, unknown=True))
+    parts = Parts()
+    for name in SECTIONS:
+        problems.extend(_READERS[name](data.get(name, _MISSING), parts, data))
+    problems.extend(check(parts, source))
+    problems = sorted(dict.fromkeys(problems), key=_place)
+    if problems:
+        return None, problems
+    # Without problems these are all there; saying so again keeps the types honest.
+    if not (parts.study and parts.objective and parts.sampler and parts.budget and parts.queue):
+        raise AssertionError(f"a section of {source} is missing without a problem")
+    return (
+        Sweep(
+            study=parts.study,
+            objective=parts.objective,
+            parameters={name: value for name, value in (parts.parameters or {}).items() if value is not None},
+            sampler=parts.sampler,
+            pruner=parts.pruner,
+            budget=parts.budget,
+            queue=parts.queue,
+        ),
+        [],
+    )
+
+
+_MISSING = object()
+
+
+def _misspelt(section: str, data: Mapping[str, Any]) -> bool:
+    """Whether an unknown section was probably meant to be this one, so that it isn't missing as well."""
+    return any(closest(str(name), SECTIONS) == section for name in data if name not in SECTIONS)
+
+
+def _place(problem: Problem) -> int:
+    section = problem.path[0] if problem.path else ""
+    return SECTIONS.index(str(section)) if section in SECTIONS else -1
+
+
+def _read_study(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
+    if raw is _MISSING:
+        if not _misspelt("study", data):
+            yield Problem(path=("study",), text="missing; give [study] with name and metric")
+        return
+    if isinstance(raw, Mapping) and "metric" in raw:
+        metrics, problems = _read_metrics(raw["metric"])
+        yield from problems
+        parts.metrics = metrics
+        # A stand-in for a bad metric lets the other keys be checked all the same.
+        stand_in = Metric(name="-", goal="minimize")
+        raw = {**raw, "metric": tuple(metric or stand_in for metric in metrics or (None,))}
+    reading = read_section(StudySection, raw, ("study",), "[study]")
+    yield from reading.problems
+    parts.study = reading.value
+
+
+def _read_metrics(raw: object) -> tuple[tuple[Metric | None, ...] | None, list[Problem]]:
+    """One metric or several; None for one that can't be read."""
+    path: Path = ("study", "metric")
+    if not isinstance(raw, (list, Mapping)):
+        text = f'must be {{ name = "...", goal = "maximize" }} or a list of such, got {show(raw)}'
+        return None, [Problem(path=path, text=text)]
+    if not raw:
+        return None, [Problem(path=path, text="needs at least one metric, with name and goal")]
+    if isinstance(raw, list):
+        readings = [read_section(Metric, item, (*path, index), "a metric") for index, item in enumerate(raw)]
+    else:
+        readings = [read_section(Metric, raw, path, "a metric")]
+    problems = [problem for reading in readings for problem in reading.problems]
+    return tuple(reading.value for reading in readings), problems
+
+
+def _read_objective(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
+    if raw is _MISSING:
+        if not _misspelt("objective", data):
+            text = "missing; give [objective] with one of function, script, command or optuna"
+            yield Problem(path=("objective",), text=text)
+        return
+    reading = read_section(ObjectiveSection, raw, ("objective",), "[objective]")
+    yield from reading.problems
+    parts.objective = reading.value
+    parts.doubtful["objective"] = reading.doubtful
+
+
+def _read_parameters(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
+    if raw is _MISSING:
+        parts.parameters = None if _misspelt("parameters", data) else {}
+        return
+    if not isinstance(raw, Mapping):
+        yield Problem(path=("parameters",), text=f"must be a table, got {show(raw)}")
+        return
+    parts.parameters = {}
+    for name, value in raw.items():
+        path: Path = ("parameters", str(name))
+        parameter, problems = read_parameter(path, value)
+        # With a mistake of its own, a parameter takes no part in what is checked across parameters.
+        parts.parameters[str(name)] = None if problems else parameter
+        yield from problems
+
+
+def _read_sampler(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
+    if raw is _MISSING:
+        parts.sampler = None if _misspelt("sampler", data) else SamplerSection()
+        return
+    folded, known, problems = _fold_options("sampler", raw, ("type", "seed"), SAMPLERS, SAMPLER_ALIASES)
+    reading = read_section(SamplerSection, folded, ("sampler",), "[sampler]")
+    yield from (*problems, *reading.problems)
+    parts.sampler = reading.value if known else None
+
+
+def _read_pruner(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
+    if raw is _MISSING:
+        return
+    folded, known, problems = _fold_options("pruner", raw, ("type",), PRUNERS, PRUNER_ALIASES)
+    reading = read_section(PrunerSection, folded, ("pruner",), "[pruner]")
+    yield from (*problems, *reading.problems)
+    if known and reading.value is not None and reading.value.type != "none":
+        parts.pruner = reading.value
+
+
+def _fold_options(
+    section: str, raw: object, own: tuple[str, ...], known: tuple[str, ...], aliases: Mapping[str, str]
+) -> tuple[object, bool, list[Problem]]:
+    """The table with all keys but `own` moved into `options` and its type's one true name.
+
+    Returns:
+        The table, whether it is clear which type is meant, and the problems.
+    """
+    if not isinstance(raw, Mapping):
+        return raw, False, []
+    problems: list[Problem] = []
+    table: dict[str, Any] = {"options": {}}
+    clear = True
+    for key, value in ((str(key), value) for key, value in raw.items()):
+        path: Path = (section, key)
+        if key in own:
+            table[key] = value
+            continue
+        table["options"][key] = value
+        meant = closest(key, own, cutoff=0.75)
+        clear = clear and meant != "type"
+        if meant is not None and meant not in raw:
+            # Left to its own, a misspelt "seed" would count as an option of the sampler's.
+            problems.append(Problem(path=path, text=f'unknown key; did you mean "{meant}"?'))
+        elif key == "options":
+            problems.append(Problem(path=path, text=f"write each option as a key of [{section}] itself"))
+        elif not _is_plain(value):
+            text = (
+                f"must be text, a finite number, true, false, or lists and tables of such, got {show(value)}"
+            )
+            problems.append(Problem(path=path, text=text))
+    if isinstance(table.get("type"), str):
+        name = str(table["type"]).replace("-", "_")
+        name = aliases.get(name, name)
+        if name in known:
+            table["type"] = name
+        else:
+            clear = False
+            text = unknown(name, known, what=f"{section} {show(table['type'])}", others="there are")
+            problems.append(Problem(path=(section, "type"), text=text))
+    elif not clear:
+        table["type"] = known[0]  # its misspelling is reported; "missing" would say it twice
+    return table, clear, problems
+
+
+def _is_plain(value: object, depth: int = 0) -> bool:
+    """Whether JSON can carry the value; the depth guards against a YAML list that contains itself."""
+    if isinstance(value, (list, Mapping)) and depth >= MAX_OPTION_DEPTH:
+        return False
+    if isinstance(value, list):
+        return all(_is_plain(item, depth + 1) for item in value)
+    if isinstance(value, Mapping):
+        return all(
+            isinstance(key, str) and is_scalar(key) and _is_plain(item, depth + 1)
+            for key, item in value.items()
+        )
+    return is_scalar(value) and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def _read_budget(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
+    if raw is _MISSING and _misspelt("budget", data):
+        return
+    reading = read_section(BudgetSection, {} if raw is _MISSING else raw, ("budget",), "[budget]")
+    yield from reading.problems
+    parts.budget = reading.value
+    parts.doubtful["budget"] = reading.doubtful
+
+
+def _read_queue(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
+    reading = read_section(QueueSection, {} if raw is _MISSING else raw, ("queue",), "[queue]")
+    yield from reading.problems
+    parts.queue = reading.value
+
+
+_READERS = {
+    "study": _read_study,
+    "objective": _read_objective,
+    "parameters": _read_parameters,
+    "sampler": _read_sampler,
+    "pruner": _read_pruner,
+    "budget": _read_budget,
+    "queue": _read_queue,
+}

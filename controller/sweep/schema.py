@@ -1,0 +1,316 @@
+"""The sections of a sweep and their fields: shapes and types only.
+
+What the values mean together (a `low` above its `high`, a study without an end) is `checks`' matter. A
+`Sweep` comes from `load_sweep` or `parse_sweep`, which do both; everything in it is frozen, lists are
+tuples, and durations are seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator
+
+from controller.sweep.durations import parse_duration
+from controller.sweep.problems import one_line, show
+from worker.protocol.errors import BadInput
+
+SAMPLERS = ("random", "tpe", "grid", "qmc", "cmaes", "gp", "nsgaii", "nsgaiii", "brute_force")
+PRUNERS = ("median", "percentile", "asha", "hyperband", "threshold", "wilcoxon", "none")
+SAMPLER_ALIASES = {
+    "bruteforce": "brute_force",
+    "cma_es": "cmaes",
+    "nsga2": "nsgaii",
+    "nsga3": "nsgaiii",
+    "nsga_ii": "nsgaii",
+    "nsga_iii": "nsgaiii",
+}
+PRUNER_ALIASES = {"successive_halving": "asha", "nop": "none"}
+
+Goal = Literal["minimize", "maximize"]
+ObjectiveKind = Literal["function", "script", "command", "optuna"]
+OBJECTIVE_KINDS: tuple[ObjectiveKind, ...] = ("function", "script", "command", "optuna")
+
+
+def is_scalar(value: object) -> bool:
+    """Whether a parameter can have this value: text, a number, true, false or null."""
+    if isinstance(value, str):
+        return not any(
+            "\ud800" <= char <= "\udfff" for char in value
+        )  # half a character: UTF-8 can't write it
+    return value is None or isinstance(value, (bool, int, float))
+
+
+def _scalar(value: object) -> object:
+    if not is_scalar(value):
+        raise ValueError(f"must be text, a number, true, false or null, got {show(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"must be a finite number, got {value}")
+    return value
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _one_or_more(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _seconds(value: object) -> object:
+    if not isinstance(value, (str, int, float)) or isinstance(value, bool):
+        raise ValueError(f'must be a duration such as "2h" or a number of seconds, got {show(value)}')
+    try:
+        seconds = parse_duration(value)
+    except BadInput as error:
+        raise ValueError(one_line(str(error))) from error  # pydantic can't carry half a character
+    if seconds == 0:
+        raise ValueError("must be longer than zero")
+    return seconds
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return _tuple(value)
+    try:
+        return tuple(shlex.split(value))
+    except ValueError as error:
+        raise ValueError(f"can't be split into arguments: {error}; give a list of text instead") from error
+
+
+Scalar = str | int | float | bool | None
+# As it is, both ways: a union of pydantic's own would write true as 1.
+_Scalar = Annotated[Scalar, PlainValidator(_scalar), PlainSerializer(lambda value: value)]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Whole = Annotated[int, BeforeValidator(_whole)]
+_Positive = Annotated[_Whole, Field(ge=1)]
+_Duration = Annotated[float, BeforeValidator(_seconds)]
+_Texts = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+# Parameter name to the values for which the condition holds; with several names, all must hold.
+_When = dict[str, Annotated[tuple[_Scalar, ...], BeforeValidator(_one_or_more)]]
+
+
+class Section(BaseModel):
+    """A table of the sweep file: unknown keys are refused, nothing is converted on the quiet."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as a sweep file would give it, without what is left at its default; JSON-able."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+class Metric(Section):
+    """A value that the study optimizes: `title/series`, and which way is better."""
+
+    name: str
+    goal: Goal
+
+
+class StudySection(Section):
+    """`[study]`. `metrics` has one or several, in the file's order; the key in the file is `metric`."""
+
+    name: str
+    metrics: tuple[Metric, ...] = Field(alias="metric")
+    project: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        metrics = [{"name": metric.name, "goal": metric.goal} for metric in self.metrics]
+        project = {} if self.project is None else {"project": self.project}
+        return {"name": self.name, "metric": metrics[0] if len(metrics) == 1 else metrics, **project}
+
+
+class ObjectiveSection(Section):
+    """`[objective]`: what a task runs. Exactly one of the four kinds is set.
+
+    Attributes:
+        function: `module:name` of a function that takes the parameters.
+        script: path of a Python script, relative to the current folder.
+        args: arguments for the script.
+        command: a program and its arguments, with `{name}` placeholders (see `worker.protocol.command`).
+        optuna: `module:name` of a function that takes an Optuna trial.
+        env: environment variables for the objective.
+    """
+
+    function: str | None = None
+    script: str | None = None
+    args: _Texts = ()
+    command: Annotated[tuple[str, ...] | None, BeforeValidator(_split)] = None
+    optuna: str | None = None
+    env: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def kinds(self) -> tuple[ObjectiveKind, ...]:
+        """The kinds that are set: exactly one in a checked sweep."""
+        return tuple(kind for kind in OBJECTIVE_KINDS if getattr(self, kind) is not None)
+
+    @property
+    def kind(self) -> ObjectiveKind:
+        """Which of the four this objective is."""
+        return self.kinds[0]
+
+
+class FloatParameter(Section):
+    """A number in [low, high]; with `log`, searched on a log scale; with `step`, on a grid from low.
+
+    `when`, here and in the other kinds, is `{parameter: (value, …)}`: a trial has this parameter only if
+    every parameter named there is in the trial with one of its values. None is no condition.
+    """
+
+    type: Literal["float"] = "float"
+    low: _Number
+    high: _Number
+    log: bool = False
+    step: _Number | None = None
+    when: _When | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": self.type, **super().to_dict()}
+
+
+class IntParameter(Section):
+    """A whole number in [low, high], every `step` from low; with `log`, searched on a log scale."""
+
+    type: Literal["int"] = "int"
+    low: _Whole
+    high: _Whole
+    log: bool = False
+    step: _Whole = 1
+    when: _When | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": self.type, **super().to_dict()}
+
+
+class ChoiceParameter(Section):
+    """One of several values, without an order; a constant is a choice of one."""
+
+    choices: Annotated[tuple[_Scalar, ...], BeforeValidator(_tuple)]
+    when: _When | None = None
+
+
+Parameter = FloatParameter | IntParameter | ChoiceParameter
+
+
+class SamplerSection(Section):
+    """`[sampler]`: keys other than `type` and `seed` are the sampler's own and stand in `options`."""
+
+    type: str = "tpe"
+    seed: Annotated[_Whole, Field(ge=0, le=2**32 - 1)] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        seed = {} if self.seed is None else {"seed": self.seed}
+        return {"type": self.type, **seed, **self.options}
+
+
+class PrunerSection(Section):
+    """`[pruner]`: keys other than `type` are the pruner's own and stand in `options`."""
+
+    type: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": self.type, **self.options}
+
+
+class BudgetSection(Section):
+    """`[budget]`: what the study may use; None is no limit.
+
+    Attributes:
+        max_trials: trials in all (ClearML's `total_max_jobs`).
+        max_iterations: iterations of one trial (`max_iteration_per_job`).
+        min_iterations: iterations that a trial gets before it may be stopped early.
+        max_concurrent: tasks at once.
+        time_per_trial_s: seconds that one trial may run; `time_per_trial` in the file, likewise the next two.
+        total_compute_s: seconds summed over all attempts.
+        wall_clock_s: seconds from the study's start.
+        max_failures: failed trials after which the study ends.
+    """
+
+    max_trials: _Positive | None = None
+    max_iterations: _Positive | None = None
+    min_iterations: Annotated[_Whole, Field(ge=0)] | None = None
+    max_concurrent: _Positive | None = None
+    time_per_trial_s: _Duration | None = Field(default=None, alias="time_per_trial")
+    total_compute_s: _Duration | None = Field(default=None, alias="total_compute")
+    wall_clock_s: _Duration | None = Field(default=None, alias="wall_clock")
+    max_failures: _Positive | None = None
+
+    ENDING: ClassVar[tuple[str, ...]] = ("max_trials", "wall_clock", "total_compute")
+
+
+class QueueSection(Section):
+    """`[queue]`: where the jobs go."""
+
+    name: str = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A sweep file, read and checked. `parameters` keep the file's order; treat them as read-only."""
+
+    study: StudySection
+    objective: ObjectiveSection
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    sampler: SamplerSection = field(default_factory=SamplerSection)
+    pruner: PrunerSection | None = None
+    budget: BudgetSection = field(default_factory=BudgetSection)
+    queue: QueueSection = field(default_factory=QueueSection)
+
+    @property
+    def conditional_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that some trials lack, because they have a `when`."""
+        return tuple(name for name, parameter in self.parameters.items() if parameter.when is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sweep as JSON-able tables; `parse_sweep` gives an equal Sweep back.
+
+        The order of `parameters` carries meaning (`when` looks backwards): store it without sorting keys.
+        """
+        sections: dict[str, dict[str, Any]] = {
+            "study": self.study.to_dict(),
+            "objective": self.objective.to_dict(),
+            "parameters": {name: parameter.to_dict() for name, parameter in self.parameters.items()},
+            "sampler": self.sampler.to_dict(),
+            "pruner": {} if self.pruner is None else self.pruner.to_dict(),
+            "budget": self.budget.to_dict(),
+            "queue": self.queue.to_dict(),
+        }
+        return {name: section for name, section in sections.items() if section}
+
+    def search_space_fingerprint(self) -> str:
+        """SHA-256 (hex) of metrics, goals and parameters: what makes two sweeps the same study.
+
+        Budget, sampler, pruner, queue and the order of the parameters don't count.
+        """
+        canonical = json.dumps(search_space(self.to_dict()), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def search_space(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics and parameters of a `Sweep.to_dict()`, in a form where equal search spaces are equal.
+
+    Returns:
+        `{"metrics": [{"name", "goal"}, …], "parameters": {name: table}}`.
+    """
+    metric = sweep["study"]["metric"]
+    parameters: dict[str, Any] = {}
+    for name, table in sweep.get("parameters", {}).items():
+        parameters[name] = dict(table)
+        if "when" in table:
+            # The values of a condition are a set: their order is the writer's whim.
+            parameters[name]["when"] = {
+                parent: sorted(values, key=json.dumps) for parent, values in table["when"].items()
+            }
+    return {"metrics": metric if isinstance(metric, list) else [metric], "parameters": parameters}

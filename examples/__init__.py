@@ -1,0 +1,1 @@
+"""Objectives to try optuna-rq with, and to copy from."""

@@ -1,0 +1,76 @@
+"""The channel between a slot and the program it runs: lines of JSON over a stream socket.
+
+A program never talks to Redis. It tells its slot, which fences, batches and keeps what it is told while
+Redis is away, and which hands it stop requests. Messages to the program: ``task``, ``run``, ``stop``,
+``ack``. Messages from it: ``hello``, ``points``, ``artifact``, ``loaded``, ``result``.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from typing import Any
+
+SOCKET_VARIABLE = "OPTUNA_RQ_SOCKET"
+"""Environment variable with the path of the slot's socket, for scripts, commands and their children."""
+
+Message = dict[str, Any]
+
+
+def encode(message: Message) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+class Lines:
+    """Cuts a byte stream into messages."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[Message]:
+        """The messages completed by `data`. Lines that are no JSON objects are dropped."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        messages = []
+        for line in lines:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(message, dict):
+                messages.append(message)
+        return messages
+
+
+class Endpoint:
+    """The program's end: sends from any thread, whole messages only."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._lock = threading.Lock()
+        self._lines = Lines()
+        self.closed = False
+
+    def send(self, message: Message) -> bool:
+        """False when the slot is gone; the program then runs on unheard until it is killed."""
+        data = encode(message)
+        try:
+            with self._lock:
+                self._socket.sendall(data)
+        except OSError:
+            self.closed = True
+        return not self.closed
+
+    def receive(self) -> list[Message] | None:
+        """The next messages, blocking; None at the end."""
+        while True:
+            try:
+                data = self._socket.recv(65536)
+            except OSError:
+                data = b""
+            if not data:
+                self.closed = True
+                return None
+            messages = self._lines.feed(data)
+            if messages:
+                return messages

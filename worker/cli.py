@@ -1,0 +1,112 @@
+"""The ``worker`` command."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from worker import __version__
+from worker.daemon import Daemon
+from worker.logs import configure
+from worker.objective import shadowing
+from worker.protocol.errors import OptunaRQError
+from worker.settings import DEFAULT_DRAIN_S, resolve
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--queue",
+    "-q",
+    "queues",
+    multiple=True,
+    metavar="NAME",
+    help="Queue to serve, in order of preference; may be repeated. [default: default]",
+)
+@click.option("--slots", "-n", type=int, default=1, show_default=True, help="Attempts to run at a time.")
+@click.option("--redis", "redis_url", metavar="URL", help="Redis to work for. [env: REDIS_URL]")
+@click.option(
+    "--artifacts", metavar="URL", help="Artifact store, if not the study's own. [env: ARTIFACT_STORE]"
+)
+@click.option("--burst", is_flag=True, help="End when the queues are empty.")
+@click.option(
+    "--drain",
+    "drain_s",
+    type=float,
+    default=DEFAULT_DRAIN_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="After the first signal, let running attempts finish for so long, then hand them back.",
+)
+@click.option(
+    "--name", metavar="NAME", help="Name to be known by. [default: host, process id and random digits]"
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="How much to say on standard error.",
+)
+@click.version_option(__version__, prog_name="worker (optuna-rq)")
+def command(
+    queues: tuple[str, ...],
+    slots: int,
+    redis_url: str | None,
+    artifacts: str | None,
+    burst: bool,
+    drain_s: float,
+    name: str | None,
+    log_level: str,
+) -> None:
+    """Run the trials of optuna-rq studies on this machine.
+
+    The worker takes tasks from Redis queues and runs their objectives, each in a process of its own, in
+    the current folder: modules and scripts lying here are found. It streams scalars and output to Redis
+    and pushes artifacts to the study's store.
+
+    \b
+    Ctrl-C or SIGTERM once    finish what runs, or hand it back after --drain seconds
+    a second time             hand back now
+
+    \b
+    Examples:
+      REDIS_URL=redis://head:6379/0 worker --slots 4
+      worker --queue gpu --queue default --redis rediss://:PASSWORD@head:6380/0
+    """
+    configure(log_level.upper())
+    settings = resolve(
+        redis_url=redis_url,
+        queues=queues,
+        slots=slots,
+        artifacts=artifacts,
+        burst=burst,
+        drain_s=drain_s,
+        name=name,
+    )
+    for path in shadowing(settings.folder):
+        logging.getLogger(__name__).warning(
+            "%s has the name of one of optuna-rq's packages: function objectives can't import it; rename it",
+            path,
+        )
+    sys.exit(Daemon(settings).run())
+
+
+def main() -> None:
+    """Console entry point: one clear line for what a user can mend."""
+    try:
+        command.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+    except OptunaRQError as error:
+        for line in str(error).splitlines():
+            click.echo(f"worker: {line}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""The worker process: keeps its slots alive, shows itself in Redis, forwards stop requests and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import redis
+
+from worker.proctree import adopt_orphans, children, kill_tree
+from worker.protocol import keys
+from worker.protocol.connection import check, connect
+from worker.protocol.errors import BadInput
+from worker.protocol.store import Store
+from worker.settings import WorkerSettings
+from worker.version import __version__
+
+log = logging.getLogger(__name__)
+
+_SLOT = "import sys; sys.path[:] = [p for p in sys.path if p]; from worker.slot import main; main()"
+
+CARD_S = 5.0
+"""A worker's card is renewed so often, in seconds, and vanishes after three times that."""
+MAX_PAUSE_S = 30.0
+"""Longest pause before a slot that keeps dying is started again, in seconds."""
+
+
+@dataclass
+class _SlotProcess:
+    process: subprocess.Popen[bytes]
+    wake: socket.socket
+    started: float
+
+
+class Daemon:
+    """One worker process. ``Daemon(settings).run()`` returns its exit code."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._slots: dict[int, _SlotProcess] = {}
+        self._restart_at: dict[int, float] = {}
+        self._deaths = 0
+        self._signals = 0
+        self._card_at = 0.0
+        self._store: Store | None = None
+
+    def run(self) -> int:
+        """Serve until a signal, or, with `burst`, until the queues are empty.
+
+        Raises:
+            RedisUnavailable: Redis can't be used; nothing was started.
+            BadInput: another live worker has this name.
+        """
+        settings = self._settings
+        client = connect(settings.redis_url, patience_s=0, timeout_s=5.0)
+        check(client, settings.redis_url)
+        self._store = Store(client)
+        if client.exists(keys.worker(settings.name)):
+            raise BadInput(
+                f"a worker named {settings.name!r} is running already; give this one another --name"
+            )
+        adopt_orphans()
+        self._write_card()
+        # Only now: signals before this point may simply end the process.
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        listener = client.pubsub(ignore_subscribe_messages=True)
+        listener.subscribe(keys.control(settings.name))
+        for number in range(settings.slots):
+            self._start(number)
+        log.info(
+            "worker %s: %d slot(s) on queue(s) %s", settings.name, settings.slots, ", ".join(settings.queues)
+        )
+        try:
+            while self._slots or (self._restart_at and not self._signals):
+                self._step(listener)
+        finally:
+            for slot in self._slots.values():
+                kill_tree(slot.process.pid)
+            with contextlib.suppress(redis.RedisError):
+                self._store.forget_worker(settings.name)
+            listener.close()
+        return 0
+
+    def _step(self, listener: Any) -> None:
+        """Forward what has come, look after the slots, show that we are alive."""
+        try:
+            if listener.get_message(timeout=0.2 if self._signals or self._settings.burst else 0.5):
+                self._wake_slots()
+        except redis.RedisError as error:
+            log.warning("worker %s: Redis is away (%s); trying again", self._settings.name, error)
+            self._pause(1.0)
+        now = time.monotonic()
+        self._look_after_slots(now)
+        if now >= self._card_at:
+            with contextlib.suppress(redis.RedisError):
+                self._write_card()
+            self._card_at = now + CARD_S
+
+    def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(InterruptedError):
+            time.sleep(seconds)
+
+    # Slots
+
+    def _start(self, number: int) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        options = asdict(self._settings)
+        options.update(
+            folder=str(self._settings.folder), log_level=logging.getLevelName(log.getEffectiveLevel())
+        )
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _SLOT, str(number), str(theirs.fileno()), str(os.getpid())],
+                stdin=subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                # Its own group: a terminal's Ctrl-C is for the daemon, which decides.
+                start_new_session=True,
+            )
+        finally:
+            theirs.close()
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+            # Not in argv and not in the environment: it holds the Redis URL.
+            pipe.write(json.dumps(options).encode())
+        self._slots[number] = _SlotProcess(process=process, wake=ours, started=time.monotonic())
+
+    def _look_after_slots(self, now: float) -> None:
+        for number, slot in list(self._slots.items()):
+            code = slot.process.poll()
+            if code is None:
+                continue
+            del self._slots[number]
+            slot.wake.close()
+            self._kill_orphans()
+            if self._signals or (self._settings.burst and code == 0):
+                continue
+            lived = now - slot.started
+            self._deaths = self._deaths + 1 if lived < 60 else 1
+            pause = min(MAX_PAUSE_S, 0.5 * 2 ** (self._deaths - 1)) if code else 0.0
+            log.warning(
+                "worker %s: slot %d ended with code %d after %.0f s; starting it again in %.1f s",
+                self._settings.name, number, code, lived, pause,
+            )  # fmt: skip
+            self._restart_at[number] = now + pause
+        for number, due in list(self._restart_at.items()):
+            if now >= due and not self._signals:
+                del self._restart_at[number]
+                self._start(number)
+
+    def _kill_orphans(self) -> None:
+        """End what a killed slot's programs left behind; the system hands it to us (Linux)."""
+        own = {slot.process.pid for slot in self._slots.values()}
+        for pid in children(os.getpid()):
+            if pid not in own:
+                kill_tree(pid, keep=frozenset(own))
+
+    def _wake_slots(self) -> None:
+        for slot in self._slots.values():
+            with contextlib.suppress(OSError):
+                slot.wake.send(b"!")
+
+    # Signals
+
+    def _on_signal(self, signum: int, frame: Any) -> None:
+        self._signals += 1
+        if self._signals <= 2:
+            for slot in self._slots.values():
+                with contextlib.suppress(ProcessLookupError):
+                    slot.process.terminate()
+        else:
+            raise SystemExit(128 + signum)
+
+    # Being seen
+
+    def _write_card(self) -> None:
+        settings = self._settings
+        assert self._store is not None
+        card = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "queues": ",".join(settings.queues),
+            "slots": settings.slots,
+            "version": __version__,
+            "folder": str(settings.folder),
+            "state": "draining" if self._signals else "running",
+            "seen": repr(time.time()),
+        }
+        self._store.register_worker(settings.name, card, 3 * CARD_S)

@@ -1,0 +1,437 @@
+"""One attempt: start the objective's program, watch it, collect what it says, finish exactly once.
+
+The supervising loop has one thread and waits in one place, for whatever comes first: output, a report,
+the program's end, a stop request, or the next thing that is due. Redis may go away at any time without
+disturbing the program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from worker.channel import Lines, Message, encode
+from worker.outcome import Ended, Outcome, judge
+from worker.output import ScalarLines
+from worker.programs import Program, WarmRunner, command_argv, script_argv, start_fresh
+from worker.protocol.errors import ObjectiveLoadError, StaleAttempt, TransitionRefused
+from worker.protocol.metrics import MACHINE, split_key
+from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.status import Reason
+from worker.protocol.store import Point, Store
+from worker.reporter import Reporter, point_from
+from worker.resources import Sampler, out_of_memory_kills
+from worker.session import describe
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Surroundings:
+    """What a slot offers its attempts."""
+
+    store: Store
+    runner: WarmRunner
+    folder: Path
+    """Where programs start, and the first place that modules are imported from."""
+    wake: socket.socket | None
+    """Readable when a stop request may have arrived for this worker."""
+    heartbeat: Callable[[], None]
+    """To be called now and then while an attempt runs."""
+    hand_back_at: Callable[[], float | None]
+    """Monotonic time at which a running attempt is to be handed back, once the worker shuts down."""
+    keep: Callable[[], frozenset[int]] = frozenset
+    """Children of this process that belong to no attempt."""
+
+
+class Attempt:
+    """Runs `record`'s current attempt to its end. Use once: ``Attempt(...).run()``."""
+
+    def __init__(
+        self, record: TaskRecord, around: Surroundings, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._record = record
+        self._around = around
+        self._now = monotonic
+        self._reporter = Reporter(around.store, record, monotonic)
+        self._selector = selectors.DefaultSelector()
+        self._lines: dict[int, Lines] = {}
+        self._connections: dict[int, socket.socket] = {}
+        self._scalar_lines = ScalarLines() if record.spec.objective.get("kind") == "command" else None
+        self._program: Program | None = None
+        self._result: Message | None = None
+        self._exit: int | None = None
+        self._request: StopRequest | None = None
+        self._asked_at: float | None = None
+        self._killed = False
+        self._hand_back = False
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+
+    # The course of an attempt
+
+    def run(self) -> None:
+        """Returns when the attempt has ended and its end is recorded, or was refused."""
+        started = self._now()
+        kills = out_of_memory_kills()
+        load_error: ObjectiveLoadError | None = None
+        try:
+            try:
+                self._start()
+            except ObjectiveLoadError as error:
+                load_error = error
+            if self._program:
+                self._supervise(started)
+                self._drain()
+        finally:
+            self._clean_up()
+        self._finish(started, kills, load_error)
+
+    def _start(self) -> None:
+        record, around = self._record, self._around
+        objective = record.spec.objective
+        kind = objective.get("kind")
+        if kind == "function":
+            program = around.runner.get(objective, around.folder)
+            self._listen(program.channel)
+            program.send(
+                {
+                    "op": "check" if record.spec.check_only else "run",
+                    "task": describe(record),
+                    "objective": objective,
+                    "folder": str(around.folder),
+                    "optional": record.spec.optional,
+                }
+            )
+        elif kind in ("script", "command"):
+            if kind == "script":
+                argv = script_argv(objective, around.folder)
+            else:
+                argv = command_argv(record, around.folder)
+            if record.spec.check_only:
+                self._result = {"op": "result", "kind": "ok"}
+                return
+            program = start_fresh(argv, objective, around.folder, self._open_socket())
+        else:
+            raise ObjectiveLoadError(
+                f"objective: this worker can't run the kind {kind!r}; upgrade optuna-rq here"
+            )
+        self._program = program
+        self._selector.register(program.stdout, selectors.EVENT_READ, self._read_output)
+        if program.stderr != program.stdout:
+            self._selector.register(program.stderr, selectors.EVENT_READ, self._read_output)
+        if around.wake:
+            self._selector.register(around.wake, selectors.EVENT_READ, self._woken)
+
+    def _supervise(self, started: float) -> None:
+        """The loop: until the program has ended, or has come back with a result."""
+        spec = self._record.spec
+        renew_s = spec.lease_s / 3
+        next_renewal = started + renew_s
+        sampler, next_sample = self._sampler(started)
+        next_heartbeat = started + 30.0
+        limit = started + spec.time_limit_s if spec.time_limit_s else None
+        exit_watch = self._watch_exit()
+        while self._running():
+            now = self._now()
+            hand_back_at = self._around.hand_back_at()
+            dues = [next_renewal, next_sample, next_heartbeat, self._reporter.due, limit, hand_back_at]
+            if self._asked_at is not None:
+                dues.append(self._asked_at + self._grace())
+            if not exit_watch:
+                dues.append(now + 0.05)
+            nearest = min(due for due in dues if due is not None)
+            for key, _ in self._selector.select(max(0.0, min(nearest - now, 1.0))):
+                key.data(key.fileobj)
+            now = self._now()
+            if now >= next_renewal:
+                self._reporter.renew()
+                next_renewal = now + renew_s
+            if sampler and now >= next_sample:
+                self._sample(sampler, now - started)
+                next_sample = now + sampler.pause_s
+            if now >= next_heartbeat:
+                self._around.heartbeat()
+                next_heartbeat = now + 30.0
+            if self._reporter.due is not None and now >= self._reporter.due:
+                self._reporter.flush()
+            if limit is not None and now >= limit:
+                limit = None
+                self._ask_to_stop(
+                    StopRequest(
+                        reason_class=Reason.TIME_LIMIT, reason=f"ran for its limit of {spec.time_limit_s:g} s"
+                    )
+                )
+            if hand_back_at is not None and now >= hand_back_at and not self._hand_back:
+                self._hand_back = True
+                self._ask_to_stop(
+                    StopRequest(reason_class=Reason.STUDY_STOPPED, reason="the worker is shutting down")
+                )
+            if self._reporter.stop:
+                self._ask_to_stop(self._reporter.stop)
+            if self._reporter.stale or self._overdue(now):
+                self._kill()
+
+    def _running(self) -> bool:
+        assert self._program is not None
+        if self._exit is None:
+            self._exit = self._program.poll()
+        if self._exit is not None:
+            return False
+        return self._result is None
+
+    def _sampler(self, started: float) -> tuple[Sampler | None, float]:
+        if self._program is None:
+            return None, float("inf")
+        try:
+            sampler = Sampler(self._program.pid)
+        except psutil.Error:
+            return None, float("inf")
+        return sampler, started + sampler.pause_s
+
+    def _sample(self, sampler: Sampler, elapsed_s: float) -> None:
+        at = time.time()
+        for series, value in sampler.sample().items():
+            self._reporter.add(
+                Point(title=MACHINE, series=series, value=value, iteration=round(elapsed_s), at=at)
+            )
+
+    # Stopping
+
+    def _ask_to_stop(self, request: StopRequest) -> None:
+        """Ask once: the next report raises, and the program gets SIGTERM."""
+        if self._asked_at is not None or self._program is None:
+            return
+        self._request = request
+        self._asked_at = self._now()
+        log.info("task %s: asked to stop: %s (%s)", self._record.id, request.reason, request.reason_class)
+        message = {"op": "stop", "class": request.reason_class.value, "reason": request.reason}
+        self._program.send(message)
+        for connection in self._connections.values():
+            with contextlib.suppress(OSError):
+                connection.sendall(encode(message))
+        self._program.terminate()
+
+    def _grace(self) -> float:
+        return self._record.spec.grace_s
+
+    def _overdue(self, now: float) -> bool:
+        if self._asked_at is None or self._killed:
+            return False
+        forced = self._hand_back and self._around.hand_back_at() == 0.0
+        return forced or now >= self._asked_at + self._grace()
+
+    def _kill(self) -> None:
+        if self._killed or self._program is None:
+            return
+        self._killed = True
+        log.info("task %s: killing its program", self._record.id)
+        self._program.kill(self._others())
+
+    def _others(self) -> frozenset[int]:
+        """This process' children that are not this attempt's."""
+        keep = self._around.keep()
+        runner = self._around.runner.pid
+        return keep | {runner} if runner and (not self._program or self._program.pid != runner) else keep
+
+    # Listening
+
+    def _watch_exit(self) -> bool:
+        """Have the program's end wake the loop, where the system can tell (Linux)."""
+        assert self._program is not None
+        try:
+            descriptor = os.pidfd_open(self._program.pid)
+        except (AttributeError, OSError):
+            return False
+        self._selector.register(descriptor, selectors.EVENT_READ, lambda fd: None)
+        self._exit_descriptor = descriptor
+        return True
+
+    _exit_descriptor: int | None = None
+
+    def _open_socket(self) -> str:
+        """A socket in a private folder, where scripts, commands and their children find this slot."""
+        self._scratch = tempfile.TemporaryDirectory(prefix="orq-")
+        path = str(Path(self._scratch.name) / "slot.sock")
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        server.bind(path)
+        server.listen(16)
+        server.setblocking(False)
+        self._connections[server.fileno()] = server
+        self._selector.register(server, selectors.EVENT_READ, self._accept)
+        return path
+
+    def _accept(self, server: socket.socket) -> None:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        self._listen(connection)
+        self._connections[connection.fileno()] = connection
+        with contextlib.suppress(OSError):
+            connection.sendall(encode({"op": "task", "task": describe(self._record)}))
+            if self._request:
+                stop = {
+                    "op": "stop",
+                    "class": self._request.reason_class.value,
+                    "reason": self._request.reason,
+                }
+                connection.sendall(encode(stop))
+
+    def _listen(self, connection: socket.socket | None) -> None:
+        assert connection is not None
+        self._lines[connection.fileno()] = Lines()
+        self._selector.register(connection, selectors.EVENT_READ, self._read_channel)
+
+    def _read_channel(self, connection: socket.socket) -> None:
+        try:
+            data = connection.recv(1 << 18)
+        except OSError:
+            data = b""
+        if not data:
+            self._selector.unregister(connection)
+            if self._connections.pop(connection.fileno(), None):
+                connection.close()
+            return
+        for message in self._lines[connection.fileno()].feed(data):
+            self._take(message, connection)
+
+    def _take(self, message: Message, connection: socket.socket) -> None:
+        op = message.get("op")
+        if op == "points":
+            for raw in message.get("points", ()):
+                point = point_from(raw)
+                if point:
+                    self._reporter.add(point)
+        elif op == "artifact":
+            error = self._link_artifact(str(message.get("name")), str(message.get("meta")))
+            with contextlib.suppress(OSError):
+                connection.sendall(encode({"op": "ack", "id": message.get("id"), "error": error}))
+        elif op == "result":
+            self._result = message
+
+    def _link_artifact(self, name: str, meta: str) -> str | None:
+        """List an artifact, waiting for Redis as long as the attempt has a right to. The error, or None."""
+        record = self._record
+        deadline = self._now() + 60.0
+        while self._now() < deadline and not self._reporter.stale:
+            done = self._reporter.attempt(
+                lambda: self._around.store.add_artifact(record.id, record.attempt, name, meta) or True
+            )
+            if done:
+                return None
+            time.sleep(0.1)
+        return f"artifact {name!r}: stored, but Redis did not take its record"
+
+    def _read_output(self, descriptor: int) -> None:
+        assert self._program is not None
+        try:
+            data = os.read(descriptor, 1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(descriptor)
+            return
+        self._reporter.write(data)
+        if self._scalar_lines and descriptor == self._program.stdout:
+            self._add_lines(self._scalar_lines.feed(data))
+
+    def _add_lines(self, found: list[tuple[str, float, int]]) -> None:
+        at = time.time()
+        for name, value, iteration in found:
+            title, series = split_key(name)
+            self._reporter.add(Point(title=title, series=series, value=value, iteration=iteration, at=at))
+
+    def _woken(self, wake: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            wake.recv(4096)
+        self._reporter.renew()
+
+    def _drain(self) -> None:
+        """Read what is left in the pipes once the program has ended or come back."""
+        deadline = self._now() + 2.0
+        while self._now() < deadline:
+            ready = [key for key, _ in self._selector.select(0) if key.fileobj != self._exit_descriptor]
+            if not ready:
+                break
+            for key in ready:
+                key.data(key.fileobj)
+        if self._scalar_lines:
+            self._add_lines(self._scalar_lines.end())
+
+    # The end
+
+    def _clean_up(self) -> None:
+        program = self._program
+        kind = self._record.spec.objective.get("kind")
+        if kind == "function":
+            result = self._result if self._exit is None and not self._killed else None
+            self._around.runner.after(result)
+        elif program:
+            # A program that has ended may have left children; its group ends with its attempt.
+            program.kill(self._others())
+            program.close()
+        for connection in self._connections.values():
+            connection.close()
+        if self._exit_descriptor is not None:
+            os.close(self._exit_descriptor)
+        self._selector.close()
+        if self._scratch:
+            self._scratch.cleanup()
+
+    def _finish(self, started: float, kills: int, load_error: ObjectiveLoadError | None) -> None:
+        if self._reporter.stale:
+            return
+        compute_s = self._now() - started
+        ended = Ended(
+            result=self._result,
+            exit_code=self._exit,
+            request=self._request,
+            load_error=load_error,
+            killed=self._killed,
+            out_of_memory=out_of_memory_kills() > kills,
+            tail=self._reporter.tail,
+        )
+        outcome = judge(self._record, ended, self._reporter)
+        while not self._reporter.stale:
+            if self._reporter.flush() and self._reporter.attempt(
+                lambda: self._record_end(outcome, compute_s)
+            ):
+                return
+            self._reporter.renew()
+            time.sleep(0.1)
+
+    def _record_end(self, outcome: Outcome, compute_s: float) -> bool:
+        record = self._record
+        try:
+            if self._hand_back and outcome.interrupted:
+                reason = f"handed back by worker {record.worker}, which was shutting down"
+                self._around.store.abandon(record.id, record.attempt, reason=reason, compute_s=compute_s)
+            else:
+                self._around.store.finish(
+                    record.id,
+                    record.attempt,
+                    outcome.status,
+                    worker=record.worker,
+                    reason_class=outcome.reason_class,
+                    reason=outcome.reason,
+                    error=outcome.error,
+                    compute_s=compute_s,
+                )
+        except StaleAttempt:
+            raise
+        except TransitionRefused as error:
+            log.warning("%s; its end is dropped", error)
+        return True

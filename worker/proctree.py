@@ -1,0 +1,84 @@
+"""Process trees: what a program has started, and ending all of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+
+
+def adopt_orphans() -> None:
+    """Become the parent of orphaned descendants, so that none escapes `kill_tree` (Linux)."""
+    import ctypes
+    import sys
+
+    if sys.platform.startswith("linux"):
+        pr_set_child_subreaper = 36
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+
+
+def children(pid: int) -> list[int]:
+    """Direct children of a process, cheaply where the kernel lists them."""
+    found: list[int] = []
+    try:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(text) for text in (thread / "children").read_text().split()]
+    except OSError:
+        with contextlib.suppress(psutil.Error):
+            found = [child.pid for child in psutil.Process(pid).children()]
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below `pid`, parents before children."""
+    found: list[int] = []
+    todo = [pid]
+    while todo:
+        below = [child for child in children(todo.pop()) if child not in found]
+        found += below
+        todo += below
+    return found
+
+
+def signal_group(pid: int, signum: signal.Signals) -> None:
+    """Signal a program that leads its own process group; nothing happens when it is gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signum)
+
+
+def kill_tree(pid: int, *, keep: frozenset[int] = frozenset()) -> None:
+    """SIGKILL a program that leads its own group, everything below it, and orphans of it adopted here.
+
+    Args:
+        keep: children of this process that are none of the program's.
+    """
+    doomed = [pid, *descendants(pid)]
+    signal_group(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5.0
+    while doomed and time.monotonic() < deadline:
+        for victim in doomed:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(victim, signal.SIGKILL)
+        # What the program's children left behind has become ours (see adopt_orphans).
+        doomed = [child for child in children(os.getpid()) if child not in keep and child != pid]
+        _reap(doomed)
+        doomed = [child for child in doomed if _alive(child)]
+        if doomed:
+            time.sleep(0.005)
+
+
+def _reap(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

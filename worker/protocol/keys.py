@@ -1,0 +1,108 @@
+"""Every Redis key of optuna-rq. RQ's own keys (``rq:*``) are RQ's affair.
+
+Names of studies stand in keys as they are; task ids are 32 hexadecimal digits.
+
+| key | type | holds | written by | ends |
+|---|---|---|---|---|
+| `orq:studies` | zset | study name → time created | controller | with the study |
+| `orq:study:S` | hash | the study record: sweep, metrics, state, budget use | controller | deleted with the study |
+| `orq:study:S:lock` | string, expires | which controller acts on the study | controller | its lease |
+| `orq:study:S:tasks` | zset | task id → trial number | controller | deleted with the study |
+| `orq:study:S:status:X` | zset | ids of the tasks in status X → trial number | both | deleted with the study |
+| `orq:study:S:rank` | zset | task id → objective, smaller is better | worker | deleted with the study |
+| `orq:study:S:rank:completed` | zset | the same, completed tasks only | worker | deleted with the study |
+| `orq:study:S:events` | stream | starts, reports, ends, requests | both | trimmed behind the reader |
+| `orq:base_tasks` | zset | ids of tasks outside any study → time created | both | with the task |
+| `orq:task:T` | hash | the task record | both | deleted with its study |
+| `orq:task:T:lease` | string, expires | attempt and worker that may report | worker | its lease |
+| `orq:task:T:scalars` | hash | metric → summary (last, min, max, count, last iteration) | worker | with the task |
+| `orq:task:T:series` | list | batches of reported points, oldest first, capped | worker | with the task |
+| `orq:task:T:log` | string | standard output and error, the last part | worker | with the task |
+| `orq:task:T:artifacts` | hash | artifact name → its description | worker | with the task |
+| `orq:workers` | set | names of workers seen | worker | pruned when read |
+| `orq:worker:W` | hash, expires | host, queues, slots and what each runs | worker | its lease |
+| `orq:control:W` | pub/sub | wakes worker W: look at the stop request of a task | controller | - |
+"""
+
+from __future__ import annotations
+
+from worker.protocol.status import Status
+
+PREFIX = "orq:"
+STUDIES = "orq:studies"
+BASE_TASKS = "orq:base_tasks"
+WORKERS = "orq:workers"
+
+
+def study(name: str) -> str:
+    return f"orq:study:{name}"
+
+
+def study_lock(name: str) -> str:
+    return f"orq:study:{name}:lock"
+
+
+def study_tasks(name: str) -> str:
+    return f"orq:study:{name}:tasks"
+
+
+def study_status(name: str, status: Status) -> str:
+    return f"orq:study:{name}:status:{status.value}"
+
+
+def rank(name: str, *, only_completed: bool = False) -> str:
+    return f"orq:study:{name}:rank:completed" if only_completed else f"orq:study:{name}:rank"
+
+
+def events(name: str) -> str:
+    return f"orq:study:{name}:events"
+
+
+def task(task_id: str) -> str:
+    return f"orq:task:{task_id}"
+
+
+def lease(task_id: str) -> str:
+    return f"orq:task:{task_id}:lease"
+
+
+def scalars(task_id: str) -> str:
+    return f"orq:task:{task_id}:scalars"
+
+
+def series(task_id: str) -> str:
+    return f"orq:task:{task_id}:series"
+
+
+def log(task_id: str) -> str:
+    return f"orq:task:{task_id}:log"
+
+
+def artifacts(task_id: str) -> str:
+    return f"orq:task:{task_id}:artifacts"
+
+
+def worker(name: str) -> str:
+    return f"orq:worker:{name}"
+
+
+def control(worker_name: str) -> str:
+    return f"orq:control:{worker_name}"
+
+
+def of_task(task_id: str) -> list[str]:
+    """All keys that belong to a task."""
+    return [key(task_id) for key in (task, lease, scalars, series, log, artifacts)]
+
+
+def of_study(name: str) -> list[str]:
+    """All keys that belong to a study, those of its tasks excepted."""
+    return [
+        study(name),
+        study_lock(name),
+        study_tasks(name),
+        *(study_status(name, status) for status in Status),
+        rank(name),
+        rank(name, only_completed=True),
+        events(name),
+    ]

@@ -1,0 +1,259 @@
+"""The task record and the study record: frozen, versioned, parsed once where they are read."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from worker.protocol.errors import NewerRecord, RecordError
+from worker.protocol.metrics import ObjectiveMetric
+from worker.protocol.status import Reason, Status
+
+VERSION = 1
+"""Version of the records in Redis. A newer one is refused rather than misread."""
+
+
+def new_task_id() -> str:
+    """32 hexadecimal digits, as ClearML's."""
+    return uuid.uuid4().hex
+
+
+def job_id(task_id: str, attempt: int) -> str:
+    """The id of the RQ job that carries an attempt: derived, so that enqueueing twice is harmless."""
+    return f"{task_id}-{attempt}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopRequest:
+    """Somebody wants the task to stop; the first request wins."""
+
+    reason_class: Reason
+    reason: str
+
+    def encode(self) -> str:
+        return json.dumps([self.reason_class.value, self.reason])
+
+    @classmethod
+    def decode(cls, text: str | None) -> StopRequest | None:
+        if not text:
+            return None
+        try:
+            reason_class, reason = json.loads(text)
+            return cls(reason_class=Reason(reason_class), reason=str(reason))
+        except (ValueError, TypeError) as error:
+            raise RecordError(f"task record: field 'stop' is malformed: {text!r}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """What a worker needs to run a task; fixed when the task is created."""
+
+    objective: dict[str, Any] = field(default_factory=dict)
+    """``{"kind": "function" | "script" | "command", ...}``; see `worker.objective`."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """Name → value, JSON types. Names may carry a section (``General/lr``)."""
+    metrics: tuple[ObjectiveMetric, ...] = ()
+    """What the study optimizes; empty for a task that nobody ranks."""
+    queue: str = "default"
+    artifacts: str | None = None
+    """URL of the artifact store, without credentials."""
+    time_limit_s: float | None = None
+    """Longest run of one attempt, in seconds."""
+    lease_s: float = 15.0
+    """The worker is taken for lost when it has not been heard of for so long, in seconds."""
+    grace_s: float = 10.0
+    """Time between asking a program to stop and killing it, in seconds."""
+    tags: tuple[str, ...] = ()
+    searched: tuple[str, ...] = ()
+    """Names of the parameters that the study chose; the others are the base task's."""
+    optional: tuple[str, ...] = ()
+    """Names of parameters that a trial may lack (conditional ones)."""
+    check_only: bool = False
+    """Only prove that the objective can be loaded and called here; do not run it."""
+
+    def encode(self) -> str:
+        data = {f.name: getattr(self, f.name) for f in fields(self)}
+        data["metrics"] = [metric.to_dict() for metric in self.metrics]
+        return json.dumps(data, separators=(",", ":"))
+
+    @classmethod
+    def decode(cls, text: str) -> TaskSpec:
+        try:
+            data = json.loads(text)
+            data["metrics"] = tuple(ObjectiveMetric.from_dict(metric) for metric in data["metrics"])
+            for name in ("tags", "optional", "searched"):
+                data[name] = tuple(data[name])
+            return cls(**data)
+        except (ValueError, TypeError, KeyError) as error:
+            raise RecordError(f"task record: field 'spec' is malformed: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRecord:
+    """One experiment as the worker sees it: the truth about its execution."""
+
+    id: str
+    name: str
+    study: str = ""
+    """The study it belongs to; empty for a base task or one run by hand."""
+    project: str = ""
+    parent: str = ""
+    trial: int = -1
+    """Optuna's trial number; -1 outside a study."""
+    spec: TaskSpec
+    status: Status = Status.CREATED
+    attempt: int = 1
+    """Which execution is current. A write that carries another one is refused."""
+    created_at: float
+    queued_at: float | None = None
+    started_at: float | None = None
+    """Start of the current attempt, seconds since the epoch."""
+    ended_at: float | None = None
+    compute_s: float = 0.0
+    """Seconds computed, summed over the attempts that have ended."""
+    worker: str = ""
+    """The slot that runs, or ran last, as ``worker name/slot``."""
+    reason_class: Reason | None = None
+    reason: str = ""
+    error: str = ""
+    """The program's traceback, when it has failed with one."""
+    stop: StopRequest | None = None
+    iterations: int = 0
+    """Distinct iterations reported for the first objective metric by the current attempt."""
+
+    def encode(self) -> dict[str, str | int | float]:
+        """As the fields of a Redis hash. Fields that are unset are left out."""
+        data: dict[str, str | int | float] = {"v": VERSION}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is None or value == "":
+                continue
+            if isinstance(value, (TaskSpec, StopRequest)):
+                value = value.encode()
+            elif isinstance(value, (Status, Reason)):
+                value = value.value
+            elif isinstance(value, float):
+                value = repr(value)
+            data[f.name] = value
+        return data
+
+    @classmethod
+    def decode(cls, data: Mapping[str, str]) -> TaskRecord:
+        """Parse a Redis hash.
+
+        Raises:
+            NewerRecord: it was written by a newer version.
+            RecordError: a field is missing or malformed; the message names it.
+        """
+        check_version(data, "task record")
+        try:
+            return cls(
+                id=data["id"],
+                name=data.get("name", ""),
+                study=data.get("study", ""),
+                project=data.get("project", ""),
+                parent=data.get("parent", ""),
+                trial=int(data.get("trial", -1)),
+                spec=TaskSpec.decode(data["spec"]),
+                status=Status(data["status"]),
+                attempt=int(data["attempt"]),
+                created_at=float(data["created_at"]),
+                queued_at=_number(data.get("queued_at")),
+                started_at=_number(data.get("started_at")),
+                ended_at=_number(data.get("ended_at")),
+                compute_s=float(data.get("compute_s", 0.0)),
+                worker=data.get("worker", ""),
+                reason_class=Reason(data["reason_class"]) if data.get("reason_class") else None,
+                reason=data.get("reason", ""),
+                error=data.get("error", ""),
+                stop=StopRequest.decode(data.get("stop")),
+                iterations=int(data.get("iterations", 0)),
+            )
+        except KeyError as error:
+            raise RecordError(f"task record {data.get('id', '?')}: field {error} is missing") from error
+        except ValueError as error:
+            raise RecordError(f"task record {data.get('id', '?')}: {error}") from error
+
+
+def check_version(data: Mapping[str, str], what: str) -> None:
+    """Refuse a record of a newer version. Raises `NewerRecord` or `RecordError`."""
+    text = data.get("v", "")
+    if not text.isdigit():
+        raise RecordError(f"{what}: field 'v' (its version) is missing or malformed: {text!r}")
+    if int(text) > VERSION:
+        raise NewerRecord(
+            f"{what}: version {text}, but this optuna-rq reads up to version {VERSION}; "
+            "upgrade it on this machine (pip install -U optuna-rq)"
+        )
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text else None
+
+
+class StudyState:
+    """What a study is doing, as `controller status` shows it."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    INTERRUPTED = "interrupted"
+    """Its controller was stopped; `controller start` goes on with it."""
+    COMPLETED = "completed"
+    """It ended within its budgets."""
+    STOPPED = "stopped"
+    """A person ended it."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    """What everyone who asks about a study needs to know, also when its controller is gone."""
+
+    name: str
+    created_at: float
+    metrics: tuple[ObjectiveMetric, ...]
+    queue: str = "default"
+    storage: str = ""
+    """Optuna's storage, without credentials."""
+    artifacts: str = ""
+    """URL of the artifact store, without credentials."""
+    fingerprint: str = ""
+    """Of the search space and the objectives; a different one is a different study."""
+    sweep: dict[str, Any] = field(default_factory=dict)
+    base_task: str = ""
+    state: str = StudyState.RUNNING
+    reason: str = ""
+    ended_at: float | None = None
+    controller: str = ""
+    """``host:pid`` of the controller that acts, or acted last."""
+    budget: dict[str, Any] = field(default_factory=dict)
+    """Used, reserved and limit of every budget, as the controller last saw them."""
+
+    def encode(self) -> dict[str, str | int]:
+        data: dict[str, str | int] = {"v": VERSION}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name == "metrics":
+                value = [metric.to_dict() for metric in value]
+            data[f.name] = value if isinstance(value, str) else json.dumps(value)
+        return data
+
+    @classmethod
+    def decode(cls, data: Mapping[str, str]) -> StudyRecord:
+        """Parse a Redis hash. Raises `NewerRecord` or `RecordError`, which names the field."""
+        check_version(data, "study record")
+        name = data.get("name", "?")
+        try:
+            known: dict[str, Any] = {}
+            for f in fields(cls):
+                text = data[f.name]
+                known[f.name] = text if f.type == "str" else json.loads(text)
+            known["metrics"] = tuple(ObjectiveMetric.from_dict(metric) for metric in known["metrics"])
+            return cls(**known)
+        except KeyError as error:
+            raise RecordError(f"study record {name}: field {error} is missing") from error
+        except (ValueError, TypeError) as error:
+            raise RecordError(f"study record {name}: {error}") from error

@@ -1,0 +1,91 @@
+"""A task's status, why it ended, and which changes are allowed.
+
+created ──► queued ──► in_progress ──► completed | failed | stopped
+   │           │            │
+   │           │            └──► queued      another attempt: the worker was lost or handed it back
+   │           └──► stopped | failed
+   ├──► in_progress                          run by hand, without a queue
+   └──► stopped | failed
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Status(str, Enum):
+    """Where a task is in its life; ClearML's words."""
+
+    CREATED = "created"
+    """The record exists; nobody has been asked to run it."""
+    QUEUED = "queued"
+    """Its job is on the queue, or about to be (a crash in between is repaired by the controller)."""
+    IN_PROGRESS = "in_progress"
+    """A worker holds its lease and runs the objective."""
+    COMPLETED = "completed"
+    """The objective ended by itself with a usable value."""
+    FAILED = "failed"
+    """It ended without one; the reason says why."""
+    STOPPED = "stopped"
+    """It was asked to stop, by a budget, the pruner or a person."""
+
+    @property
+    def is_finished(self) -> bool:
+        """True for the statuses that nothing follows."""
+        return self in FINISHED
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Reason(str, Enum):
+    """The class of reason that every `failed` and `stopped` task carries."""
+
+    PRUNED = "pruned"
+    TIME_LIMIT = "time_limit"
+    ITERATION_LIMIT = "iteration_limit"
+    COMPUTE_BUDGET = "compute_budget"
+    USER = "user"
+    STUDY_STOPPED = "study_stopped"
+
+    OBJECTIVE_ERROR = "objective_error"
+    OUT_OF_MEMORY = "out_of_memory"
+    INVALID_VALUE = "invalid_value"
+    WORKER_LOST = "worker_lost"
+    LAUNCH_ERROR = "launch_error"
+
+    @property
+    def status(self) -> Status:
+        """The status that a task ends in for this reason."""
+        return Status.STOPPED if self in _STOPS else Status.FAILED
+
+    def __str__(self) -> str:
+        return self.value
+
+
+_STOPS = frozenset(
+    {
+        Reason.PRUNED,
+        Reason.TIME_LIMIT,
+        Reason.ITERATION_LIMIT,
+        Reason.COMPUTE_BUDGET,
+        Reason.USER,
+        Reason.STUDY_STOPPED,
+    }
+)
+
+FINISHED = frozenset({Status.COMPLETED, Status.FAILED, Status.STOPPED})
+
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    Status.CREATED: frozenset({Status.QUEUED, Status.IN_PROGRESS, Status.STOPPED, Status.FAILED}),
+    Status.QUEUED: frozenset({Status.IN_PROGRESS, Status.STOPPED, Status.FAILED}),
+    Status.IN_PROGRESS: frozenset({Status.QUEUED, Status.COMPLETED, Status.STOPPED, Status.FAILED}),
+    Status.COMPLETED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.STOPPED: frozenset(),
+}
+
+
+def allowed(old: Status, new: Status) -> bool:
+    """Whether a task may go from `old` to `new`."""
+    return new in TRANSITIONS[old]

@@ -1,0 +1,748 @@
+"""The store: the one way to the records in Redis.
+
+Who owns what: a `Store` owns nothing but its client, which may be shared between threads. Every write
+that concerns a running task carries the attempt it speaks for, and is applied in one transaction that
+fails when the task has moved on in between (WATCH, compare, MULTI/EXEC). Every write may be repeated
+without harm, because a connection that breaks during EXEC leaves the caller not knowing.
+
+No Lua: a worker's Redis user needs neither EVAL nor SCRIPT.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import redis
+
+from worker.protocol import keys
+from worker.protocol.clock import Clock, SystemClock
+from worker.protocol.errors import BadInput, RecordError, StaleAttempt, TransitionRefused
+from worker.protocol.events import STREAM_LIMIT, Event, EventKind
+from worker.protocol.metrics import ObjectiveMetric, Summary
+from worker.protocol.record import StopRequest, StudyRecord, TaskRecord
+from worker.protocol.status import FINISHED, Reason, Status, allowed
+
+log = logging.getLogger(__name__)
+
+SERIES_LIMIT = 20_000
+"""Batches of points kept per task; a batch holds what was reported within a fraction of a second."""
+
+LOG_LIMIT = 1 << 20
+"""Bytes of output kept per task, the newest; up to twice as much between two trims."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One reported value."""
+
+    title: str
+    series: str
+    value: float
+    iteration: int
+    at: float
+    """Seconds since the epoch."""
+    settles: bool = False
+    """The program's return value: it replaces the last value rather than add an iteration."""
+
+
+class Store:
+    """Reads and guarded writes of tasks. Thread-safe as far as the client is."""
+
+    def __init__(self, client: Any, clock: Clock | None = None) -> None:
+        """
+        Args:
+            client: a redis-py client with ``decode_responses=True`` (see `connection.connect`).
+            clock: for tests.
+        """
+        self.redis = client
+        self.clock = clock or SystemClock()
+
+    # Tasks: reading
+
+    def get(self, task_id: str) -> TaskRecord:
+        """The task's record. Raises `BadInput` when there is none, `RecordError` when it can't be read."""
+        data = self.redis.hgetall(keys.task(task_id))
+        if not data:
+            raise BadInput(f"no task {task_id!r} in this Redis; `controller tasks` lists them")
+        return TaskRecord.decode(data)
+
+    def get_many(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
+        """The records in the order asked for, in one round trip; None where there is none."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            for task_id in task_ids:
+                pipe.hgetall(keys.task(task_id))
+            return [TaskRecord.decode(data) if data else None for data in pipe.execute()]
+
+    def scalars(self, task_ids: Sequence[str]) -> list[dict[str, Summary]]:
+        """For each task, its metrics' summaries by metric key, in one round trip."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            for task_id in task_ids:
+                pipe.hgetall(keys.scalars(task_id))
+            return [
+                {key: Summary.from_list(json.loads(text)) for key, text in sorted(data.items())}
+                for data in pipe.execute()
+            ]
+
+    def series(self, task_id: str) -> dict[str, list[tuple[int, float, float]]]:
+        """All points kept of a task: metric key → [(iteration, value, seconds since the epoch)]."""
+        found: dict[str, list[tuple[int, float, float]]] = {}
+        seen: set[int] = set()
+        for text in self.redis.lrange(keys.series(task_id), 0, -1):
+            seq, points = json.loads(text)
+            if seq in seen:
+                continue
+            seen.add(seq)
+            for key, iteration, value, at in points:
+                found.setdefault(key, []).append((iteration, float(value), at))
+        return found
+
+    def task_log(self, task_id: str, start: int = 0) -> tuple[str, int]:
+        """What the program wrote, from byte `start` of all it ever wrote.
+
+        Returns:
+            The text, and the offset to ask from next. Output that was trimmed is skipped.
+        """
+        dropped = int(self.redis.hget(keys.task(task_id), "log_dropped") or 0)
+        raw = self._bytes(keys.log(task_id), max(0, start - dropped))
+        return raw.decode("utf-8", "replace"), max(start, dropped) + len(raw)
+
+    def _bytes(self, key: str, start: int) -> bytes:
+        # Text is cut at arbitrary bytes, which a decoding client would stumble over.
+        answer = self.redis.execute_command("GETRANGE", key, start, -1, NEVER_DECODE=True)
+        return answer if isinstance(answer, bytes) else str(answer).encode()
+
+    def artifacts(self, task_id: str) -> dict[str, str]:
+        """Artifact name → its description as JSON text."""
+        found: dict[str, str] = self.redis.hgetall(keys.artifacts(task_id))
+        return dict(sorted(found.items()))
+
+    # Tasks: the life of one
+
+    def create(self, record: TaskRecord, *, event: Event | None = None) -> None:
+        """Write a new task's record and list it. Raises `TransitionRefused` when the id is taken."""
+        key = keys.task(record.id)
+        with self.redis.pipeline() as pipe:
+            for _ in _tries():
+                try:
+                    pipe.watch(key)
+                    if pipe.exists(key):
+                        raise TransitionRefused(f"task {record.id} exists already")
+                    pipe.multi()
+                    pipe.hset(key, mapping=record.encode())
+                    if record.study:
+                        pipe.zadd(keys.study_tasks(record.study), {record.id: record.trial})
+                        pipe.zadd(keys.study_status(record.study, record.status), {record.id: record.trial})
+                    else:
+                        pipe.zadd(keys.BASE_TASKS, {record.id: record.created_at})
+                    if event:
+                        self._emit(pipe, record.study, event)
+                    pipe.execute()
+                    return
+                except redis.WatchError:
+                    continue
+
+    def queue(self, task_id: str) -> TaskRecord:
+        """created → queued. Repeating it is harmless."""
+        now = self.clock.now()
+
+        def change(old: TaskRecord) -> dict[str, Any]:
+            return {"status": Status.QUEUED.value, "queued_at": repr(now)}
+
+        return self._move(task_id, Status.QUEUED, change, done=lambda old: old.status is Status.QUEUED)
+
+    def start(self, task_id: str, attempt: int, worker: str) -> TaskRecord:
+        """queued → in_progress for the slot `worker`, with a lease of the task's `lease_s`.
+
+        What an earlier attempt reported is removed: this one reports from the beginning.
+
+        Raises:
+            StaleAttempt: the task is at another attempt.
+            TransitionRefused: the task has ended, was stopped, or another slot has it.
+        """
+        now = self.clock.now()
+
+        def change(old: TaskRecord) -> dict[str, Any]:
+            return {"status": Status.IN_PROGRESS.value, "started_at": repr(now), "worker": worker}
+
+        def extra(pipe: Any, old: TaskRecord) -> None:
+            pipe.set(keys.lease(task_id), f"{attempt}:{worker}", px=_ms(old.spec.lease_s))
+            if old.attempt > 1:
+                pipe.delete(keys.scalars(task_id), keys.series(task_id))
+                pipe.hdel(keys.task(task_id), "iterations")
+                if old.study:
+                    pipe.zrem(keys.rank(old.study), task_id)
+            if old.study:
+                event = Event(kind=EventKind.STARTED, task=task_id, attempt=attempt, data={"at": now})
+                self._emit(pipe, old.study, event)
+
+        return self._move(
+            task_id,
+            Status.IN_PROGRESS,
+            change,
+            attempt=attempt,
+            extra=extra,
+            done=lambda old: old.status is Status.IN_PROGRESS and old.worker == worker,
+        )
+
+    def renew(self, task_id: str, attempt: int, worker: str, lease_s: float) -> StopRequest | None:
+        """Renew the lease; returns the stop request, if there is one. Raises `StaleAttempt`."""
+        guard = self.redis.hmget(keys.task(task_id), "status", "attempt", "stop", "worker")
+        request = _guard(task_id, guard, attempt, worker)
+        # Should another attempt begin just now, this writes over its lease, which stays valid: what
+        # counts is that there is one.
+        self.redis.set(keys.lease(task_id), f"{attempt}:{worker}", px=_ms(lease_s))
+        return request
+
+    def report(
+        self,
+        record: TaskRecord,
+        seq: int,
+        points: Sequence[Point],
+        summaries: Mapping[str, Summary],
+    ) -> StopRequest | None:
+        """Add reported points to a running task.
+
+        Args:
+            record: as `start` returned it; names the attempt that speaks.
+            seq: number of this batch within the attempt, from 1; a repeated one is recognized.
+            points: the batch, oldest first.
+            summaries: the summaries after this batch, of the metrics that occur in it.
+
+        Returns:
+            The stop request, if there is one.
+
+        Raises:
+            StaleAttempt: another attempt is current, or the task has ended. Nothing was written.
+        """
+        task_id, attempt = record.id, record.attempt
+        key = keys.task(task_id)
+        index = {metric.key: i for i, metric in enumerate(record.spec.metrics)}
+        with self.redis.pipeline() as pipe:
+            for _ in _tries():
+                try:
+                    pipe.watch(key)
+                    guard = pipe.hmget(key, "status", "attempt", "stop", "worker")
+                    request = _guard(task_id, guard, attempt, record.worker)
+                    pipe.multi()
+                    pipe.hset(
+                        keys.scalars(task_id),
+                        mapping={k: json.dumps(s.to_list()) for k, s in summaries.items()},
+                    )
+                    pipe.rpush(keys.series(task_id), _encode_points(seq, points))
+                    pipe.ltrim(keys.series(task_id), -SERIES_LIMIT, -1)
+                    objective = [p for p in points if _key(p) in index]
+                    if objective:
+                        self._report_objective(pipe, record, seq, objective, summaries, index)
+                    pipe.execute()
+                    return request
+                except redis.WatchError:
+                    continue
+        raise AssertionError("unreachable")
+
+    def _report_objective(
+        self,
+        pipe: Any,
+        record: TaskRecord,
+        seq: int,
+        points: Sequence[Point],
+        summaries: Mapping[str, Summary],
+        index: Mapping[str, int],
+    ) -> None:
+        first = record.spec.metrics[0]
+        if first.key in summaries:
+            pipe.hset(keys.task(record.id), "iterations", summaries[first.key].iterations)
+        if not record.study:
+            return
+        rank(pipe, record, summaries.get(first.key))
+        shown = [[index[_key(p)], p.iteration, _number(p.value), int(p.settles)] for p in points]
+        event = Event(
+            kind=EventKind.REPORT, task=record.id, attempt=record.attempt, seq=seq, data={"points": shown}
+        )
+        self._emit(pipe, record.study, event)
+
+    def finish(
+        self,
+        task_id: str,
+        attempt: int,
+        status: Status,
+        *,
+        worker: str,
+        reason_class: Reason | None = None,
+        reason: str = "",
+        error: str = "",
+        compute_s: float = 0.0,
+    ) -> TaskRecord:
+        """in_progress → completed, failed or stopped, once.
+
+        Args:
+            worker: the slot that ran it; its own repeated call is harmless, another's is refused.
+            error: the traceback, if the program left one.
+            compute_s: what this attempt has computed, in seconds.
+
+        Raises:
+            StaleAttempt: another attempt is current.
+            TransitionRefused: the task has ended already.
+        """
+        if status not in FINISHED:
+            raise ValueError(f"finish() takes a final status, not {status}")
+        now = self.clock.now()
+
+        def change(old: TaskRecord) -> dict[str, Any]:
+            return {
+                "status": status.value,
+                "ended_at": repr(now),
+                "compute_s": repr(old.compute_s + compute_s),
+                "reason_class": reason_class.value if reason_class else "",
+                "reason": reason,
+                "error": error,
+            }
+
+        return self._move(
+            task_id,
+            status,
+            change,
+            attempt=attempt,
+            extra=self._ended(status, reason_class, reason),
+            only_from=frozenset({Status.IN_PROGRESS}),
+            done=lambda old: old.status is status and old.worker == worker,
+        )
+
+    def abandon(
+        self, task_id: str, attempt: int, *, reason: str, compute_s: float | None = None
+    ) -> TaskRecord:
+        """in_progress → queued for another attempt: its worker was lost, or handed it back.
+
+        Args:
+            attempt: the attempt that is given up.
+            compute_s: what it has computed, in seconds; by default the time since it started.
+
+        Returns:
+            The record with the new attempt, which has yet to be enqueued.
+        """
+        now = self.clock.now()
+
+        def change(old: TaskRecord) -> dict[str, Any]:
+            spent = compute_s if compute_s is not None else max(0.0, now - (old.started_at or now))
+            return {
+                "status": Status.QUEUED.value,
+                "attempt": attempt + 1,
+                "queued_at": repr(now),
+                "compute_s": repr(old.compute_s + spent),
+                "reason": reason,
+                "worker": "",
+            }
+
+        def extra(pipe: Any, old: TaskRecord) -> None:
+            pipe.delete(keys.lease(task_id))
+            if old.study:
+                pipe.zrem(keys.rank(old.study), task_id)
+                data = {"reason": reason}
+                event = Event(kind=EventKind.REQUEUED, task=task_id, attempt=attempt + 1, data=data)
+                self._emit(pipe, old.study, event)
+
+        return self._move(
+            task_id,
+            Status.QUEUED,
+            change,
+            attempt=attempt,
+            extra=extra,
+            only_from=frozenset({Status.IN_PROGRESS}),
+            done=lambda old: old.status is Status.QUEUED and old.attempt == attempt + 1,
+        )
+
+    def close(self, task_id: str, reason_class: Reason, reason: str) -> TaskRecord:
+        """End a task from outside: one that no worker holds, or whose worker is gone for good."""
+        status = reason_class.status
+        now = self.clock.now()
+
+        def change(old: TaskRecord) -> dict[str, Any]:
+            spent = now - (old.started_at or now) if old.status is Status.IN_PROGRESS else 0.0
+            return {
+                "status": status.value,
+                "ended_at": repr(now),
+                "compute_s": repr(old.compute_s + max(0.0, spent)),
+                "reason_class": reason_class.value,
+                "reason": reason,
+            }
+
+        return self._move(
+            task_id,
+            status,
+            change,
+            extra=self._ended(status, reason_class, reason),
+            done=lambda old: old.status is status and old.reason_class is reason_class,
+        )
+
+    def _ended(
+        self, status: Status, reason_class: Reason | None, reason: str
+    ) -> Callable[[Any, TaskRecord], None]:
+        def extra(pipe: Any, old: TaskRecord) -> None:
+            pipe.delete(keys.lease(old.id))
+            if not old.study:
+                return
+            if status is Status.FAILED:
+                pipe.zrem(keys.rank(old.study), old.id)
+            data = {
+                "status": status.value,
+                "class": reason_class.value if reason_class else "",
+                "reason": reason,
+            }
+            event = Event(kind=EventKind.ENDED, task=old.id, attempt=old.attempt, data=data)
+            self._emit(pipe, old.study, event)
+
+        return extra
+
+    def request_stop(self, task_id: str, reason_class: Reason, reason: str) -> TaskRecord:
+        """Ask for a task's end. The first request stays; a task that nobody runs yet ends at once.
+
+        Returns:
+            The record afterwards. A task that has ended is left as it is.
+        """
+        key = keys.task(task_id)
+        while True:
+            record = self.get(task_id)
+            if record.status in FINISHED:
+                return record
+            if record.status is not Status.IN_PROGRESS:
+                try:
+                    return self.close(task_id, reason_class, reason)
+                except TransitionRefused:
+                    continue
+            request = StopRequest(reason_class=reason_class, reason=reason)
+            with self.redis.pipeline() as pipe:
+                try:
+                    pipe.watch(key)
+                    status, stop, worker = pipe.hmget(key, "status", "stop", "worker")
+                    if status != Status.IN_PROGRESS.value:
+                        continue
+                    pipe.multi()
+                    if not stop:
+                        pipe.hset(key, "stop", request.encode())
+                    # Published every time: whoever asks again may do so because the first was not heard.
+                    pipe.publish(keys.control(_worker_name(worker)), task_id)
+                    pipe.execute()
+                except redis.WatchError:
+                    continue
+            return replace(record, stop=StopRequest.decode(stop) or request)
+
+    def _move(
+        self,
+        task_id: str,
+        new: Status,
+        change: Callable[[TaskRecord], dict[str, Any]],
+        *,
+        attempt: int | None = None,
+        extra: Callable[[Any, TaskRecord], None] | None = None,
+        only_from: frozenset[Status] | None = None,
+        done: Callable[[TaskRecord], bool] = lambda old: False,
+    ) -> TaskRecord:
+        """One guarded transition: read, check, write, all or nothing.
+
+        Args:
+            change: the fields to write, given the record as it is.
+            attempt: refuse unless the task is at this attempt.
+            extra: further commands for the same transaction.
+            only_from: narrower than the transition table, where the caller's right ends with a status.
+            done: recognizes a record to which this same change has been applied already.
+        """
+        key = keys.task(task_id)
+        with self.redis.pipeline() as pipe:
+            for _ in _tries():
+                try:
+                    pipe.watch(key)
+                    data = pipe.hgetall(key)
+                    if not data:
+                        raise TransitionRefused(f"task {task_id} has no record (deleted?)")
+                    old = TaskRecord.decode(data)
+                    if attempt is None or old.attempt == attempt or new is Status.QUEUED:
+                        if done(old):
+                            return old
+                    if attempt is not None and old.attempt != attempt:
+                        raise StaleAttempt(
+                            f"task {task_id}: attempt {attempt} is over, attempt {old.attempt} is current"
+                        )
+                    if not allowed(old.status, new) or (only_from and old.status not in only_from):
+                        raise TransitionRefused(f"task {task_id}: {old.status} → {new} is not allowed")
+                    fields = change(old)
+                    pipe.multi()
+                    pipe.hset(key, mapping=fields)
+                    if old.study:
+                        pipe.zrem(keys.study_status(old.study, old.status), task_id)
+                        pipe.zadd(keys.study_status(old.study, new), {task_id: old.trial})
+                        if new is Status.COMPLETED:
+                            self._rank_completed(pipe, old)
+                    if extra:
+                        extra(pipe, old)
+                    pipe.execute()
+                    merged = {**data, **{name: str(value) for name, value in fields.items()}}
+                    return TaskRecord.decode(merged)
+                except redis.WatchError:
+                    continue
+        raise AssertionError("unreachable")
+
+    def _rank_completed(self, pipe: Any, old: TaskRecord) -> None:
+        if len(old.spec.metrics) != 1:
+            return
+        score = self.redis.zscore(keys.rank(old.study), old.id)
+        if score is not None:
+            pipe.zadd(keys.rank(old.study, only_completed=True), {old.id: score})
+
+    def _emit(self, pipe: Any, study: str, event: Event) -> None:
+        pipe.xadd(keys.events(study), event.encode(), maxlen=STREAM_LIMIT, approximate=True)
+
+    # Output and artifacts of a running task
+
+    def append_log(self, task_id: str, data: bytes) -> None:
+        """Add what the program wrote; only the newest `LOG_LIMIT` bytes are kept."""
+        key = keys.log(task_id)
+        size = int(self.redis.append(key, data))
+        if size > 2 * LOG_LIMIT:
+            kept = self._bytes(key, size - LOG_LIMIT)
+            with self.redis.pipeline() as pipe:
+                pipe.set(key, kept)
+                pipe.hincrby(keys.task(task_id), "log_dropped", size - len(kept))
+                pipe.execute()
+
+    def add_artifact(self, task_id: str, attempt: int | None, name: str, meta: str) -> None:
+        """List an artifact whose bytes are stored. A later one of the same name replaces it.
+
+        Args:
+            attempt: the attempt that speaks, or None for one added from outside a worker.
+            meta: its description as JSON text.
+
+        Raises:
+            StaleAttempt: another attempt is current.
+        """
+        key = keys.task(task_id)
+        with self.redis.pipeline() as pipe:
+            for _ in _tries():
+                try:
+                    pipe.watch(key)
+                    current = pipe.hget(key, "attempt")
+                    if current is None:
+                        raise TransitionRefused(f"task {task_id} has no record (deleted?)")
+                    if attempt is not None and int(current) != attempt:
+                        raise StaleAttempt(
+                            f"task {task_id}: attempt {attempt} is over; its artifact is refused"
+                        )
+                    pipe.multi()
+                    pipe.hset(keys.artifacts(task_id), name, meta)
+                    pipe.execute()
+                    return
+                except redis.WatchError:
+                    continue
+
+    def leases(self, task_ids: Sequence[str]) -> list[bool]:
+        """For each task, whether a live lease exists, in one round trip."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            for task_id in task_ids:
+                pipe.exists(keys.lease(task_id))
+            return [bool(found) for found in pipe.execute()]
+
+    # Studies
+
+    def save_study(self, record: StudyRecord) -> None:
+        with self.redis.pipeline() as pipe:
+            pipe.hset(keys.study(record.name), mapping=record.encode())
+            pipe.zadd(keys.STUDIES, {record.name: record.created_at})
+            pipe.execute()
+
+    def get_study(self, name: str) -> StudyRecord:
+        """Raises `BadInput` when there is no such study."""
+        data = self.redis.hgetall(keys.study(name))
+        if not data:
+            known = self.studies()
+            hint = f"; there are: {', '.join(known[:8])}" if known else "; there are none yet"
+            raise BadInput(f"no study {name!r} in this Redis{hint}")
+        return StudyRecord.decode(data)
+
+    def find_study(self, name: str) -> StudyRecord | None:
+        data = self.redis.hgetall(keys.study(name))
+        return StudyRecord.decode(data) if data else None
+
+    def studies(self) -> list[str]:
+        """Names, the newest first."""
+        names: list[str] = self.redis.zrevrange(keys.STUDIES, 0, -1)
+        return names
+
+    def study_tasks(self, name: str, status: Status | None = None) -> list[str]:
+        """Ids of a study's tasks in the order of their trials, or of those in one status."""
+        key = keys.study_status(name, status) if status else keys.study_tasks(name)
+        ids: list[str] = self.redis.zrange(key, 0, -1)
+        return ids
+
+    def status_counts(self, name: str) -> dict[Status, int]:
+        with self.redis.pipeline(transaction=False) as pipe:
+            for status in Status:
+                pipe.zcard(keys.study_status(name, status))
+            return dict(zip(Status, pipe.execute(), strict=True))
+
+    def best(self, name: str, count: int, *, only_completed: bool = False) -> list[str]:
+        """Ids of the best tasks by the first objective metric, the best first: O(log n + count)."""
+        ids: list[str] = self.redis.zrange(
+            keys.rank(name, only_completed=only_completed), 0, max(0, count) - 1
+        )
+        return ids if count > 0 else []
+
+    def control(self, name: str, request: str) -> None:
+        """Ask the study's controller to ``stop``, ``pause`` or ``resume``."""
+        with self.redis.pipeline() as pipe:
+            pipe.hset(keys.study(name), "request", request)
+            self._emit(pipe, name, Event(kind=EventKind.CONTROL, data={"request": request}))
+            pipe.execute()
+
+    def take_request(self, name: str) -> str:
+        """The request that waits for the controller, which is hereby taken; empty if there is none."""
+        with self.redis.pipeline() as pipe:
+            pipe.hget(keys.study(name), "request")
+            pipe.hdel(keys.study(name), "request")
+            request, _ = pipe.execute()
+        return request or ""
+
+    def delete_study(self, name: str) -> int:
+        """Remove a study's record, its tasks and all their keys. Returns how many tasks went."""
+        ids = self.study_tasks(name)
+        for start in range(0, len(ids), 500):
+            doomed = [key for task_id in ids[start : start + 500] for key in keys.of_task(task_id)]
+            self.redis.unlink(*doomed)
+        base_task = self.redis.hget(keys.study(name), "base_task")
+        if base_task:
+            self.delete_task(base_task)
+        with self.redis.pipeline() as pipe:
+            pipe.unlink(*keys.of_study(name))
+            pipe.zrem(keys.STUDIES, name)
+            pipe.execute()
+        return len(ids)
+
+    def delete_task(self, task_id: str) -> None:
+        """Remove a base task and all its keys."""
+        with self.redis.pipeline() as pipe:
+            pipe.unlink(*keys.of_task(task_id))
+            pipe.zrem(keys.BASE_TASKS, task_id)
+            pipe.execute()
+
+    # Events
+
+    def last_event_id(self, study: str) -> str:
+        """The id after which new events come; ask before reading the records, so that none is missed."""
+        entries = self.redis.xrevrange(keys.events(study), count=1)
+        return str(entries[0][0]) if entries else "0-0"
+
+    def read_events(self, study: str, after: str, block_ms: int | None) -> tuple[list[Event], str]:
+        """Events after an id, waiting up to `block_ms` for the first; None does not wait.
+
+        Returns:
+            The events, oldest first, and the id to go on from. Entries that can't be read are skipped
+            with a warning.
+        """
+        answer = self.redis.xread({keys.events(study): after}, count=1000, block=block_ms)
+        entries = _stream_entries(answer)
+        events: list[Event] = []
+        for entry_id, entry in entries:
+            after = entry_id
+            try:
+                events.append(Event.decode(entry))
+            except RecordError as error:
+                log.warning("study %s: skipped an event: %s", study, error)
+        return events, after
+
+    def trim_events(self, study: str, read: str) -> None:
+        """Drop the entries before id `read`, which the controller has dealt with."""
+        self.redis.xtrim(keys.events(study), minid=read, approximate=True)
+
+    # Workers
+
+    def register_worker(self, name: str, fields: Mapping[str, Any], ttl_s: float) -> None:
+        """Write a worker's card; it vanishes `ttl_s` seconds after the last call."""
+        with self.redis.pipeline() as pipe:
+            pipe.hset(keys.worker(name), mapping={k: str(v) for k, v in fields.items()})
+            pipe.pexpire(keys.worker(name), _ms(ttl_s))
+            pipe.sadd(keys.WORKERS, name)
+            pipe.execute()
+
+    def forget_worker(self, name: str) -> None:
+        with self.redis.pipeline() as pipe:
+            pipe.delete(keys.worker(name))
+            pipe.srem(keys.WORKERS, name)
+            pipe.execute()
+
+    def workers(self, queue: str | None = None) -> list[dict[str, str]]:
+        """Cards of the live workers, optionally those that serve a queue; forgets the dead ones."""
+        names = sorted(self.redis.smembers(keys.WORKERS))
+        with self.redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hgetall(keys.worker(name))
+            cards = pipe.execute()
+        gone = [name for name, card in zip(names, cards, strict=True) if not card]
+        if gone:
+            self.redis.srem(keys.WORKERS, *gone)
+        alive = [{"name": name, **card} for name, card in zip(names, cards, strict=True) if card]
+        if queue is None:
+            return alive
+        return [card for card in alive if queue in card.get("queues", "").split(",")]
+
+
+def rank(pipe: Any, record: TaskRecord, summary: Summary | None) -> None:
+    """Put a task where its objective's value belongs in the index; off it when the value isn't finite."""
+    if summary is None:
+        return
+    metric: ObjectiveMetric = record.spec.metrics[0]
+    value = summary.value(metric.sign)
+    if math.isfinite(value):
+        pipe.zadd(keys.rank(record.study), {record.id: metric.score(value)})
+    else:
+        pipe.zrem(keys.rank(record.study), record.id)
+
+
+def _guard(task_id: str, guard: Iterable[str | None], attempt: int, worker: str) -> StopRequest | None:
+    status, current, stop, holder = guard
+    if current is None or int(current) != attempt:
+        raise StaleAttempt(f"task {task_id}: attempt {attempt} is over, attempt {current} is current")
+    if status != Status.IN_PROGRESS.value or holder != worker:
+        raise StaleAttempt(f"task {task_id}: attempt {attempt} is {status} (worker {holder or '-'})")
+    return StopRequest.decode(stop)
+
+
+def _encode_points(seq: int, points: Sequence[Point]) -> str:
+    shown = [[_key(p), p.iteration, _number(p.value), round(p.at, 3)] for p in points]
+    return json.dumps([seq, shown], separators=(",", ":"))
+
+
+def _key(point: Point) -> str:
+    return f"{point.title}/{point.series}" if point.series else point.title
+
+
+def _number(value: float) -> float | str:
+    return value if math.isfinite(value) else repr(value)
+
+
+def _worker_name(slot: str) -> str:
+    return slot.rsplit("/", 1)[0]
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _tries(limit: int = 1000) -> Iterator[int]:
+    """Bounded: a transaction that loses this often is a bug, not a race."""
+    yield from range(limit)
+    raise TransitionRefused("gave up after too many concurrent changes to one task")
+
+
+def _stream_entries(answer: Any) -> list[tuple[str, dict[str, str]]]:
+    if not answer:
+        return []
+    streams = list(answer.values()) if isinstance(answer, dict) else [stream[1] for stream in answer]
+    entries: list[tuple[str, dict[str, str]]] = []
+    for stream in streams:
+        # RESP3 nests a stream's entries one list deeper than RESP2.
+        if stream and isinstance(stream[0], list) and stream[0] and isinstance(stream[0][0], (list, tuple)):
+            stream = stream[0]
+        entries += [(str(entry_id), dict(fields)) for entry_id, fields in stream]
+    return entries

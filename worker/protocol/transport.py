@@ -1,0 +1,119 @@
+"""RQ, narrowed: JSON only, ids only, one entry function, no callbacks and no webhooks.
+
+RQ's JSON serializer alone still lets a job name any function that can be imported. Both sides use these
+classes instead of RQ's own, so that whatever stands in Redis, a worker runs `ENTRY` or nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from rq import Queue
+from rq.exceptions import DequeueTimeout
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.worker.base import StopRequested
+
+from worker.protocol.errors import BadInput, OptunaRQError
+from worker.protocol.record import job_id
+
+ENTRY = "worker.slot.run_attempt"
+_TASK_ID = re.compile(r"[0-9a-f]{32}")
+_QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class ForbiddenJob(OptunaRQError):
+    """A job on the queue isn't one of ours; it was not run."""
+
+
+class TaskJob(Job):  # type: ignore[misc]
+    """A job that can only mean: run this attempt of this task."""
+
+    @property
+    def func(self) -> Callable[..., Any]:
+        if self.func_name != ENTRY or self.instance is not None:
+            raise ForbiddenJob(
+                f"job {self.id} names {self.func_name!r}; this worker runs nothing but {ENTRY}"
+            )
+        self.check_arguments()
+        from worker.slot import run_attempt
+
+        return run_attempt
+
+    def check_arguments(self) -> tuple[str, int]:
+        """The task id and attempt it carries. Raises `ForbiddenJob` when that isn't exactly what it does."""
+        args, kwargs = self.args, self.kwargs
+        if kwargs or len(args) != 2:
+            raise ForbiddenJob(f"job {self.id}: malformed arguments")
+        task_id, attempt = args
+        if not isinstance(task_id, str) or not _TASK_ID.fullmatch(task_id) or type(attempt) is not int:
+            raise ForbiddenJob(f"job {self.id}: malformed arguments")
+        return task_id, attempt
+
+    @property
+    def success_callback(self) -> None:
+        return None
+
+    @property
+    def failure_callback(self) -> None:
+        return None
+
+    @property
+    def stopped_callback(self) -> None:
+        return None
+
+    def send_webhooks(self, *args: Any, **kwargs: Any) -> None:
+        """Never: a record must not make a worker call a URL."""
+
+
+class TaskQueue(Queue):  # type: ignore[misc]
+    """A queue of `TaskJob`s, always with the JSON serializer."""
+
+    job_class = TaskJob
+    stopping = False
+    """Set in a slot that shuts down: it takes no further job."""
+
+    def __init__(self, name: str = "default", connection: Any = None, **kwargs: Any) -> None:
+        kwargs.update(job_class=TaskJob, serializer=JSONSerializer)
+        super().__init__(name, connection=connection, **kwargs)
+
+    @classmethod
+    def dequeue_any(cls, queues: Any, timeout: int | None, **kwargs: Any) -> Any:
+        if cls.stopping:
+            raise StopRequested
+        kwargs.update(job_class=TaskJob, serializer=JSONSerializer)
+        return super().dequeue_any(queues, timeout, **kwargs)
+
+    def enqueue_attempt(self, task_id: str, attempt: int) -> None:
+        """Put an attempt's job on the queue. Twice is harmless: the second one finds the task taken."""
+        self.enqueue_call(
+            func=ENTRY,
+            args=(task_id, attempt),
+            job_id=job_id(task_id, attempt),
+            timeout=-1,
+            result_ttl=0,
+            failure_ttl=60,
+            description=f"attempt {attempt} of task {task_id}",
+        )
+
+    def withdraw(self, task_id: str, attempt: int) -> None:
+        """Take an attempt's job off the queue, if it is still there."""
+        identifier = job_id(task_id, attempt)
+        with self.connection.pipeline() as pipe:
+            pipe.lrem(self.key, 1, identifier)
+            pipe.delete(TaskJob.key_for(identifier))
+            pipe.execute()
+
+
+def check_queue_name(name: str) -> str:
+    """`name`, or `BadInput` when it can't be a queue's."""
+    if not _QUEUE.fullmatch(name):
+        raise BadInput(
+            f"queue name {name!r}: use letters, digits, '.', '_' and '-', at most 100, a letter or digit first"
+        )
+    return name
+
+
+__all__ = ["ENTRY", "DequeueTimeout", "ForbiddenJob", "TaskJob", "TaskQueue", "check_queue_name"]

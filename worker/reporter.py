@@ -1,0 +1,173 @@
+"""The slot's side of reporting: gathers what a program reports, keeps it while Redis is away, writes it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import redis
+
+from worker.protocol.errors import StaleAttempt
+from worker.protocol.metrics import Summary
+from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.store import Point, Store
+
+log = logging.getLogger(__name__)
+
+OBJECTIVE_S = 0.02
+"""Longest wait of a report of an objective metric, in seconds: pruning depends on it."""
+OTHER_S = 0.25
+"""Longest wait of anything else, in seconds."""
+AWAY_S = 0.5
+"""Pause after Redis was found away, in seconds."""
+BATCH = 2000
+"""Points per write."""
+
+_AWAY = (redis.ConnectionError, redis.TimeoutError)
+T = TypeVar("T")
+
+
+class Reporter:
+    """Writes one attempt's points, output and lease. Not thread-safe; never blocks for longer than one
+    time-out of its client, and never raises for a Redis that is away.
+
+    Attributes:
+        stop: the stop request, once one was seen.
+        stale: True once the store has refused this attempt: nothing more is written.
+    """
+
+    def __init__(self, store: Store, record: TaskRecord, monotonic: Callable[[], float]) -> None:
+        self._store = store
+        self._record = record
+        self._monotonic = monotonic
+        self._points: list[Point] = []
+        self._output = bytearray()
+        self._summaries: dict[str, Summary] = {}
+        self._objective = {metric.key for metric in record.spec.metrics}
+        self._seq = 0
+        self._last_write = 0.0
+        self._due: float | None = None
+        self._not_before = 0.0
+        self.tail = b""
+        self.stop: StopRequest | None = record.stop
+        self.stale = False
+
+    # Taking
+
+    def add(self, point: Point) -> None:
+        self._points.append(point)
+        urgent = point_key(point) in self._objective
+        self._ask(OBJECTIVE_S if urgent else OTHER_S)
+
+    def write(self, data: bytes) -> None:
+        """Take some of the program's output."""
+        self._output += data
+        self.tail = (self.tail + data)[-65536:]
+        self._ask(OTHER_S)
+
+    def _ask(self, wait_s: float) -> None:
+        # Not later than `wait_s` after the last write: a lone report goes out at once.
+        due = max(self._last_write + wait_s, self._not_before)
+        self._due = due if self._due is None else min(self._due, due)
+
+    @property
+    def due(self) -> float | None:
+        """When `flush` wants to be called, on the monotonic clock; None while there is nothing to write."""
+        return self._due
+
+    def summary(self, key: str) -> Summary | None:
+        """A metric's summary with everything taken so far, written or not."""
+        summary = self._summaries.get(key)
+        for point in self._points:
+            if point_key(point) == key:
+                summary = _add(summary, point)
+        return summary
+
+    @property
+    def reported(self) -> list[str]:
+        """Names of all metrics taken so far, those of the machine excepted."""
+        names = {*self._summaries, *(point_key(point) for point in self._points)}
+        return sorted(name for name in names if not name.startswith(":monitor:"))
+
+    # Writing
+
+    def flush(self) -> bool:
+        """Write what has gathered. True when nothing is left to write."""
+        self._due = None
+        while (self._points or self._output) and not self.stale:
+            if not self.attempt(self._write_some):
+                self._due = self._not_before
+                return False
+        self._last_write = self._monotonic()
+        return True
+
+    def _write_some(self) -> bool:
+        if self._points:
+            batch = self._points[:BATCH]
+            changed: dict[str, Summary] = {}
+            for point in batch:
+                key = point_key(point)
+                changed[key] = _add(changed.get(key) or self._summaries.get(key), point)
+            # The number is used again when the write fails: it may have been applied all the same.
+            self.stop = self._store.report(self._record, self._seq + 1, batch, changed) or self.stop
+            self._seq += 1
+            self._summaries.update(changed)
+            del self._points[: len(batch)]
+        if self._output:
+            data = bytes(self._output)
+            self._store.append_log(self._record.id, data)
+            del self._output[: len(data)]
+        return True
+
+    def renew(self) -> bool:
+        """Renew the lease. False when Redis is away."""
+
+        def renew() -> bool:
+            record = self._record
+            request = self._store.renew(record.id, record.attempt, record.worker, record.spec.lease_s)
+            self.stop = request or self.stop
+            return True
+
+        return bool(self.attempt(renew))
+
+    def attempt(self, call: Callable[[], T]) -> T | None:
+        """`call()`, or None when Redis is away or refuses this attempt."""
+        if self.stale or self._monotonic() < self._not_before:
+            return None
+        try:
+            return call()
+        except StaleAttempt as error:
+            log.warning("%s; its reports are refused and its program is stopped", error)
+            self.stale = True
+        except _AWAY as error:
+            self._not_before = self._monotonic() + AWAY_S
+            log.warning("task %s: Redis is away (%s); reports are kept", self._record.id, error)
+        except redis.ResponseError as error:
+            self._not_before = self._monotonic() + 2 * AWAY_S
+            log.error("task %s: Redis refuses a write (%s); reports are kept", self._record.id, error)
+        return None
+
+
+def point_key(point: Point) -> str:
+    return f"{point.title}/{point.series}" if point.series else point.title
+
+
+def _add(summary: Summary | None, point: Point) -> Summary:
+    summary = summary or Summary.of(point.title, point.series)
+    return summary.settle(point.value) if point.settles else summary.add(point.value, point.iteration)
+
+
+def point_from(raw: Any) -> Point | None:
+    """A point as a program sent it, or None when it isn't one."""
+    try:
+        title, series, value, iteration, at = raw
+        return Point(
+            title=str(title)[:500],
+            series=str(series)[:500],
+            value=float(value),
+            iteration=int(iteration),
+            at=float(at),
+        )
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,224 @@
+"""The process that runs function objectives, one trial after the other, away from its slot.
+
+It is started with an open socket to the slot and stays warm: the objective's imports are paid once. The
+slot replaces it after a failure, a kill, a change of the objective's files, or when a trial leaves
+threads or child processes behind. It knows no Redis and holds no credentials of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import queue
+import random
+import resource
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from worker import runtime
+from worker.channel import Endpoint, Message
+from worker.exceptions import TaskStopped
+from worker.objective import call_function, check_signature, load_function
+from worker.protocol.errors import ObjectiveLoadError
+from worker.session import ChannelSession
+
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int | None = None) -> None:
+    """Have the kernel kill this process when its parent dies, however that happens (Linux)."""
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
+
+
+class Runner:
+    """Executes what the slot sends. The main thread runs objectives; one thread reads the channel."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._orders: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._session: ChannelSession | None = None
+        self._modules = 0
+
+    def serve(self) -> None:
+        """Run trials until the slot closes the channel."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        threading.Thread(target=self._read, name="optuna-rq-reader", daemon=True).start()
+        while (order := self._orders.get()) is not None:
+            self._endpoint.send(self._run(order))
+
+    def _read(self) -> None:
+        while (messages := self._endpoint.receive()) is not None:
+            for message in messages:
+                if message.get("op") in ("run", "check"):
+                    self._session = ChannelSession(self._endpoint)
+                    self._orders.put(message)
+                elif self._session is not None:
+                    self._session.handle(message)
+        self._orders.put(None)
+
+    def _run(self, order: Message) -> Message:
+        from worker.task import Task
+
+        description, objective = order["task"], order["objective"]
+        target, folder = objective["target"], Path(order["folder"])
+        session = self._session
+        assert session is not None
+        try:
+            function = load_function(target, folder)
+            check_signature(function, target, description["parameters"], order.get("optional", ()))
+            if order["op"] == "check":
+                return {"op": "result", "kind": "ok"}
+        except ObjectiveLoadError as error:
+            trace = "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""
+            return {"op": "result", "kind": "load_error", "reason": str(error), "error": trace}
+        task = Task(description, session)
+        runtime.enter(task)
+        _reseed()
+        before = {thread.ident for thread in threading.enumerate()}
+        try:
+            with self._stoppable(session), _environment(objective.get("env", {}), folder):
+                value = call_function(function, task, description["parameters"])
+            result: Message = {"op": "result", "kind": "ok", **_returned(value)}
+        except BaseException as error:
+            result = _explain(error)
+        finally:
+            runtime.leave(task)
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            session.flush()
+        result["dirty"] = _left_behind(before)
+        result["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if len(sys.modules) != self._modules:
+            self._modules = len(sys.modules)
+            result["files"] = _own_files(folder)
+        return result
+
+    @contextlib.contextmanager
+    def _stoppable(self, session: ChannelSession) -> Iterator[None]:
+        """Within, SIGTERM raises the stop request in the objective."""
+
+        def handler(signum: int, frame: Any) -> None:
+            raise session.stop or TaskStopped("user", "terminated by a signal")
+
+        signal.signal(signal.SIGTERM, handler)
+        try:
+            session.check_stop()
+            yield
+        finally:
+            # From here on a late SIGTERM must not disturb the clean-up; the slot knows that we are done.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _returned(value: Any) -> Message:
+    """A return value as metric values: a number, a mapping of metrics, or one number per objective."""
+    if value is None:
+        return {}
+    try:
+        if isinstance(value, dict):
+            return {"values": {str(key): float(number) for key, number in value.items()}}
+        if isinstance(value, (tuple, list)):
+            return {"ordered": [float(number) for number in value]}
+        return {"ordered": [float(value)]}
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"the objective returned {value!r:.80}; return a number, a dict of metric to number, or nothing"
+        ) from error
+
+
+def _explain(error: BaseException) -> Message:
+    """How a trial that raised has ended."""
+    if isinstance(error, TaskStopped):
+        return {"op": "result", "kind": "stopped", "class": error.reason_class, "reason": error.reason}
+    if isinstance(error, SystemExit):
+        code = error.code
+        if code is None or code == 0:
+            return {"op": "result", "kind": "ok"}
+        return {
+            "op": "result",
+            "kind": "error",
+            "reason": f"called sys.exit({code!r})",
+            "error": _trace(error),
+        }
+    name = type(error).__name__
+    # By name as well: torch's and jax's out-of-memory errors must not cost an import here.
+    kind = "out_of_memory" if isinstance(error, MemoryError) or "OutOfMemory" in name else "error"
+    text = str(error).strip().splitlines()
+    reason = f"{name}: {text[0]}" if text else name
+    return {"op": "result", "kind": kind, "reason": reason[:500], "error": _trace(error)}
+
+
+def _trace(error: BaseException) -> str:
+    """The traceback from the objective's first own frame on."""
+    own = str(Path(__file__).parent)
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(own):
+        frames = frames.tb_next
+    text = "".join(traceback.format_exception(type(error), error, frames or error.__traceback__))
+    return text[-20_000:]
+
+
+def _reseed() -> None:
+    """Give every trial fresh randomness, as a new process would have it."""
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(int.from_bytes(os.urandom(4), "big"))
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.seed()
+
+
+@contextlib.contextmanager
+def _environment(extra: dict[str, str], folder: Path) -> Iterator[None]:
+    """The environment, folder, arguments and import path that a fresh process would have."""
+    environment, arguments, path = dict(os.environ), list(sys.argv), list(sys.path)
+    os.chdir(folder)
+    os.environ.update(extra)
+    try:
+        yield
+    finally:
+        sys.argv[:], sys.path[:] = arguments, path
+        if dict(os.environ) != environment:
+            os.environ.clear()
+            os.environ.update(environment)
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
+
+
+def _left_behind(before: set[int | None]) -> bool:
+    """True when the trial has left threads running that were not there before it."""
+    ours = {"optuna-rq-sender", "optuna-rq-reader"}
+    return any(t.ident not in before and t.name not in ours for t in threading.enumerate())
+
+
+def _own_files(folder: Path) -> dict[str, int]:
+    """The loaded source files under `folder` and when they last changed, in nanoseconds."""
+    root = str(folder) + os.sep
+    found = {}
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if file and file.startswith(root) and f"{os.sep}site-packages{os.sep}" not in file:
+            with contextlib.suppress(OSError):
+                found[file] = os.stat(file).st_mtime_ns
+    return found
+
+
+def main() -> None:
+    """``python -c … FD PARENT``: serve the slot at the other end of the socket FD."""
+    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    die_with_parent(parent)
+    sys.argv[:] = ["optuna-rq-runner"]
+    Runner(Endpoint(socket.socket(fileno=descriptor))).serve()

@@ -1,0 +1,89 @@
+"""Settings of a worker: options, then environment, then defaults. Read when asked, never at import."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worker.protocol.errors import BadInput
+from worker.protocol.transport import check_queue_name
+
+DEFAULT_DRAIN_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """How a worker process runs."""
+
+    redis_url: str
+    """From ``--redis`` or ``REDIS_URL``."""
+    queues: tuple[str, ...] = ("default",)
+    slots: int = 1
+    """Attempts at a time."""
+    artifacts: str | None = None
+    """Overrides the study's artifact store on this worker; from ``--artifacts`` or ``ARTIFACT_STORE``."""
+    burst: bool = False
+    """End when the queues are empty."""
+    drain_s: float = DEFAULT_DRAIN_S
+    """After the first signal, running attempts may finish for so long, then they are handed back."""
+    folder: Path = field(default_factory=Path.cwd)
+    """Where programs start."""
+    name: str = field(default_factory=lambda: default_name())
+
+
+def default_name() -> str:
+    """Host, process id and three random bytes: unique also after a crash on the same host."""
+    host = socket.gethostname().split(".")[0] or "host"
+    return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def resolve(
+    *,
+    redis_url: str | None,
+    queues: tuple[str, ...],
+    slots: int,
+    artifacts: str | None,
+    burst: bool,
+    drain_s: float,
+    name: str | None,
+    environment: Mapping[str, str] = os.environ,
+) -> WorkerSettings:
+    """Settings from options and environment.
+
+    Raises:
+        BadInput: every setting that can't be, all at once.
+    """
+    problems = []
+    url = redis_url or environment.get("REDIS_URL")
+    if not url:
+        problems.append(
+            "no Redis named: set REDIS_URL or give --redis redis://HOST:6379/0 "
+            "(a `controller start` without Redis brings its own workers)"
+        )
+    if slots < 1:
+        problems.append(f"--slots {slots}: at least 1")
+    if drain_s < 0:
+        problems.append(f"--drain {drain_s:g}: seconds, not negative")
+    for queue in queues:
+        try:
+            check_queue_name(queue)
+        except BadInput as error:
+            problems.append(f"--queue: {error}")
+    if name is not None and not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        problems.append(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
+    if problems:
+        raise BadInput(*problems)
+    assert url is not None
+    return WorkerSettings(
+        redis_url=url,
+        queues=queues or ("default",),
+        slots=slots,
+        artifacts=artifacts or environment.get("ARTIFACT_STORE") or None,
+        burst=burst,
+        drain_s=drain_s,
+        name=name or default_name(),
+    )

@@ -1,0 +1,207 @@
+"""A slot: one RQ worker that runs one attempt at a time, in a program of its own.
+
+Started by the daemon as a process; ends when told to, or with its daemon. RQ hands over jobs and nothing
+more: what a task is and how it ends stands in its record.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.worker import SimpleWorker
+
+from worker.execute import Attempt, Surroundings
+from worker.logs import configure
+from worker.proctree import adopt_orphans
+from worker.programs import WarmRunner
+from worker.protocol import keys
+from worker.protocol.connection import connect
+from worker.protocol.errors import OptunaRQError, TransitionRefused
+from worker.protocol.store import Store
+from worker.protocol.transport import TaskJob, TaskQueue
+from worker.runner import die_with_parent
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 15.0
+"""RQ's heartbeat of an idle slot, in seconds; RQ itself would send several for every job."""
+
+_slot: Slot | None = None
+
+
+class Slot(SimpleWorker):  # type: ignore[misc]
+    """RQ's in-process worker, with the allowlist, our signals and no remote commands."""
+
+    job_class = TaskJob
+    queue_class = TaskQueue
+    log_result_lifespan = False
+
+    def __init__(self, number: int, options: dict[str, Any], wake: socket.socket | None) -> None:
+        """
+        Args:
+            number: of this slot within its worker, from 0.
+            options: what the daemon passes on: redis_url, queues, name, folder, artifacts, drain_s.
+            wake: end of the socket on which the daemon forwards stop requests.
+        """
+        url = options["redis_url"]
+        self.label = f"{options['name']}/{number}"
+        self._options = options
+        self._shutdown_at: float | None = None
+        self._now = False
+        # Reports must not wait for Redis; RQ's own commands may.
+        self.store = Store(connect(url, patience_s=0, timeout_s=5.0))
+        self._beat_at = 0.0
+        self._runner = WarmRunner()
+        self._around = Surroundings(
+            store=self.store,
+            runner=self._runner,
+            folder=Path(options["folder"]),
+            wake=wake,
+            heartbeat=self._heartbeat_while_busy,
+            hand_back_at=self._hand_back_at,
+        )
+        super().__init__(
+            options["queues"],
+            # Unique per process: RQ refuses the name of a slot that was killed until its card expires.
+            name=f"{options['name']}.{number}.{os.getpid()}",
+            connection=connect(url, patience_s=60, text=False),
+            serializer=JSONSerializer,
+            log_job_description=False,
+        )
+
+    # What RQ must not do here
+
+    def subscribe(self) -> None:
+        """No remote commands: anybody who reaches Redis could kill work with them."""
+
+    def unsubscribe(self) -> None:
+        pass
+
+    def procline(self, message: str) -> None:
+        """No process titles: they show what others need not read."""
+
+    @property
+    def dequeue_timeout(self) -> int:
+        """Seconds; also how long an idle slot takes to notice a shutdown."""
+        return 1
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        now = time.monotonic()
+        if pipeline is None and now - self._beat_at < HEARTBEAT_S:
+            return
+        self._beat_at = now
+        super().heartbeat(timeout, pipeline)
+
+    # Shutting down
+
+    def _install_signal_handlers(self) -> None:
+        # A terminal's Ctrl-C reaches the whole group; only the daemon decides.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self.request_stop)
+
+    def request_stop(self, signum: int, frame: Any) -> None:
+        """First signal: take no more jobs, finish or hand back. Second: hand back now."""
+        TaskQueue.stopping = True
+        self._stop_requested = True
+        if self._shutdown_at is None:
+            self._shutdown_at = time.monotonic()
+        else:
+            self._now = True
+
+    def _hand_back_at(self) -> float | None:
+        if self._shutdown_at is None:
+            return None
+        return 0.0 if self._now else self._shutdown_at + float(self._options["drain_s"])
+
+    # Working
+
+    def _heartbeat_while_busy(self) -> None:
+        job = self._job
+        if job is not None:
+            try:
+                self.maintain_heartbeats(job)
+            except Exception as error:  # RQ's view of us is a courtesy; the lease is what counts.
+                log.warning("slot %s: RQ heartbeat failed: %s", self.label, error)
+
+    _job: Job | None = None
+
+    def execute_job(self, job: Job, queue: Any) -> None:
+        self._job = job
+        try:
+            super().execute_job(job, queue)
+        finally:
+            self._job = None
+
+    def run(self, task_id: str, attempt: int) -> None:
+        """Run one attempt to its end, if it is still wanted."""
+        try:
+            record = self.store.start(task_id, attempt, self.label)
+        except TransitionRefused as error:
+            log.info("slot %s: not run: %s", self.label, error)
+            return
+        if self._options.get("artifacts"):
+            record = replace(record, spec=replace(record.spec, artifacts=self._options["artifacts"]))
+        log.info(
+            "slot %s: study %s trial %s task %s attempt %d",
+            self.label,
+            record.study,
+            record.trial,
+            task_id,
+            attempt,
+        )
+        self._show(task_id)
+        try:
+            Attempt(record, self._around).run()
+        finally:
+            self._show("")
+
+    def _show(self, task_id: str) -> None:
+        """Write on the worker's card what this slot runs. Never in the way of work."""
+        try:
+            number = self.label.rsplit("/", 1)[1]
+            self.store.redis.hset(keys.worker(self._options["name"]), f"slot:{number}", task_id)
+        except Exception as error:
+            log.debug("slot %s: card not written: %s", self.label, error)
+
+    def close(self) -> None:
+        self._runner.discard()
+
+
+def run_attempt(task_id: str, attempt: int) -> None:
+    """The entry function: the only one that a job on the queue can name."""
+    if _slot is None:
+        raise OptunaRQError("run_attempt works in a slot of a `worker` process only")
+    _slot.run(task_id, attempt)
+
+
+def main() -> None:
+    """``python -c … NUMBER WAKE_FD PARENT``, with the options as JSON on standard input."""
+    # RQ imports this module by name for the job's function: both must be the same module.
+    module = sys.modules["worker.slot"]
+    number, descriptor, parent = (int(text) for text in sys.argv[1:4])
+    die_with_parent(parent)
+    adopt_orphans()
+    options = json.loads(sys.stdin.buffer.read())
+    configure(options.get("log_level", "INFO"))
+    wake = socket.socket(fileno=descriptor)
+    wake.setblocking(False)
+    slot = Slot(number, options, wake)
+    module._slot = slot  # type: ignore[attr-defined]
+    try:
+        slot.work(burst=bool(options["burst"]), logging_level="WARNING")
+    finally:
+        slot.close()
+
+
+__all__ = ["Slot", "main", "run_attempt"]
