@@ -25,7 +25,7 @@ from controller.ranking import Ranking
 from controller.search import Asked, Search
 from controller.tasks import TaskHandle
 from controller.verdicts import trial_state
-from worker.protocol import FINISHED, Reason, Status, StudyState, Summary, TaskRecord
+from worker.protocol import Reason, Status, StudyState, Summary, TaskRecord
 from worker.protocol.errors import BadInput
 
 log = logging.getLogger(__name__)

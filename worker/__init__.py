@@ -3,9 +3,8 @@
 `Task` and `Logger` follow ClearML's SDK, so that a script written for it changes its import line only.
 """
 
-from worker.artifacts import artifact_store
 from worker.exceptions import TaskPruned, TaskStopped
 from worker.task import Logger, Task
 from worker.version import __version__
 
-__all__ = ["Logger", "Task", "TaskPruned", "TaskStopped", "__version__", "artifact_store"]
+__all__ = ["Logger", "Task", "TaskPruned", "TaskStopped", "__version__"]

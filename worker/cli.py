@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 
 import click
 
 from worker import __version__
 from worker.daemon import Daemon
+from worker.lifeline import die_with_parent
 from worker.logs import configure
 from worker.objective import shadowing
 from worker.protocol.errors import OptunaRQError
-from worker.settings import DEFAULT_DRAIN_S, resolve
+from worker.settings import DEFAULT_DRAIN_S, PARENT_VARIABLE, resolve
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -90,6 +93,9 @@ def command(
             "%s has the name of one of optuna-rq's packages: function objectives can't import it; rename it",
             path,
         )
+    parent = os.environ.pop(PARENT_VARIABLE, None)
+    if parent:
+        die_with_parent(int(parent), signal.SIGTERM)
     sys.exit(Daemon(settings).run())
 
 

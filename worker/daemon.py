@@ -16,7 +16,8 @@ from typing import Any
 
 import redis
 
-from worker.proctree import adopt_orphans, children, kill_tree
+from worker.lifeline import adopt_orphans
+from worker.proctree import children, kill_tree
 from worker.protocol import keys
 from worker.protocol.connection import check, connect
 from worker.protocol.errors import BadInput

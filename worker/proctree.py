@@ -11,16 +11,6 @@ from pathlib import Path
 import psutil
 
 
-def adopt_orphans() -> None:
-    """Become the parent of orphaned descendants, so that none escapes `kill_tree` (Linux)."""
-    import ctypes
-    import sys
-
-    if sys.platform.startswith("linux"):
-        pr_set_child_subreaper = 36
-        ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
-
-
 def children(pid: int) -> list[int]:
     """Direct children of a process, cheaply where the kernel lists them."""
     found: list[int] = []

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from worker.channel import SOCKET_VARIABLE, Message, encode
+from worker.lifeline import die_with_parent
 from worker.objective import check_script
 from worker.proctree import children, kill_tree, signal_group
 from worker.protocol.command import fill
 from worker.protocol.errors import BadInput, ObjectiveLoadError
 from worker.protocol.record import TaskRecord
-from worker.runner import die_with_parent
 from worker.values import bare
 
 _RUNNER = "import sys; sys.path[:] = [p for p in sys.path if p]; from worker.runner import main; main()"

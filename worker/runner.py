@@ -8,7 +8,6 @@ threads or child processes behind. It knows no Redis and holds no credentials of
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import queue
 import random
@@ -25,20 +24,10 @@ from typing import Any
 from worker import runtime
 from worker.channel import Endpoint, Message
 from worker.exceptions import TaskStopped
+from worker.lifeline import die_with_parent
 from worker.objective import call_function, check_signature, load_function
 from worker.protocol.errors import ObjectiveLoadError
 from worker.session import ChannelSession
-
-PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent(parent: int | None = None) -> None:
-    """Have the kernel kill this process when its parent dies, however that happens (Linux)."""
-    if not sys.platform.startswith("linux"):
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if parent is not None and os.getppid() != parent:
-        os._exit(1)
 
 
 class Runner:

@@ -14,6 +14,9 @@ from worker.protocol.transport import check_queue_name
 
 DEFAULT_DRAIN_S = 30.0
 
+PARENT_VARIABLE = "OPTUNA_RQ_PARENT"
+"""Environment variable with the process id of the controller that a local worker belongs to."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:

@@ -22,15 +22,14 @@ from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker
 
 from worker.execute import Attempt, Surroundings
+from worker.lifeline import adopt_orphans, die_with_parent
 from worker.logs import configure
-from worker.proctree import adopt_orphans
 from worker.programs import WarmRunner
 from worker.protocol import keys
 from worker.protocol.connection import connect
 from worker.protocol.errors import OptunaRQError, TransitionRefused
 from worker.protocol.store import Store
 from worker.protocol.transport import TaskJob, TaskQueue
-from worker.runner import die_with_parent
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker import runtime
-from worker.artifacts.handle import ArtifactHandle, upload
 from worker.protocol.record import new_task_id
+from worker.saving import ArtifactHandle, upload
 from worker.session import LocalSession, Session
 from worker.values import bare, cast_like, lookup
 

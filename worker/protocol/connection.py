@@ -36,7 +36,7 @@ def connect(url: str, *, patience_s: float = 60.0, timeout_s: float = 20.0, text
             url,
             decode_responses=text,
             retry=retry,
-            retry_on_error=list(_AWAY) if tries else None,
+            retry_on_error=list(_AWAY) if tries else [],
             socket_timeout=timeout_s,
             socket_connect_timeout=min(timeout_s, 5.0),
             health_check_interval=0,

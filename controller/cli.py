@@ -1,0 +1,479 @@
+"""The ``controller`` command."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import redis
+
+from controller.settings import open_store, pick_study, pick_task, resolve
+from worker import __version__
+from worker.protocol import FINISHED, Reason, Status, Store, StudyState
+from worker.protocol.clock import iso
+from worker.protocol.errors import BadInput, OptunaRQError
+
+_redis = click.option(
+    "--redis", "redis_url", metavar="URL", help="Redis. [env: REDIS_URL; default: embedded]"
+)
+_study = click.argument("study", required=False)
+
+
+def _format(choices: tuple[str, ...], default: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--format", "output_format", type=click.Choice(choices), default=default, show_default=True,
+        help="For people, or for programs.",
+    )  # fmt: skip
+
+
+_table = _format(("table", "json", "csv"), "table")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="controller (optuna-rq)")
+def command() -> None:
+    """Tune hyper-parameters on your own machines: Optuna asks, RQ carries, workers train.
+
+    \b
+    One machine:      controller start sweep.toml
+    Several:          REDIS_URL=… ARTIFACT_STORE=s3://… controller start sweep.toml      (head node)
+                      REDIS_URL=… worker --slots 4                                       (compute nodes)
+    Then, anywhere:   controller top -k 5
+
+    Without REDIS_URL a Redis of its own is kept in .optuna-rq/ of the current folder, and used by the
+    other commands called there. Most commands take the STUDY's name; without it, the newest is meant.
+
+    Exit codes: 0 fine, 1 the study failed, 2 bad input, 130 interrupted.
+    """
+
+
+@command.command()
+@click.argument("sweep", default="sweep.toml", metavar="[SWEEP]")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the sweep file, e.g. budget.max_trials=5; may be repeated.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Local workers to start. [default: one per CPU with the embedded Redis, else 0]",
+)
+@_redis
+@click.option(
+    "--storage",
+    "storage_url",
+    metavar="URL",
+    help="Optuna's storage: sqlite:///…, journal:///…, mysql+pymysql://…, postgresql+psycopg2://… [env: OPTUNA_STORAGE; default: SQLite in .optuna-rq/]",
+)
+@click.option(
+    "--artifacts",
+    "artifacts_url",
+    metavar="URL",
+    help="Artifact store: file:///… or s3://BUCKET/PREFIX. [env: ARTIFACT_STORE; default: .optuna-rq/artifacts]",
+)
+@_format(("rich", "json"), "rich")
+def start(
+    sweep: str,
+    overrides: tuple[str, ...],
+    workers: int | None,
+    redis_url: str | None,
+    storage_url: str | None,
+    artifacts_url: str | None,
+    output_format: str,
+) -> None:
+    """Run the study of a sweep file (TOML or YAML), or go on with it.
+
+    A study of the same name and search space is continued: what runs is taken up, what ended meanwhile
+    is counted, and nothing is repeated. Ctrl-C stops what runs and leaves a study that the same command
+    continues.
+    """
+    from controller.start import StartOptions
+    from controller.start import start as run
+    from controller.sweep import load_sweep
+    from controller.view import make_view
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    settings = resolve(redis_url, storage_url, artifacts_url)
+    loaded = load_sweep(Path(sweep), overrides)
+    sys.exit(run(loaded, settings, StartOptions(workers=workers), make_view(output_format)))
+
+
+@command.command()
+@_study
+@_redis
+@_table
+def status(study: str | None, redis_url: str | None, output_format: str) -> None:
+    """How a study stands: its state, its budgets, its workers."""
+    from controller.status import describe_study
+    from controller.tables import console, show, table_of
+
+    with _store(redis_url) as store:
+        report = describe_study(store, pick_study(store, study))
+    if output_format == "json":
+        print(json.dumps(report, indent=2))
+        return
+    rows = [{"budget": name, **values} for name, values in report["budget"].items()]
+    if output_format == "csv":
+        show(rows, "csv")
+        return
+    out = console()
+    out.print(
+        f"study {report['study']}: {report['state']}" + (f" ({report['reason']})" if report["reason"] else "")
+    )
+    out.print(
+        f"objective {', '.join(report['objectives'])} · queue {report['queue']} · controller {report['controller'] or '-'}"
+    )
+    out.print("tasks: " + (", ".join(f"{n} {s}" for s, n in report["tasks"].items() if n) or "none yet"))
+    if rows:
+        out.print(table_of(rows, "Budgets (times in seconds)"))
+    if report["workers"]:
+        out.print(table_of(report["workers"], f"Workers of queue {report['queue']}"))
+    else:
+        out.print(f"no worker serves queue {report['queue']!r}")
+
+
+@command.command()
+@_study
+@click.option("-k", "top_k", type=click.IntRange(min=1), default=5, show_default=True, help="How many.")
+@click.option("--all-metrics", is_flag=True, help="All scalar metrics, not just the objective's.")
+@click.option("--all-hyper-parameters", is_flag=True, help="All parameters, not just the searched ones.")
+@click.option("--only-completed", is_flag=True, help="Only tasks that completed.")
+@_redis
+@_table
+def top(
+    study: str | None,
+    top_k: int,
+    all_metrics: bool,
+    all_hyper_parameters: bool,
+    only_completed: bool,
+    redis_url: str | None,
+    output_format: str,
+) -> None:
+    """The best experiments of a study, the best first."""
+    from controller.tables import console, show, top_table
+
+    with _store(redis_url) as store:
+        record = store.get_study(pick_study(store, study))
+        table, details = top_table(
+            store,
+            record,
+            top_k,
+            all_metrics=all_metrics,
+            all_hyper_parameters=all_hyper_parameters,
+            only_completed=only_completed,
+        )
+    if output_format == "json":
+        print(json.dumps(details, indent=2))
+    elif output_format == "csv":
+        rows = [
+            {
+                "task_id": row["task_id"],
+                "status": row["status"],
+                **{key: metric["value"] for key, metric in row["metrics"].items()},
+                **row["hyper_parameters"],
+            }
+            for row in details
+        ]
+        show(rows, "csv")
+    elif details:
+        console().print(table)
+    else:
+        console().print(f"study {record.name}: no task has reported {record.metrics[0].key} yet")
+
+
+@command.command()
+@_study
+@click.option(
+    "--status", "only", type=click.Choice([s.value for s in Status]), help="Only those in this status."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="At most so many, the newest.",
+)
+@_redis
+@_table
+def tasks(study: str | None, only: str | None, limit: int, redis_url: str | None, output_format: str) -> None:
+    """The tasks of a study, in the order of their trials."""
+    from controller.tables import show
+
+    with _store(redis_url) as store:
+        name = pick_study(store, study)
+        key = store.get_study(name).metrics[0].key
+        ids = store.study_tasks(name, Status(only) if only else None)[-limit:]
+        rows, full = [], []
+        for record, scalars in zip(store.get_many(ids), store.scalars(ids), strict=True):
+            if record is None:
+                continue
+            value = scalars[key].last if key in scalars else None
+            row = {
+                "task": record.id,
+                "trial": record.trial,
+                "status": record.status.value,
+                "reason": f"{record.reason_class}: {record.reason}" if record.reason_class else "",
+                key: value if value == value else None,
+                "attempt": record.attempt,
+                "seconds": round(record.compute_s, 1),
+                "worker": record.worker,
+            }
+            full.append(
+                {
+                    **row,
+                    "task_id": record.id,
+                    "started_at": iso(record.started_at),
+                    "ended_at": iso(record.ended_at),
+                }
+            )
+            rows.append({**row, "task": record.id[:8]} if output_format == "table" else row)
+    show(rows, output_format, raw=full, title=f"Tasks of study {name}")
+
+
+@command.command()
+@click.argument("task")
+@_redis
+@_format(("table", "json"), "table")
+def show(task: str, redis_url: str | None, output_format: str) -> None:
+    """Everything about one task: parameters, metrics, artifacts, and the traceback if it failed.
+
+    TASK is its id, or the beginning of it.
+    """
+    from controller.tables import console, table_of
+    from controller.tasks import describe
+
+    with _store(redis_url) as store:
+        about = describe(store, store.get(pick_task(store, task)))
+    if output_format == "json":
+        print(json.dumps(about, indent=2))
+        return
+    out = console()
+    plain = ("task_id", "name", "study", "trial", "status", "reason_class", "reason", "attempt", "worker",
+             "created_at", "started_at", "ended_at", "compute_s", "iterations")  # fmt: skip
+    for name in plain:
+        if about[name] not in (None, ""):
+            out.print(f"{name:<14} {about[name]}", markup=False)
+    if about["hyper_parameters"]:
+        out.print(table_of([{"parameter": k, "value": v} for k, v in about["hyper_parameters"].items()]))
+    if about["metrics"]:
+        out.print(
+            table_of(
+                [
+                    {"metric": k, **{n: m[n] for n in ("value", "min_value", "max_value")}}
+                    for k, m in about["metrics"].items()
+                ]
+            )
+        )
+    if about["artifacts"]:
+        out.print(
+            table_of(
+                [{"artifact": k, "bytes": a["size"], "url": a["url"]} for k, a in about["artifacts"].items()]
+            )
+        )
+    if about["error"]:
+        out.print(about["error"], markup=False)
+
+
+@command.command()
+@click.argument("task")
+@click.option("-f", "--follow", is_flag=True, help="Go on as the task writes, until it ends.")
+@_redis
+def logs(task: str, follow: bool, redis_url: str | None) -> None:
+    """What a task has written to its standard output and error.
+
+    TASK is its id, or the beginning of it. The newest part is kept, at least 1 MiB.
+    """
+    with _store(redis_url) as store:
+        task_id = pick_task(store, task)
+        position = 0
+        while True:
+            # Asked before reading: what was written before the end is in what is read after it.
+            over = store.get(task_id).status in FINISHED
+            text, position = store.task_log(task_id, position)
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            if over or not follow:
+                return
+            time.sleep(0.3)
+
+
+@command.command()
+@_study
+@click.option("--task", help="Stop one task only: its id, or the beginning of it.")
+@_redis
+def stop(study: str | None, task: str | None, redis_url: str | None) -> None:
+    """End a study, or one task, in order: what runs is asked to stop, then made to."""
+    with _store(redis_url) as store:
+        if task:
+            record = store.request_stop(pick_task(store, task), Reason.USER, "stopped by hand")
+            over = record.status in FINISHED
+            click.echo(f"task {record.id[:8]}: {record.status if over else 'asked to stop'}")
+            return
+        name = pick_study(store, study)
+        if not _acts(store, name):
+            stopped = _stop_without_controller(store, name)
+            click.echo(f"study {name}: no controller acts on it; {stopped} open task(s) asked to stop")
+            return
+        store.control(name, "stop")
+        click.echo(f"study {name}: its controller was asked to stop it")
+
+
+def _stop_without_controller(store: Store, name: str) -> int:
+    from dataclasses import replace
+
+    open_tasks = [
+        task_id
+        for status in (Status.CREATED, Status.QUEUED, Status.IN_PROGRESS)
+        for task_id in store.study_tasks(name, status)
+    ]
+    for task_id in open_tasks:
+        store.request_stop(task_id, Reason.STUDY_STOPPED, "stopped by hand")
+    record = store.get_study(name)
+    if record.state not in (StudyState.COMPLETED, StudyState.FAILED):
+        store.save_study(replace(record, state=StudyState.STOPPED, reason="stopped by hand"))
+    return len(open_tasks)
+
+
+def _acts(store: Store, name: str) -> bool:
+    from worker.protocol import keys
+
+    return bool(store.redis.exists(keys.study_lock(name)))
+
+
+@command.command()
+@_study
+@_redis
+def pause(study: str | None, redis_url: str | None) -> None:
+    """Launch nothing more for now; what runs goes on."""
+    _ask(study, redis_url, "pause")
+
+
+@command.command()
+@_study
+@_redis
+def resume(study: str | None, redis_url: str | None) -> None:
+    """Go on launching after `pause`."""
+    _ask(study, redis_url, "resume")
+
+
+def _ask(study: str | None, redis_url: str | None, request: str) -> None:
+    with _store(redis_url) as store:
+        name = pick_study(store, study)
+        if not _acts(store, name):
+            raise BadInput(
+                f"study {name!r}: no controller acts on it; `controller start` with its sweep file goes on with it"
+            )
+        store.control(name, request)
+        click.echo(f"study {name}: its controller was asked to {request}")
+
+
+@command.command()
+@click.argument("study")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_redis
+def delete(study: str, yes: bool, redis_url: str | None) -> None:
+    """Remove a study's records from Redis: tasks, scalars, logs. Optuna's trials and artifacts stay."""
+    with _store(redis_url) as store:
+        name = store.get_study(study).name
+        if _acts(store, name):
+            raise BadInput(f"study {name!r} is running; stop it first: controller stop {name}")
+        if not yes:
+            click.confirm(f"Remove all records of study {name}?", abort=True)
+        count = store.delete_study(name)
+        click.echo(f"study {name}: {count} task(s) removed")
+
+
+@command.group()
+def artifacts() -> None:
+    """Files and objects that tasks have saved."""
+
+
+@artifacts.command("list")
+@_study
+@click.option("--task", help="Of one task only: its id, or the beginning of it.")
+@_redis
+@_table
+def artifacts_list(study: str | None, task: str | None, redis_url: str | None, output_format: str) -> None:
+    """The artifacts of a task, or of all tasks of a study."""
+    from controller.tables import show
+
+    rows, full = [], []
+    with _store(redis_url) as store:
+        ids = [pick_task(store, task)] if task else store.study_tasks(pick_study(store, study))
+        for task_id in ids:
+            for name, text in store.artifacts(task_id).items():
+                meta = json.loads(text)
+                full.append({"task_id": task_id, "name": name, **meta})
+                shown = task_id[:8] if output_format == "table" else task_id
+                rows.append(
+                    {
+                        "task": shown,
+                        "name": name,
+                        "bytes": meta["size"],
+                        "type": meta["mimetype"],
+                        "url": meta["url"],
+                    }
+                )
+    show(rows, output_format, raw=full)
+
+
+@artifacts.command("get")
+@click.argument("task")
+@click.argument("name")
+@click.argument("target", required=False, type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@_redis
+def artifacts_get(task: str, name: str, target: Path | None, force: bool, redis_url: str | None) -> None:
+    """Download an artifact of a task, verified, to TARGET (a file or folder; the current one by default)."""
+    from worker.artifacts import ArtifactMeta, fetch
+
+    with _store(redis_url) as store:
+        task_id = pick_task(store, task)
+        known = store.artifacts(task_id)
+        if name not in known:
+            there = ", ".join(known) or "none"
+            raise BadInput(f"task {task_id[:8]} has no artifact {name!r}; there are: {there}")
+    path = fetch(ArtifactMeta.from_json(known[name]), target or Path.cwd(), overwrite=force)
+    click.echo(path)
+
+
+@contextlib.contextmanager
+def _store(redis_url: str | None) -> Iterator[Store]:
+    with open_store(resolve(redis_url)) as store:
+        yield store
+
+
+def main() -> None:
+    """Console entry point: one clear line for what a user can mend, and the exit codes of the help."""
+    try:
+        command.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except OptunaRQError as error:
+        for line in str(error).splitlines():
+            click.echo(f"controller: {line}", err=True)
+        sys.exit(error.exit_code)
+    except redis.RedisError as error:
+        click.echo(f"controller: Redis: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(0)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

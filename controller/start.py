@@ -1,0 +1,258 @@
+"""`controller start`: from a sweep file to a study that has ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import FrameType
+
+from worker.artifacts import open_store as open_artifacts
+
+from controller import preflight
+from controller.backend import Backend
+from controller.local_workers import LocalWorkers
+from controller.lock import StudyLock
+from controller.objective import Objective
+from controller.optuna_strategy import OptimizerOptuna
+from controller.parameters import Parameter
+from controller.samplers import grid, make_pruner, make_sampler
+from controller.search import Search
+from controller.settings import Settings, open_redis
+from controller.study import open_storage, open_study, quiet_optuna, study_uid, task_id_of
+from controller.sweep import Sweep, describe_difference
+from controller.sweep_objects import objective_of, parameters_of, task_spec
+from controller.view import View
+from worker.protocol import Status, StudyRecord, StudyState, TaskRecord, TaskSpec
+from worker.protocol.errors import BadInput
+from worker.protocol.transport import check_queue_name
+from worker.protocol.urls import redact
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartOptions:
+    """What the command line adds to the sweep."""
+
+    workers: int | None = None
+    """Local workers; by default one per CPU with the embedded Redis, none with another."""
+    grace_s: float = 10.0
+    pool_period_min: float = 2.0
+
+
+class Interrupts:
+    """Ctrl-C and SIGTERM: the first ends the study in order, the second at once."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.strategy: OptimizerOptuna | None = None
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count > 1:
+            raise KeyboardInterrupt
+        if self.strategy:
+            self.strategy.interrupt()
+
+    def pending(self) -> bool:
+        return self.count > 0
+
+    @contextmanager
+    def installed(self) -> Iterator[Interrupts]:
+        previous = {s: signal.signal(s, self) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for signum, handler in previous.items():
+                signal.signal(signum, handler)
+
+
+def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -> int:
+    """Run a study to its end, or go on with it.
+
+    Returns:
+        The exit code: 0 it ended within its budgets, 1 it failed, 130 it was interrupted.
+
+    Raises:
+        BadInput: something that was asked for can't be; nothing was started, and nothing is lost.
+    """
+    quiet_optuna()
+    parameters = parameters_of(sweep)
+    objective = objective_of(sweep)
+    check_queue_name(sweep.queue.name)
+    sampler = make_sampler(sweep.sampler.type, sweep.sampler.options, sweep.sampler.seed, parameters)
+    pruner = make_pruner(
+        sweep.pruner.type if sweep.pruner else None, sweep.pruner.options if sweep.pruner else {}
+    )
+    spec = task_spec(sweep, parameters, objective, settings.artifacts_url, options.grace_s)
+    can_tell = preflight.check_here(spec, settings.folder, must_run_here=settings.embedded)
+    artifacts = open_artifacts(settings.artifacts_url)
+    artifacts.check()
+    with Interrupts().installed() as interrupts, open_redis(settings, create=True) as (url, embedded):
+        backend = Backend(url, settings.storage_url, artifacts.url)
+        _refuse_other_study(backend, sweep, settings)
+        lock = StudyLock(backend.store, sweep.study.name)
+        held = lock.acquire(
+            wait=True,
+            on_wait=lambda holder: view.note(
+                f"controller {holder} acts on study {sweep.study.name!r}; standing by to take over"
+            ),
+            stopped=interrupts.pending,
+        )
+        if not held:
+            return INTERRUPTED
+        count = options.workers if options.workers is not None else (os.cpu_count() or 1) if embedded else 0
+        workers = LocalWorkers(
+            count,
+            redis_url=url,
+            artifacts_url=artifacts.url,
+            queue=sweep.queue.name,
+            folder=settings.folder,
+            log_folder=settings.state_folder / "workers",
+            keep_alive=embedded.lock_fd if embedded else None,
+        )
+        try:
+            _refuse_other_study(backend, sweep, settings)
+            workers.start()
+            view.workers = workers
+            if not can_tell and not preflight.check_on_worker(backend, spec, view.note, interrupts.pending):
+                return INTERRUPTED
+            study = open_study(
+                open_storage(settings.storage_url), sweep.study.name, objective.directions, sampler, pruner
+            )
+            base_task = _write_study(
+                backend, sweep, settings, study_uid(study).hex, spec, objective, lock.name
+            )
+            strategy = _strategy(
+                backend, sweep, base_task, parameters, objective, Search(study, parameters), options, view
+            )
+            interrupts.strategy = strategy
+            if interrupts.pending():
+                strategy.interrupt()
+            view.begin(sweep, settings, strategy, redact(url), url if embedded else None)
+            try:
+                strategy.start()
+            finally:
+                view.end()
+        finally:
+            workers.stop()
+            lock.release()
+        view.summary(backend.store, sweep.study.name, strategy.state, strategy.reason)
+        if strategy.state == StudyState.INTERRUPTED:
+            return INTERRUPTED
+        return 1 if strategy.state == StudyState.FAILED else 0
+
+
+def _strategy(
+    backend: Backend,
+    sweep: Sweep,
+    base_task: str,
+    parameters: list[Parameter],
+    objective: Objective,
+    search: Search,
+    options: StartOptions,
+    view: View,
+) -> OptimizerOptuna:
+    budget = sweep.budget
+    jobs = budget.max_trials
+    if sweep.sampler.type == "grid":
+        size = 1
+        for values in grid(parameters).values():
+            size *= len(values)
+        jobs = min(jobs, size) if jobs is not None else size
+    return OptimizerOptuna(
+        base_task,
+        parameters,
+        objective,
+        sweep.queue.name,
+        budget.max_concurrent,
+        budget.max_iterations,
+        jobs,
+        pool_period_min=options.pool_period_min,
+        min_iteration_per_job=budget.min_iterations,
+        time_limit_per_job=_minutes(budget.time_per_trial_s),
+        compute_time_limit=_minutes(budget.total_compute_s),
+        backend=backend,
+        study=sweep.study.name,
+        search=search,
+        observer=view,
+        wall_clock_limit=_minutes(budget.wall_clock_s),
+        max_failures=budget.max_failures,
+    )
+
+
+def _minutes(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / 60
+
+
+def _refuse_other_study(backend: Backend, sweep: Sweep, settings: Settings) -> None:
+    """A study of this name must have this search space and this storage. Raises `BadInput`."""
+    known = backend.store.find_study(sweep.study.name)
+    if known is None:
+        return
+    if known.fingerprint != sweep.search_space_fingerprint():
+        difference = describe_difference(known.sweep, sweep.to_dict())
+        raise BadInput(
+            f"study {known.name!r} exists with another search space ({difference}); give this one another "
+            f"study.name, or remove the old one: controller delete {known.name}"
+        )
+    storage = redact(settings.storage_url)
+    if known.storage != storage:
+        raise BadInput(
+            f"study {known.name!r} has its trials in {known.storage}, not in {storage}; "
+            "set OPTUNA_STORAGE to where they are, or give this one another study.name"
+        )
+
+
+def _write_study(
+    backend: Backend,
+    sweep: Sweep,
+    settings: Settings,
+    uid: str,
+    spec: TaskSpec,
+    objective: Objective,
+    controller: str,
+) -> str:
+    """Write or bring up to date the study's record and its base task; returns the base task's id."""
+    import uuid
+
+    store = backend.store
+    name = sweep.study.name
+    base_task = task_id_of(uuid.UUID(uid), -1)
+    known = store.find_study(name)
+    now = backend.clock.now()
+    if known is not None:
+        store.delete_task(base_task)
+    store.create(
+        TaskRecord(
+            id=base_task,
+            name=name,
+            project=sweep.study.project or "",
+            spec=replace(spec, parameters={}),
+            status=Status.CREATED,
+            created_at=now,
+        )
+    )
+    record = known or StudyRecord(name=name, created_at=now, metrics=objective.metrics)
+    store.save_study(
+        replace(
+            record,
+            queue=sweep.queue.name,
+            storage=redact(settings.storage_url),
+            artifacts=backend.artifacts_url,
+            fingerprint=sweep.search_space_fingerprint(),
+            sweep=sweep.to_dict(),
+            base_task=base_task,
+            state=StudyState.RUNNING,
+            reason="",
+            ended_at=None,
+            controller=controller,
+        )
+    )
+    return base_task

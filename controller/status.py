@@ -1,0 +1,45 @@
+"""How a study stands, as JSON types: what `controller status` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worker.protocol import Store, StudyState, keys
+from worker.protocol.clock import iso
+
+
+def describe_study(store: Store, name: str) -> dict[str, Any]:
+    """State, counts, budgets and workers of a study."""
+    record = store.get_study(name)
+    acts = bool(store.redis.exists(keys.study_lock(name)))
+    state = record.state
+    if state in (StudyState.RUNNING, StudyState.PAUSED) and not acts:
+        state = StudyState.INTERRUPTED
+    workers = [
+        {
+            "worker": card["name"],
+            "host": card.get("host", ""),
+            "slots": int(card.get("slots", 0)),
+            "busy": sum(1 for key, task in card.items() if key.startswith("slot:") and task),
+            "state": card.get("state", ""),
+            "queues": card.get("queues", ""),
+        }
+        for card in store.workers(record.queue)
+    ]
+    return {
+        "study": record.name,
+        "state": state,
+        "reason": record.reason if state == record.state else "its controller is gone",
+        "created_at": iso(record.created_at),
+        "ended_at": iso(record.ended_at),
+        "objectives": [
+            f"{'maximize' if metric.sign.maximizes else 'minimize'} {metric.key}" for metric in record.metrics
+        ],
+        "queue": record.queue,
+        "storage": record.storage,
+        "artifacts": record.artifacts,
+        "controller": record.controller if acts else "",
+        "tasks": {status.value: count for status, count in store.status_counts(name).items()},
+        "budget": record.budget,
+        "workers": workers,
+    }

@@ -1,0 +1,67 @@
+"""A sweep file's sections as the objects that the loop works with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from controller.objective import Objective
+from controller.parameters import Parameter, SweepParameter
+from controller.sweep import FloatParameter, IntParameter, Sweep
+from worker.protocol import TaskSpec
+from worker.protocol.errors import BadInput
+from worker.protocol.metrics import split_key
+
+
+def parameters_of(sweep: Sweep) -> list[Parameter]:
+    """The sweep's parameters, in the file's order."""
+    found: list[Parameter] = []
+    for name, given in sweep.parameters.items():
+        distribution: FloatDistribution | IntDistribution | CategoricalDistribution
+        if isinstance(given, FloatParameter):
+            distribution = FloatDistribution(given.low, given.high, log=given.log, step=given.step)
+        elif isinstance(given, IntParameter):
+            distribution = IntDistribution(given.low, given.high, log=given.log, step=given.step)
+        else:
+            distribution = CategoricalDistribution(list(given.choices))
+        found.append(SweepParameter(name, distribution, given.when))
+    return found
+
+
+def objective_of(sweep: Sweep) -> Objective:
+    """The sweep's objectives."""
+    titles, series = zip(*(split_key(metric.name) for metric in sweep.study.metrics), strict=True)
+    signs = ["max" if metric.goal == "maximize" else "min" for metric in sweep.study.metrics]
+    return Objective(list(titles), list(series), signs)
+
+
+def task_spec(
+    sweep: Sweep, parameters: list[Parameter], objective: Objective, artifacts_url: str, grace_s: float
+) -> TaskSpec:
+    """What all tasks of the study share; its parameters have no values yet, only names."""
+    given = sweep.objective
+    description: dict[str, Any]
+    if given.kind == "function":
+        description = {"kind": "function", "target": given.function}
+    elif given.kind == "script":
+        description = {"kind": "script", "path": given.script, "args": list(given.args)}
+    elif given.kind == "command":
+        description = {"kind": "command", "argv": list(given.command or ())}
+    else:
+        raise BadInput(
+            "objective.optuna: objectives that take an Optuna trial are not supported by this version yet; "
+            'use function = "module:name", whose arguments are the parameters'
+        )
+    if given.env:
+        description["env"] = dict(given.env)
+    return TaskSpec(
+        objective=description,
+        parameters={name: None for parameter in parameters for name in parameter.names},
+        optional=tuple(name for parameter in parameters for name in parameter.optional),
+        metrics=objective.metrics,
+        queue=sweep.queue.name,
+        artifacts=artifacts_url,
+        time_limit_s=sweep.budget.time_per_trial_s,
+        grace_s=grace_s,
+    )

@@ -1,0 +1,111 @@
+"""Tables of the questions' answers: the same rows for people, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from controller.ranking import Ranking
+from worker.protocol import Store, StudyRecord
+from worker.values import bare
+
+FORMATS = ("table", "json", "csv")
+
+
+def top_table(
+    store: Store,
+    study: StudyRecord,
+    top_k: int,
+    *,
+    all_metrics: bool = False,
+    all_hyper_parameters: bool = False,
+    only_completed: bool = False,
+) -> tuple[Table, list[dict[str, Any]]]:
+    """The best experiments as a table, and the rows it was made from."""
+    details = Ranking(store, study.name, study.metrics).details(
+        top_k,
+        all_metrics=all_metrics,
+        all_hyper_parameters=all_hyper_parameters,
+        only_completed=only_completed,
+    )
+    records = store.get_many([row["task_id"] for row in details])
+    rows = []
+    for number, (row, record) in enumerate(zip(details, records, strict=True), start=1):
+        flat: dict[str, Any] = {
+            "rank": number,
+            "task": row["task_id"][:8],
+            "trial": record.trial if record else "",
+            "status": row["status"],
+        }
+        flat.update({key: metric["value"] for key, metric in row["metrics"].items()})
+        flat.update({bare(name): _short(value) for name, value in row["hyper_parameters"].items()})
+        rows.append(flat)
+    return table_of(rows, title=f"Top {len(rows)} of study {study.name}"), details
+
+
+def _short(text: str) -> str:
+    try:
+        return f"{float(text):.4g}" if "." in text or "e" in text else text
+    except ValueError:
+        return text
+
+
+def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Table:
+    """A table with a column for every key that occurs."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    for column in columns:
+        numeric = all(isinstance(row.get(column, 0), (int, float)) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value).replace("[", r"\[")
+
+
+def show(
+    rows: Sequence[dict[str, Any]], output_format: str, *, raw: Any = None, title: str | None = None
+) -> None:
+    """Print rows on standard output.
+
+    Args:
+        rows: flat dicts.
+        output_format: one of `FORMATS`.
+        raw: what JSON prints instead of the rows.
+    """
+    if output_format == "json":
+        print(json.dumps(rows if raw is None else raw, indent=2))
+    elif output_format == "csv":
+        print(to_csv(rows), end="")
+    elif rows:
+        console().print(table_of(rows, title))
+    else:
+        console().print("nothing to show")
+
+
+def to_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as CSV with a header."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def console() -> Console:
+    """For people. Wide enough off a terminal that no cell is cut."""
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, width=240)

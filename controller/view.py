@@ -1,0 +1,248 @@
+"""What `controller start` shows: live on a terminal, lines elsewhere, JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from controller.observer import Observer
+from controller.preflight import no_worker
+from controller.tables import top_table
+from worker.protocol import Status, Store, StudyState
+from worker.protocol.clock import iso
+
+if TYPE_CHECKING:
+    from controller.budget import Budget
+    from controller.fleet import Fleet
+    from controller.job import Job
+    from controller.local_workers import LocalWorkers
+    from controller.settings import Settings
+    from controller.strategy import SearchStrategy
+    from controller.sweep import Sweep
+
+_STYLE = {Status.COMPLETED: "green", Status.FAILED: "red", Status.STOPPED: "yellow"}
+
+
+class View(Observer):
+    """Base of the views: looks after local workers, and says when nobody serves the queue."""
+
+    def __init__(self) -> None:
+        self.workers: LocalWorkers | None = None
+        self._told_empty = False
+        self._ended = 0
+        self._best: tuple[float, int] | None = None
+        self._strategy: SearchStrategy | None = None
+
+    def begin(
+        self,
+        sweep: Sweep,
+        settings: Settings,
+        strategy: SearchStrategy,
+        redis_url: str,
+        embedded_url: str | None,
+    ) -> None:
+        """The loop is about to start."""
+        self._strategy = strategy
+        self._metric = strategy._objective.metrics[0]
+
+    def end(self) -> None:
+        """The loop has ended."""
+
+    def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
+        if self.workers:
+            self.workers.look_after()
+        if fleet.empty_since is None:
+            self._told_empty = False
+        elif not self._told_empty and time.monotonic() - fleet.empty_since > 3.0:
+            self._told_empty = True
+            self.note(no_worker(fleet.queue))
+
+    def ended(self, job: Job) -> None:
+        self._ended += 1
+        value = self._value(job)
+        if value is None or job.is_failed():
+            return
+        if self._best is None or self._metric.score(value) < self._metric.score(self._best[0]):
+            self._best = (value, job.trial)
+
+    def _value(self, job: Job) -> float | None:
+        summary = job.scalars.get(self._metric.key)
+        value = summary.value(self._metric.sign) if summary else None
+        return value if value is not None and value == value else None
+
+    def summary(self, store: Store, study: str, state: str, reason: str) -> None:
+        """The study has ended: its best experiments, and what to do next."""
+
+
+class JsonView(View):
+    """One JSON object per line on standard output."""
+
+    def _emit(self, event: str, **data: Any) -> None:
+        print(json.dumps({"event": event, "at": iso(time.time()), **data}), flush=True)
+
+    def begin(
+        self,
+        sweep: Sweep,
+        settings: Settings,
+        strategy: SearchStrategy,
+        redis_url: str,
+        embedded_url: str | None,
+    ) -> None:
+        super().begin(sweep, settings, strategy, redis_url, embedded_url)
+        self._emit("study", study=sweep.study.name, redis=redis_url, artifacts=settings.artifacts_url)
+
+    def launched(self, job: Job) -> None:
+        self._emit("launched", task_id=job.task_id(), trial=job.trial, hyper_parameters=job.parameters)
+
+    def started(self, job: Job) -> None:
+        self._emit("started", task_id=job.task_id(), trial=job.trial, attempt=job.record.attempt)
+
+    def ended(self, job: Job) -> None:
+        super().ended(job)
+        record = job.record
+        self._emit(
+            "ended",
+            task_id=job.task_id(),
+            trial=job.trial,
+            status=record.status.value,
+            reason_class=record.reason_class.value if record.reason_class else None,
+            reason=record.reason,
+            value=self._value(job),
+        )
+
+    def note(self, text: str) -> None:
+        self._emit("note", text=text)
+
+    def summary(self, store: Store, study: str, state: str, reason: str) -> None:
+        from controller.ranking import Ranking
+
+        record = store.get_study(study)
+        top = Ranking(store, study, record.metrics).details(5)
+        self._emit("end", study=study, state=state, reason=reason, top=top)
+
+
+class RichView(View):
+    """For people: a line per ended trial, progress below on a terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__()
+        self._console = console or Console(highlight=False)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._bar: Any = None
+        self._started = time.monotonic()
+        self._last_line = 0.0
+
+    def begin(
+        self,
+        sweep: Sweep,
+        settings: Settings,
+        strategy: SearchStrategy,
+        redis_url: str,
+        embedded_url: str | None,
+    ) -> None:
+        super().begin(sweep, settings, strategy, redis_url, embedded_url)
+        where = "embedded" if embedded_url else redis_url
+        goal = "maximize" if self._metric.sign.maximizes else "minimize"
+        self._console.print(
+            f"study [bold]{escape(sweep.study.name)}[/]: {goal} {escape(self._metric.key)} · "
+            f"queue {sweep.queue.name} · Redis {escape(where)}"
+        )
+        self._bar = self._progress.add_task(sweep.study.name, total=strategy.budget.jobs.limit, state="")
+        self._progress.start()
+
+    def end(self) -> None:
+        self._progress.stop()
+
+    def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
+        super().tick(budget, fleet, running)
+        busy = sum(job.is_running() for job in running)
+        best = f" · best {self._best[0]:.6g} (trial {self._best[1]})" if self._best else ""
+        state = f"{self._ended} ended · {busy} running on {fleet.slots} slot(s){best}"
+        total = budget.jobs.limit
+        self._progress.update(
+            self._bar, completed=budget.jobs.used - budget.running, total=total, state=state
+        )
+        if not self._console.is_terminal and time.monotonic() - self._last_line > 30:
+            self._last_line = time.monotonic()
+            self._console.print(f"… {state}")
+
+    def ended(self, job: Job) -> None:
+        super().ended(job)
+        self._last_line = time.monotonic()
+        record = job.record
+        style = _STYLE.get(record.status, "white")
+        value = self._value(job)
+        shown = f"{value:<10.6g}" if value is not None else " " * 10
+        why = f" {record.reason_class}: {record.reason}" if record.reason_class else ""
+        parameters = " ".join(f"{name}={_short(value)}" for name, value in job.parameters.items())
+        self._console.print(
+            f"trial {job.trial:>4} [{style}]{record.status.value:<9}[/] {shown} "
+            f"{record.compute_s:6.1f} s  {escape(parameters)}[{style}]{escape(why)}[/]",
+            soft_wrap=True,
+        )
+
+    def note(self, text: str) -> None:
+        self._console.print(f"[cyan]·[/] {escape(text)}", soft_wrap=True)
+
+    def summary(self, store: Store, study: str, state: str, reason: str) -> None:
+        console = self._console
+        counts = store.status_counts(study)
+        numbers = ", ".join(
+            f"{counts[status]} {status.value}" for status in Status if counts[status] and status.is_finished
+        )
+        style = {StudyState.COMPLETED: "green", StudyState.FAILED: "red"}.get(state, "yellow")
+        console.print(
+            f"study [bold]{escape(study)}[/] [{style}]{state}[/]: {escape(reason)} ({numbers or 'no trial ended'})"
+        )
+        record = store.get_study(study)
+        table, rows = top_table(store, record, 5)
+        if rows:
+            console.print(table)
+        if state == StudyState.FAILED:
+            for line in _failures(store, study):
+                console.print(f"  [red]{escape(line)}[/]", soft_wrap=True)
+        console.print("Next:")
+        name = escape(study)
+        lines = [f"controller top {name} -k 10 --all-metrics"]
+        if rows:
+            lines.append(f"controller show {rows[0]['task_id'][:8]}")
+            lines.append(f"controller artifacts list --task {rows[0]['task_id'][:8]}")
+        if state == StudyState.INTERRUPTED:
+            lines.append("controller start <the same sweep file>        goes on where this stopped")
+        for line in lines:
+            console.print(f"  {line}", soft_wrap=True)
+
+
+def _failures(store: Store, study: str) -> list[str]:
+    """The reasons of the failed tasks, the most frequent first."""
+    reasons: dict[str, int] = {}
+    for record in store.get_many(store.study_tasks(study, Status.FAILED)[:500]):
+        if record:
+            key = f"{record.reason_class}: {record.reason}"
+            reasons[key] = reasons.get(key, 0) + 1
+    ordered = sorted(reasons.items(), key=lambda item: -item[1])
+    return [f"{count} × {reason}" for reason, count in ordered[:5]]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def make_view(output_format: str) -> View:
+    """The view for ``--format rich`` or ``json``."""
+    return JsonView() if output_format == "json" else RichView(Console(highlight=False, file=sys.stdout))

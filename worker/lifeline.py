@@ -1,0 +1,33 @@
+"""Ties between processes that the kernel keeps, whatever dies first (Linux; elsewhere without effect)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Become the parent of orphaned descendants, so that none escapes `proctree.kill_tree`."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(parent: int | None = None, signum: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send this process `signum` when its parent dies.
+
+    Args:
+        parent: the parent's process id, to notice one that has died already.
+        signum: SIGKILL for a program, SIGTERM for a process that hands back its work.
+    """
+    _prctl(PR_SET_PDEATHSIG, signum)
+    if sys.platform.startswith("linux") and parent is not None and os.getppid() != parent:
+        os._exit(1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
