@@ -66,6 +66,7 @@ class Task:
                 LocalSession(),
             )
             runtime.enter(current)
+        assert isinstance(current, Task)
         return current
 
     @classmethod

@@ -1,5 +1,11 @@
-# TEMPORARY STUB
-class S:
-    def __init__(self,url): self.url=url
-    def check(self): pass
-def open_store(url): return S(url)
+"""Artifacts: files and objects that tasks save, in a folder or a bucket.
+
+`save` stores one and returns its description, `fetch` brings it back verified, `load` turns it into the
+object it was made from. Nothing is ever pickled.
+"""
+
+from worker.artifacts.meta import ArtifactMeta
+from worker.artifacts.stores import ArtifactStore, open_store
+from worker.artifacts.transfer import fetch, load, save
+
+__all__ = ["ArtifactMeta", "ArtifactStore", "fetch", "load", "open_store", "save"]

@@ -14,7 +14,7 @@ from rq import Queue
 from rq.exceptions import DequeueTimeout
 from rq.job import Job
 from rq.serializers import JSONSerializer
-from rq.worker.base import StopRequested
+from rq.exceptions import StopRequested
 
 from worker.protocol.errors import BadInput, OptunaRQError
 from worker.protocol.record import job_id

@@ -1,0 +1,158 @@
+"""Saving and fetching: checksummed on the way in, verified on the way out, atomic at the target."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mimetypes
+import os
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+from worker.artifacts.content import from_file, to_file
+from worker.artifacts.meta import ArtifactMeta
+from worker.artifacts.names import safe_name
+from worker.artifacts.stores import ArtifactStore, open_store
+from worker.protocol.clock import Clock, SystemClock, iso
+from worker.protocol.errors import ArtifactError
+
+
+def save(
+    store: ArtifactStore,
+    prefix: str,
+    name: str,
+    source: object,
+    *,
+    mimetype: str | None = None,
+    encoding: str | None = None,
+    clock: Clock | None = None,
+) -> ArtifactMeta:
+    """Store a file, folder or object.
+
+    Args:
+        store: where to.
+        prefix: the key's beginning, such as ``study/task id``.
+        name: of the artifact, any text.
+        source: see `worker.artifacts.content`.
+        mimetype, encoding: guessed from the file's name when not given.
+
+    Returns:
+        Its description; the bytes are stored when this returns.
+
+    Raises:
+        ArtifactError: it can't be read or stored, or changed meanwhile.
+    """
+    with tempfile.TemporaryDirectory(prefix="orq-artifact-") as scratch:
+        path, kind = to_file(name, source, Path(scratch))
+        before = _signature(path, name)
+        digest, size = _sha256(path, name)
+        guessed, guessed_encoding = mimetypes.guess_type(path.name)
+        artifact_id = str(uuid.uuid4())
+        filename = safe_name(path.name)
+        parts = [safe_name(part) for part in prefix.split("/") if part]
+        key = "/".join([*parts, artifact_id, filename])
+        kept_type = mimetype or guessed or "application/octet-stream"
+        store.put_file(key, path, kept_type)
+        if _signature(path, name) != before:
+            with contextlib.suppress(ArtifactError):
+                store.delete(key)
+            raise ArtifactError(
+                f"artifact {name!r}: {path} changed meanwhile; store a finished file"
+            )
+    return ArtifactMeta(
+        artifact_id=artifact_id,
+        name=name,
+        filename=filename,
+        mimetype=kept_type,
+        encoding=encoding or guessed_encoding,
+        size=size,
+        sha256=digest,
+        url=store.url_of(key),
+        store=store.url,
+        key=key,
+        kind=kind,
+        created_at=iso((clock or SystemClock()).now()) or "",
+    )
+
+
+def fetch(
+    meta: ArtifactMeta, destination: Path, *, overwrite: bool = False, store: ArtifactStore | None = None
+) -> Path:
+    """Download an artifact, verified.
+
+    Args:
+        destination: a folder (the artifact's safe file name is used in it) or a file.
+        overwrite: replace an existing file.
+        store: by default the one that the artifact was put into.
+
+    Returns:
+        The file. It is there whole or not at all.
+
+    Raises:
+        ArtifactError: it is not there, is damaged, or the target exists.
+    """
+    target = destination / safe_name(meta.filename) if destination.is_dir() else destination
+    if target.exists() and not overwrite:
+        raise ArtifactError(f"{target} exists; give --force (overwrite=True) to replace it")
+    store = store or open_store(meta.store)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+        os.close(descriptor)
+    except OSError as error:
+        raise ArtifactError(f"{target}: {error.strerror or error}") from error
+    try:
+        store.get_file(meta.key, Path(partial))
+        digest, size = _sha256(Path(partial), meta.name)
+        if (digest, size) != (meta.sha256, meta.size):
+            raise ArtifactError(
+                f"artifact {meta.name!r} at {meta.url} is damaged: {size} bytes with another checksum than the "
+                f"{meta.size} stored"
+            )
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(partial, 0o666 & ~mask)
+        os.replace(partial, target)
+    except OSError as error:
+        raise ArtifactError(f"{target}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(partial)
+    return target
+
+
+def load(meta: ArtifactMeta, store: ArtifactStore | None = None) -> Any:
+    """The object that the artifact was made from; for a file or folder, the path of a verified copy.
+
+    Raises:
+        ArtifactError: as `fetch`.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="orq-artifact-"))
+    path = fetch(meta, folder, store=store)
+    found = from_file(path, meta.kind)
+    if found is not path:
+        path.unlink()
+        folder.rmdir()
+    return found
+
+
+def _signature(path: Path, name: str) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ArtifactError(f"artifact {name!r}: {path}: {error.strerror or error}") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _sha256(path: Path, name: str) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+                size += len(chunk)
+    except OSError as error:
+        raise ArtifactError(f"artifact {name!r}: {path} can't be read: {error.strerror or error}") from error
+    return digest.hexdigest(), size
