@@ -147,7 +147,7 @@ class Budget:
 
     def to_dict(self) -> dict[str, dict[str, float | None]]:
         """Used, reserved and limit of each kind; times in seconds."""
-        found = {
+        return {
             "jobs": _shown(self.jobs),
             "iterations": {**_shown(self.iterations), "reserved": self.reserved},
             "compute_time": _shown(self.compute_time),
@@ -155,7 +155,6 @@ class Budget:
             "failures": _shown(self.failures),
             "concurrent": {"used": float(self.running), "limit": _float(self.max_concurrent)},
         }
-        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,8 +91,12 @@ class LocalWorkers:
                 self._deaths = self._deaths + 1 if now - self._started[number] < QUICK_S else 1
                 path = self._log_folder / f"worker-{number}.log"
                 if self._deaths > DEATHS:
-                    raise OptunaRQError(f"local workers end as soon as they start: {_last_line(path)} (log: {path})")
-                log.warning("local worker %d ended with code %s; starting it again (log: %s)", number, code, path)
+                    raise OptunaRQError(
+                        f"local workers end as soon as they start: {_last_line(path)} (log: {path})"
+                    )
+                log.warning(
+                    "local worker %d ended with code %s; starting it again (log: %s)", number, code, path
+                )
                 self._restart_at[number] = now + 1.0
         for number, due in list(self._restart_at.items()):
             if now >= due:

@@ -313,24 +313,18 @@ class Attempt:
                 if point:
                     self._reporter.add(point)
         elif op == "artifact":
-            error = self._link_artifact(str(message.get("name")), str(message.get("meta")))
-            with contextlib.suppress(OSError):
-                connection.sendall(encode({"op": "ack", "id": message.get("id"), "error": error}))
+            self._link_artifact(message, connection)
         elif op == "result":
             self._result = message
 
-    def _link_artifact(self, name: str, meta: str) -> str | None:
-        """List an artifact, waiting for Redis as long as the attempt has a right to. The error, or None."""
-        record = self._record
-        deadline = self._now() + 60.0
-        while self._now() < deadline and not self._reporter.stale:
-            done = self._reporter.attempt(
-                lambda: self._around.store.add_artifact(record.id, record.attempt, name, meta) or True
-            )
-            if done:
-                return None
-            time.sleep(0.1)
-        return f"artifact {name!r}: stored, but Redis did not take its record"
+    def _link_artifact(self, message: Message, connection: socket.socket) -> None:
+        """List an artifact in the record, then tell the program so; its upload waits for that."""
+
+        def acknowledge(error: str | None) -> None:
+            with contextlib.suppress(OSError):
+                connection.sendall(encode({"op": "ack", "id": message.get("id"), "error": error}))
+
+        self._reporter.link(str(message.get("name")), str(message.get("meta")), acknowledge)
 
     def _read_output(self, descriptor: int) -> None:
         assert self._program is not None

@@ -43,6 +43,7 @@ class Reporter:
         self._monotonic = monotonic
         self._points: list[Point] = []
         self._output = bytearray()
+        self._links: list[tuple[str, str, Callable[[str | None], None]]] = []
         self._summaries: dict[str, Summary] = {}
         self._objective = {metric.key for metric in record.spec.metrics}
         self._seq = 0
@@ -65,6 +66,11 @@ class Reporter:
         self._output += data
         self.tail = (self.tail + data)[-65536:]
         self._ask(OTHER_S)
+
+    def link(self, name: str, meta: str, done: Callable[[str | None], None]) -> None:
+        """Take an artifact to list; `done` is called with None once it is, or with why it was refused."""
+        self._links.append((name, meta, done))
+        self._ask(0.0)
 
     def _ask(self, wait_s: float) -> None:
         # Not later than `wait_s` after the last write: a lone report goes out at once.
@@ -95,10 +101,13 @@ class Reporter:
     def flush(self) -> bool:
         """Write what has gathered. True when nothing is left to write."""
         self._due = None
-        while (self._points or self._output) and not self.stale:
-            if not self.attempt(self._write_some):
+        while (self._points or self._output or self._links) and not self.stale:
+            if not self.attempt(self._write_some) and not self.stale:
                 self._due = self._not_before
                 return False
+        for name, _, done in self._links:
+            done(f"artifact {name!r} is refused: another attempt of the task is current")
+        self._links.clear()
         self._last_write = self._monotonic()
         return True
 
@@ -118,6 +127,11 @@ class Reporter:
             data = bytes(self._output)
             self._store.append_log(self._record.id, data)
             del self._output[: len(data)]
+        while self._links:
+            name, meta, done = self._links[0]
+            self._store.add_artifact(self._record.id, self._record.attempt, name, meta)
+            del self._links[0]
+            done(None)
         return True
 
     def renew(self) -> bool:

@@ -39,11 +39,11 @@ HEARTBEAT_S = 15.0
 _slot: Slot | None = None
 
 
-class Slot(SimpleWorker):  # type: ignore[misc]
+class Slot(SimpleWorker):
     """RQ's in-process worker, with the allowlist, our signals and no remote commands."""
 
     job_class = TaskJob
-    queue_class = TaskQueue
+    queue_class = TaskQueue  # type: ignore[assignment]
     log_result_lifespan = False
 
     def __init__(self, number: int, options: dict[str, Any], wake: socket.socket | None) -> None:

@@ -58,9 +58,7 @@ def save(
         if _signature(path, name) != before:
             with contextlib.suppress(ArtifactError):
                 store.delete(key)
-            raise ArtifactError(
-                f"artifact {name!r}: {path} changed meanwhile; store a finished file"
-            )
+            raise ArtifactError(f"artifact {name!r}: {path} changed meanwhile; store a finished file")
     return ArtifactMeta(
         artifact_id=artifact_id,
         name=name,

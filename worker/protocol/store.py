@@ -459,9 +459,9 @@ class Store:
                     if not data:
                         raise TransitionRefused(f"task {task_id} has no record (deleted?)")
                     old = TaskRecord.decode(data)
-                    if attempt is None or old.attempt == attempt or new is Status.QUEUED:
-                        if done(old):
-                            return old
+                    same_attempt = attempt is None or old.attempt == attempt
+                    if (same_attempt or new is Status.QUEUED) and done(old):
+                        return old
                     if attempt is not None and old.attempt != attempt:
                         raise StaleAttempt(
                             f"task {task_id}: attempt {attempt} is over, attempt {old.attempt} is current"

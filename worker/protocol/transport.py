@@ -28,7 +28,7 @@ class ForbiddenJob(OptunaRQError):
     """A job on the queue isn't one of ours; it was not run."""
 
 
-class TaskJob(Job):  # type: ignore[misc]
+class TaskJob(Job):
     """A job that can only mean: run this attempt of this task."""
 
     @property
@@ -68,7 +68,7 @@ class TaskJob(Job):  # type: ignore[misc]
         """Never: a record must not make a worker call a URL."""
 
 
-class TaskQueue(Queue):  # type: ignore[misc]
+class TaskQueue(Queue):
     """A queue of `TaskJob`s, always with the JSON serializer."""
 
     job_class = TaskJob
@@ -80,7 +80,7 @@ class TaskQueue(Queue):  # type: ignore[misc]
         super().__init__(name, connection=connection, **kwargs)
 
     @classmethod
-    def dequeue_any(cls, queues: Any, timeout: int | None, **kwargs: Any) -> Any:
+    def dequeue_any(cls, queues: Any, timeout: int | None, **kwargs: Any) -> Any:  # type: ignore[override]
         if cls.stopping:
             raise StopRequested
         kwargs.update(job_class=TaskJob, serializer=JSONSerializer)
