@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
 
-from worker.artifacts import open_store as open_artifacts
-
 from controller import preflight
 from controller.backend import Backend
 from controller.local_workers import LocalWorkers
@@ -26,6 +24,7 @@ from controller.study import open_storage, open_study, quiet_optuna, study_uid, 
 from controller.sweep import Sweep, describe_difference
 from controller.sweep_objects import objective_of, parameters_of, task_spec
 from controller.view import View
+from worker.artifacts import open_store as open_artifacts
 from worker.protocol import Status, StudyRecord, StudyState, TaskRecord, TaskSpec
 from worker.protocol.errors import BadInput
 from worker.protocol.transport import check_queue_name

@@ -107,7 +107,8 @@ def open_study(
     )
     if list(study.directions) != list(directions):
         raise BadInput(
-            f"study {name!r} in Optuna's storage optimizes {_words(study.directions)}, not {_words(directions)}; "
+            f"study {name!r} in Optuna's storage optimizes {_words(study.directions)}, "
+            f"not {_words(directions)}; "
             "give this one another name"
         )
     return study

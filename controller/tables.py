@@ -45,7 +45,9 @@ def top_table(
             "status": row["status"],
         }
         flat.update({key: metric["value"] for key, metric in row["metrics"].items()})
-        flat.update({bare(name): _short(value) for name, value in row["hyper_parameters"].items()})
+        flat["parameters"] = " ".join(
+            f"{bare(name)}={_short(value)}" for name, value in row["hyper_parameters"].items()
+        )
         rows.append(flat)
     return table_of(rows, title=f"Top {len(rows)} of study {study.name}"), details
 
@@ -63,7 +65,11 @@ def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Table:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     for column in columns:
         numeric = all(isinstance(row.get(column, 0), (int, float)) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        # Of a table too wide for the screen only the long texts are broken.
+        breakable = column in ("parameters", "reason", "url", "value", "worker")
+        table.add_column(
+            column, justify="right" if numeric else "left", overflow="fold", no_wrap=not breakable
+        )
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     return table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from controller.observer import Observer
 from controller.preflight import no_worker
-from controller.tables import top_table
+from controller.tables import console, top_table
 from worker.protocol import Status, Store, StudyState
 from worker.protocol.clock import iso
 
@@ -130,9 +129,9 @@ class JsonView(View):
 class RichView(View):
     """For people: a line per ended trial, progress below on a terminal."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, screen: Console) -> None:
         super().__init__()
-        self._console = console or Console(highlight=False)
+        self._console = screen
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -145,7 +144,7 @@ class RichView(View):
         )
         self._bar: Any = None
         self._started = time.monotonic()
-        self._last_line = 0.0
+        self._last_line = time.monotonic()
 
     def begin(
         self,
@@ -200,23 +199,23 @@ class RichView(View):
         self._console.print(f"[cyan]·[/] {escape(text)}", soft_wrap=True)
 
     def summary(self, store: Store, study: str, state: str, reason: str) -> None:
-        console = self._console
+        screen = self._console
         counts = store.status_counts(study)
         numbers = ", ".join(
             f"{counts[status]} {status.value}" for status in Status if counts[status] and status.is_finished
         )
         style = {StudyState.COMPLETED: "green", StudyState.FAILED: "red"}.get(state, "yellow")
-        console.print(
+        screen.print(
             f"study [bold]{escape(study)}[/] [{style}]{state}[/]: {escape(reason)} ({numbers or 'no trial ended'})"
         )
         record = store.get_study(study)
         table, rows = top_table(store, record, 5)
         if rows:
-            console.print(table)
+            screen.print(table)
         if state == StudyState.FAILED:
             for line in _failures(store, study):
-                console.print(f"  [red]{escape(line)}[/]", soft_wrap=True)
-        console.print("Next:")
+                screen.print(f"  [red]{escape(line)}[/]", soft_wrap=True)
+        screen.print("Next:")
         name = escape(study)
         lines = [f"controller top {name} -k 10 --all-metrics"]
         if rows:
@@ -225,7 +224,7 @@ class RichView(View):
         if state == StudyState.INTERRUPTED:
             lines.append("controller start <the same sweep file>        goes on where this stopped")
         for line in lines:
-            console.print(f"  {line}", soft_wrap=True)
+            screen.print(f"  {line}", soft_wrap=True)
 
 
 def _failures(store: Store, study: str) -> list[str]:
@@ -245,4 +244,4 @@ def _short(value: Any) -> str:
 
 def make_view(output_format: str) -> View:
     """The view for ``--format rich`` or ``json``."""
-    return JsonView() if output_format == "json" else RichView(Console(highlight=False, file=sys.stdout))
+    return JsonView() if output_format == "json" else RichView(console())

@@ -153,7 +153,7 @@ def call_function(function: Callable[..., Any], task: Any, parameters: Mapping[s
 
 
 def shadowing(folder: Path) -> list[Path]:
-    """Files in `folder` that hide optuna-rq's packages from a program started there, or are hidden by them."""
+    """Files in `folder` that hide optuna-rq's packages from a program there, or are hidden by them."""
     own = Path(__file__).resolve().parent
     found = []
     for name in OWN_PACKAGES:
@@ -169,5 +169,5 @@ def check_script(path: Path) -> None:
         raise ObjectiveLoadError(f"objective script {path}: no such file on this machine")
     for hiding in shadowing(path.parent):
         raise ObjectiveLoadError(
-            f"objective script {path}: {hiding} hides optuna-rq's package of that name from it; rename that file"
+            f"objective script {path}: {hiding} hides optuna-rq's package of that name; rename that file"
         )

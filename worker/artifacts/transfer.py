@@ -106,7 +106,7 @@ def fetch(
         digest, size = _sha256(Path(partial), meta.name)
         if (digest, size) != (meta.sha256, meta.size):
             raise ArtifactError(
-                f"artifact {meta.name!r} at {meta.url} is damaged: {size} bytes with another checksum than the "
+                f"artifact {meta.name!r} at {meta.url} is damaged: {size} bytes, and not the checksum of the "
                 f"{meta.size} stored"
             )
         mask = os.umask(0)

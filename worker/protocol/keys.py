@@ -5,17 +5,17 @@ Names of studies stand in keys as they are; task ids are 32 hexadecimal digits.
 | key | type | holds | written by | ends |
 |---|---|---|---|---|
 | `orq:studies` | zset | study name → time created | controller | with the study |
-| `orq:study:S` | hash | the study record: sweep, metrics, state, budget use | controller | deleted with the study |
+| `orq:study:S` | hash | the study: sweep, metrics, state, budget use | controller | with the study |
 | `orq:study:S:lock` | string, expires | which controller acts on the study | controller | its lease |
-| `orq:study:S:tasks` | zset | task id → trial number | controller | deleted with the study |
-| `orq:study:S:status:X` | zset | ids of the tasks in status X → trial number | both | deleted with the study |
-| `orq:study:S:rank` | zset | task id → objective, smaller is better | worker | deleted with the study |
-| `orq:study:S:rank:completed` | zset | the same, completed tasks only | worker | deleted with the study |
+| `orq:study:S:tasks` | zset | task id → trial number | controller | with the study |
+| `orq:study:S:status:X` | zset | ids of the tasks in status X → trial number | both | with the study |
+| `orq:study:S:rank` | zset | task id → objective, smaller is better | worker | with the study |
+| `orq:study:S:rank:completed` | zset | the same, completed tasks only | worker | with the study |
 | `orq:study:S:events` | stream | starts, reports, ends, requests | both | trimmed behind the reader |
 | `orq:base_tasks` | zset | ids of tasks outside any study → time created | both | with the task |
 | `orq:task:T` | hash | the task record | both | deleted with its study |
 | `orq:task:T:lease` | string, expires | attempt and worker that may report | worker | its lease |
-| `orq:task:T:scalars` | hash | metric → summary (last, min, max, count, last iteration) | worker | with the task |
+| `orq:task:T:scalars` | hash | metric → last, min, max, count, last iteration | worker | with the task |
 | `orq:task:T:series` | list | batches of reported points, oldest first, capped | worker | with the task |
 | `orq:task:T:log` | string | standard output and error, the last part | worker | with the task |
 | `orq:task:T:artifacts` | hash | artifact name → its description | worker | with the task |

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rq import Queue
-from rq.exceptions import DequeueTimeout
+from rq.exceptions import DequeueTimeout, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
-from rq.exceptions import StopRequested
 
 from worker.protocol.errors import BadInput, OptunaRQError
 from worker.protocol.record import job_id
@@ -111,7 +110,7 @@ def check_queue_name(name: str) -> str:
     """`name`, or `BadInput` when it can't be a queue's."""
     if not _QUEUE.fullmatch(name):
         raise BadInput(
-            f"queue name {name!r}: use letters, digits, '.', '_' and '-', at most 100, a letter or digit first"
+            f"queue name {name!r}: use at most 100 letters, digits, '.', '_' and '-', beginning with a letter"
         )
     return name
 
