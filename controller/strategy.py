@@ -176,7 +176,7 @@ class SearchStrategy:
         Returns:
             True to go on, False when the search has ended.
         """
-        changes, self._changes = self._changes, Changes()
+        changes = self._changes
         self._take(changes)
         self._look_around(time.monotonic())
         for task_id in [task_id for task_id in self._due if task_id in self._running]:
@@ -192,6 +192,9 @@ class SearchStrategy:
         self._tell_reports(changes)
         self._tell_ended()
         self._launch_new()
+        # Not before all of it is dealt with: a step that a lost connection cut short is done again, and
+        # whatever it had done already is recognized.
+        self._changes = Changes()
         return self._go_on()
 
     def monitor_job(self, job: Job) -> bool:
@@ -600,25 +603,24 @@ class SearchStrategy:
             from optuna.trial import TrialState
 
             self._search.tell(asked.number, TrialState.FAIL)
-        verdict = self._ending
-        if self._interrupted or verdict is None:
-            self.state = StudyState.INTERRUPTED
-        elif verdict.failed:
-            self.state = StudyState.FAILED
-        elif self._stop_asked.is_set():
-            self.state = StudyState.STOPPED
-        else:
-            counts = self._store.status_counts(self._study)
-            usable = counts[Status.COMPLETED] + counts[Status.STOPPED]
-            self.state = StudyState.COMPLETED if usable or not counts[Status.FAILED] else StudyState.FAILED
-        self.reason = verdict.reason if verdict else "left by an error"
-        self._survive_briefly(lambda: self._save(self.state, ended=True))
-
-    def _survive_briefly(self, step: Callable[[], Any]) -> None:
+        self.reason = self._ending.reason if self._ending else "left by an error"
         try:
-            step()
+            self.state = self._final_state()
+            self._save(self.state, ended=True)
         except AWAY as error:
             log.warning("study %s: its state was not written, Redis is away: %s", self._study, error)
+
+    def _final_state(self) -> str:
+        verdict = self._ending
+        if self._interrupted or verdict is None:
+            return StudyState.INTERRUPTED
+        if verdict.failed:
+            return StudyState.FAILED
+        if self._stop_asked.is_set():
+            return StudyState.STOPPED
+        counts = self._store.status_counts(self._study)
+        usable = counts[Status.COMPLETED] + counts[Status.STOPPED]
+        return StudyState.COMPLETED if usable or not counts[Status.FAILED] else StudyState.FAILED
 
     def _save(self, state: str, *, ended: bool = False) -> None:
         record = self._store.find_study(self._study)
