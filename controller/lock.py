@@ -31,6 +31,8 @@ class StudyLock:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._token = f"{self.name}:{secrets.token_hex(8)}"
         self._valid_until = 0.0
+        self.lost = False
+        """Another controller has it; it won't come back."""
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -72,8 +74,7 @@ class StudyLock:
                     # Redis was away for longer than the lease, and nobody has taken over since.
                     self._valid_until = asked + self._lease_s
                 else:
-                    log.error("another controller has taken over the study")
-                    self._valid_until = 0.0
+                    self.lost, self._valid_until = True, 0.0
                     return
             except redis.RedisError as error:
                 log.debug("lease not renewed: %s", error)

@@ -129,7 +129,15 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
                 backend, sweep, settings, study_uid(study).hex, spec, objective, lock.name
             )
             strategy = _strategy(
-                backend, sweep, base_task, parameters, objective, Search(study, parameters), options, view
+                backend,
+                sweep,
+                base_task,
+                parameters,
+                objective,
+                Search(study, parameters),
+                options,
+                view,
+                lock,
             )
             interrupts.strategy = strategy
             if interrupts.pending():
@@ -157,6 +165,7 @@ def _strategy(
     search: Search,
     options: StartOptions,
     view: View,
+    lock: StudyLock,
 ) -> OptimizerOptuna:
     budget = sweep.budget
     jobs = budget.max_trials
@@ -183,6 +192,7 @@ def _strategy(
         observer=view,
         wall_clock_limit=_minutes(budget.wall_clock_s),
         max_failures=budget.max_failures,
+        lock=lock,
     )
 
 

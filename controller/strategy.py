@@ -15,15 +15,17 @@ from typing import Any
 
 from controller.backend import Backend
 from controller.budget import Budget, Verdict
+from controller.care import Caretaker
 from controller.fleet import Fleet
 from controller.job import Job
+from controller.lock import StudyLock
 from controller.monitor import AWAY, Changes, Monitor
 from controller.objective import Objective
 from controller.observer import Observer
 from controller.parameters import Parameter
+from controller.questions import StrategyQuestions
 from controller.ranking import Ranking
 from controller.search import Asked, Search
-from controller.tasks import TaskHandle
 from controller.verdicts import trial_state
 from worker.protocol import Reason, Status, StudyState, Summary, TaskRecord
 from worker.protocol.errors import BadInput
@@ -36,7 +38,7 @@ TICK_S = 1.0
 """How often running times are added up and deadlines looked at, in seconds."""
 
 
-class SearchStrategy:
+class SearchStrategy(StrategyQuestions):
     """Runs a search over jobs made from one base task. Base class of `OptimizerOptuna`.
 
     Args:
@@ -57,6 +59,8 @@ class SearchStrategy:
         max_attempts: executions of one task before it is given up as lost.
         wall_clock_limit: minutes that the whole search may take.
         max_failures: failed jobs at which the search fails.
+        observer: is told what happens.
+        lock: the right to act on the study; the loop waits while it does not hold it.
 
     The loop runs in the thread that calls `start`; `stop` may be called from any other.
     """
@@ -83,7 +87,9 @@ class SearchStrategy:
         wall_clock_limit: float | None = None,
         max_failures: int | None = None,
         observer: Observer | None = None,
+        lock: StudyLock | None = None,
     ) -> None:
+        super().__init__()
         if pool_period_min <= 0:
             raise BadInput(f"pool_period_min {pool_period_min} must be above 0")
         self._base_task_id = base_task_id
@@ -93,7 +99,6 @@ class SearchStrategy:
         self._pool_period_s = pool_period_min * 60
         self._time_limit_s = time_limit_per_job * 60 if time_limit_per_job else None
         self._min_iterations = min_iteration_per_job or 0
-        self._max_attempts = max_attempts
         self._lease_s = lease_s
         self._backend = backend
         self._store = backend.store
@@ -103,6 +108,8 @@ class SearchStrategy:
         self._ranking = Ranking(self._store, study, objective_metric.metrics)
         self._monitor = Monitor(self._store, study)
         self._fleet = Fleet(self._store, execution_queue)
+        self._care = Caretaker(backend, self._observer, lease_s=lease_s, max_attempts=max_attempts)
+        self._lock = lock
         self.budget = Budget(
             jobs_limit=total_max_jobs,
             max_iteration_per_job=max_iteration_per_job,
@@ -126,17 +133,8 @@ class SearchStrategy:
         self.reason = ""
         self._ended_by_deadline = 0.0
         self._changes: Changes = Changes()
-        self._next_tick = self._next_poll = self._next_sweep = 0.0
-        self._trust_leases_from = 0.0
+        self._next_tick = self._next_poll = 0.0
         self._last_tick = time.monotonic()
-        self._queued_since: dict[str, float] = {}
-        self._jobs: tuple[type[Job], str | None, str | None, Callable[[str, dict[str, Any]], str] | None] = (
-            Job,
-            None,
-            None,
-            None,
-        )
-        self._optimizer_task: Any = None
 
     # The loop
 
@@ -144,10 +142,26 @@ class SearchStrategy:
         """Run the search; returns when it has ended or `stop` was called."""
         self._open()
         try:
-            while self._survive(self.process_step):
+            while self._may_act() and self._survive(self.process_step):
                 self._survive(self._wait)
         finally:
             self._close()
+
+    def _may_act(self) -> bool:
+        """Whether the study is still ours; waits while that can't be known. False once another has it."""
+        told = False
+        while self._lock and not self._lock.held:
+            if self._lock.lost:
+                self._observer.note("another controller has taken over the study; this one ends")
+                self.interrupt()
+                return False
+            if not told:
+                self._observer.note("this controller's lease on the study has run out; waiting to renew it")
+                told = True
+            if self._stop_asked.is_set():
+                return False
+            time.sleep(0.2)
+        return True
 
     def _survive(self, step: Callable[[], Any]) -> Any:
         """Run a part of the loop; a Redis that is away is waited for, however long it takes."""
@@ -166,7 +180,7 @@ class SearchStrategy:
             if away:
                 self._observer.note("Redis is back")
                 # Leases could not be renewed meanwhile: their holders get time to do so.
-                self._trust_leases_from = time.monotonic() + 2 * self._lease_s
+                self._care.give_time(2)
                 self._next_poll = 0.0
             return result
 
@@ -183,7 +197,7 @@ class SearchStrategy:
             job = self._running[task_id]
             if not self.monitor_job(job):
                 del self._running[task_id]
-                self._queued_since.pop(task_id, None)
+                self._care.forget(task_id)
                 self._ended.append(job)
         self._due.clear()
         # A slot that has become free gets its next job before anything slow is done: the parameters of
@@ -251,10 +265,11 @@ class SearchStrategy:
         **kwargs: Any,
     ) -> Job:
         """Make a job with this search's job class, names and parent; further arguments go to the class."""
-        job_class, default_parent, project, naming = self._jobs
         base = self._backend.base_task(base_task_id)
         parameters = dict(parameter_override or {})
-        name = naming(base.name, parameters) if naming else _job_name(base.name, parameters)
+        name = (
+            self._job_naming(base.name, parameters) if self._job_naming else _job_name(base.name, parameters)
+        )
         overrides = {
             "metrics": self._objective.metrics,
             "queue": self._queue,
@@ -263,15 +278,15 @@ class SearchStrategy:
             "artifacts": self._backend.artifacts_url,
             **(task_overrides or {}),
         }
-        return job_class(
+        return self._job_class(
             base_task_id,
             parameter_override=parameters,
             task_overrides=overrides,
             tags=tags,
-            parent=parent or default_parent,
+            parent=parent or self._job_parent,
             backend=self._backend,
-            name=name,
-            project=project or base.project,
+            name=naming(base.name, parameters),
+            project=self._job_project or base.project,
             study=self._study,
             **kwargs,
         )
@@ -299,7 +314,7 @@ class SearchStrategy:
             if job and job.record.attempt <= attempt:
                 job.update(replace(job.record, status=Status.IN_PROGRESS, attempt=attempt, started_at=at))
                 job.scalars = {}
-                self._queued_since.pop(task_id, None)
+                self._care.forget(task_id)
                 self._observer.started(job)
         for task_id, points in changes.points.items():
             job = self._running.get(task_id)
@@ -309,8 +324,8 @@ class SearchStrategy:
         if changes.ended:
             self._refresh([task_id for task_id in changes.ended if task_id in self._running])
         for task_id in changes.requeued:
-            if task_id in self._running:
-                self._relaunch(self._running[task_id])
+            if task_id in self._running and not self._care.relaunch(self._running[task_id]):
+                self._due.add(task_id)
         if changes.request:
             self._obey(self._store.take_request(self._study))
 
@@ -370,61 +385,11 @@ class SearchStrategy:
             self._fleet.look(now)
             self._observer.tick(self.budget, self._fleet, list(self._running.values()))
             self._save(self.state)
-        if now >= self._next_sweep:
-            self._next_sweep = now + self._lease_s / 3
-            self._sweep(now)
+        self._due.update(job.task_id() for job in self._care.sweep(now, self._running.values()))
         if now >= self._next_poll:
             self._next_poll = now + self._pool_period_s
             self._refresh(list(self._running))
             self._obey(self._store.take_request(self._study))
-
-    def _sweep(self, now: float) -> None:
-        """Find the tasks whose worker is gone, and those whose job is."""
-        held = [job for job in self._running.values() if job.is_running()]
-        if held and now >= self._trust_leases_from:
-            alive = self._store.leases([job.task_id() for job in held])
-            for job, lives in zip(held, alive, strict=True):
-                if not lives:
-                    self._lost(job)
-        waiting = [
-            job
-            for job in self._running.values()
-            if job.is_pending() and now - self._queued_since.setdefault(job.task_id(), now) > self._lease_s
-        ]
-        if waiting:
-            attempts = [(job.task_id(), job.record.attempt) for job in waiting]
-            on_queue = self._backend.launcher.waiting(self._queue, attempts)
-            for job, is_there in zip(waiting, on_queue, strict=True):
-                if not is_there:
-                    self._relaunch(job)
-
-    def _lost(self, job: Job) -> None:
-        record = job.refresh()
-        if record.status is not Status.IN_PROGRESS:
-            self._due.add(job.task_id())
-            return
-        reason = f"worker {record.worker} was lost"
-        if record.stop:
-            # It was to stop anyhow; nobody is left to say so.
-            job.update(self._store.close(record.id, record.stop.reason_class, record.stop.reason))
-        elif record.attempt >= self._max_attempts:
-            text = f"{reason}; {record.attempt} attempts of {self._max_attempts} were lost"
-            job.update(self._store.close(record.id, Reason.WORKER_LOST, text))
-        else:
-            self._observer.note(f"trial {job.trial}: {reason}; another attempt follows")
-            job.update(self._store.abandon(record.id, record.attempt, reason=reason))
-            self._relaunch(job)
-        self._due.add(job.task_id())
-
-    def _relaunch(self, job: Job) -> None:
-        """Put a queued task's current attempt on the queue again."""
-        record = job.refresh()
-        if record.status is Status.QUEUED:
-            job.scalars = {}
-            self._backend.launcher.enqueue(record.spec.queue, record.id, record.attempt)
-            self._queued_since[record.id] = time.monotonic()
-        else:
-            self._due.add(record.id)
 
     # Telling
 
@@ -501,7 +466,7 @@ class SearchStrategy:
         task_id = job.task_id()
         self._running[task_id] = job
         self._created[task_id] = job.parameters
-        self._queued_since[task_id] = time.monotonic()
+        self._care.queued(task_id)
         self.budget.open_job(task_id)
 
     def _ask_ahead(self) -> None:
@@ -535,7 +500,7 @@ class SearchStrategy:
             self._adopt(job)
             self._due.add(job.task_id())
             if job.is_pending():
-                self._relaunch(job)
+                self._care.relaunch(job)
         self._asked.extend(left.unlaunched)
         record = self._store.find_study(self._study)
         if record:
@@ -543,7 +508,7 @@ class SearchStrategy:
             self.budget.wall_clock.update("study", float(used))
         self._last_tick = now
         self._next_poll = now + self._pool_period_s
-        self._trust_leases_from = now + self._lease_s
+        self._care.give_time()
         self._fleet.look(now)
         if left.running or left.ended or left.unlaunched:
             self._observer.note(
@@ -597,6 +562,9 @@ class SearchStrategy:
 
     def _close(self) -> None:
         """Say how it ended; called once, also when the loop was left by an error."""
+        if self._lock and self._lock.lost:
+            self.state, self.reason = StudyState.INTERRUPTED, "taken over by another controller"
+            return
         for asked in self._asked:
             if self._interrupted:
                 break  # The next start launches it.
@@ -635,82 +603,6 @@ class SearchStrategy:
         )
         if changed != record:
             self._store.save_study(changed)
-
-    # Questions
-
-    def get_created_jobs_ids(self) -> Mapping[str, dict[str, Any]]:
-        """Task id → the parameters chosen for it, of all jobs created until now."""
-        return dict(self._created)
-
-    def get_created_jobs_tasks(self) -> Mapping[str, Job]:
-        """Task id → job, of all jobs created until now."""
-        ids = list(self._created)
-        found: dict[str, Job] = {}
-        for task_id, record in zip(ids, self._store.get_many(ids), strict=True):
-            if record:
-                found[task_id] = self._running.get(task_id) or Job.adopt(
-                    record, self._created[task_id], self._backend
-                )
-        return found
-
-    def get_running_jobs(self) -> Sequence[Job]:
-        """The jobs that were launched and have not ended."""
-        return list(self._running.values())
-
-    def get_objective_metric(self) -> tuple[str, str]:
-        """(title, series) of the objective's first metric."""
-        return self._objective.get_objective_metric()
-
-    def get_top_experiments(self, top_k: int) -> Sequence[TaskHandle]:
-        """The best tasks, the best first."""
-        return [TaskHandle(self._backend, record) for record in self._ranking.records(top_k)]
-
-    def get_top_experiments_details(
-        self,
-        top_k: int,
-        all_metrics: bool = False,
-        all_hyper_parameters: bool = False,
-        only_completed: bool = False,
-    ) -> Sequence[dict[str, Any]]:
-        """The best tasks, the best first: ``{task_id, hyper_parameters, metrics, status}`` each.
-
-        Args:
-            top_k: how many.
-            all_metrics: all scalar metrics, not just the objective's.
-            all_hyper_parameters: all parameters, not just the searched ones.
-            only_completed: only tasks that completed.
-        """
-        return self._ranking.details(
-            top_k,
-            all_metrics=all_metrics,
-            all_hyper_parameters=all_hyper_parameters,
-            only_completed=only_completed,
-        )
-
-    def get_top_experiments_id_metrics_pair(
-        self, top_k: int, all_metrics: bool = False, only_completed: bool = False
-    ) -> Sequence[tuple[str, dict[str, Any]]]:
-        """The best tasks, the best first, as (task id, metrics)."""
-        details = self._ranking.details(top_k, all_metrics=all_metrics, only_completed=only_completed)
-        return [(row["task_id"], row["metrics"]) for row in details]
-
-    # Settings
-
-    def set_job_class(self, job_class: type[Job]) -> None:
-        """The class that `helper_create_job` makes jobs of."""
-        self._jobs = (job_class, *self._jobs[1:])
-
-    def set_job_default_parent(self, job_parent_task_id: str | None, project_name: str | None = None) -> None:
-        """Parent, and optionally project, of all jobs that `helper_create_job` makes."""
-        self._jobs = (self._jobs[0], job_parent_task_id, project_name, self._jobs[3])
-
-    def set_job_naming_scheme(self, naming_function: Callable[[str, dict[str, Any]], str] | None) -> None:
-        """``naming_function(base task's name, parameters) -> name`` of a job's task."""
-        self._jobs = (*self._jobs[:3], naming_function)
-
-    def set_optimizer_task(self, task: Any) -> None:
-        """The task that reports on the optimization itself."""
-        self._optimizer_task = task
 
 
 def _job_name(base: str, parameters: Mapping[str, Any]) -> str:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -206,7 +211,8 @@ class RichView(View):
         )
         style = {StudyState.COMPLETED: "green", StudyState.FAILED: "red"}.get(state, "yellow")
         screen.print(
-            f"study [bold]{escape(study)}[/] [{style}]{state}[/]: {escape(reason)} ({numbers or 'no trial ended'})"
+            f"study [bold]{escape(study)}[/] [{style}]{state}[/]: {escape(reason)} "
+            f"({numbers or 'no trial ended'})"
         )
         record = store.get_study(study)
         table, rows = top_table(store, record, 5)
@@ -216,15 +222,25 @@ class RichView(View):
             for line in _failures(store, study):
                 screen.print(f"  [red]{escape(line)}[/]", soft_wrap=True)
         screen.print("Next:")
-        name = escape(study)
-        lines = [f"controller top {name} -k 10 --all-metrics"]
+        lines = [f"top {shlex.quote(study)} -k 10 --all-metrics"]
         if rows:
-            lines.append(f"controller show {rows[0]['task_id'][:8]}")
-            lines.append(f"controller artifacts list --task {rows[0]['task_id'][:8]}")
+            lines.append(f"show {rows[0]['task_id'][:8]}")
+            lines.append(f"artifacts list --task {rows[0]['task_id'][:8]}")
         if state == StudyState.INTERRUPTED:
-            lines.append("controller start <the same sweep file>        goes on where this stopped")
+            lines.append("start <the same sweep file>        goes on where this stopped")
         for line in lines:
-            screen.print(f"  {line}", soft_wrap=True)
+            screen.print(f"  {escape(_called())} {escape(line)}", soft_wrap=True)
+
+
+def _called() -> str:
+    """How to call this program again from here: by its name if the shell finds it, else by its path."""
+    program = Path(sys.argv[0])
+    found = shutil.which("controller")
+    if found and program.exists() and os.path.samefile(found, program):
+        return "controller"
+    if program.name != "controller":
+        return "controller"
+    return min(str(program), os.path.relpath(program), key=len)
 
 
 def _failures(store: Store, study: str) -> list[str]:

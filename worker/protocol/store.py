@@ -21,11 +21,12 @@ import redis
 
 from worker.protocol import keys
 from worker.protocol.clock import Clock, SystemClock
-from worker.protocol.errors import BadInput, RecordError, StaleAttempt, TransitionRefused
-from worker.protocol.events import STREAM_LIMIT, Event, EventKind
+from worker.protocol.errors import BadInput, StaleAttempt, TransitionRefused
+from worker.protocol.events import Event, EventKind
 from worker.protocol.metrics import ObjectiveMetric, Summary
-from worker.protocol.record import StopRequest, StudyRecord, TaskRecord
+from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.status import FINISHED, Reason, Status, allowed
+from worker.protocol.study_store import StudyStore, ms
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Point:
     """The program's return value: it replaces the last value rather than add an iteration."""
 
 
-class Store:
+class Store(StudyStore):
     """Reads and guarded writes of tasks. Thread-safe as far as the client is."""
 
     def __init__(self, client: Any, clock: Clock | None = None) -> None:
@@ -59,7 +60,7 @@ class Store:
             client: a redis-py client with ``decode_responses=True`` (see `connection.connect`).
             clock: for tests.
         """
-        self.redis = client
+        super().__init__(client)
         self.clock = clock or SystemClock()
 
     # Tasks: reading
@@ -170,7 +171,7 @@ class Store:
             return {"status": Status.IN_PROGRESS.value, "started_at": repr(now), "worker": worker}
 
         def extra(pipe: Any, old: TaskRecord) -> None:
-            pipe.set(keys.lease(task_id), f"{attempt}:{worker}", px=_ms(old.spec.lease_s))
+            pipe.set(keys.lease(task_id), f"{attempt}:{worker}", px=ms(old.spec.lease_s))
             if old.attempt > 1:
                 pipe.delete(keys.scalars(task_id), keys.series(task_id))
                 pipe.hdel(keys.task(task_id), "iterations")
@@ -195,7 +196,7 @@ class Store:
         request = _guard(task_id, guard, attempt, worker)
         # Should another attempt begin just now, this writes over its lease, which stays valid: what
         # counts is that there is one.
-        self.redis.set(keys.lease(task_id), f"{attempt}:{worker}", px=_ms(lease_s))
+        self.redis.set(keys.lease(task_id), f"{attempt}:{worker}", px=ms(lease_s))
         return request
 
     def report(
@@ -492,9 +493,6 @@ class Store:
         if score is not None:
             pipe.zadd(keys.rank(old.study, only_completed=True), {old.id: score})
 
-    def _emit(self, pipe: Any, study: str, event: Event) -> None:
-        pipe.xadd(keys.events(study), event.encode(), maxlen=STREAM_LIMIT, approximate=True)
-
     # Output and artifacts of a running task
 
     def append_log(self, task_id: str, data: bytes) -> None:
@@ -544,148 +542,6 @@ class Store:
                 pipe.exists(keys.lease(task_id))
             return [bool(found) for found in pipe.execute()]
 
-    # Studies
-
-    def save_study(self, record: StudyRecord) -> None:
-        with self.redis.pipeline() as pipe:
-            pipe.hset(keys.study(record.name), mapping=record.encode())
-            pipe.zadd(keys.STUDIES, {record.name: record.created_at})
-            pipe.execute()
-
-    def get_study(self, name: str) -> StudyRecord:
-        """Raises `BadInput` when there is no such study."""
-        data = self.redis.hgetall(keys.study(name))
-        if not data:
-            known = self.studies()
-            hint = f"; there are: {', '.join(known[:8])}" if known else "; there are none yet"
-            raise BadInput(f"no study {name!r} in this Redis{hint}")
-        return StudyRecord.decode(data)
-
-    def find_study(self, name: str) -> StudyRecord | None:
-        data = self.redis.hgetall(keys.study(name))
-        return StudyRecord.decode(data) if data else None
-
-    def studies(self) -> list[str]:
-        """Names, the newest first."""
-        names: list[str] = self.redis.zrevrange(keys.STUDIES, 0, -1)
-        return names
-
-    def study_tasks(self, name: str, status: Status | None = None) -> list[str]:
-        """Ids of a study's tasks in the order of their trials, or of those in one status."""
-        key = keys.study_status(name, status) if status else keys.study_tasks(name)
-        ids: list[str] = self.redis.zrange(key, 0, -1)
-        return ids
-
-    def status_counts(self, name: str) -> dict[Status, int]:
-        with self.redis.pipeline(transaction=False) as pipe:
-            for status in Status:
-                pipe.zcard(keys.study_status(name, status))
-            return dict(zip(Status, pipe.execute(), strict=True))
-
-    def best(self, name: str, count: int, *, only_completed: bool = False) -> list[str]:
-        """Ids of the best tasks by the first objective metric, the best first: O(log n + count)."""
-        ids: list[str] = self.redis.zrange(
-            keys.rank(name, only_completed=only_completed), 0, max(0, count) - 1
-        )
-        return ids if count > 0 else []
-
-    def control(self, name: str, request: str) -> None:
-        """Ask the study's controller to ``stop``, ``pause`` or ``resume``."""
-        with self.redis.pipeline() as pipe:
-            pipe.hset(keys.study(name), "request", request)
-            self._emit(pipe, name, Event(kind=EventKind.CONTROL, data={"request": request}))
-            pipe.execute()
-
-    def take_request(self, name: str) -> str:
-        """The request that waits for the controller, which is hereby taken; empty if there is none."""
-        with self.redis.pipeline() as pipe:
-            pipe.hget(keys.study(name), "request")
-            pipe.hdel(keys.study(name), "request")
-            request, _ = pipe.execute()
-        return request or ""
-
-    def delete_study(self, name: str) -> int:
-        """Remove a study's record, its tasks and all their keys. Returns how many tasks went."""
-        ids = self.study_tasks(name)
-        for start in range(0, len(ids), 500):
-            doomed = [key for task_id in ids[start : start + 500] for key in keys.of_task(task_id)]
-            self.redis.unlink(*doomed)
-        base_task = self.redis.hget(keys.study(name), "base_task")
-        if base_task:
-            self.delete_task(base_task)
-        with self.redis.pipeline() as pipe:
-            pipe.unlink(*keys.of_study(name))
-            pipe.zrem(keys.STUDIES, name)
-            pipe.execute()
-        return len(ids)
-
-    def delete_task(self, task_id: str) -> None:
-        """Remove a base task and all its keys."""
-        with self.redis.pipeline() as pipe:
-            pipe.unlink(*keys.of_task(task_id))
-            pipe.zrem(keys.BASE_TASKS, task_id)
-            pipe.execute()
-
-    # Events
-
-    def last_event_id(self, study: str) -> str:
-        """The id after which new events come; ask before reading the records, so that none is missed."""
-        entries = self.redis.xrevrange(keys.events(study), count=1)
-        return str(entries[0][0]) if entries else "0-0"
-
-    def read_events(self, study: str, after: str, block_ms: int | None) -> tuple[list[Event], str]:
-        """Events after an id, waiting up to `block_ms` for the first; None does not wait.
-
-        Returns:
-            The events, oldest first, and the id to go on from. Entries that can't be read are skipped
-            with a warning.
-        """
-        answer = self.redis.xread({keys.events(study): after}, count=1000, block=block_ms)
-        entries = _stream_entries(answer)
-        events: list[Event] = []
-        for entry_id, entry in entries:
-            after = entry_id
-            try:
-                events.append(Event.decode(entry))
-            except RecordError as error:
-                log.warning("study %s: skipped an event: %s", study, error)
-        return events, after
-
-    def trim_events(self, study: str, read: str) -> None:
-        """Drop the entries before id `read`, which the controller has dealt with."""
-        self.redis.xtrim(keys.events(study), minid=read, approximate=True)
-
-    # Workers
-
-    def register_worker(self, name: str, fields: Mapping[str, Any], ttl_s: float) -> None:
-        """Write a worker's card; it vanishes `ttl_s` seconds after the last call."""
-        with self.redis.pipeline() as pipe:
-            pipe.hset(keys.worker(name), mapping={k: str(v) for k, v in fields.items()})
-            pipe.pexpire(keys.worker(name), _ms(ttl_s))
-            pipe.sadd(keys.WORKERS, name)
-            pipe.execute()
-
-    def forget_worker(self, name: str) -> None:
-        with self.redis.pipeline() as pipe:
-            pipe.delete(keys.worker(name))
-            pipe.srem(keys.WORKERS, name)
-            pipe.execute()
-
-    def workers(self, queue: str | None = None) -> list[dict[str, str]]:
-        """Cards of the live workers, optionally those that serve a queue; forgets the dead ones."""
-        names = sorted(self.redis.smembers(keys.WORKERS))
-        with self.redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.hgetall(keys.worker(name))
-            cards = pipe.execute()
-        gone = [name for name, card in zip(names, cards, strict=True) if not card]
-        if gone:
-            self.redis.srem(keys.WORKERS, *gone)
-        alive = [{"name": name, **card} for name, card in zip(names, cards, strict=True) if card]
-        if queue is None:
-            return alive
-        return [card for card in alive if queue in card.get("queues", "").split(",")]
-
 
 def rank(pipe: Any, record: TaskRecord, summary: Summary | None) -> None:
     """Put a task where its objective's value belongs in the index; off it when the value isn't finite."""
@@ -725,24 +581,7 @@ def _worker_name(slot: str) -> str:
     return slot.rsplit("/", 1)[0]
 
 
-def _ms(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
-
-
 def _tries(limit: int = 1000) -> Iterator[int]:
     """Bounded: a transaction that loses this often is a bug, not a race."""
     yield from range(limit)
     raise TransitionRefused("gave up after too many concurrent changes to one task")
-
-
-def _stream_entries(answer: Any) -> list[tuple[str, dict[str, str]]]:
-    if not answer:
-        return []
-    streams = list(answer.values()) if isinstance(answer, dict) else [stream[1] for stream in answer]
-    entries: list[tuple[str, dict[str, str]]] = []
-    for stream in streams:
-        # RESP3 nests a stream's entries one list deeper than RESP2.
-        if stream and isinstance(stream[0], list) and stream[0] and isinstance(stream[0][0], (list, tuple)):
-            stream = stream[0]
-        entries += [(str(entry_id), dict(fields)) for entry_id, fields in stream]
-    return entries
