@@ -267,9 +267,7 @@ class SearchStrategy(StrategyQuestions):
         """Make a job with this search's job class, names and parent; further arguments go to the class."""
         base = self._backend.base_task(base_task_id)
         parameters = dict(parameter_override or {})
-        name = (
-            self._job_naming(base.name, parameters) if self._job_naming else _job_name(base.name, parameters)
-        )
+        naming = self._job_naming or _job_name
         overrides = {
             "metrics": self._objective.metrics,
             "queue": self._queue,

@@ -138,7 +138,7 @@ class StudyStore:
         """Write a worker's card; it vanishes `ttl_s` seconds after the last call."""
         with self.redis.pipeline() as pipe:
             pipe.hset(keys.worker(name), mapping={k: str(v) for k, v in fields.items()})
-            pipe.pexpire(keys.worker(name), _ms(ttl_s))
+            pipe.pexpire(keys.worker(name), ms(ttl_s))
             pipe.sadd(keys.WORKERS, name)
             pipe.execute()
 
