@@ -1,0 +1,3 @@
+"""Fixtures of all tests: real servers."""
+
+pytest_plugins = ["tests.redisserver", "tests.s3server"]
