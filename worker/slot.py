@@ -29,7 +29,7 @@ from worker.protocol import keys
 from worker.protocol.connection import connect
 from worker.protocol.errors import OptunaRQError, TransitionRefused
 from worker.protocol.store import Store
-from worker.protocol.transport import TaskJob, TaskQueue
+from worker.protocol.transport import ForbiddenJob, TaskJob, TaskQueue
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,13 @@ class Slot(SimpleWorker):
 
     _job: Job | None = None
 
-    def execute_job(self, job: Job, queue: Any) -> None:
+    def execute_job(self, job: TaskJob, queue: Any) -> None:  # type: ignore[override]
+        try:
+            job.verify()
+        except ForbiddenJob as error:
+            log.warning("slot %s: refused: %s", self.label, error)
+            queue.discard(job)
+            return
         self._job = job
         try:
             super().execute_job(job, queue)

@@ -106,6 +106,14 @@ class TaskQueue(Queue):
             pipe.execute()
 
 
+    def discard(self, job: TaskJob) -> None:
+        """Drop a job that was taken off the queue and must not be run."""
+        with self.connection.pipeline() as pipe:
+            pipe.lrem(self.intermediate_queue_key, 1, job.id)
+            pipe.delete(job.key)
+            pipe.execute()
+
+
 def check_queue_name(name: str) -> str:
     """`name`, or `BadInput` when it can't be a queue's."""
     if not _QUEUE.fullmatch(name):

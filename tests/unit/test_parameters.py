@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from controller.parameters import (
+    DiscreteParameterRange,
+    LogUniformParameterRange,
+    Parameter,
+    ParameterSet,
+    SweepParameter,
+    UniformIntegerParameterRange,
+    UniformParameterRange,
+)
+from worker.protocol.errors import BadInput
+
+
+def values(parameter: Parameter) -> list[Any]:
+    return [row[parameter.name] for row in parameter.to_list()]
+
+
+def test_steps_meet_the_end() -> None:
+    assert values(UniformParameterRange("x", 0.0, 1.0, step_size=0.1))[-1] == pytest.approx(1.0)
+    assert len(values(UniformParameterRange("x", 0.0, 1.0, step_size=0.1))) == 11
+    assert values(UniformParameterRange("x", 0.0, 1.0, step_size=0.3)) == pytest.approx([0.0, 0.3, 0.6, 0.9])
+    assert values(UniformIntegerParameterRange("x", 1, 10, step_size=3)) == [1, 4, 7, 10]
+    assert values(LogUniformParameterRange("x", -2, 0, step_size=1)) == pytest.approx([0.01, 0.1, 1.0])
+
+
+def test_without_the_maximum() -> None:
+    assert len(values(UniformParameterRange("x", 0.0, 1.0, step_size=0.1, include_max_value=False))) == 10
+    assert values(UniformIntegerParameterRange("x", 1, 10, step_size=3, include_max_value=False)) == [1, 4, 7]
+    assert values(UniformIntegerParameterRange("x", 1, 9, step_size=3, include_max_value=False)) == [1, 4, 7]
+    distribution = UniformParameterRange("x", 0.0, 1.0, include_max_value=False).distribution()
+    assert isinstance(distribution, FloatDistribution)
+    assert 0.99 < distribution.high < 1.0
+    with pytest.raises(BadInput, match="empty"):
+        UniformIntegerParameterRange("x", 1, 1, include_max_value=False).to_list()
+
+
+def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Equal, but for the last bits of floats."""
+    return set(a) == set(b) and all(
+        a[name] == (pytest.approx(b[name]) if isinstance(b[name], float) else b[name]) for name in a
+    )
+
+
+RANGES = [
+    UniformParameterRange("x", -1.0, 2.0),
+    UniformParameterRange("x", 0.0, 1.0, step_size=0.25),
+    UniformParameterRange("x", 0.0, 1.0, step_size=0.25, include_max_value=False),
+    UniformIntegerParameterRange("x", 1, 9, step_size=2),
+    LogUniformParameterRange("x", -5, -1),
+    LogUniformParameterRange("x", 0, 4, base=2),
+    LogUniformParameterRange("x", 0, 4, base=2, step_size=1),
+    DiscreteParameterRange("x", ["a", 1, 2.5, True, None]),
+    DiscreteParameterRange("x", [[1, 2], {"a": 3}]),
+    ParameterSet(
+        [{"opt": "sgd", "momentum": UniformParameterRange("momentum", 0.0, 0.9)}, {"opt": "adam"}], name="x"
+    ),
+]
+
+
+@pytest.mark.parametrize("parameter", RANGES, ids=lambda p: type(p).__name__)
+def test_optuna_and_chance_draw_from_the_same_values(parameter: Parameter) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    parameter.seed(3)
+    for _ in range(25):
+        suggested = parameter.suggest(study.ask(), {})
+        drawn = parameter.get_value()
+        assert set(drawn) <= set(parameter.names)
+        assert set(suggested) <= set(parameter.names)
+        for name in set(parameter.names) - set(parameter.optional):
+            assert name in suggested
+        try:
+            grid = parameter.to_list()
+        except BadInput:
+            continue  # a continuous range
+        assert any(same(suggested, row) for row in grid)
+        assert drawn in grid
+
+
+@pytest.mark.parametrize("parameter", RANGES, ids=lambda p: type(p).__name__)
+def test_a_parameter_survives_its_dict(parameter: Parameter) -> None:
+    again = Parameter.from_dict(parameter.to_dict())
+    assert type(again) is type(parameter)
+    assert again.to_dict() == parameter.to_dict()
+    assert again.names == parameter.names
+
+
+def test_a_seed_repeats_itself() -> None:
+    def draw(seed: int) -> list[Any]:
+        parameter = UniformParameterRange("x", 0, 1)
+        parameter.seed(seed)
+        return [parameter.get_value()["x"] for _ in range(5)]
+
+    assert draw(1) == draw(1)
+    assert draw(1) != draw(2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: UniformParameterRange("x", 2, 1), "above"),
+        (lambda: UniformParameterRange("x", 0, float("nan")), "finite"),
+        (lambda: UniformParameterRange("x", 0, 1, step_size=0), "step_size"),
+        (lambda: UniformIntegerParameterRange("x", 1.5, 3), "whole"),
+        (lambda: LogUniformParameterRange("x", 1, 2, base=1), "base"),
+        (lambda: DiscreteParameterRange("x", []), "no values"),
+        (lambda: ParameterSet([]), "no combinations"),
+        (lambda: Parameter.from_dict({"type": "Odd"}), "unknown"),
+        (lambda: UniformParameterRange("x", 0, 1).to_list(), "step_size"),
+    ],
+)
+def test_what_can_not_be(make: Any, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        make()
+
+
+def test_a_condition_decides_who_gets_a_parameter() -> None:
+    parameter = SweepParameter("m", FloatDistribution(0, 1), {"opt": ["sgd"], "flag": [True]})
+    trial = optuna.create_study().ask()
+    assert parameter.suggest(trial, {"opt": "adam", "flag": True}) == {}
+    assert parameter.suggest(trial, {"flag": True}) == {}
+    assert parameter.suggest(trial, {"opt": "sgd", "flag": 1}) == {}  # 1 == True in Python, not here
+    assert set(parameter.suggest(trial, {"opt": "sgd", "flag": True})) == {"m"}
+    assert parameter.optional == ["m"]
+
+
+def test_the_grid_of_a_sweep_parameter() -> None:
+    assert values(SweepParameter("x", IntDistribution(1, 7, step=3))) == [1, 4, 7]
+    assert values(SweepParameter("x", FloatDistribution(0, 0.5, step=0.25))) == [0.0, 0.25, 0.5]
+    assert values(SweepParameter("x", CategoricalDistribution(["a", None]))) == ["a", None]
+    with pytest.raises(BadInput, match="parameters.x"):
+        SweepParameter("x", FloatDistribution(0, 1)).to_list()
