@@ -32,18 +32,20 @@ class TaskJob(Job):
 
     @property
     def func(self) -> Callable[..., Any]:
-        if self.func_name != ENTRY or self.instance is not None:
-            raise ForbiddenJob(
-                f"job {self.id} names {self.func_name!r}; this worker runs nothing but {ENTRY}"
-            )
-        self.check_arguments()
+        self.verify()
         from worker.slot import run_attempt
 
         return run_attempt
 
-    def check_arguments(self) -> tuple[str, int]:
-        """The task id and attempt it carries. Raises `ForbiddenJob` when that isn't exactly what it does."""
-        args, kwargs = self.args, self.kwargs
+    def verify(self) -> tuple[str, int]:
+        """The task id and attempt it carries. Raises `ForbiddenJob` when it is anything else."""
+        try:
+            name, instance, args, kwargs = self.func_name, self.instance, self.args, self.kwargs
+        except Exception as error:
+            # Whatever somebody has put there, such as a pickle.
+            raise ForbiddenJob(f"job {self.id} can't be read: {type(error).__name__}") from error
+        if name != ENTRY or instance is not None:
+            raise ForbiddenJob(f"job {self.id} names {name!r}; this worker runs nothing but {ENTRY}")
         if kwargs or len(args) != 2:
             raise ForbiddenJob(f"job {self.id}: malformed arguments")
         task_id, attempt = args
