@@ -1,18 +1,54 @@
-"""The head-node side of optuna-rq: asks Optuna, launches, watches budgets, prunes, ranks."""
+"""The head-node side of optuna-rq: asks Optuna, launches, watches budgets, prunes, ranks.
 
-from controller.budget import Budget
-from controller.job import Job, LocalJob
-from controller.objective import MultiObjective, Objective
-from controller.optuna_strategy import OptimizerOptuna
-from controller.parameters import (
-    DiscreteParameterRange,
-    LogUniformParameterRange,
-    ParameterSet,
-    UniformIntegerParameterRange,
-    UniformParameterRange,
-)
-from controller.strategy import SearchStrategy
+Names are imported when they are first used, so that a command that only asks Redis does not wait for
+Optuna to be imported.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from worker.version import __version__
+
+if TYPE_CHECKING:
+    from controller.budget import Budget
+    from controller.job import Job, LocalJob
+    from controller.objective import MultiObjective, Objective
+    from controller.optuna_strategy import OptimizerOptuna
+    from controller.parameters import (
+        DiscreteParameterRange,
+        LogUniformParameterRange,
+        ParameterSet,
+        UniformIntegerParameterRange,
+        UniformParameterRange,
+    )
+    from controller.strategy import SearchStrategy
+
+_HOMES = {
+    "Budget": "budget",
+    "DiscreteParameterRange": "parameters",
+    "Job": "job",
+    "LocalJob": "job",
+    "LogUniformParameterRange": "parameters",
+    "MultiObjective": "objective",
+    "Objective": "objective",
+    "OptimizerOptuna": "optuna_strategy",
+    "ParameterSet": "parameters",
+    "SearchStrategy": "strategy",
+    "UniformIntegerParameterRange": "parameters",
+    "UniformParameterRange": "parameters",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
 
 __all__ = [
     "Budget",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
@@ -50,10 +51,24 @@ def open_storage(url: str) -> BaseStorage:
     else:
         arguments = {"pool_pre_ping": True}
     with _refusals(shown):
-        storage = RDBStorage(url, engine_kwargs=arguments)
+        storage = _create(url, arguments)
     if url.startswith("sqlite"):
         _speed_up(storage)
     return storage
+
+
+def _create(url: str, arguments: dict[str, Any]) -> RDBStorage:
+    """Open the database; two processes that create its tables at the same moment both get it."""
+    tries = 10
+    while True:
+        try:
+            return RDBStorage(url, engine_kwargs=arguments)
+        except Exception as error:
+            tries -= 1
+            text = str(error).lower()
+            if not tries or not ("unique" in text or "already exists" in text or "duplicate" in text):
+                raise
+            time.sleep(0.2)
 
 
 def _speed_up(storage: RDBStorage) -> None:
