@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from controller.job import Job
 
 
+PATIENCE_S = 3
+"""How long one command is tried again while Redis is away, in seconds."""
+
+
 class Backend:
     """One Redis, one Optuna storage, one artifact store.
 
@@ -34,8 +38,9 @@ class Backend:
         self.storage_url = storage_url
         self.artifacts_url = artifacts_url
         self.clock = clock or SystemClock()
-        self.store = Store(connect(redis_url), self.clock)
-        self.launcher = Launcher(redis_url)
+        # A short patience: the loop itself waits for a Redis that is away, and says so.
+        self.store = Store(connect(redis_url, patience_s=PATIENCE_S), self.clock)
+        self.launcher = Launcher(redis_url, patience_s=PATIENCE_S)
         self._bases: dict[str, TaskRecord] = {}
 
     def base_task(self, task_id: str) -> TaskRecord:

@@ -12,8 +12,8 @@ from worker.protocol.transport import TaskJob, TaskQueue, check_queue_name
 class Launcher:
     """Puts attempts on queues. Knows nothing of studies and metrics."""
 
-    def __init__(self, redis_url: str) -> None:
-        self._connection: Any = connect(redis_url, text=False)
+    def __init__(self, redis_url: str, *, patience_s: float = 60.0) -> None:
+        self._connection: Any = connect(redis_url, patience_s=patience_s, text=False)
         self._queues: dict[str, TaskQueue] = {}
 
     def _queue(self, name: str) -> TaskQueue:

@@ -11,8 +11,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
 START_TIMEOUT_S = 20.0
 
@@ -47,9 +50,20 @@ class S3Server:
 
     def make_bucket(self, name: str) -> Path:
         """Make a bucket; returns the folder that its objects lie in."""
-        path = self.root / name
-        path.mkdir(parents=True, exist_ok=True)
-        return path
+        # By the protocol: the server would not look into its folder again for minutes.
+        self.client().create_bucket(Bucket=name)
+        return self.root / name
+
+    def client(self) -> Any:
+        """boto3's client of it."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name="us-east-1",
+            config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
+        )
 
     def start(self) -> None:
         binary = shutil.which("rclone") or shutil.which("rclone", path=str(Path(sys.executable).parent))

@@ -76,7 +76,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data: object = tomllib.loads(text) if language == "TOML" else read_yaml(text)
     except ValueError as error:
-        raise BadInput(f"{path}: not valid {language}: {error}") from None
+        text = str(error)
+        for jargon in ("Cannot overwrite a value", "Cannot declare", "Cannot mutate immutable namespace"):
+            # tomllib's and tomli's words for a key or a table that is there twice.
+            text = text.replace(jargon, f"a key is given twice: {jargon[0].lower()}{jargon[1:]}")
+        raise BadInput(f"{path}: not valid {language}: {text}") from None
     except RecursionError:
         raise BadInput(f"{path}: not valid {language}: nested too deeply") from None
     if data is None:

@@ -480,7 +480,7 @@ def test_two_studies_share_one_redis(folder: Path, redis_server: RedisServer, re
         assert len(run_json("controller", "tasks", name, cwd=folder, REDIS_URL=redis_url)) == 8
 
 
-def test_an_old_redis_server_killed_in_mid_run(folder: Path) -> None:
+def test_redis_killed_in_mid_run(folder: Path) -> None:
     name = sweep(folder, objective={"function": "obj:epochs"}, budget={"max_trials": 12})
     with RedisServer(appendonly=True) as server:
         env = {"REDIS_URL": server.url()}

@@ -1,0 +1,184 @@
+"""The stores' contract, and saving and fetching: the same tests on a folder and on a real S3 server."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+from tests.s3server import S3Server
+from worker.artifacts import ArtifactMeta, ArtifactStore, fetch, load, open_store, save
+from worker.artifacts.names import safe_name
+from worker.protocol.errors import ArtifactError, BadInput, NewerRecord, RecordError
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
+    if request.param == "file":
+        return open_store(f"file://{tmp_path}/store ä")
+    server: S3Server = request.getfixturevalue("s3_server")
+    for name, value in server.env().items():
+        monkeypatch.setenv(name, value)
+    bucket = f"b-{uuid.uuid4().hex[:8]}"
+    server.make_bucket(bucket)
+    return open_store(f"s3://{bucket}/some/prefix")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "model.npz"
+    path.write_bytes(b"weights")
+    return path
+
+
+def test_put_get_list_delete(store: ArtifactStore, source: Path, tmp_path: Path) -> None:
+    store.check()
+    assert list(store.list("")) == []
+    keys = ["s/t/1/model.npz", "s/t/2/ünïcode name.bin", "other/x/1/a"]
+    for key in keys:
+        store.put_file(key, source, "application/x-test")
+    assert sorted(store.list("")) == sorted(keys)
+    assert sorted(store.list("s/t/")) == sorted(keys[:2])
+    store.get_file(keys[1], tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"weights"
+    assert store.exists(keys[0])
+    store.delete(keys[0])
+    store.delete(keys[0])
+    assert not store.exists(keys[0])
+    with pytest.raises(ArtifactError, match="no (such )?object"):
+        store.get_file(keys[0], tmp_path / "copy")
+
+
+def test_a_store_opens_again_by_its_url(store: ArtifactStore, source: Path) -> None:
+    store.put_file("a/b", source, "text/plain")
+    assert open_store(store.url).exists("a/b")
+    assert store.url_of("a/b").startswith(store.url)
+
+
+OBJECTS: dict[str, tuple[Any, str]] = {
+    "dict": ({"a": [1, 2.5, None, True], "ü": "x"}, "application/json"),
+    "list": ([1, 2], "application/json"),
+    "number": (1.5, "application/json"),
+    "numpy scalars": ({"a": numpy.float32(0.5), "b": numpy.int64(3)}, "application/json"),
+    "array": (numpy.arange(6.0).reshape(2, 3), "application/octet-stream"),
+    "bytes": (b"\x00\xff", "application/octet-stream"),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_objects_come_back(store: ArtifactStore, name: str) -> None:
+    value, mimetype = OBJECTS[name]
+    meta = save(store, "study/task", name, value)
+    assert (meta.name, meta.mimetype) == (name, mimetype)
+    again = load(ArtifactMeta.from_json(meta.to_json()))
+    assert type(again) is type(value)
+    assert numpy.array_equal(again, value) if isinstance(value, numpy.ndarray) else again == value
+
+
+def test_files_and_folders(store: ArtifactStore, source: Path, tmp_path: Path) -> None:
+    meta = save(store, "study/task", "model", source)
+    assert (meta.filename, meta.size, meta.kind) == ("model.npz", 7, "file")
+    assert fetch(meta, tmp_path / "out.npz").read_bytes() == b"weights"
+    folder = tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "a.txt").write_text("a")
+    meta = save(store, "study/task", "folder", str(folder))
+    assert (meta.filename, meta.mimetype) == ("folder.zip", "application/zip")
+    empty = tmp_path / "empty"
+    empty.touch()
+    assert fetch(save(store, "s", "empty", empty), tmp_path / "out-empty").read_bytes() == b""
+
+
+def test_a_target_is_never_harmed(store: ArtifactStore, source: Path, tmp_path: Path) -> None:
+    meta = save(store, "study/task", "model", source)
+    target = tmp_path / "target"
+    target.mkdir()
+    assert fetch(meta, target) == target / "model.npz"
+    with pytest.raises(ArtifactError, match="--force"):
+        fetch(meta, target)
+    source.write_bytes(b"other")
+    newer = save(store, "study/task", "model", source)
+    assert fetch(newer, target, overwrite=True).read_bytes() == b"other"
+    for wrong in (replace(meta, sha256="0" * 64), replace(meta, size=3)):
+        with pytest.raises(ArtifactError, match="damaged"):
+            fetch(wrong, target, overwrite=True)
+    assert [path.name for path in target.iterdir()] == ["model.npz"]
+    assert (target / "model.npz").read_bytes() == b"other"
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil", "a/b\\c", "ünïcode ☃", "x" * 300, "..", "", "\x00\n", "a" * 290 + ".tar"]
+)
+def test_names_never_leave_the_target(store: ArtifactStore, tmp_path: Path, name: str) -> None:
+    meta = save(store, f"study {name}/task", name or "empty", b"bytes")
+    target = tmp_path / "deep" / "target"
+    target.mkdir(parents=True)
+    path = fetch(replace(meta, filename=name or "x"), target)
+    assert path.parent == target
+    assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == ["target"]
+    assert len(safe_name(name).encode()) <= 200
+
+
+def test_what_can_not_be_saved(store: ArtifactStore, tmp_path: Path) -> None:
+    for source, message in (
+        (str(tmp_path / "nowhere.bin"), "no such file"),
+        (object(), "a object can't be stored; store a path"),
+        ({"a": object()}, "can't be written as JSON"),
+        (numpy.array([object()]), "array of objects"),
+    ):
+        with pytest.raises(ArtifactError, match=message):
+            save(store, "s/t", "thing", source)
+    assert list(store.list("")) == []
+
+
+def test_a_file_that_changes_meanwhile(
+    store: ArtifactStore, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = store.put_file
+
+    def slow_put(key: str, path: Path, mimetype: str) -> None:
+        put(key, path, mimetype)
+        path.write_bytes(b"changed while it was read")
+
+    monkeypatch.setattr(store, "put_file", slow_put)
+    with pytest.raises(ArtifactError, match="changed meanwhile"):
+        save(store, "s/t", "model", source)
+    assert list(store.list("")) == []
+
+
+@pytest.mark.parametrize("key", ["", "/etc/passwd", "a/../b", "a//b", "./a"])
+def test_keys_stay_inside_the_folder(tmp_path: Path, source: Path, key: str) -> None:
+    with pytest.raises(ArtifactError, match="no valid key"):
+        open_store(str(tmp_path / "store")).put_file(key, source, "text/plain")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("s3://", "no bucket"),
+        ("s3://key:secret-word@bucket", "leave credentials out"),
+        ("gs://bucket/x", "not supported by this version yet"),
+        ("ftp://host/x", "use file:///PATH or s3://"),
+        ("file://host/x", "three slashes"),
+    ],
+)
+def test_urls_that_name_no_store(url: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message) as caught:
+        open_store(url)
+    assert "secret-word" not in str(caught.value)
+
+
+def test_descriptions_are_parsed_strictly(store: ArtifactStore) -> None:
+    text = save(store, "s/t", "x", b"").to_json()
+    data = json.loads(text)
+    with pytest.raises(NewerRecord):
+        ArtifactMeta.from_json(json.dumps({**data, "v": 2}))
+    with pytest.raises(RecordError, match="'size'"):
+        ArtifactMeta.from_json(json.dumps({**data, "size": "7"}))
+    with pytest.raises(RecordError, match="malformed"):
+        ArtifactMeta.from_json("[]")
