@@ -63,7 +63,8 @@ def test_controller_here_workers_there(places: dict[str, Path], s3_server: S3Ser
         # The head node has neither the objective nor a worker: it says so, and waits for one.
         with started("controller", "start", cwd=places["head"], log=log, **env) as controller:
             wait_for(
-                lambda: controller.poll() is not None or "no worker serves queue" in log.read_text(), "the hint"
+                lambda: controller.poll() is not None or "no worker serves queue" in log.read_text(),
+                "the hint",
             )
             assert "can't be checked on this machine" in log.read_text()
             with (
