@@ -74,13 +74,15 @@ def command() -> None:
     "--storage",
     "storage_url",
     metavar="URL",
-    help="Optuna's storage: sqlite:///…, journal:///…, mysql+pymysql://…, postgresql+psycopg2://… [env: OPTUNA_STORAGE; default: SQLite in .optuna-rq/]",
+    help="Optuna's storage: sqlite:///…, journal:///…, mysql+pymysql://…, postgresql+psycopg2://… "
+    "[env: OPTUNA_STORAGE; default: SQLite in .optuna-rq/]",
 )
 @click.option(
     "--artifacts",
     "artifacts_url",
     metavar="URL",
-    help="Artifact store: file:///… or s3://BUCKET/PREFIX. [env: ARTIFACT_STORE; default: .optuna-rq/artifacts]",
+    help="Artifact store: file:///… or s3://BUCKET/PREFIX. "
+    "[env: ARTIFACT_STORE; default: .optuna-rq/artifacts]",
 )
 @_format(("rich", "json"), "rich")
 def start(
@@ -132,7 +134,8 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
         f"study {report['study']}: {report['state']}" + (f" ({report['reason']})" if report["reason"] else "")
     )
     out.print(
-        f"objective {', '.join(report['objectives'])} · queue {report['queue']} · controller {report['controller'] or '-'}"
+        f"objective {', '.join(report['objectives'])} · queue {report['queue']} · "
+        f"controller {report['controller'] or '-'}"
     )
     out.print("tasks: " + (", ".join(f"{n} {s}" for s, n in report["tasks"].items() if n) or "none yet"))
     if rows:
@@ -372,7 +375,8 @@ def _ask(study: str | None, redis_url: str | None, request: str) -> None:
         name = pick_study(store, study)
         if not _acts(store, name):
             raise BadInput(
-                f"study {name!r}: no controller acts on it; `controller start` with its sweep file goes on with it"
+                f"study {name!r}: no controller acts on it; `controller start` with its sweep file "
+                "goes on with it"
             )
         store.control(name, request)
         click.echo(f"study {name}: its controller was asked to {request}")
