@@ -107,7 +107,6 @@ class TaskQueue(Queue):
             pipe.delete(TaskJob.key_for(identifier))
             pipe.execute()
 
-
     def discard(self, job: TaskJob) -> None:
         """Drop a job that was taken off the queue and must not be run."""
         with self.connection.pipeline() as pipe:
