@@ -476,6 +476,12 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(0)
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("optuna", "sqlalchemy"):
+            raise
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        click.echo(f"controller: Optuna's storage: {first}", err=True)
+        sys.exit(1)
     sys.exit(0)
 
 

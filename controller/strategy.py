@@ -517,9 +517,11 @@ class SearchStrategy(StrategyQuestions):
     def _go_on(self) -> bool:
         """Whether there is anything left to do; decides how the search ends."""
         if self._ending is None:
-            self._ending = self._end_verdict()
-            if self._ending and self._running:
-                self._stop_running(self._ending)
+            ending = self._end_verdict()
+            if ending and self._running:
+                self._stop_running(ending)
+            # Only once all have been asked: a lost connection in between has this step done again.
+            self._ending = ending
         if self._ending is None:
             return True
         if self._running:
