@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -131,11 +132,14 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
         return
     out = console()
     out.print(
-        f"study {report['study']}: {report['state']}" + (f" ({report['reason']})" if report["reason"] else "")
+        f"study {report['study']}: {report['state']}"
+        + (f" ({report['reason']})" if report["reason"] else ""),
+        markup=False,
     )
     out.print(
         f"objective {', '.join(report['objectives'])} · queue {report['queue']} · "
-        f"controller {report['controller'] or '-'}"
+        f"controller {report['controller'] or '-'}",
+        markup=False,
     )
     out.print("tasks: " + (", ".join(f"{n} {s}" for s, n in report["tasks"].items() if n) or "none yet"))
     if rows:
@@ -164,7 +168,7 @@ def top(
     output_format: str,
 ) -> None:
     """The best experiments of a study, the best first."""
-    from controller.tables import console, show, top_table
+    from controller.tables import column, console, show, top_table
 
     with _store(redis_url) as store:
         record = store.get_study(pick_study(store, study))
@@ -183,7 +187,10 @@ def top(
             {
                 "task_id": row["task_id"],
                 "status": row["status"],
-                **{key: metric["value"] for key, metric in row["metrics"].items()},
+                **{
+                    column(key, ("task_id", "status")): metric["value"]
+                    for key, metric in row["metrics"].items()
+                },
                 **row["hyper_parameters"],
             }
             for row in details
@@ -192,7 +199,9 @@ def top(
     elif details:
         console().print(table)
     else:
-        console().print(f"study {record.name}: no task has reported {record.metrics[0].key} yet")
+        console().print(
+            f"study {record.name}: no task has reported {record.metrics[0].key} yet", markup=False
+        )
 
 
 @command.command()
@@ -211,23 +220,29 @@ def top(
 @_table
 def tasks(study: str | None, only: str | None, limit: int, redis_url: str | None, output_format: str) -> None:
     """The tasks of a study, in the order of their trials."""
-    from controller.tables import show
+    from controller.tables import column, show
+
+    taken = ("task", "trial", "status", "reason", "attempt", "seconds", "worker",
+             "task_id", "started_at", "ended_at")  # fmt: skip
 
     with _store(redis_url) as store:
         name = pick_study(store, study)
-        key = store.get_study(name).metrics[0].key
+        metrics = [metric.key for metric in store.get_study(name).metrics]
         ids = store.study_tasks(name, Status(only) if only else None)[-limit:]
         rows, full = [], []
         for record, scalars in zip(store.get_many(ids), store.scalars(ids), strict=True):
             if record is None:
                 continue
-            value = scalars[key].last if key in scalars else None
+            values = {key: scalars[key].last if key in scalars else None for key in metrics}
             row = {
                 "task": record.id,
                 "trial": record.trial,
                 "status": record.status.value,
                 "reason": f"{record.reason_class}: {record.reason}" if record.reason_class else "",
-                key: value if value == value else None,
+                **{
+                    column(key, taken): value if value is not None and math.isfinite(value) else None
+                    for key, value in values.items()
+                },
                 "attempt": record.attempt,
                 "seconds": round(record.compute_s, 1),
                 "worker": record.worker,
@@ -460,6 +475,10 @@ def _store(redis_url: str | None) -> Iterator[Store]:
 
 def main() -> None:
     """Console entry point: one clear line for what a user can mend, and the exit codes of the help."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that can't show a character gets a "?" for it, and the study goes on.
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         command.main(standalone_mode=False)
     except click.ClickException as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from worker.protocol.connection import connect
 from worker.protocol.record import job_id
-from worker.protocol.transport import TaskJob, TaskQueue, check_queue_name
+from worker.protocol.transport import TaskQueue, check_queue_name
 
 
 class Launcher:
@@ -36,11 +36,3 @@ class Launcher:
             for task_id, attempt in attempts:
                 pipe.lpos(key, job_id(task_id, attempt))
             return [position is not None for position in pipe.execute()]
-
-    def length(self, queue: str) -> int:
-        """Jobs that wait on a queue."""
-        return int(self._connection.llen(self._queue(queue).key))
-
-    def exists(self, task_id: str, attempt: int) -> bool:
-        """Whether RQ knows the attempt's job, waiting or handed over."""
-        return bool(TaskJob.exists(job_id(task_id, attempt), connection=self._connection))

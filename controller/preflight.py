@@ -7,6 +7,7 @@ installed on the workers only, a worker is asked.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from controller.backend import Backend
 from controller.fleet import Fleet
 from worker.protocol import FINISHED, Status, TaskRecord, TaskSpec, new_task_id
 from worker.protocol.errors import BadInput
+from worker.protocol.urls import redact
 
 _CHECK = "import sys; sys.path[:] = [p for p in sys.path if p]; from worker.check import main; main()"
 TIMEOUT_S = 300.0
@@ -40,8 +42,12 @@ def check_here(spec: TaskSpec, folder: Path, *, must_run_here: bool) -> bool:
     kind = spec.objective["kind"]
     if kind == "command":
         program = spec.objective["argv"][0]
-        there = (folder / program).is_file() if "/" in program else shutil.which(program) is not None
-        if there or "{" in program:
+        own = folder / program
+        if "/" in program and own.is_file():
+            if not os.access(own, os.X_OK):
+                raise BadInput(f"objective.command: {own} is not executable: chmod +x {own}")
+            return True
+        if "{" in program or ("/" not in program and shutil.which(program)):
             return True
         if must_run_here:
             raise BadInput(f"objective.command: no program {program!r} in {folder} or on PATH")
@@ -117,7 +123,7 @@ def check_on_worker(
                 raise BadInput(f"{found.reason} (checked on worker {found.worker})")
             fleet.look(now)
             if not told and fleet.empty_since is not None and now - fleet.empty_since > 3.0:
-                note(no_worker(spec.queue))
+                note(no_worker(spec.queue, backend.redis_url))
                 told = True
             time.sleep(0.1)
     finally:
@@ -126,6 +132,15 @@ def check_on_worker(
     return False
 
 
-def no_worker(queue: str) -> str:
-    """What to say about a queue that nobody serves."""
-    return f"no worker serves queue {queue!r} yet; on a compute node: REDIS_URL=… worker --queue {queue}"
+def no_worker(queue: str, redis_url: str | None) -> str:
+    """What to say about a queue that nobody serves.
+
+    Args:
+        redis_url: for the command that starts a worker, its password hidden; None for the embedded Redis,
+            which this machine's workers alone can reach.
+    """
+    if redis_url is None:
+        how = "start this again without --workers 0"
+    else:
+        how = f"on a compute node: REDIS_URL={redact(redis_url)} worker --queue {queue}"
+    return f"no worker serves queue {queue!r} yet; {how}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -40,6 +42,23 @@ _ALIASES = {
     "cma_es": "cmaes",
 }
 
+_NEEDS = {
+    "cmaes": ("cmaes",),
+    "gp": ("scipy", "torch"),
+    "qmc": ("scipy",),
+    "wilcoxon": ("scipy",),
+}
+"""Packages that Optuna itself comes without, and imports in the middle of a study."""
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "str": (str,),
+    "dict[str, Any]": (dict,),
+}
+"""Types of options, as Optuna annotates them, that a sweep file can give."""
+_SET_BY_US = ("search_space", "constraints_func")
+
 _IGNORE_HISTORY = ("RandomSampler", "GridSampler", "QMCSampler", "BruteForceSampler")
 
 
@@ -56,15 +75,16 @@ def make_sampler(
         BadInput: an option that it doesn't have, or a value that it refuses.
     """
     kind = _known(name, _SAMPLERS, "sampler.type")
-    arguments = dict(options)
     cls = getattr(optuna.samplers, _SAMPLERS[kind])
+    _check(cls, kind, options, "sampler")
+    arguments = dict(options)
     if kind == "grid":
         arguments["search_space"] = grid(parameters)
     elif kind == "qmc":
         # A sequence of our own, scrambled by the seed; its warnings about independent sampling are moot.
         arguments.setdefault("warn_independent_sampling", False)
     if seed is not None:
-        arguments.setdefault("seed", seed)
+        arguments["seed"] = seed
     if constraints is not None:
         arguments["constraints_func"] = constraints
     sampler = _build(cls, arguments, "sampler")
@@ -77,8 +97,11 @@ def make_pruner(name: str | None, options: Mapping[str, Any]) -> optuna.pruners.
     if name is None:
         return optuna.pruners.NopPruner()
     kind = _known(name, _PRUNERS, "pruner.type")
-    pruner = _build(getattr(optuna.pruners, _PRUNERS[kind]), dict(options), "pruner")
+    cls = getattr(optuna.pruners, _PRUNERS[kind])
+    _check(cls, kind, options, "pruner")
+    pruner = _build(cls, dict(options), "pruner")
     assert isinstance(pruner, optuna.pruners.BasePruner)
+    _try(_build(cls, dict(options), "pruner"))
     return pruner
 
 
@@ -115,19 +138,59 @@ def _known(name: str, table: Mapping[str, str], where: str) -> str:
     return wanted
 
 
-def _build(cls: Any, arguments: dict[str, Any], where: str) -> Any:
-    known = [name for name in inspect.signature(cls).parameters if name not in ("search_space",)]
+def _check(cls: Any, kind: str, options: Mapping[str, Any], where: str) -> None:
+    """Options that `cls` doesn't have or that aren't of their type, and packages that aren't there."""
+    known = {name: p for name, p in inspect.signature(cls).parameters.items() if name not in _SET_BY_US}
     problems = []
-    for name in arguments:
-        if name not in known and name != "search_space":
+    for name, value in options.items():
+        if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; {cls.__name__} has {', '.join(known)}"
+            there = ", ".join(known) or "no options"
+            hint = f"; did you mean {near[0]!r}?" if near else f"; {cls.__name__} has {there}"
             problems.append(f"{where}.{name}: unknown option{hint}")
+            continue
+        annotation = known[name].annotation
+        text = annotation if isinstance(annotation, str) else annotation.__name__
+        kinds = [part for part in text.split(" | ") if part != "None"]
+        if not all(part in _PLAIN for part in kinds):
+            problems.append(f"{where}.{name}: takes a Python object, which a sweep file can't give")
+        elif not any(_is(value, _PLAIN[part]) for part in kinds):
+            problems.append(f"{where}.{name}: must be {' or '.join(kinds)}, got {value!r}")
+    missing = [name for name in _NEEDS.get(kind, ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        need = f"needs {' and '.join(missing)}, which isn't installed: pip install {' '.join(missing)}"
+        problems.append(f"{where}.type: {kind} {need}")
     if problems:
         raise BadInput(*problems)
+
+
+def _is(value: Any, types: tuple[type, ...]) -> bool:
+    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
+
+
+def _build(cls: Any, arguments: dict[str, Any], where: str) -> Any:
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.default is inspect.Parameter.empty and name not in arguments:
+            raise BadInput(f"{where}.{name}: missing; {cls.__name__} needs it")
     try:
         return cls(**arguments)
     except ImportError as error:
         raise BadInput(f"{where}: {cls.__name__} needs a package that isn't installed: {error}") from error
     except (TypeError, ValueError) as error:
         raise BadInput(f"{where}: {cls.__name__}: {error}") from error
+
+
+def _try(pruner: Any) -> None:
+    """Prune a few imagined trials: some options are refused only in use. Raises `BadInput`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), pruner=pruner)
+        try:
+            for _ in range(3):
+                trial = study.ask()
+                for step in range(3):
+                    trial.report(float(step), step)
+                    trial.should_prune()
+                study.tell(trial, 0.0)
+        except Exception as error:
+            raise BadInput(f"pruner: {type(pruner).__name__}: {error}") from error

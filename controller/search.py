@@ -97,10 +97,6 @@ class Search:
         """The task of a trial."""
         return task_id_of(self._uid, number)
 
-    def asked(self) -> int:
-        """How many trials there are, whatever became of them."""
-        return len(self._study.get_trials(deepcopy=False))
-
     def report(self, number: int, points: Sequence[tuple[int, float]]) -> bool:
         """Tell a running trial's values, and ask whether it should be given up.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from controller.embedded import EmbeddedRedis
 from worker.protocol.connection import check, connect
@@ -50,10 +52,17 @@ def resolve(
     state = folder / STATE_FOLDER
     return Settings(
         redis_url=redis_url or environment.get("REDIS_URL") or None,
-        storage_url=storage_url or environment.get("OPTUNA_STORAGE") or f"sqlite:///{state / 'optuna.db'}",
-        artifacts_url=artifacts_url or environment.get("ARTIFACT_STORE") or f"file://{state / 'artifacts'}",
+        storage_url=storage_url or environment.get("OPTUNA_STORAGE") or _sqlite(state / "optuna.db"),
+        artifacts_url=artifacts_url
+        or environment.get("ARTIFACT_STORE")
+        or f"file://{quote(str(state / 'artifacts'))}",
         folder=folder,
     )
+
+
+def _sqlite(path: Path) -> str:
+    """A file's URL as SQLAlchemy and Optuna read it: what has a meaning in it is percent-encoded."""
+    return "sqlite:///" + re.sub("[%?{}]", lambda found: f"%{ord(found[0]):02X}", str(path))
 
 
 @contextlib.contextmanager

@@ -5,18 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from controller.ranking import Ranking
 from worker.protocol import Store, StudyRecord
 from worker.values import bare
-
-FORMATS = ("table", "json", "csv")
 
 
 def top_table(
@@ -44,12 +43,18 @@ def top_table(
             "trial": record.trial if record else "",
             "status": row["status"],
         }
-        flat.update({key: metric["value"] for key, metric in row["metrics"].items()})
+        taken = (*flat, "parameters")
+        flat.update({column(key, taken): metric["value"] for key, metric in row["metrics"].items()})
         flat["parameters"] = " ".join(
             f"{bare(name)}={_short(value)}" for name, value in row["hyper_parameters"].items()
         )
         rows.append(flat)
     return table_of(rows, title=f"Top {len(rows)} of study {study.name}"), details
+
+
+def column(key: str, taken: Collection[str]) -> str:
+    """The column of metric `key` beside columns of our own."""
+    return f"metric/{key}" if key in taken else key
 
 
 def _short(text: str) -> str:
@@ -61,24 +66,26 @@ def _short(text: str) -> str:
 
 def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Table:
     """A table with a column for every key that occurs."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    # As `Text`, names and values are shown as they are: in a str, "[x]" is markup.
+    heading = Text(title) if title else None
+    table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    for column in columns:
-        numeric = all(isinstance(row.get(column, 0), (int, float)) for row in rows)
+    for name in columns:
+        numeric = all(isinstance(row.get(name, 0), (int, float)) for row in rows)
         # Of a table too wide for the screen only the long texts are broken.
-        breakable = column in ("parameters", "reason", "url", "value", "worker")
+        breakable = name in ("parameters", "reason", "url", "value", "worker")
         table.add_column(
-            column, justify="right" if numeric else "left", overflow="fold", no_wrap=not breakable
+            Text(name), justify="right" if numeric else "left", overflow="fold", no_wrap=not breakable
         )
     for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
+        table.add_row(*(_cell(row.get(name)) for name in columns))
     return table
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> Text:
     if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value).replace("[", r"\[")
+        return Text()
+    return Text(f"{value:.6g}" if isinstance(value, float) else str(value))
 
 
 def show(
@@ -88,7 +95,7 @@ def show(
 
     Args:
         rows: flat dicts.
-        output_format: one of `FORMATS`.
+        output_format: table, json or csv.
         raw: what JSON prints instead of the rows.
     """
     if output_format == "json":
@@ -113,5 +120,5 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 def console() -> Console:
     """For people. Wide enough off a terminal that no cell is cut."""
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(highlight=False, width=240)
+    plain = Console(highlight=False, emoji=False)
+    return plain if plain.is_terminal else Console(highlight=False, emoji=False, width=240)

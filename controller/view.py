@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import shutil
@@ -39,6 +40,7 @@ class View(Observer):
     def __init__(self) -> None:
         self.workers: LocalWorkers | None = None
         self._told_empty = False
+        self._redis_url: str | None = None
         self._ended = 0
         self._best: tuple[float, int] | None = None
         self._strategy: SearchStrategy | None = None
@@ -53,6 +55,7 @@ class View(Observer):
     ) -> None:
         """The loop is about to start."""
         self._strategy = strategy
+        self._redis_url = None if embedded_url else redis_url
         self._metric = strategy._objective.metrics[0]
 
     def end(self) -> None:
@@ -65,7 +68,7 @@ class View(Observer):
             self._told_empty = False
         elif not self._told_empty and time.monotonic() - fleet.empty_since > 3.0:
             self._told_empty = True
-            self.note(no_worker(fleet.queue))
+            self.note(no_worker(fleet.queue, self._redis_url))
 
     def ended(self, job: Job) -> None:
         self._ended += 1
@@ -78,7 +81,7 @@ class View(Observer):
     def _value(self, job: Job) -> float | None:
         summary = job.scalars.get(self._metric.key)
         value = summary.value(self._metric.sign) if summary else None
-        return value if value is not None and value == value else None
+        return value if value is not None and math.isfinite(value) else None
 
     def summary(self, store: Store, study: str, state: str, reason: str) -> None:
         """The study has ended: its best experiments, and what to do next."""
@@ -226,6 +229,8 @@ class RichView(View):
         if rows:
             lines.append(f"show {rows[0]['task_id'][:8]}")
             lines.append(f"artifacts list --task {rows[0]['task_id'][:8]}")
+        elif failed := store.study_tasks(study, Status.FAILED):
+            lines = [f"show {failed[0][:8]}", f"logs {failed[0][:8]}"]
         if state == StudyState.INTERRUPTED:
             lines.append("start <the same sweep file>        goes on where this stopped")
         for line in lines:

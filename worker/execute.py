@@ -143,10 +143,10 @@ class Attempt:
         exit_watch = self._watch_exit()
         while self._running():
             now = self._now()
-            hand_back_at = self._around.hand_back_at()
+            hand_back_at = None if self._hand_back else self._around.hand_back_at()
             dues = [next_renewal, next_sample, next_heartbeat, self._reporter.due, limit, hand_back_at]
-            if self._asked_at is not None:
-                dues.append(self._asked_at + self._grace())
+            if self._asked_at is not None and not self._killed:
+                dues.append(self._asked_at + spec.grace_s)
             if not exit_watch:
                 dues.append(now + 0.05)
             nearest = min(due for due in dues if due is not None)
@@ -171,7 +171,7 @@ class Attempt:
                         reason_class=Reason.TIME_LIMIT, reason=f"ran for its limit of {spec.time_limit_s:g} s"
                     )
                 )
-            if hand_back_at is not None and now >= hand_back_at and not self._hand_back:
+            if hand_back_at is not None and now >= hand_back_at:
                 self._hand_back = True
                 self._ask_to_stop(
                     StopRequest(reason_class=Reason.STUDY_STOPPED, reason="the worker is shutting down")
@@ -221,14 +221,11 @@ class Attempt:
                 connection.sendall(encode(message))
         self._program.terminate()
 
-    def _grace(self) -> float:
-        return self._record.spec.grace_s
-
     def _overdue(self, now: float) -> bool:
         if self._asked_at is None or self._killed:
             return False
         forced = self._hand_back and self._around.hand_back_at() == 0.0
-        return forced or now >= self._asked_at + self._grace()
+        return forced or now >= self._asked_at + self._record.spec.grace_s
 
     def _kill(self) -> None:
         if self._killed or self._program is None:

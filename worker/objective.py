@@ -93,10 +93,23 @@ def check_signature(
     Raises:
         ObjectiveLoadError: naming each parameter that is missing on either side.
     """
+    call = getattr(function, "__call__", function)  # noqa: B004 - of an object, its method
+    for f in (function, call):
+        if inspect.iscoroutinefunction(f) or inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f):
+            raise ObjectiveLoadError(
+                f"objective {target!r} is a coroutine or a generator, which would never run; "
+                "make it a plain function"
+            )
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return
+    unnamed = [p.name for p in signature.parameters.values() if p.kind is inspect.Parameter.POSITIONAL_ONLY]
+    if len(unnamed) > 1 or (unnamed and bare(unnamed[0]) in {bare(name) for name in parameters}):
+        raise ObjectiveLoadError(
+            f"objective {target!r}: {_call_text(function, signature)} is called with its arguments by name; "
+            "remove the '/'"
+        )
     given = {bare(name) for name in parameters}
     maybe = {bare(name) for name in optional}
     wants_task, named, any_name = _shape(signature, given)
@@ -167,6 +180,10 @@ def check_script(path: Path) -> None:
     """Prove that a script is there and can import optuna-rq. Raises `ObjectiveLoadError`."""
     if not path.is_file():
         raise ObjectiveLoadError(f"objective script {path}: no such file on this machine")
+    try:
+        compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        raise ObjectiveLoadError(f"objective script {path}: {error}") from error
     for hiding in shadowing(path.parent):
         raise ObjectiveLoadError(
             f"objective script {path}: {hiding} hides optuna-rq's package of that name; rename that file"

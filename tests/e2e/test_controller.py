@@ -482,7 +482,7 @@ def test_two_studies_share_one_redis(folder: Path, redis_server: RedisServer, re
 
 def test_redis_killed_in_mid_run(folder: Path) -> None:
     name = sweep(folder, objective={"function": "obj:epochs"}, budget={"max_trials": 12})
-    with RedisServer(appendonly=True) as server:
+    with RedisServer(appendonly=True, config=["appendfsync always"]) as server:
         env = {"REDIS_URL": server.url()}
         with started(
             "controller", "start", name, "--workers", "2", cwd=folder, log=folder / "log", **env

@@ -110,7 +110,8 @@ def chance(task):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    with RedisServer(password="s3cret-word", appendonly=True) as server:
+    # Synced at each write: once a second, a server under load may forget what it has just acknowledged.
+    with RedisServer(password="s3cret-word", appendonly=True, config=["appendfsync always"]) as server:
         yield server
 
 

@@ -1,6 +1,7 @@
 """Every Redis key of optuna-rq. RQ's own keys (``rq:*``) are RQ's affair.
 
-Names of studies stand in keys as they are; task ids are 32 hexadecimal digits.
+Names of studies stand in keys as they are, but for ``:`` and ``%``, which are percent-encoded: study
+``a:tasks`` is not in the way of study ``a``. Task ids are 32 hexadecimal digits.
 
 | key | type | holds | written by | ends |
 |---|---|---|---|---|
@@ -35,27 +36,27 @@ WORKERS = "orq:workers"
 
 
 def study(name: str) -> str:
-    return f"orq:study:{name}"
+    return f"orq:study:{name.replace('%', '%25').replace(':', '%3A')}"
 
 
 def study_lock(name: str) -> str:
-    return f"orq:study:{name}:lock"
+    return f"{study(name)}:lock"
 
 
 def study_tasks(name: str) -> str:
-    return f"orq:study:{name}:tasks"
+    return f"{study(name)}:tasks"
 
 
 def study_status(name: str, status: Status) -> str:
-    return f"orq:study:{name}:status:{status.value}"
+    return f"{study(name)}:status:{status.value}"
 
 
 def rank(name: str, *, only_completed: bool = False) -> str:
-    return f"orq:study:{name}:rank:completed" if only_completed else f"orq:study:{name}:rank"
+    return f"{study(name)}:rank:completed" if only_completed else f"{study(name)}:rank"
 
 
 def events(name: str) -> str:
-    return f"orq:study:{name}:events"
+    return f"{study(name)}:events"
 
 
 def task(task_id: str) -> str:
