@@ -6,6 +6,7 @@ installed on the workers only, a worker is asked.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from typing import Any
 from controller.backend import Backend
 from controller.fleet import Fleet
 from worker.protocol import FINISHED, Status, TaskRecord, TaskSpec, new_task_id
-from worker.protocol.errors import BadInput
+from worker.protocol.errors import BadInput, TransitionRefused
 from worker.protocol.urls import redact
 
 _CHECK = "import sys; sys.path[:] = [p for p in sys.path if p]; from worker.check import main; main()"
@@ -113,6 +114,7 @@ def check_on_worker(
     note("the objective can't be checked on this machine; a worker is asked")
     fleet = Fleet(backend.store, spec.queue)
     told = False
+    found = record
     try:
         while not stopped():
             now = time.monotonic()
@@ -121,13 +123,18 @@ def check_on_worker(
                 if found.status is Status.COMPLETED:
                     return True
                 raise BadInput(f"{found.reason} (checked on worker {found.worker})")
+            if found.status is Status.IN_PROGRESS and not backend.store.leases([found.id])[0]:
+                # Its worker was lost: ask another. (Or it has ended just now, which the next look shows.)
+                with contextlib.suppress(TransitionRefused):
+                    found = backend.store.abandon(found.id, found.attempt, reason="the worker was lost")
+                    backend.launcher.enqueue(spec.queue, found.id, found.attempt)
             fleet.look(now)
             if not told and fleet.empty_since is not None and now - fleet.empty_since > 3.0:
                 note(no_worker(spec.queue, backend.redis_url))
                 told = True
             time.sleep(0.1)
     finally:
-        backend.launcher.withdraw(spec.queue, record.id, 1)
+        backend.launcher.withdraw(spec.queue, record.id, found.attempt)
         backend.store.delete_task(record.id)
     return False
 

@@ -136,7 +136,8 @@ class Search:
             # the result is stored all the same.
             if "stop" not in str(error).lower():
                 raise
-            self.exhausted = True
+            # Interrupted trials that wait for another try are not among what the sampler counts.
+            self.exhausted = not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         except ValueError as error:
             if "Cannot tell a" not in str(error):
                 raise

@@ -20,7 +20,14 @@ from controller.parameters import Parameter
 from controller.samplers import grid, make_pruner, make_sampler
 from controller.search import Search
 from controller.settings import Settings, open_redis
-from controller.study import open_storage, open_study, quiet_optuna, study_uid, task_id_of
+from controller.study import (
+    open_storage,
+    open_study,
+    quiet_optuna,
+    refuse_other_trials,
+    study_uid,
+    task_id_of,
+)
 from controller.sweep import Sweep, describe_difference
 from controller.sweep_objects import objective_of, parameters_of, task_spec
 from controller.view import View
@@ -97,6 +104,7 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
         backend = Backend(url, settings.storage_url, artifacts.url)
         _refuse_other_study(backend, sweep, settings)
         lock = StudyLock(backend.store, sweep.study.name)
+        left_over = backend.store.pending_request(sweep.study.name)
         held = lock.acquire(
             wait=True,
             on_wait=lambda holder: view.note(
@@ -116,6 +124,11 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
             log_folder=settings.state_folder / "workers",
             keep_alive=embedded.lock_fd if embedded else None,
         )
+        if not embedded and artifacts.url.startswith("file:"):
+            view.note(
+                f"artifacts go to {artifacts.url} on each worker's own machine; for one place for all, share "
+                "that folder or set ARTIFACT_STORE=s3://BUCKET/PREFIX"
+            )
         try:
             _refuse_other_study(backend, sweep, settings)
             workers.start()
@@ -125,6 +138,10 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
             study = open_study(
                 open_storage(settings.storage_url), sweep.study.name, objective.directions, sampler, pruner
             )
+            refuse_other_trials(study, {p.name: p.distribution() for p in parameters})
+            if left_over and left_over == backend.store.pending_request(sweep.study.name):
+                # Asked of an earlier controller, which was gone by then.
+                backend.store.take_request(sweep.study.name)
             base_task = _write_study(
                 backend, sweep, settings, study_uid(study).hex, spec, objective, lock.name
             )
@@ -208,8 +225,8 @@ def _refuse_other_study(backend: Backend, sweep: Sweep, settings: Settings) -> N
     if known.fingerprint != sweep.search_space_fingerprint():
         difference = describe_difference(known.sweep, sweep.to_dict())
         raise BadInput(
-            f"study {known.name!r} exists with another search space ({difference}); give this one another "
-            f"study.name, or remove the old one: controller delete {known.name}"
+            f"study {known.name!r} exists with another search space ({difference}); "
+            "give this one another study.name"
         )
     storage = redact(settings.storage_url)
     if known.storage != storage:

@@ -508,6 +508,8 @@ class SearchStrategy(StrategyQuestions):
         self._next_poll = now + self._pool_period_s
         self._care.give_time()
         self._fleet.look(now)
+        # What was asked of this controller while it stood by.
+        self._obey(self._store.take_request(self._study))
         if left.running or left.ended or left.unlaunched:
             self._observer.note(
                 f"taking up {len(left.running)} running, {len(left.ended)} ended and "

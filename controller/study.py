@@ -6,11 +6,13 @@ import contextlib
 import time
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -19,6 +21,12 @@ from worker.protocol.urls import redact
 
 UID = "optuna-rq:uid"
 """User attribute of a study: what the ids of its tasks are derived from."""
+
+
+_EXTRAS = {
+    "mysql": "; use mysql+pymysql://… and pip install 'optuna-rq[mysql]'",
+    "postgresql": "; use postgresql+psycopg2://… and pip install 'optuna-rq[postgresql]'",
+}
 
 
 def quiet_optuna() -> None:
@@ -41,10 +49,12 @@ def open_storage(url: str) -> BaseStorage:
             path.parent.mkdir(parents=True, exist_ok=True)
             return JournalStorage(JournalFileBackend(str(path)))
     arguments: dict[str, Any] = {}
-    if url.startswith("sqlite:///"):
-        path = Path(url.removeprefix("sqlite:///").split("?")[0])
+    if url.startswith("sqlite://"):
         with _refusals(shown):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            database = sqlalchemy.make_url(url).database
+            if not database or database == ":memory:":
+                raise BadInput("it keeps nothing: name a file, sqlite:///PATH")
+            Path(database).parent.mkdir(parents=True, exist_ok=True)
         arguments = {"connect_args": {"timeout": 60}}
     elif "://" not in url:
         raise BadInput(f"storage {shown!r}: use sqlite:///PATH, journal:///PATH or a database's URL")
@@ -73,7 +83,6 @@ def _create(url: str, arguments: dict[str, Any]) -> RDBStorage:
 
 def _speed_up(storage: RDBStorage) -> None:
     """SQLite: a write-ahead log, synced at checkpoints. A crash of the process loses nothing."""
-    import sqlalchemy
 
     def pragmas(connection: Any, record: Any) -> None:
         cursor = connection.cursor()
@@ -90,10 +99,12 @@ def _refusals(shown: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        driver = getattr(error, "name", None) or str(error)
-        extras = "optuna-rq[mysql] or optuna-rq[postgresql]"
+        cause = error
+        while isinstance(cause.__cause__ or cause.__context__, ImportError):
+            cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+        hint = next((text for name, text in _EXTRAS.items() if shown.startswith(name)), "")
         raise BadInput(
-            f"storage {shown}: its driver {driver!r} isn't installed; try pip install '{extras}'"
+            f"storage {shown}: its driver {cause.name or str(cause)!r} isn't installed{hint}"
         ) from error
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -127,6 +138,27 @@ def open_study(
             "give this one another name"
         )
     return study
+
+
+def refuse_other_trials(study: optuna.Study, space: Mapping[str, BaseDistribution]) -> None:
+    """Trials that were made elsewhere, or whose records were deleted, must have this search space, too.
+
+    Raises:
+        BadInput: a parameter of theirs is of another kind, or has other choices.
+    """
+    checked = set()
+    for trial in study.get_trials(deepcopy=False):
+        for name, old in trial.distributions.items():
+            if name not in space or (name, old) in checked:
+                continue
+            checked.add((name, old))
+            try:
+                check_distribution_compatibility(old, space[name])
+            except ValueError:
+                raise BadInput(
+                    f"study {study.study_name!r} in Optuna's storage has trials with another parameter "
+                    f"{name!r} ({old}); give this one another study.name"
+                ) from None
 
 
 def _words(directions: Sequence[optuna.study.StudyDirection]) -> str:

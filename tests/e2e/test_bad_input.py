@@ -236,5 +236,5 @@ def test_output_into_a_pipe_that_ends(folder: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.stdout == "["
+    assert done.stdout == "[", done.stderr
     assert "Traceback" not in done.stderr

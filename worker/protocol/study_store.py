@@ -73,6 +73,10 @@ class StudyStore:
             self._emit(pipe, name, Event(kind=EventKind.CONTROL, data={"request": request}))
             pipe.execute()
 
+    def pending_request(self, name: str) -> str:
+        """The request that waits for the controller; empty if there is none."""
+        return self.redis.hget(keys.study(name), "request") or ""
+
     def take_request(self, name: str) -> str:
         """The request that waits for the controller, which is hereby taken; empty if there is none."""
         with self.redis.pipeline() as pipe:
