@@ -103,14 +103,19 @@ class LocalWorkers:
                 del self._restart_at[number]
                 self._start(number)
 
-    def stop(self, patience_s: float = 10.0) -> None:
-        """End all workers: ask, ask again, then kill."""
+    def stop(self, patience_s: float = 10.0, *, at_once: bool = False) -> None:
+        """End all workers: ask, ask again, then kill.
+
+        Args:
+            patience_s: before they are killed, half of it before they are asked again, in seconds.
+            at_once: ask again right away, so that they hand back what they run rather than finish it.
+        """
         self._restart_at.clear()
-        for _ in range(2):
+        for wait_s in (0.3 if at_once else patience_s / 2, patience_s / 2):
             for process in self._processes.values():
                 with contextlib.suppress(ProcessLookupError):
                     process.terminate()
-            deadline = time.monotonic() + patience_s / 2
+            deadline = time.monotonic() + wait_s
             while time.monotonic() < deadline and any(p.poll() is None for p in self._processes.values()):
                 time.sleep(0.02)
         for process in self._processes.values():

@@ -59,7 +59,8 @@ _PLAIN: dict[str, tuple[type, ...]] = {
 """Types of options, as Optuna annotates them, that a sweep file can give."""
 _SET_BY_US = ("search_space", "constraints_func")
 
-_IGNORE_HISTORY = ("RandomSampler", "GridSampler", "QMCSampler", "BruteForceSampler")
+# BruteForceSampler is not among them: asked ahead, it would repeat itself when it has tried everything.
+_IGNORE_HISTORY = ("RandomSampler", "GridSampler", "QMCSampler")
 
 
 def make_sampler(

@@ -165,7 +165,7 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
             finally:
                 view.end()
         finally:
-            workers.stop()
+            workers.stop(at_once=interrupts.count > 1)
             lock.release()
         view.summary(backend.store, sweep.study.name, strategy.state, strategy.reason)
         if strategy.state == StudyState.INTERRUPTED:

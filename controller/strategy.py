@@ -434,7 +434,8 @@ class SearchStrategy(StrategyQuestions):
         return self.budget.may_create().ok
 
     def _launch_asked(self) -> None:
-        while self._asked and self._launch_one():
+        """Fill free slots with what needs no results: trials asked for already, or asked for blindly."""
+        while (self._asked or self._search.can_ask_ahead) and self._launch_one():
             pass
 
     def _launch_new(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -480,8 +481,12 @@ def test_secrets_stay_with_the_worker(bench: Bench, worker: Any) -> None:
     bench.ended(task_id)
     assert bench.output(task_id).strip() == "[]"
     bench.running(busy)
+    seen = 0
     for pid in [worker.pid, *descendants(worker.pid)]:
-        assert "s3cret-word" not in " ".join(psutil.Process(pid).cmdline())
+        with contextlib.suppress(psutil.Error):  # one that has just ended
+            assert "s3cret-word" not in " ".join(psutil.Process(pid).cmdline())
+            seen += 1
+    assert seen >= 3
     bench.ended(busy)
     assert "s3cret-word" not in (bench.folder / "worker.log").read_text()
 
