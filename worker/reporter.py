@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import redis
 
-from worker.protocol.errors import StaleAttempt
+from worker.protocol.errors import TransitionRefused
 from worker.protocol.metrics import Summary
 from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.store import Point, Store
@@ -125,7 +125,7 @@ class Reporter:
             del self._points[: len(batch)]
         if self._output:
             data = bytes(self._output)
-            self._store.append_log(self._record.id, data)
+            self._store.append_log(self._record.id, self._record.attempt, data)
             del self._output[: len(data)]
         while self._links:
             name, meta, done = self._links[0]
@@ -151,7 +151,8 @@ class Reporter:
             return None
         try:
             return call()
-        except StaleAttempt as error:
+        except TransitionRefused as error:
+            # Another attempt is current, or the record was deleted.
             log.warning("%s; its reports are refused and its program is stopped", error)
             self.stale = True
         except _AWAY as error:

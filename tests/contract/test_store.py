@@ -174,6 +174,7 @@ STALE_WRITES: dict[str, Callable[[Store, TaskRecord], Any]] = {
     "fail": lambda store, task: store.finish(
         task.id, task.attempt, Status.FAILED, worker="w/0", reason_class=Reason.OBJECTIVE_ERROR
     ),
+    "output": lambda store, task: store.append_log(task.id, task.attempt, b"late"),
     "artifact": lambda store, task: store.add_artifact(task.id, task.attempt, "a", "{}"),
 }
 
@@ -362,10 +363,10 @@ def test_the_series_is_capped(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_log_keeps_its_newest_part(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "LOG_LIMIT", 10)
     task = running(store)
-    store.append_log(task.id, b"0123456789abcde")
+    store.append_log(task.id, 1, b"0123456789abcde")
     text, position = store.task_log(task.id)
     assert (text, position) == ("0123456789abcde", 15)
-    store.append_log(task.id, "fghijÄÖ".encode())
+    store.append_log(task.id, 1, "fghijÄÖ".encode())
     text, end = store.task_log(task.id)
     assert text.endswith("ijÄÖ")
     assert len(text.encode()) <= 20
@@ -376,7 +377,7 @@ def test_the_log_keeps_its_newest_part(store: Store, monkeypatch: pytest.MonkeyP
 
 def test_bytes_that_are_no_text_are_shown_somehow(store: Store) -> None:
     task = running(store)
-    store.append_log(task.id, b"a\xff\xfeb")
+    store.append_log(task.id, 1, b"a\xff\xfeb")
     assert store.task_log(task.id)[0] == "a\ufffd\ufffdb"
 
 
@@ -425,7 +426,7 @@ def test_deleting_a_study_leaves_nothing_of_it(store: Store) -> None:
         )
         task = running(store, study=name)
         report(store, task, 1.0)
-        store.append_log(task.id, b"text")
+        store.append_log(task.id, 1, b"text")
         store.add_artifact(task.id, 1, "a", "{}")
         store.finish(task.id, 1, Status.COMPLETED, worker="w/0")
     other = {key: value for key, value in snapshot(store).items() if ":other" in key}

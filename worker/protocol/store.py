@@ -495,16 +495,39 @@ class Store(StudyStore):
 
     # Output and artifacts of a running task
 
-    def append_log(self, task_id: str, data: bytes) -> None:
-        """Add what the program wrote; only the newest `LOG_LIMIT` bytes are kept."""
+    def append_log(self, task_id: str, attempt: int, data: bytes) -> None:
+        """Add what the program wrote; only the newest `LOG_LIMIT` bytes are kept.
+
+        Raises:
+            StaleAttempt: another attempt is current.
+        """
         key = keys.log(task_id)
-        size = int(self.redis.append(key, data))
+        with self.redis.pipeline() as pipe:
+            for _ in _tries():
+                try:
+                    self._watch_attempt(pipe, task_id, attempt, "its output")
+                    pipe.append(key, data)
+                    (size,) = pipe.execute()
+                    break
+                except redis.WatchError:
+                    continue
         if size > 2 * LOG_LIMIT:
             kept = self._bytes(key, size - LOG_LIMIT)
             with self.redis.pipeline() as pipe:
                 pipe.set(key, kept)
                 pipe.hincrby(keys.task(task_id), "log_dropped", size - len(kept))
                 pipe.execute()
+
+    def _watch_attempt(self, pipe: Any, task_id: str, attempt: int | None, what: str) -> None:
+        """Open a transaction that is applied only if the task is, and stays, at this attempt."""
+        key = keys.task(task_id)
+        pipe.watch(key)
+        current = pipe.hget(key, "attempt")
+        if current is None:
+            raise TransitionRefused(f"task {task_id} has no record (deleted?)")
+        if attempt is not None and int(current) != attempt:
+            raise StaleAttempt(f"task {task_id}: attempt {attempt} is over; {what} is refused")
+        pipe.multi()
 
     def add_artifact(self, task_id: str, attempt: int | None, name: str, meta: str) -> None:
         """List an artifact whose bytes are stored. A later one of the same name replaces it.
@@ -516,19 +539,10 @@ class Store(StudyStore):
         Raises:
             StaleAttempt: another attempt is current.
         """
-        key = keys.task(task_id)
         with self.redis.pipeline() as pipe:
             for _ in _tries():
                 try:
-                    pipe.watch(key)
-                    current = pipe.hget(key, "attempt")
-                    if current is None:
-                        raise TransitionRefused(f"task {task_id} has no record (deleted?)")
-                    if attempt is not None and int(current) != attempt:
-                        raise StaleAttempt(
-                            f"task {task_id}: attempt {attempt} is over; its artifact is refused"
-                        )
-                    pipe.multi()
+                    self._watch_attempt(pipe, task_id, attempt, "its artifact")
                     pipe.hset(keys.artifacts(task_id), name, meta)
                     pipe.execute()
                     return
