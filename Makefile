@@ -25,7 +25,7 @@ demo: $(VENV)/.demo-ready
 	@$(BIN)/controller start examples/digits.toml
 
 test: $(VENV)/.dev-ready
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q -n 2 --dist worksteal
 
 lint: $(VENV)/.dev-ready
 	@$(BIN)/ruff check .

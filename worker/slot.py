@@ -45,6 +45,8 @@ class Slot(SimpleWorker):
     job_class = TaskJob
     queue_class = TaskQueue  # type: ignore[assignment]
     log_result_lifespan = False
+    # RQ waits up to a minute between two looks for a Redis that is away; it may be back long before.
+    max_connection_wait_time = 2.0
 
     def __init__(self, number: int, options: dict[str, Any], wake: socket.socket | None) -> None:
         """

@@ -100,7 +100,10 @@ def _become_server(server: str, config: str, server_lock: int, prctl: object, ke
             prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
         if os.getppid() == keeper_pid:
             os.set_inheritable(server_lock, True)
-            os.execv(server, [server, config])
+            # On standard input: Redis 7 takes a path with "[", "*" or "?" for a pattern, finds nothing and
+            # runs on its defaults, open to everybody. The option is for the same case: never a port.
+            os.dup2(os.open(config, os.O_RDONLY), 0)
+            os.execv(server, [server, "-", "--port", "0"])
     except OSError as error:
         print(f"keeper: can't run {server}: {error}", file=sys.stderr, flush=True)
     finally:

@@ -486,7 +486,7 @@ def test_secrets_stay_with_the_worker(bench: Bench, worker: Any) -> None:
         with contextlib.suppress(psutil.Error):  # one that has just ended
             assert "s3cret-word" not in " ".join(psutil.Process(pid).cmdline())
             seen += 1
-    assert seen >= 3
+    assert seen >= 2
     bench.ended(busy)
     assert "s3cret-word" not in (bench.folder / "worker.log").read_text()
 
