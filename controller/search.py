@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from controller.samplers import ignores_history
 from controller.study import study_uid, task_id_of
 
 log = logging.getLogger(__name__)
+
+_GRID_ATTRS = ("grid_id", "search_space")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +140,11 @@ class Search:
                 raise
             # Interrupted trials that wait for another try are not among what the sampler counts.
             self.exhausted = not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        except KeyError as error:
+            # GridSampler looks for the place of a trial that was tried again, which has none; the result
+            # is stored all the same.
+            if error.args != ("grid_id",):
+                raise
         except ValueError as error:
             if "Cannot tell a" not in str(error):
                 raise
@@ -145,11 +152,15 @@ class Search:
             return False
         return True
 
-    def try_again(self, parameters: Mapping[str, Any]) -> None:
-        """Have the next trial use these parameters; for trials that were interrupted with the study."""
-        self._study.enqueue_trial(dict(parameters))
-
-    def raw_parameters(self, number: int) -> dict[str, Any]:
-        """A running trial's parameters as Optuna has them."""
+    def try_again(self, number: int) -> None:
+        """Have a later trial use the parameters of running trial `number`, which is being cut short."""
         trial = self._trials.get(number)
-        return dict(trial.params) if trial else {}
+        if trial is None:
+            return
+        # What Optuna's `enqueue_trial` does, and what the grid sampler knows its points by.
+        kept = {name: trial.system_attrs[name] for name in _GRID_ATTRS if name in trial.system_attrs}
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.WAITING, system_attrs={"fixed_params": dict(trial.params), **kept}
+            )
+        )

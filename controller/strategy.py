@@ -409,8 +409,9 @@ class SearchStrategy(StrategyQuestions):
             if job.trial >= 0:
                 record = job.record
                 state, values = trial_state(record, self._objective.values(job.scalars))
-                if record.reason_class is Reason.STUDY_STOPPED and self._interrupted:
-                    self._search.try_again(self._search.raw_parameters(job.trial))
+                if record.reason_class is Reason.STUDY_STOPPED:
+                    # Cut short with its study: when that goes on, these parameters are tried again.
+                    self._search.try_again(job.trial)
                 self._search.tell(job.trial, state, values)
             self._ended.pop(0)
             self._monitor.forget(job.task_id())
@@ -425,13 +426,17 @@ class SearchStrategy(StrategyQuestions):
     # Launching
 
     def _may_create(self) -> bool:
-        if self._ending or self._paused or self._stop_asked.is_set() or self._search.exhausted:
+        if self._ending or self._paused or self._stop_asked.is_set() or self._exhausted():
             return False
         if self.budget.max_concurrent is None and self.budget.running >= self._fleet.target(
             ahead=self._search.can_ask_ahead
         ):
             return False
         return self.budget.may_create().ok
+
+    def _exhausted(self) -> bool:
+        """Whether the sampler has nothing left; what it has given already is still to be run."""
+        return self._search.exhausted and not self._asked
 
     def _launch_asked(self) -> None:
         """Fill free slots with what needs no results: trials asked for already, or asked for blindly."""
@@ -544,7 +549,7 @@ class SearchStrategy(StrategyQuestions):
             return over
         if self._running or self._ended:
             return None
-        if self._search.exhausted:
+        if self._exhausted():
             return Verdict(ok=False, final=True, reason="search space exhausted")
         if self._paused:
             return None

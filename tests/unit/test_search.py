@@ -102,8 +102,7 @@ def test_no_pruner_unless_asked_for() -> None:
 def test_interrupted_parameters_come_first_next_time() -> None:
     one, _ = search()
     asked = one.ask()
-    raw = one.raw_parameters(asked.number)
-    one.try_again(raw)
+    one.try_again(asked.number)
     one.tell(asked.number, TrialState.FAIL)
     assert one.ask().parameters == asked.parameters
 
