@@ -140,11 +140,6 @@ class Search:
                 raise
             # Interrupted trials that wait for another try are not among what the sampler counts.
             self.exhausted = not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        except KeyError as error:
-            # GridSampler looks for the place of a trial that was tried again, which has none; the result
-            # is stored all the same.
-            if error.args != ("grid_id",):
-                raise
         except ValueError as error:
             if "Cannot tell a" not in str(error):
                 raise
@@ -158,7 +153,8 @@ class Search:
         if trial is None:
             return
         # What Optuna's `enqueue_trial` does, and what the grid sampler knows its points by.
-        kept = {name: trial.system_attrs[name] for name in _GRID_ATTRS if name in trial.system_attrs}
+        attributes = trial.storage.get_trial_system_attrs(trial._trial_id)
+        kept = {name: attributes[name] for name in _GRID_ATTRS if name in attributes}
         self._study.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.WAITING, system_attrs={"fixed_params": dict(trial.params), **kept}

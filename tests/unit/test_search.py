@@ -120,6 +120,22 @@ def test_a_grid_says_when_it_is_used_up() -> None:
     assert len(study.get_trials(states=(TrialState.COMPLETE,))) == 3
 
 
+def test_a_grid_goes_on_after_its_trials_were_cut_short() -> None:
+    parameter = SweepParameter("k", IntDistribution(1, 4))
+    study = optuna.create_study(sampler=make_sampler("grid", {}, 1, [parameter]))
+    one = Search(study, [parameter])
+    for asked in [one.ask() for _ in range(3)]:
+        one.try_again(asked.number)
+        one.tell(asked.number, TrialState.FAIL)
+    assert not one.exhausted
+    tried = []
+    while not one.exhausted:
+        asked = one.ask()
+        tried.append(asked.parameters["k"])
+        one.tell(asked.number, TrialState.COMPLETE, [1.0])
+    assert sorted(tried) == [1, 2, 3, 4]
+
+
 def test_task_ids_derive_from_the_trial() -> None:
     one, study = search()
     asked = one.ask()
