@@ -1,8 +1,9 @@
 """The channel between a slot and the program it runs: lines of JSON over a stream socket.
 
 A program never talks to Redis. It tells its slot, which fences, batches and keeps what it is told while
-Redis is away, and which hands it stop requests. Messages to the program: ``task``, ``run``, ``stop``,
-``ack``. Messages from it: ``hello``, ``points``, ``artifact``, ``loaded``, ``result``.
+Redis is away, and which hands it stop requests. Messages to the program: ``task``, ``run``, ``check``,
+``stop``, ``answer``. Messages from it: ``hello``, ``points``, ``parameters``, ``mark``, ``result``, and those
+that are answered: ``artifact``, ``ask``.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class Lines:
         for line in lines:
             try:
                 message = json.loads(line)
+                if b"\\ud" in line or b"\\uD" in line:
+                    # Halves of characters, from file names that are no UTF-8: Redis can't be told them.
+                    message = json.loads(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace"))
             except ValueError:
                 continue
             if isinstance(message, dict):

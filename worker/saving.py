@@ -28,6 +28,26 @@ class ArtifactHandle:
         """Where its bytes are, without credentials."""
         return self.meta.url
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.meta.size
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the stored bytes, hexadecimal."""
+        return self.meta.sha256
+
+    @property
+    def type(self) -> str:
+        """What it was made from, see `worker.artifacts.content`."""
+        return self.meta.kind
+
+    @property
+    def timestamp(self) -> str:
+        """When it was stored, ISO 8601 in UTC."""
+        return self.meta.created_at
+
     def get_local_copy(self) -> str:
         """Download it to a temporary folder, verified; returns the path."""
         import tempfile
@@ -47,15 +67,17 @@ def upload(about: Mapping[str, Any], session: Session, name: str, source: Any) -
     """Store `source` and link it to the task that `about` describes (see `worker.session.describe`).
 
     Raises:
-        ArtifactError: it can't be read or stored.
+        ArtifactError: it can't be read or stored, or the name is none.
         TaskStopped: the task's attempt is over.
     """
     from worker.artifacts import open_store, save
 
-    if not name:
-        raise ArtifactError("an artifact needs a name")
+    if not isinstance(name, str) or not name:
+        raise ArtifactError(f"an artifact needs a name, a str that is not empty, not {name!r:.80}")
+    name = name.encode("utf-8", "replace").decode()  # no record can hold half a character
     session.check_stop()
-    url = about.get("artifacts") or f"file://{Path.cwd() / '.optuna-rq' / 'artifacts'}"
+    # A path as it is: in a URL, a "%" or "#" in it would mean something.
+    url = about.get("artifacts") or str(Path.cwd() / ".optuna-rq" / "artifacts")
     group = about.get("study") or about.get("project") or "tasks"
     meta = save(open_store(url), f"{group}/{about['id']}", name, source)
     session.artifact(name, meta.to_json())

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
 
 from worker.protocol.errors import NewerRecord, RecordError
 
@@ -15,7 +19,7 @@ class ArtifactMeta:
     """Where an artifact is and what it is. Holds no credentials."""
 
     artifact_id: str
-    """UUID, also its name in Optuna's terms."""
+    """UUID (version 4), also its name in Optuna's terms."""
     name: str
     """As the program named it."""
     filename: str
@@ -43,16 +47,62 @@ class ArtifactMeta:
 
     @classmethod
     def from_json(cls, text: str) -> ArtifactMeta:
-        """Raises `NewerRecord` or `RecordError`, which names the field."""
+        """Read what `to_json` wrote; fields that are not known are passed over.
+
+        Raises:
+            NewerRecord: a newer optuna-rq wrote it.
+            RecordError: it is malformed; the message names the field.
+        """
         try:
             data = json.loads(text)
-            version = data.pop("v")
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise RecordError(f"artifact description is malformed: {text!r:.80}") from error
-        if version != VERSION:
+        if not isinstance(data, dict):
+            raise RecordError(f"artifact description is malformed: {text!r:.80}")
+        version = data.get("v")
+        if type(version) is not int or version < 1:
+            raise _malformed("v")
+        if version > VERSION:
             raise NewerRecord(f"artifact description: version {version} is not known; upgrade optuna-rq here")
-        for field in fields(cls):
-            wanted = {"int": int, "str": str}.get(str(field.type), (str, type(None)))
-            if field.name not in data or not isinstance(data[field.name], wanted):
-                raise RecordError(f"artifact description: field {field.name!r} is missing or malformed")
+        for name, is_valid in _VALID.items():
+            if name not in data or not is_valid(data[name]):
+                raise _malformed(name)
         return cls(**{field.name: data[field.name] for field in fields(cls)})
+
+
+def _malformed(name: str) -> RecordError:
+    return RecordError(f"artifact description: field {name!r} is missing or malformed")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_uuid(value: object) -> bool:
+    try:
+        return isinstance(value, str) and str(uuid.UUID(value)) == value
+    except ValueError:
+        return False
+
+
+def _is_utc(value: object) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).utcoffset() == timedelta(0)
+    except ValueError:
+        return False
+
+
+_VALID: dict[str, Callable[[object], bool]] = {
+    "artifact_id": _is_uuid,
+    "name": _is_text,
+    "filename": _is_text,
+    "mimetype": _is_text,
+    "encoding": lambda value: value is None or _is_text(value),
+    "size": lambda value: type(value) is int and value >= 0,
+    "sha256": lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
+    "url": _is_text,
+    "store": _is_text,
+    "key": _is_text,
+    "kind": _is_text,
+    "created_at": _is_utc,
+}

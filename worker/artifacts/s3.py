@@ -1,7 +1,7 @@
-"""An S3 bucket, or one of the many that speak its protocol, through boto3.
+"""An S3 bucket, or one of the many servers that speak its protocol, through boto3.
 
-Endpoint, region and credentials come by boto3's usual means (``AWS_ENDPOINT_URL_S3``, ``AWS_REGION``,
-``AWS_ACCESS_KEY_ID``, profiles, instance roles).
+Endpoint, region, credentials and certificates come by boto3's usual means (``AWS_ENDPOINT_URL_S3``,
+``AWS_REGION``, ``AWS_ACCESS_KEY_ID``, ``AWS_CA_BUNDLE``, profiles, instance roles).
 """
 
 from __future__ import annotations
@@ -12,20 +12,18 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 
+from worker.artifacts.names import checked_key
+from worker.artifacts.s3_errors import code_of, explain, may_pass
+from worker.artifacts.stores import ArtifactStoreUnavailable
 from worker.protocol.errors import ArtifactError, BadInput
 
 # Two threads and parts of 8 MiB keep memory flat and the line busy.
@@ -33,118 +31,141 @@ _TRANSFER = TransferConfig(
     multipart_threshold=16 << 20, multipart_chunksize=8 << 20, max_concurrency=2, max_io_queue=8
 )
 
+_PATIENT = {
+    "connect_timeout": 10,
+    "read_timeout": 60,
+    "retries": {"mode": "standard", "total_max_attempts": 8},
+}
+_QUICK = {"connect_timeout": 3, "read_timeout": 5, "retries": {"mode": "standard", "total_max_attempts": 2}}
+"""For `check`, whose answer a user waits for. Seconds."""
+
 
 class S3Store:
-    """A prefix of a bucket. Safe to use from several threads."""
+    """A prefix of a bucket. Safe to use from several threads, and after a fork."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
-        self._clients: dict[tuple[float, int], Any] = {}
-
-    def _client(self, connect_timeout_s: float = 10.0, tries: int = 8) -> Any:
-        # Per process: a connection must not be shared across a fork.
-        wanted = (connect_timeout_s, tries)
-        if wanted not in self._clients:
-            custom = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-            config = Config(
-                # boto3's default checksums break uploads to several S3 servers over HTTPS.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                signature_version="s3v4",
-                retries={"mode": "standard", "max_attempts": tries},
-                connect_timeout=connect_timeout_s,
-                read_timeout=60,
-                s3={"addressing_style": "path"} if custom else None,
-            )
-            with self._refusals(self.url):
-                session = boto3.session.Session()
-                region = session.region_name or "us-east-1"
-                self._clients[wanted] = session.client("s3", config=config, region_name=region)
-        return self._clients[wanted]
+        self._made: tuple[int, Any] | None = None
 
     @property
     def url(self) -> str:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
     def url_of(self, key: str) -> str:
-        return f"s3://{self._bucket}/{self._prefix}{key}"
+        return f"s3://{self._bucket}/{self._key(key)}"
 
     def check(self) -> None:
-        probe = f"{self._prefix}.probe-{uuid.uuid4().hex}"
+        probe = self._key(f".probe-{uuid.uuid4().hex}")
+        client = None
         try:
-            client = self._client(3.0, 2)
-            client.put_object(Bucket=self._bucket, Key=probe, Body=b"")
-            client.delete_object(Bucket=self._bucket, Key=probe)
-        except (BotoCoreError, ClientError, ValueError) as error:
-            raise BadInput(f"artifact store {self.url}: {_explain(error, self._bucket)}") from error
+            client = self._new_client(_QUICK)
+            # A put tells a missing bucket and refused keys apart, and needs no right to look at the bucket.
+            client.put_object(Bucket=self._bucket, Key=probe, Body=b"optuna-rq")
+        except (BotoCoreError, ClientError) as error:
+            raise BadInput(f"artifact store {self.url}: {self._explain(error, client)}") from error
         except ArtifactError as error:
             raise BadInput(str(error)) from error
+        try:
+            client.delete_object(Bucket=self._bucket, Key=probe)
+        except (BotoCoreError, ClientError) as error:
+            reason = self._explain(error, client)
+            raise BadInput(
+                f"artifact store {self.url}: objects can be written but not deleted: {reason} (left: {probe})"
+            ) from error
 
-    def put_file(self, key: str, path: Path, mimetype: str) -> None:
+    def put_file(self, key: str, path: Path, mimetype: str | None) -> None:
+        kind = {"ContentType": mimetype} if mimetype else {}
         with self._refusals(key):
             self._client().upload_file(
-                str(path),
-                self._bucket,
-                self._prefix + key,
-                ExtraArgs={"ContentType": mimetype},
-                Config=_TRANSFER,
+                os.fspath(path), self._bucket, self._key(key), ExtraArgs=kind, Config=_TRANSFER
             )
 
     def get_file(self, key: str, path: Path) -> None:
         with self._refusals(key):
-            self._client().download_file(self._bucket, self._prefix + key, str(path), Config=_TRANSFER)
+            self._client().download_file(self._bucket, self._key(key), os.fspath(path), Config=_TRANSFER)
 
     def exists(self, key: str) -> bool:
-        try:
-            self._client().head_object(Bucket=self._bucket, Key=self._prefix + key)
-        except ClientError as error:
-            if _code(error) in ("404", "NoSuchKey"):
-                return False
-            raise ArtifactError(f"artifact store {self.url}: {_explain(error, self._bucket)}") from error
+        with self._refusals(key):
+            try:
+                self._client().head_object(Bucket=self._bucket, Key=self._key(key))
+            except ClientError as error:
+                if code_of(error) in ("404", "NoSuchKey"):
+                    return False
+                raise
         return True
 
     def delete(self, key: str) -> None:
         with self._refusals(key):
-            self._client().delete_object(Bucket=self._bucket, Key=self._prefix + key)
+            self._client().delete_object(Bucket=self._bucket, Key=self._key(key))
 
     def list(self, prefix: str) -> Iterator[str]:
+        if "/" in prefix:
+            checked_key(prefix.rpartition("/")[0])
         with self._refusals(prefix):
             pages = self._client().get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
                 for item in page.get("Contents", ()):
                     yield str(item["Key"]).removeprefix(self._prefix)
 
+    def _key(self, key: str) -> str:
+        return self._prefix + checked_key(key)
+
+    def _client(self) -> Any:
+        # One for each process: a connection must not be shared across a fork.
+        if self._made is None or self._made[0] != os.getpid():
+            self._made = os.getpid(), self._new_client(_PATIENT)
+        return self._made[1]
+
+    def _new_client(self, patience: dict[str, Any]) -> Any:
+        # Sessions of its own: boto3's default one is not safe to use from several threads.
+        try:
+            settings = botocore.session.Session()
+            session = boto3.session.Session(botocore_session=settings)
+            wanted = (settings.get_scoped_config().get("s3") or {}).get("addressing_style")
+
+            def client(style: str | None) -> Any:
+                config = Config(
+                    # boto3's default checksums break uploads to several S3 servers over HTTPS.
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                    signature_version="s3v4",
+                    s3={"addressing_style": style} if style else None,
+                    **patience,
+                )
+                return session.client("s3", config=config, region_name=session.region_name or "us-east-1")
+
+            made = client(wanted)
+            # Other servers seldom have a host name for every bucket.
+            if not wanted and ".amazonaws.com" not in str(made.meta.endpoint_url):
+                made = client("path")
+        except (BotoCoreError, ValueError) as error:
+            reason = (
+                self._explain(error, None)
+                if isinstance(error, BotoCoreError)
+                else ("the endpoint is no URL; write AWS_ENDPOINT_URL_S3=https://HOST or http://HOST:PORT")
+            )
+            raise ArtifactError(f"artifact store {self.url}: {reason}") from None
+        if "@" in urlsplit(made.meta.endpoint_url).netloc:
+            raise ArtifactError(
+                f"artifact store {self.url}: leave credentials out of AWS_ENDPOINT_URL_S3; set "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
+            )
+        return made
+
+    def _explain(self, error: Exception, client: Any) -> str:
+        return explain(error, self._bucket, client.meta.endpoint_url if client else "AWS")
+
     @contextlib.contextmanager
-    def _refusals(self, what: str) -> Iterator[None]:
+    def _refusals(self, key: str) -> Iterator[None]:
         try:
             yield
         except (BotoCoreError, ClientError, Boto3Error) as error:
-            reason = _explain(error, self._bucket)
-            raise ArtifactError(f"artifact store {self.url}: {what!r}: {reason}") from error
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _explain(error: Exception, bucket: str) -> str:
-    """What went wrong and what to set, without anything secret."""
-    cause = error.__cause__ or error.__context__
-    if isinstance(error, Boto3Error) and isinstance(cause, (ClientError, BotoCoreError)):
-        error = cause
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
-        return "no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
-    if isinstance(error, (EndpointConnectionError, ConnectTimeoutError)):
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
-        return f"no S3 server answers at {endpoint}; is AWS_ENDPOINT_URL_S3 right?"
-    if isinstance(error, ClientError):
-        code = _code(error)
-        if code == "NoSuchBucket":
-            return f"bucket {bucket!r} does not exist"
-        if code in ("NoSuchKey", "404"):
-            return "no such object"
-        if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "403", "AccessDenied", "Forbidden"):
-            return f"the credentials are refused ({code}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        return f"{code}: {error.response.get('Error', {}).get('Message', '')}".strip(": ")
-    return " ".join(str(error).split()) or type(error).__name__
+            reason = self._explain(error, self._made[1] if self._made else None)
+            kind = ArtifactStoreUnavailable if may_pass(error) else ArtifactError
+            raise kind(f"artifact store {self.url}: {key!r}: {reason}") from error
+        except OSError as error:
+            place = f" ({error.filename})" if error.filename else ""
+            raise ArtifactError(
+                f"artifact store {self.url}: {key!r}: {error.strerror or error}{place}"
+            ) from error

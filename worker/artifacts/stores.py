@@ -1,25 +1,32 @@
-"""Artifact stores: somewhere that keeps bytes under keys. A folder here, S3 in its own module."""
+"""Artifact stores: somewhere that keeps bytes under keys, named by a URL."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import tempfile
-import uuid
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote_to_bytes
 
-from worker.protocol.errors import ArtifactError, BadInput
+from worker.artifacts.folder import FileStore
+from worker.protocol.errors import ArtifactError, BadInput, Retryable
 from worker.protocol.urls import redact
+
+ACCEPTED = "use file:///PATH or s3://BUCKET/PREFIX"
+
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+
+
+class ArtifactStoreUnavailable(ArtifactError, Retryable):
+    """The store can't be reached or is overloaded; the same call may succeed later."""
 
 
 class ArtifactStore(Protocol):
-    """Keeps files under keys such as ``study/task/id/model.npz``.
+    """Keeps files under keys such as ``study/task/id/model.npz``: names divided by single slashes.
 
-    All methods raise `ArtifactError` with one line that says what failed and where.
+    All methods raise `ArtifactError` with one line that says what failed and where; the kind that may
+    pass is an `ArtifactStoreUnavailable`. No message holds credentials.
     """
 
     @property
@@ -28,19 +35,19 @@ class ArtifactStore(Protocol):
         ...
 
     def check(self) -> None:
-        """Prove that the store can be written. Raises `BadInput` when it can't."""
+        """Prove that the store can be written, within some 15 seconds. Raises `BadInput` when it can't."""
         ...
 
     def url_of(self, key: str) -> str:
         """Of one object."""
         ...
 
-    def put_file(self, key: str, path: Path, mimetype: str) -> None:
-        """Store a file, streaming. Whole or not at all."""
+    def put_file(self, key: str, path: Path, mimetype: str | None) -> None:
+        """Store a file, streaming. Whole or not at all; replaces what was there."""
         ...
 
     def get_file(self, key: str, path: Path) -> None:
-        """Write an object's bytes to `path`, streaming."""
+        """Write an object's bytes to `path`, streaming. After an error, what `path` holds is undefined."""
         ...
 
     def exists(self, key: str) -> bool: ...
@@ -50,120 +57,61 @@ class ArtifactStore(Protocol):
         ...
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Keys that begin with `prefix`."""
+        """Keys that begin with `prefix` ("" for all), in no particular order."""
         ...
-
-
-class FileStore:
-    """A folder, local or shared."""
-
-    def __init__(self, base: Path) -> None:
-        self._base = base
-
-    @property
-    def url(self) -> str:
-        return f"file://{quote(str(self._base))}"
-
-    def url_of(self, key: str) -> str:
-        return f"file://{quote(str(self._path(key)))}"
-
-    def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        if not key or any(part in ("", ".", "..") or "\x00" in part for part in parts):
-            raise ArtifactError(f"artifact store {self.url}: {key!r} is no valid key")
-        return self._base.joinpath(*parts)
-
-    def check(self) -> None:
-        probe = self._base / f".probe-{uuid.uuid4().hex}"
-        try:
-            self._base.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"")
-            probe.unlink()
-        except OSError as error:
-            raise BadInput(
-                f"artifact store {self.url}: the folder can't be written: {error.strerror or error}"
-            ) from error
-
-    def put_file(self, key: str, path: Path, mimetype: str) -> None:
-        target = self._path(key)
-        with self._refusals(key):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=".part-")
-            try:
-                with open(path, "rb") as source, open(descriptor, "wb") as copy:
-                    shutil.copyfileobj(source, copy, 1 << 20)
-                    copy.flush()
-                    os.fsync(copy.fileno())
-                os.replace(partial, target)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(partial)
-                raise
-
-    def get_file(self, key: str, path: Path) -> None:
-        source = self._path(key)
-        if not source.is_file():
-            raise ArtifactError(
-                f"artifact store {self.url}: no object {key!r} (is this the machine it is on?)"
-            )
-        with self._refusals(key):
-            shutil.copyfile(source, path)
-
-    def exists(self, key: str) -> bool:
-        return self._path(key).is_file()
-
-    def delete(self, key: str) -> None:
-        path = self._path(key)
-        with self._refusals(key):
-            path.unlink(missing_ok=True)
-            for folder in path.parents:
-                if folder == self._base:
-                    break
-                try:
-                    folder.rmdir()
-                except OSError:
-                    break
-
-    def list(self, prefix: str) -> Iterator[str]:
-        for folder, _, files in os.walk(self._base):
-            for name in files:
-                key = (Path(folder) / name).relative_to(self._base).as_posix()
-                if not name.startswith(".part-") and key.startswith(prefix):
-                    yield key
-
-    @contextlib.contextmanager
-    def _refusals(self, key: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise ArtifactError(f"artifact store {self.url}: {key!r}: {error.strerror or error}") from error
 
 
 def open_store(url: str) -> ArtifactStore:
     """The store that `url` names: ``file:///PATH`` (or a plain path), ``s3://BUCKET/PREFIX``.
 
+    Nothing is reached yet, see `ArtifactStore.check`.
+
     Raises:
         BadInput: it is none of these, or holds credentials, which belong in the environment.
     """
-    shown = redact(url)
-    if "://" not in url:
-        return FileStore(Path(url).expanduser().absolute())
-    parts = urlsplit(url)
-    if "@" in parts.netloc:
+    shown = f"artifact store {redact(url)}"
+    if not url.strip() or any(ord(letter) < 32 for letter in url):
+        raise BadInput(f"artifact store {url!r}: names nothing; {ACCEPTED}")
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        slip = re.match(r"(file|s3|gs):", url, re.IGNORECASE)
+        if slip:
+            # As a path it would quietly become a folder called "s3:".
+            raise BadInput(f"artifact store: {slip[0]} needs two slashes more; {ACCEPTED}")
+        try:
+            return FileStore(Path(url).expanduser().absolute())
+        except RuntimeError as error:
+            raise BadInput(f"{shown}: there is no such user's home folder") from error
+    place, slash, inside = rest.partition("/")
+    if "@" in place or ":" in place:  # the latter: a secret with a slash in it, or a key without a bucket
         raise BadInput(
-            f"artifact store {shown}: leave credentials out of the URL; set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY instead"
+            f"{shown}: leave credentials out of the URL (and ports: see AWS_ENDPOINT_URL_S3); set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
         )
-    if parts.scheme == "file":
-        if parts.netloc not in ("", "localhost") or not parts.path:
-            raise BadInput(f"artifact store {shown}: write three slashes: file:///PATH")
-        return FileStore(Path(unquote(parts.path)))
-    if parts.scheme == "s3":
-        if not parts.netloc:
-            raise BadInput(f"artifact store {shown}: no bucket; write s3://BUCKET/PREFIX")
-        from worker.artifacts.s3 import S3Store
+    match scheme.lower():
+        case "file":
+            if place not in ("", "localhost") or not slash:
+                raise BadInput(f"{shown}: write three slashes: file:///PATH")
+            return FileStore(Path("/" + os.fsdecode(unquote_to_bytes(inside)).lstrip("/")))
+        case "s3":
+            return _open_s3(shown, place, inside)
+        case "gs":
+            raise BadInput(f"{shown}: Google Cloud Storage is not supported by this version yet; {ACCEPTED}")
+    raise BadInput(f"{shown}: {ACCEPTED}")
 
-        return S3Store(parts.netloc, parts.path.strip("/"))
-    if parts.scheme == "gs":
-        raise BadInput(f"artifact store {shown}: Google Cloud Storage is not supported by this version yet")
-    raise BadInput(f"artifact store {shown}: use file:///PATH or s3://BUCKET/PREFIX")
+
+def _open_s3(shown: str, bucket: str, prefix: str) -> ArtifactStore:
+    if not bucket:
+        raise BadInput(f"{shown}: no bucket; write s3://BUCKET/PREFIX")
+    if not _BUCKET.fullmatch(bucket):
+        raise BadInput(f"{shown}: {bucket!r} can't be a bucket's name; write s3://BUCKET/PREFIX")
+    if "?" in prefix:
+        raise BadInput(
+            f"{shown}: no options in the URL; set AWS_REGION, AWS_ENDPOINT_URL_S3 and the like instead"
+        )
+    prefix = prefix.strip("/")
+    if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
+        raise BadInput(f"{shown}: {prefix!r} can't be a prefix: leave out empty names, . and ..")
+    from worker.artifacts.s3 import S3Store  # boto3 takes a while to import
+
+    return S3Store(bucket, prefix)

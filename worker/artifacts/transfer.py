@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import mimetypes
-import os
+import shutil
 import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
 
+from worker.artifacts.atomic import replacing
 from worker.artifacts.content import from_file, to_file
 from worker.artifacts.meta import ArtifactMeta
 from worker.artifacts.names import safe_name
@@ -33,7 +34,7 @@ def save(
 
     Args:
         store: where to.
-        prefix: the key's beginning, such as ``study/task id``.
+        prefix: the key's beginning, such as ``study/task id``; its parts are made safe.
         name: of the artifact, any text.
         source: see `worker.artifacts.content`.
         mimetype, encoding: guessed from the file's name when not given.
@@ -42,23 +43,38 @@ def save(
         Its description; the bytes are stored when this returns.
 
     Raises:
-        ArtifactError: it can't be read or stored, or changed meanwhile.
+        ArtifactError: it can't be read or stored, or changed meanwhile. `ArtifactStoreUnavailable`, which
+            is `Retryable` too, when the store is away or overloaded.
     """
+    if not name:
+        raise ArtifactError("an artifact needs a name")
     with tempfile.TemporaryDirectory(prefix="orq-artifact-") as scratch:
         path, kind = to_file(name, source, Path(scratch))
         before = _signature(path, name)
         digest, size = _sha256(path, name)
-        guessed, guessed_encoding = mimetypes.guess_type(path.name)
-        artifact_id = str(uuid.uuid4())
         filename = safe_name(path.name)
+        guessed, guessed_encoding = mimetypes.guess_type(filename)
+        if kind == "plotly":
+            guessed = "application/vnd.plotly.v1+json"
+        artifact_id = str(uuid.uuid4())
         parts = [safe_name(part) for part in prefix.split("/") if part]
         key = "/".join([*parts, artifact_id, filename])
         kept_type = mimetype or guessed or "application/octet-stream"
-        store.put_file(key, path, kept_type)
+        failure: ArtifactError | None = None
+        try:
+            store.put_file(key, path, kept_type)
+        except ArtifactError as error:
+            failure = error
         if _signature(path, name) != before:
-            with contextlib.suppress(ArtifactError):
-                store.delete(key)
-            raise ArtifactError(f"artifact {name!r}: {path} changed meanwhile; store a finished file")
+            # Also when the put failed: a file that gets shorter looks like a connection that stalls.
+            if failure is None:
+                with contextlib.suppress(ArtifactError):
+                    store.delete(key)
+            raise ArtifactError(
+                f"artifact {name!r}: {path} changed meanwhile; store a finished file"
+            ) from failure
+        if failure is not None:
+            raise failure
     return ArtifactMeta(
         artifact_id=artifact_id,
         name=name,
@@ -92,32 +108,22 @@ def fetch(
         ArtifactError: it is not there, is damaged, or the target exists.
     """
     target = destination / safe_name(meta.filename) if destination.is_dir() else destination
-    if target.exists() and not overwrite:
-        raise ArtifactError(f"{target} exists; give --force (overwrite=True) to replace it")
     store = store or open_store(meta.store)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=".part-")
-        os.close(descriptor)
+        if not overwrite and target.exists():
+            raise FileExistsError
+        with replacing(target, overwrite=overwrite) as partial:
+            store.get_file(meta.key, partial)
+            digest, size = _sha256(partial, meta.name)
+            if (digest, size) != (meta.sha256, meta.size):
+                raise ArtifactError(
+                    f"artifact {meta.name!r} at {meta.url} is damaged: {size} bytes with SHA-256 "
+                    f"{digest:.12}…, stored were {meta.size} with {meta.sha256:.12}…"
+                )
+    except FileExistsError as error:
+        raise ArtifactError(f"{target} exists; give --force (overwrite=True) to replace it") from error
     except OSError as error:
         raise ArtifactError(f"{target}: {error.strerror or error}") from error
-    try:
-        store.get_file(meta.key, Path(partial))
-        digest, size = _sha256(Path(partial), meta.name)
-        if (digest, size) != (meta.sha256, meta.size):
-            raise ArtifactError(
-                f"artifact {meta.name!r} at {meta.url} is damaged: {size} bytes, and not the checksum of the "
-                f"{meta.size} stored"
-            )
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(partial, 0o666 & ~mask)
-        os.replace(partial, target)
-    except OSError as error:
-        raise ArtifactError(f"{target}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(partial)
     return target
 
 
@@ -125,14 +131,16 @@ def load(meta: ArtifactMeta, store: ArtifactStore | None = None) -> Any:
     """The object that the artifact was made from; for a file or folder, the path of a verified copy.
 
     Raises:
-        ArtifactError: as `fetch`.
+        ArtifactError: as `fetch`; or a package that it needs is not installed here.
     """
     folder = Path(tempfile.mkdtemp(prefix="orq-artifact-"))
-    path = fetch(meta, folder, store=store)
-    found = from_file(path, meta.kind)
-    if found is not path:
-        path.unlink()
-        folder.rmdir()
+    found: Any = None
+    try:
+        path = fetch(meta, folder, store=store)
+        found = from_file(path, meta.kind)
+    finally:
+        if not isinstance(found, Path):
+            shutil.rmtree(folder, ignore_errors=True)
     return found
 
 

@@ -1,0 +1,189 @@
+"""What only an S3 server can do wrong: each fault said in one line, nothing hanging, nothing secret."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import re
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.s3server import S3Server
+from worker.artifacts import ArtifactStoreUnavailable, open_store, s3
+from worker.protocol.errors import ArtifactError, BadInput, Retryable
+
+SECRET = "surely-a-hidden-word"
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    # Neither the developer's own files nor a cloud machine's role may answer.
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name, value in s3_server.env().items():
+        monkeypatch.setenv(name, value)
+    name = f"b-{uuid.uuid4().hex[:8]}"
+    s3_server.make_bucket(name)
+    return name
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source"
+    path.write_bytes(b"bytes")
+    return path
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """Takes connections, never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def busy_server() -> Iterator[str]:
+    """Answers 503 to everything."""
+
+    class Busy(http.server.BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET = do_DELETE = do_PUT
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def refused(url: str) -> str:
+    """What `check` says."""
+    with pytest.raises(BadInput) as caught:
+        open_store(url).check()
+    said = str(caught.value)
+    assert said.startswith(f"artifact store {url}: ")
+    assert len(said.splitlines()) == 1
+    return said
+
+
+def test_check_leaves_nothing(bucket: str) -> None:
+    store = open_store(f"s3://{bucket}/p")
+    store.check()
+    assert list(store.list("")) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": SECRET}, r"credentials are refused \(SignatureDoesNotMatch\); check AWS_ACCESS_KEY_ID"),
+        ({"AWS_ACCESS_KEY_ID": SECRET}, "credentials are refused"),
+        ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "no credentials found; set AWS_ACCESS_KEY_ID"),
+        ({"AWS_SECRET_ACCESS_KEY": None}, "half of the credentials"),
+        ({"AWS_PROFILE": "nobody"}, "nobody.*check AWS_PROFILE"),
+        ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, "no S3 server answers at http://127.0.0.1:9; is AWS_ENDPOINT_URL_S3"),
+        ({"AWS_ENDPOINT_URL_S3": SECRET}, "endpoint is no URL"),
+        ({"AWS_ENDPOINT_URL_S3": f"http://me:{SECRET}@127.0.0.1:9"}, "leave credentials out of AWS_ENDPOINT_URL_S3"),
+    ],
+)  # fmt: skip
+def test_faults_are_told_apart(
+    bucket: str, source: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | None], message: str
+) -> None:
+    for name, value in changes.items():
+        if value is None:
+            monkeypatch.delenv(name)
+        else:
+            monkeypatch.setenv(name, value)
+    monkeypatch.setitem(s3._PATIENT, "retries", {"total_max_attempts": 1})
+    said = refused(f"s3://{bucket}/p")
+    assert re.search(message, said)
+    with pytest.raises(ArtifactError, match=message) as caught:
+        open_store(f"s3://{bucket}/p").put_file("a", source, None)
+    assert SECRET not in said + str(caught.value)
+
+
+def test_a_bucket_that_does_not_exist(bucket: str, source: Path) -> None:
+    assert "bucket 'not-there' does not exist" in refused("s3://not-there/p")
+    with pytest.raises(ArtifactError, match="'not-there' does not exist") as caught:
+        open_store("s3://not-there/p").put_file("a", source, None)
+    assert not isinstance(caught.value, Retryable)
+
+
+def test_a_silent_server_is_given_up(
+    bucket: str, silent_server: str, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = s3._QUICK["retries"]["total_max_attempts"]
+    assert attempts * (s3._QUICK["connect_timeout"] + s3._QUICK["read_timeout"]) <= 20
+    for patience in (s3._QUICK, s3._PATIENT):
+        monkeypatch.setitem(patience, "read_timeout", 0.2)
+        monkeypatch.setitem(patience, "retries", {"total_max_attempts": 1})
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", silent_server)
+    assert "broke or stalled" in refused(f"s3://{bucket}")
+    with pytest.raises(ArtifactStoreUnavailable):
+        open_store(f"s3://{bucket}").put_file("a", source, None)
+
+
+def test_what_may_pass_is_retryable(
+    bucket: str, busy_server: str, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(s3._PATIENT, "retries", {"total_max_attempts": 1})
+    for endpoint in (busy_server, "http://127.0.0.1:9"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        store = open_store(f"s3://{bucket}")
+        with pytest.raises(ArtifactError) as caught:
+            store.put_file("a", source, None)
+        assert isinstance(caught.value, Retryable)
+        with pytest.raises(ArtifactStoreUnavailable):
+            store.exists("a")
+        with pytest.raises(ArtifactStoreUnavailable):
+            list(store.list(""))
+
+
+def test_the_type_goes_with_the_object(bucket: str, s3_server: S3Server, source: Path) -> None:
+    open_store(f"s3://{bucket}/p").put_file("a.json", source, "application/x-of-mine")
+    head = s3_server.client().head_object(Bucket=bucket, Key="p/a.json")
+    assert head["ContentType"] == "application/x-of-mine"
+
+
+def test_an_endpoint_in_a_profile(bucket: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By boto3's usual means: path style is chosen for it, too, unless the profile says otherwise."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    config = Path(os.environ["AWS_CONFIG_FILE"])
+    config.write_text(f"[default]\nendpoint_url = {s3_server.endpoint.replace('127.0.0.1', 'localhost')}\n")
+    store = s3.S3Store(bucket, "p")
+    store.check()
+    assert store._client().meta.config.s3["addressing_style"] == "path"
+    config.write_text(config.read_text() + "s3 =\n    addressing_style = virtual\n")
+    assert s3.S3Store(bucket, "p")._client().meta.config.s3["addressing_style"] == "virtual"
+
+
+def test_a_fork_gets_connections_of_its_own(bucket: str, source: Path) -> None:
+    store = s3.S3Store(bucket, "p")
+    store.put_file("a", source, None)
+    inherited = store._client()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if store.exists("a") and store._client() is not inherited else 1
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert store._client() is inherited
+    assert store.exists("a")

@@ -1,0 +1,107 @@
+"""A folder, local or shared, as an artifact store."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from worker.artifacts.atomic import is_partial, replacing
+from worker.artifacts.names import checked_key
+from worker.protocol.errors import ArtifactError, BadInput
+
+_PROBE = re.compile(r"\.probe-[0-9a-f]{32}")
+
+
+class FileStore:
+    """Keys are paths below the folder. Safe to use from several threads, processes and machines."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+
+    @property
+    def url(self) -> str:
+        return _file_url(self._base)
+
+    def url_of(self, key: str) -> str:
+        return _file_url(self._path(key))
+
+    def _path(self, key: str) -> Path:
+        return self._base.joinpath(*checked_key(key).split("/"))
+
+    def check(self) -> None:
+        probe = self._base / f".probe-{uuid.uuid4().hex}"
+        try:
+            self._base.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"optuna-rq")
+            probe.unlink()
+        except OSError as error:
+            raise BadInput(
+                f"artifact store {self.url}: the folder can't be written: {error.strerror or error}"
+            ) from error
+
+    def put_file(self, key: str, path: Path, mimetype: str | None) -> None:
+        # The folder keeps bytes only: the type stands in the artifact's description.
+        target = self._path(key)
+        with self._refusals(key), replacing(target) as partial:
+            shutil.copyfile(path, partial)
+
+    def get_file(self, key: str, path: Path) -> None:
+        source = self._path(key)
+        with self._refusals(key):
+            if not source.is_file():
+                raise ArtifactError(
+                    f"artifact store {self.url}: no object {key!r} (is this the machine it is on?)"
+                )
+            shutil.copyfile(source, path)
+
+    def exists(self, key: str) -> bool:
+        with self._refusals(key):
+            return self._path(key).is_file()
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with self._refusals(key):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
+            for folder in path.parents:
+                if folder == self._base:
+                    break
+                try:
+                    folder.rmdir()
+                except OSError:
+                    break
+
+    def list(self, prefix: str) -> Iterator[str]:
+        # Only the folder that the prefix names is walked: a study's list must not cost all the studies.
+        named, _, _ = prefix.rpartition("/")
+        start = self._path(named) if named else self._base
+        with self._refusals(prefix):
+            for folder, _, files in os.walk(start, onerror=_unless_missing):
+                for name in files:
+                    key = (Path(folder) / name).relative_to(self._base).as_posix()
+                    if key.startswith(prefix) and not (is_partial(name) or _PROBE.fullmatch(name)):
+                        yield key
+
+    @contextlib.contextmanager
+    def _refusals(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            place = f" ({error.filename})" if error.filename else ""
+            raise ArtifactError(f"artifact store {self.url}: {key!r}: {reason}{place}") from error
+
+
+def _file_url(path: Path) -> str:
+    return f"file://{quote(os.fsencode(path))}"
+
+
+def _unless_missing(error: OSError) -> None:
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error
