@@ -18,7 +18,7 @@ from rich.table import Table
 
 from benchmarks import noop, reports
 from benchmarks.rows import Row, Sample
-from controller.embedded.finder import find_redis_server, server_version
+from worker.embedded.finder import find_redis_server, server_version
 
 RESULTS = Path(__file__).with_name("results.json")
 

@@ -17,7 +17,7 @@ import rq
 from rq.serializers import JSONSerializer
 
 from benchmarks.rows import Sample, read_stamps, sample
-from controller.embedded.finder import find_redis_server
+from worker.embedded.finder import find_redis_server
 
 SLOTS = 2
 BIN = Path(sys.executable).parent

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from controller.budget import Budget
     from controller.job import Job, LocalJob
     from controller.objective import MultiObjective, Objective
-    from controller.optuna_strategy import OptimizerOptuna
+    from controller.optimizer import HyperParameterOptimizer
+    from controller.optuna_strategy import GridSearch, OptimizerOptuna, RandomSearch
     from controller.parameters import (
         DiscreteParameterRange,
         LogUniformParameterRange,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Budget": "budget",
     "DiscreteParameterRange": "parameters",
+    "GridSearch": "optuna_strategy",
+    "HyperParameterOptimizer": "optimizer",
     "Job": "job",
     "LocalJob": "job",
     "LogUniformParameterRange": "parameters",
@@ -34,6 +37,7 @@ _HOMES = {
     "Objective": "objective",
     "OptimizerOptuna": "optuna_strategy",
     "ParameterSet": "parameters",
+    "RandomSearch": "optuna_strategy",
     "SearchStrategy": "strategy",
     "UniformIntegerParameterRange": "parameters",
     "UniformParameterRange": "parameters",
@@ -53,6 +57,8 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "Budget",
     "DiscreteParameterRange",
+    "GridSearch",
+    "HyperParameterOptimizer",
     "Job",
     "LocalJob",
     "LogUniformParameterRange",
@@ -60,6 +66,7 @@ __all__ = [
     "Objective",
     "OptimizerOptuna",
     "ParameterSet",
+    "RandomSearch",
     "SearchStrategy",
     "UniformIntegerParameterRange",
     "UniformParameterRange",

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from controller.launcher import Launcher
+from controller.local_workers import LocalWorkers
+from controller.settings import sqlite_url
+from worker.home import STATE_FOLDER, Home, home
 from worker.protocol import Clock, Status, Store, SystemClock, TaskRecord
 from worker.protocol.connection import connect
-from worker.protocol.errors import TransitionRefused
+from worker.protocol.errors import BadInput, TransitionRefused
+from worker.task import Task
 
 if TYPE_CHECKING:
     from controller.job import Job
@@ -25,6 +32,7 @@ class Backend:
         redis_url: with its password.
         storage_url: Optuna's storage; see `controller.study.open_storage`.
         artifacts_url: the artifact store.
+        home: the same Redis as tasks find it that a program looks at.
     """
 
     def __init__(
@@ -33,6 +41,7 @@ class Backend:
         storage_url: str,
         artifacts_url: str,
         clock: Clock | None = None,
+        home: Home | None = None,
     ) -> None:
         self.redis_url = redis_url
         self.storage_url = storage_url
@@ -41,11 +50,48 @@ class Backend:
         # A short patience: the loop itself waits for a Redis that is away, and says so.
         self.store = Store(connect(redis_url, patience_s=PATIENCE_S), self.clock)
         self.launcher = Launcher(redis_url, patience_s=PATIENCE_S)
+        self.home = home or Home(redis_url, artifacts_url, Path.cwd(), None)
         self._bases: dict[str, TaskRecord] = {}
+        self._local: LocalWorkers | None = None
+
+    @classmethod
+    def at_home(cls) -> Backend:
+        """What this process uses by default: `worker.home`, and ``OPTUNA_STORAGE`` or SQLite beside it.
+
+        Raises:
+            RedisUnavailable, BadInput: there is no Redis to use.
+        """
+        at = home()
+        storage = os.environ.get("OPTUNA_STORAGE") or sqlite_url(at.folder / STATE_FOLDER / "optuna.db")
+        return cls(at.redis_url, storage, at.artifacts_url, home=at)
+
+    def task(self, record: TaskRecord) -> Task:
+        """A task to read and to act on."""
+        return Task._of(record, self.home)
+
+    def local_queue(self) -> str:
+        """Queue of this process' own workers, one per CPU, which are started by the first call."""
+        queue = f"local-{os.getpid()}"
+        if self._local is None:
+            at = self.home
+            self._local = LocalWorkers(
+                os.cpu_count() or 1,
+                redis_url=at.redis_url,
+                artifacts_url=self.artifacts_url,
+                queue=queue,
+                folder=at.folder,
+                log_folder=at.folder / STATE_FOLDER / "workers",
+                keep_alive=at.embedded.lock_fd if at.embedded else None,
+            )
+            self._local.start()
+            atexit.register(self._local.stop, at_once=True)
+        return queue
 
     def base_task(self, task_id: str) -> TaskRecord:
         """The record of a base task, read once. Raises `BadInput` when there is none."""
         if task_id not in self._bases:
+            if not isinstance(task_id, str) or not task_id:
+                raise BadInput(f"base_task_id {task_id!r}: the id of a task, as Task.get_task(…).id gives it")
             self._bases[task_id] = self.store.get(task_id)
         return self._bases[task_id]
 

@@ -11,21 +11,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from worker.protocol import Reason
+from worker.protocol.errors import BadInput
+
 
 class Field:
     """One kind of use, counted per job.
 
     Attributes:
         limit: the most that may be used; None for no limit.
+        unit: what is counted.
     """
 
-    def __init__(self, limit: float | None = None) -> None:
+    def __init__(self, limit: float | None = None, unit: str = "jobs") -> None:
         self.limit = limit
+        self.unit = unit
         self._by_job: dict[str, float] = {}
         self._used = 0.0
 
     def update(self, uid: str, value: float) -> None:
-        """Set what job `uid` has used so far."""
+        """Set what job `uid` has used so far; what isn't known yet (below 0) counts as nothing."""
+        value = max(0.0, float(value))
         self._used += value - self._by_job.get(uid, 0.0)
         self._by_job[uid] = value
 
@@ -40,36 +46,44 @@ class Field:
 
 
 class Budget:
-    """The budget of a study; ClearML's shape, with what it leaves out.
+    """The budget of a study; ClearML's shape, with what it leaves out. Times are in minutes.
 
     Args:
         jobs_limit: jobs, or with `max_iteration_per_job` the number that multiplies it.
+        iterations_limit: iterations of all jobs; by default ``jobs_limit * max_iteration_per_job``.
+        compute_time_limit: minutes of all attempts together.
         max_iteration_per_job: iterations per job.
-        compute_time_limit_s: seconds of all attempts together.
-        wall_clock_limit_s: seconds that the study may run.
+        wall_clock_limit: minutes that the study may run.
         max_concurrent: jobs at a time.
         max_failures: failed jobs at which the study fails.
+
+    Raises:
+        BadInput: a limit is zero or below.
     """
 
     def __init__(
         self,
-        *,
         jobs_limit: int | None = None,
+        iterations_limit: float | None = None,
+        compute_time_limit: float | None = None,
+        *,
         max_iteration_per_job: int | None = None,
-        compute_time_limit_s: float | None = None,
-        wall_clock_limit_s: float | None = None,
+        wall_clock_limit: float | None = None,
         max_concurrent: int | None = None,
         max_failures: int | None = None,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name != "self" and value is not None}
+        problems = [f"{name}: {value!r} must be above 0" for name, value in given.items() if not value > 0]
+        if problems:
+            raise BadInput(*problems)
         self.max_iteration_per_job = max_iteration_per_job
         self.max_concurrent = max_concurrent
-        iterations = None
-        if jobs_limit is not None and max_iteration_per_job is not None:
-            iterations = float(jobs_limit * max_iteration_per_job)
+        if iterations_limit is None and jobs_limit is not None and max_iteration_per_job is not None:
+            iterations_limit = jobs_limit * max_iteration_per_job
         self.jobs = Field(jobs_limit)
-        self.iterations = Field(iterations)
-        self.compute_time = Field(compute_time_limit_s)
-        self.wall_clock = Field(wall_clock_limit_s)
+        self.iterations = Field(iterations_limit, "iterations")
+        self.compute_time = Field(compute_time_limit, "minutes")
+        self.wall_clock = Field(wall_clock_limit, "minutes")
         self.failures = Field(max_failures)
         self._open: set[str] = set()
 
@@ -118,8 +132,7 @@ class Budget:
         if over:
             return over
         if self.iterations.limit is not None:
-            assert self.max_iteration_per_job is not None
-            needed = self.iterations.used + self.reserved + self.max_iteration_per_job
+            needed = self.iterations.used + self.reserved + (self.max_iteration_per_job or 1)
             if needed > self.iterations.limit:
                 # What running jobs give back may suffice later.
                 return Verdict(
@@ -133,27 +146,30 @@ class Budget:
 
     def exceeded(self) -> Verdict | None:
         """The limit that ends the study here and now, with whatever runs; None when there is none."""
-        for field, text in (
-            (self.wall_clock, "wall-clock limit of {:g} s reached"),
-            (self.compute_time, "compute-time limit of {:g} s reached"),
+        for field, kind, reason_class in (
+            (self.wall_clock, "wall-clock", Reason.TIME_LIMIT),
+            (self.compute_time, "compute-time", Reason.COMPUTE_BUDGET),
         ):
             if field.limit is not None and field.used >= field.limit:
-                return Verdict(ok=False, final=True, stop=True, reason=text.format(field.limit))
+                reason = f"{kind} limit of {duration(field.limit)} reached"
+                return Verdict(ok=False, final=True, stop=True, reason=reason, reason_class=reason_class)
         if self.failures.limit is not None and self.failures.used >= self.failures.limit:
             return Verdict(
                 ok=False, final=True, stop=True, failed=True, reason=f"{self.failures.used:g} trials failed"
             )
         return None
 
-    def to_dict(self) -> dict[str, dict[str, float | None]]:
-        """Used, reserved and limit of each kind; times in seconds."""
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Used, reserved and limit of each kind, and the unit that they are in."""
+        concurrent = Field(self.max_concurrent)
+        concurrent.update("study", self.running)
         return {
             "jobs": _shown(self.jobs),
-            "iterations": {**_shown(self.iterations), "reserved": self.reserved},
+            "iterations": _shown(self.iterations, self.reserved),
             "compute_time": _shown(self.compute_time),
             "wall_clock": _shown(self.wall_clock),
             "failures": _shown(self.failures),
-            "concurrent": {"used": float(self.running), "limit": _float(self.max_concurrent)},
+            "concurrent": _shown(concurrent),
         }
 
 
@@ -167,13 +183,23 @@ class Verdict:
     """No job will be created any more."""
     stop: bool = False
     """What runs has to stop, too."""
+    reason_class: Reason = Reason.STUDY_STOPPED
+    """Why, for those that have to stop."""
     failed: bool = False
     """The study has failed."""
 
 
-def _shown(field: Field) -> dict[str, float | None]:
-    return {"used": round(field.used, 3), "limit": _float(field.limit)}
+def _shown(field: Field, reserved: float = 0.0) -> dict[str, Any]:
+    return {
+        "used": round(field.used, 4),
+        "reserved": round(reserved, 4),
+        "limit": None if field.limit is None else float(field.limit),
+        "unit": field.unit,
+    }
 
 
-def _float(value: Any) -> float | None:
-    return None if value is None else float(value)
+def duration(minutes: float) -> str:
+    """A time for people: ``90 s``, ``5 min``, ``2.5 h``."""
+    if minutes <= 2:
+        return f"{minutes * 60:g} s"
+    return f"{minutes:g} min" if minutes <= 120 else f"{minutes / 60:g} h"

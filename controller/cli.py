@@ -143,7 +143,7 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
     )
     out.print("tasks: " + (", ".join(f"{n} {s}" for s, n in report["tasks"].items() if n) or "none yet"))
     if rows:
-        out.print(table_of(rows, "Budgets (times in seconds)"))
+        out.print(table_of(rows, "Budgets"))
     if report["workers"]:
         out.print(table_of(report["workers"], f"Workers of queue {report['queue']}"))
     else:
@@ -156,6 +156,7 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
 @click.option("--all-metrics", is_flag=True, help="All scalar metrics, not just the objective's.")
 @click.option("--all-hyper-parameters", is_flag=True, help="All parameters, not just the searched ones.")
 @click.option("--only-completed", is_flag=True, help="Only tasks that completed.")
+@click.option("--front", is_flag=True, help="Of several objectives: the whole Pareto front, whatever -k.")
 @_redis
 @_table
 def top(
@@ -164,10 +165,15 @@ def top(
     all_metrics: bool,
     all_hyper_parameters: bool,
     only_completed: bool,
+    front: bool,
     redis_url: str | None,
     output_format: str,
 ) -> None:
-    """The best experiments of a study, the best first."""
+    """The best experiments of a study, the best first.
+
+    With several objectives the Pareto front (front 0) comes first: those that no other equals or beats in
+    every objective while it beats them in one. Front 1 is what is best without front 0, and so on.
+    """
     from controller.tables import column, console, show, top_table
 
     with _store(redis_url) as store:
@@ -175,7 +181,7 @@ def top(
         table, details = top_table(
             store,
             record,
-            top_k,
+            None if front else top_k,
             all_metrics=all_metrics,
             all_hyper_parameters=all_hyper_parameters,
             only_completed=only_completed,
@@ -183,14 +189,11 @@ def top(
     if output_format == "json":
         print(json.dumps(details, indent=2))
     elif output_format == "csv":
+        taken = ("task_id", "status", *(("front",) if len(record.metrics) > 1 else ()))
         rows = [
             {
-                "task_id": row["task_id"],
-                "status": row["status"],
-                **{
-                    column(key, ("task_id", "status")): metric["value"]
-                    for key, metric in row["metrics"].items()
-                },
+                **{name: row[name] for name in taken},
+                **{column(key, taken): metric["value"] for key, metric in row["metrics"].items()},
                 **row["hyper_parameters"],
             }
             for row in details
@@ -199,9 +202,8 @@ def top(
     elif details:
         console().print(table)
     else:
-        console().print(
-            f"study {record.name}: no task has reported {record.metrics[0].key} yet", markup=False
-        )
+        missing = " and ".join(metric.key for metric in record.metrics)
+        console().print(f"study {record.name}: no task has reported {missing} yet", markup=False)
 
 
 @command.command()

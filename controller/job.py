@@ -21,7 +21,7 @@ class Job:
         task_overrides: fields of the task's specification (`TaskSpec`) to replace.
         tags: added to the base task's.
         parent: id of the parent task, by default the base task.
-        backend: Redis and RQ to work with.
+        backend: Redis and RQ to work with; by default those of the environment.
         name, project, study, trial, task_id: of the new task.
 
     Raises:
@@ -36,13 +36,17 @@ class Job:
         tags: Sequence[str] | None = None,
         parent: str | None = None,
         *,
-        backend: Backend,
+        backend: Backend | None = None,
         name: str = "",
         project: str = "",
         study: str = "",
         trial: int = -1,
         task_id: str | None = None,
     ) -> None:
+        if backend is None:
+            from controller.backend import Backend
+
+            backend = Backend.at_home()
         self._backend = backend
         base = backend.base_task(base_task_id)
         fields = {name: getattr(base.spec, name) for name in TaskSpec.__dataclass_fields__}
@@ -98,9 +102,7 @@ class Job:
     @property
     def task(self) -> Any:
         """The job's task, to read and to act on."""
-        from controller.tasks import TaskHandle
-
-        return TaskHandle(self._backend, self._record)
+        return self._backend.task(self._record)
 
     @property
     def trial(self) -> int:
@@ -119,7 +121,7 @@ class Job:
         if self._record.status is Status.STOPPED and self._record.started_at is None:
             self._backend.launcher.withdraw(self._record.spec.queue, self._record.id, self._record.attempt)
 
-    def elapsed(self) -> float:
+    def computed_s(self) -> float:
         """Seconds computed so far, over all attempts."""
         record = self._record
         now = self._backend.clock.now()
@@ -128,9 +130,13 @@ class Job:
         )
         return record.compute_s + max(0.0, running)
 
+    def elapsed(self) -> float:
+        """Seconds computed so far, over all attempts; -1 while it has not begun."""
+        return self.computed_s() if self.started() else -1.0
+
     def iterations(self) -> int:
-        """Distinct iterations reported for the first objective metric."""
-        return self._record.iterations
+        """Distinct iterations reported for the first objective metric; -1 while it has not begun."""
+        return self._record.iterations if self.started() else -1
 
     def get_metric(self, title: str, series: str) -> tuple[float, float, float] | None:
         """(min, max, last) of a metric; None when it was not reported."""
@@ -161,6 +167,13 @@ class Job:
             if deadline is not None and time.monotonic() >= deadline:
                 return False
             time.sleep(pool_period)
+        return True
+
+    def delete(self) -> bool:
+        """Remove the task's record, scalars and log. False while it is queued or runs."""
+        if self.refresh().status in (Status.QUEUED, Status.IN_PROGRESS):
+            return False
+        self._backend.store.remove_task(self._record)
         return True
 
     def is_pending(self) -> bool:
@@ -195,4 +208,8 @@ class Job:
 
 
 class LocalJob(Job):
-    """A job for a worker on this machine; the same as `Job`."""
+    """A job that workers of this machine run: those that this process starts for it on its first launch."""
+
+    def launch(self, queue_name: str | None = None) -> bool:
+        """As `Job.launch`, on the queue of this process' own workers, whatever queue is named."""
+        return super().launch(self._backend.local_queue())

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -26,6 +27,9 @@ DRAIN_S = 5.0
 
 class LocalWorkers:
     """Starts `count` worker processes of one slot each, and starts again those that die.
+
+    A worker ends with the thread that started it (Linux sends the signal when that thread ends, not the
+    process), so that all are started by a thread of our own, which lives until `stop`.
 
     Args:
         log_folder: gets one file per worker.
@@ -59,12 +63,43 @@ class LocalWorkers:
         self._restart_at: dict[int, float] = {}
         self._started: dict[int, float] = {}
         self._deaths = 0
+        self._failure: Exception | None = None
+        self._ready = threading.Event()
+        self._ending = threading.Event()
+        self._idle = threading.Event()
+        self._gone = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        if self._count:
-            self._log_folder.mkdir(parents=True, exist_ok=True)
-        for number in range(self._count):
-            self._start(number)
+        """Start them; returns when all processes are there. Raises `OSError` when the system refuses."""
+        if not self._count:
+            return
+        self._log_folder.mkdir(parents=True, exist_ok=True)
+        self._thread = threading.Thread(target=self._keep, name="local-workers", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        self.look_after()
+
+    def look_after(self) -> None:
+        """Raise what keeps the workers from living, if something does (`OptunaRQError`, `OSError`)."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _keep(self) -> None:
+        try:
+            for number in range(self._count):
+                self._start(number)
+            self._ready.set()
+            while not self._ending.wait(1.0):
+                self._revive()
+        except Exception as error:
+            self._failure = error
+        finally:
+            self._ready.set()
+        self._ending.wait()
+        self._idle.set()
+        # The workers get a signal when this thread ends: not before they were asked to end.
+        self._gone.wait()
 
     def _start(self, number: int) -> None:
         self._started[number] = time.monotonic()
@@ -81,8 +116,8 @@ class LocalWorkers:
                 start_new_session=True,
             )
 
-    def look_after(self) -> None:
-        """Start again what has died; to be called about once a second, by the thread that called `start`."""
+    def _revive(self) -> None:
+        """Start again what has died."""
         now = time.monotonic()
         for number, process in list(self._processes.items()):
             code = process.poll()
@@ -110,7 +145,10 @@ class LocalWorkers:
             patience_s: before they are killed, half of it before they are asked again, in seconds.
             at_once: ask again right away, so that they hand back what they run rather than finish it.
         """
-        self._restart_at.clear()
+        if self._thread is None:
+            return
+        self._ending.set()
+        self._idle.wait()
         for wait_s in (0.3 if at_once else patience_s / 2, patience_s / 2):
             for process in self._processes.values():
                 with contextlib.suppress(ProcessLookupError):
@@ -123,6 +161,9 @@ class LocalWorkers:
                 process.kill()
             process.wait()
         self._processes.clear()
+        self._gone.set()
+        self._thread.join()
+        self._thread = None
 
 
 def _last_line(path: Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import optuna
 
+from worker.protocol import keys
 from worker.protocol.errors import BadInput
 from worker.protocol.metrics import ObjectiveMetric, Sign, Summary
 
@@ -18,7 +19,7 @@ class Objective:
         sign: ``min``, ``max`` (of the last value), ``min_global``, ``max_global`` (of all values reported).
 
     Raises:
-        BadInput: lengths differ, or a sign is unknown.
+        BadInput: lengths differ, a sign is unknown, or there are too many metrics.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class Objective:
                 f"objective: {len(titles)} title(s), {len(serieses)} series and {len(signs)} sign(s); "
                 "give as many of each"
             )
+        if len(titles) > keys.MAX_OBJECTIVES:
+            raise BadInput(f"objective: {len(titles)} metrics; a study has at most {keys.MAX_OBJECTIVES}")
         for sign in signs:
             if sign not in [known.value for known in Sign]:
                 known = ", ".join(known.value for known in Sign)

@@ -8,10 +8,21 @@ if TYPE_CHECKING:
     from controller.budget import Budget
     from controller.fleet import Fleet
     from controller.job import Job
+    from controller.local_workers import LocalWorkers
+    from controller.strategy import SearchStrategy
 
 
 class Observer:
-    """Base class that does nothing; all methods are called by the loop's thread and must be quick."""
+    """Base class that shows nothing; all methods are called by the loop's thread and must be quick."""
+
+    workers: LocalWorkers | None = None
+    """The workers that were started for this search."""
+
+    def begin(self, strategy: SearchStrategy) -> None:
+        """The loop is about to start."""
+
+    def end(self) -> None:
+        """The loop has ended."""
 
     def launched(self, job: Job) -> None:
         """A job was put on the queue."""
@@ -26,7 +37,9 @@ class Observer:
         """It has ended and was told."""
 
     def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
-        """About once a second."""
+        """About once a second. Raises `OptunaRQError` when the search's own workers can't live."""
+        if self.workers:
+            self.workers.look_after()
 
     def note(self, text: str) -> None:
         """Something worth a line."""

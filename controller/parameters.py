@@ -7,6 +7,7 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import (
@@ -14,6 +15,8 @@ from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
+    distribution_to_json,
+    json_to_distribution,
 )
 from optuna.trial import Trial
 
@@ -54,7 +57,7 @@ class Parameter(ABC):
 
     def decode(self, value: Any) -> Any:
         """The program's value for one of Optuna's."""
-        return value
+        return _on_step(self.distribution(), value)
 
     def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """Ask `trial` for this parameter's value.
@@ -66,6 +69,22 @@ class Parameter(ABC):
             Name → the program's value; empty when the trial doesn't get it.
         """
         return {self.name: self.decode(_suggest(trial, self.name, self.distribution()))}
+
+    def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The inverse of `suggest`: what Optuna's trial has for the program's values.
+
+        Args:
+            values: name → the program's value; only this parameter's names are looked at.
+
+        Returns:
+            Optuna's name → value; empty when none of the names is there.
+
+        Raises:
+            BadInput: a value is not possible.
+        """
+        if self.name not in values:
+            return {}
+        return {self.name: _possible(self.name, self.distribution(), values[self.name])}
 
     @abstractmethod
     def to_list(self) -> list[dict[str, Any]]:
@@ -118,6 +137,69 @@ def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
     return trial.suggest_categorical(name, distribution.choices)
 
 
+def steps(low: float, high: float, step: float) -> list[float]:
+    """The values from `low` on, never past `high`, as one would write them: 0.3, not 0.30000000000000004.
+
+    Counted, not summed up: sums drift, and would miss the end.
+    """
+    count = math.floor((high - low) / step * (1 + 1e-12) + 1e-9)
+    return [step_value(low, step, index) for index in range(count + 1)]
+
+
+def step_value(low: float, step: float, index: int) -> float:
+    """The value `index` steps above `low`."""
+    return float(Decimal(repr(low)) + index * Decimal(repr(step)))
+
+
+def _on_step(distribution: BaseDistribution, value: Any) -> Any:
+    """A value of `distribution` without the drift of its steps."""
+    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+        index = round((value - distribution.low) / distribution.step)
+        return step_value(distribution.low, distribution.step, index)
+    return value
+
+
+def _possible(name: str, distribution: BaseDistribution, value: Any) -> Any:
+    """`value` as `distribution` has it. Raises `BadInput` when it hasn't."""
+    refused = BadInput(f"parameter {name}: {value!r} is not possible; {_described(distribution)}")
+    if isinstance(distribution, CategoricalDistribution):
+        for choice in distribution.choices:
+            if _same(choice, value):
+                return choice
+        raise refused
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise refused
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    if isinstance(distribution, IntDistribution) and float(value) != int(value):
+        raise refused
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if step is not None:
+        snapped = step_value(low, step, round((value - low) / step))
+        if abs(snapped - value) > 1e-8 * step:
+            raise refused
+        value = snapped
+    if not low <= value <= high:
+        raise refused
+    return int(value) if isinstance(distribution, IntDistribution) else float(value)
+
+
+def _described(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return f"one of {', '.join(map(repr, distribution.choices))}"
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    steps = f" in steps of {distribution.step}" if distribution.step not in (None, 1) else ""
+    return f"from {distribution.low} to {distribution.high}{steps}"
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal as JSON is: true is not 1; floats may differ by what their text loses."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
+        return math.isclose(one, other, rel_tol=1e-9)
+    return bool(one == other)
+
+
 class _Range(Parameter):
     """A range of numbers, with or without steps."""
 
@@ -145,9 +227,7 @@ class _Range(Parameter):
         """The values of a stepped range: from `min_value` on, never past `max_value`."""
         if self.step_size is None:
             raise BadInput(f"parameter {self.name}: a grid needs a step_size, or a DiscreteParameterRange")
-        # Counted, not summed up: sums drift, and would miss the end.
-        count = math.floor((self.max_value - self.min_value) / self.step_size * (1 + 1e-12) + 1e-9)
-        values = [self.min_value + i * self.step_size for i in range(count + 1)]
+        values = steps(self.min_value, self.max_value, self.step_size)
         if not self.include_max_value:
             values = [v for v in values if v < self.max_value - 1e-9 * self.step_size]
         if not values:
@@ -288,6 +368,17 @@ class DiscreteParameterRange(Parameter):
     def decode(self, value: Any) -> Any:
         return value if self._plain() else json.loads(value)
 
+    def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        if self._plain() or self.name not in values:
+            return super().encode(values)
+        for known in self.values:
+            if _same(known, values[self.name]):
+                return {self.name: json.dumps(known)}
+        raise BadInput(
+            f"parameter {self.name}: {values[self.name]!r} is not possible; one of "
+            f"{', '.join(map(repr, self.values))}"
+        )
+
     def to_list(self) -> list[dict[str, Any]]:
         return [{self.name: value} for value in self.values]
 
@@ -344,6 +435,24 @@ class ParameterSet(Parameter):
             found[parameter.name] = parameter.decode(_suggest(trial, label, parameter.distribution()))
         return found
 
+    def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        given = {name: values[name] for name in self.names if name in values}
+        if not given:
+            return {}
+        for which, combination in enumerate(self._combinations):
+            if not set(given) <= {name for parameter in combination for name in parameter.names}:
+                continue
+            found: dict[str, Any] = {self.name: which}
+            try:
+                for parameter in combination:
+                    for value in parameter.encode(given).values():
+                        if not (isinstance(parameter, DiscreteParameterRange) and len(parameter.values) == 1):
+                            found[f"{self.name}.{which}.{parameter.name}"] = value
+            except BadInput:
+                continue
+            return found
+        raise BadInput(f"parameter {self.name}: no combination has {given!r}")
+
     def to_list(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         for combination in self._combinations:
@@ -376,6 +485,63 @@ class ParameterSet(Parameter):
             for combination in fields["parameter_combinations"]
         ]
         return cls(**fields)
+
+
+class ParameterRows(Parameter):
+    """One of some rows, each with values of several parameters: a `ParameterSet` as a grid sees it.
+
+    Args:
+        name: under which the choice of the row is known to the sampler.
+        rows: name → value, each.
+    """
+
+    def __init__(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(name)
+        self.rows = [dict(row) for row in rows]
+
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+    @property
+    def optional(self) -> list[str]:
+        return [name for name in self.names if any(name not in row for row in self.rows)]
+
+    def distribution(self) -> BaseDistribution:
+        return CategoricalDistribution(list(range(len(self.rows))))
+
+    @property
+    def conditional(self) -> bool:
+        return True
+
+    def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(self.rows[_suggest(trial, self.name, self.distribution())])
+
+    def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        given = {name: values[name] for name in self.names if name in values}
+        if not given:
+            return {}
+        for index, row in enumerate(self.rows):
+            if all(name in row and _same(row[name], value) for name, value in given.items()):
+                return {self.name: index}
+        raise BadInput(f"parameter {self.name}: no combination has {given!r}")
+
+    def to_list(self) -> list[dict[str, Any]]:
+        return [dict(row) for row in self.rows]
+
+
+def rows_of(parameters: Sequence[Parameter]) -> list[Parameter]:
+    """The parameters with each `ParameterSet` replaced by its rows, as a grid needs it.
+
+    Raises:
+        BadInput: a range in a set is continuous.
+    """
+    return [
+        ParameterRows(parameter.name, parameter.to_list())
+        if isinstance(parameter, ParameterSet)
+        else parameter
+        for parameter in parameters
+    ]
 
 
 class SweepParameter(Parameter):
@@ -424,12 +590,17 @@ class SweepParameter(Parameter):
         if isinstance(d, FloatDistribution) and d.single():
             return [{self.name: d.low}]
         if isinstance(d, FloatDistribution) and d.step is not None:
-            count = round((d.high - d.low) / d.step)
-            return [{self.name: d.low + i * d.step} for i in range(count + 1)]
+            return [{self.name: value} for value in steps(d.low, d.high, d.step)]
         raise BadInput(f"parameters.{self.name}: a grid needs a step, or choices")
 
     def to_dict(self) -> dict[str, Any]:
-        raise NotImplementedError("a sweep parameter is stored with its sweep")
+        described = json.loads(distribution_to_json(self._distribution))
+        return {"type": type(self).__name__, "name": self.name, "distribution": described, "when": self._when}
+
+    @classmethod
+    def _build(cls, fields: dict[str, Any]) -> Parameter:
+        distribution = json_to_distribution(json.dumps(fields["distribution"]))
+        return cls(fields["name"], distribution, fields.get("when"))
 
 
 _KINDS: tuple[type[Parameter], ...] = (
@@ -438,4 +609,6 @@ _KINDS: tuple[type[Parameter], ...] = (
     LogUniformParameterRange,
     DiscreteParameterRange,
     ParameterSet,
+    ParameterRows,
+    SweepParameter,
 )

@@ -9,7 +9,7 @@ from controller.backend import Backend
 from controller.job import Job
 from controller.objective import Objective
 from controller.ranking import Ranking
-from controller.tasks import TaskHandle
+from worker.task import Task
 
 Naming = Callable[[str, dict[str, Any]], str]
 
@@ -18,12 +18,13 @@ class StrategyQuestions:
     """The part of `SearchStrategy` that looks at the search without moving it. Safe from any thread."""
 
     _backend: Backend
-    _objective: Objective
-    _ranking: Ranking
-    _running: dict[str, Job]
-    _created: dict[str, dict[str, Any]]
+    _objective_metric: Objective
+    _ranking: Ranking | None
 
     def __init__(self) -> None:
+        self._running: dict[str, Job] = {}
+        self._created: dict[str, dict[str, Any]] = {}
+        self._dismissed: set[str] = set()
         self._job_class: type[Job] = Job
         self._job_parent: str | None = None
         self._job_project: str | None = None
@@ -49,15 +50,16 @@ class StrategyQuestions:
 
     def get_running_jobs(self) -> Sequence[Job]:
         """The jobs that were launched and have not ended."""
-        return list(self._running.values())
+        return [job for task_id, job in list(self._running.items()) if task_id not in self._dismissed]
 
     def get_objective_metric(self) -> tuple[str, str]:
         """(title, series) of the objective's first metric."""
-        return self._objective.get_objective_metric()
+        return self._objective_metric.get_objective_metric()
 
-    def get_top_experiments(self, top_k: int) -> Sequence[TaskHandle]:
-        """The best tasks, the best first."""
-        return [TaskHandle(self._backend, record) for record in self._ranking.records(top_k)]
+    def get_top_experiments(self, top_k: int) -> Sequence[Task]:
+        """The best tasks, the best first; none before `start`."""
+        records = self._ranking.records(top_k) if self._ranking else []
+        return [self._backend.task(record) for record in records]
 
     def get_top_experiments_details(
         self,
@@ -74,6 +76,8 @@ class StrategyQuestions:
             all_hyper_parameters: all parameters, not just the searched ones.
             only_completed: only tasks that completed.
         """
+        if self._ranking is None:
+            return []
         return self._ranking.details(
             top_k,
             all_metrics=all_metrics,
@@ -85,7 +89,9 @@ class StrategyQuestions:
         self, top_k: int, all_metrics: bool = False, only_completed: bool = False
     ) -> Sequence[tuple[str, dict[str, Any]]]:
         """The best tasks, the best first, as (task id, metrics)."""
-        details = self._ranking.details(top_k, all_metrics=all_metrics, only_completed=only_completed)
+        details = self.get_top_experiments_details(
+            top_k, all_metrics=all_metrics, only_completed=only_completed
+        )
         return [(row["task_id"], row["metrics"]) for row in details]
 
     # Settings
@@ -101,6 +107,10 @@ class StrategyQuestions:
     def set_job_naming_scheme(self, naming_function: Naming | None) -> None:
         """``naming_function(base task's name, parameters) -> name`` of a job's task."""
         self._job_naming = naming_function
+
+    def get_optimizer_task(self) -> Any:
+        """The task that `set_optimizer_task` named."""
+        return self._optimizer_task
 
     def set_optimizer_task(self, task: Any) -> None:
         """The task that reports on the optimization itself."""

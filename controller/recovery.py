@@ -26,7 +26,7 @@ class Left:
     """Trials that were asked for and never became a task."""
 
 
-def reconcile(backend: Backend, search: Search, study: str) -> Left:
+def reconcile(backend: Backend, search: Search | None, study: str) -> Left:
     """Compare the study's records in Redis with Optuna's trials."""
     store = backend.store
     left = Left()
@@ -36,7 +36,7 @@ def reconcile(backend: Backend, search: Search, study: str) -> Left:
         for record in store.get_many(ids[start : start + CHUNK]):
             if record is not None:
                 records[record.id] = record
-    open_trials = {asked.task_id: asked for asked in search.running()}
+    open_trials = {asked.task_id: asked for asked in (search.running() if search else ())}
     for record in records.values():
         asked = open_trials.get(record.id)
         parameters = asked.parameters if asked else record.spec.parameters

@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 
-from controller.parameters import Parameter
+from controller.parameters import Parameter, ParameterRows
 from worker.protocol.errors import BadInput
 
 _SAMPLERS = {
@@ -24,6 +24,7 @@ _SAMPLERS = {
     "nsgaii": "NSGAIISampler",
     "nsgaiii": "NSGAIIISampler",
     "brute_force": "BruteForceSampler",
+    "partial_fixed": "PartialFixedSampler",
 }
 _PRUNERS = {
     "median": "MedianPruner",
@@ -32,6 +33,7 @@ _PRUNERS = {
     "hyperband": "HyperbandPruner",
     "threshold": "ThresholdPruner",
     "wilcoxon": "WilcoxonPruner",
+    "patient": "PatientPruner",
     "nop": "NopPruner",
 }
 _ALIASES = {
@@ -57,7 +59,7 @@ _PLAIN: dict[str, tuple[type, ...]] = {
     "dict[str, Any]": (dict,),
 }
 """Types of options, as Optuna annotates them, that a sweep file can give."""
-_SET_BY_US = ("search_space", "constraints_func")
+_SET_BY_US = ("search_space", "constraints_func", "wrapped_pruner")
 
 # BruteForceSampler is not among them: asked ahead, it would repeat itself when it has tried everything.
 _IGNORE_HISTORY = ("RandomSampler", "GridSampler", "QMCSampler")
@@ -76,6 +78,8 @@ def make_sampler(
         BadInput: an option that it doesn't have, or a value that it refuses.
     """
     kind = _known(name, _SAMPLERS, "sampler.type")
+    if kind == "partial_fixed":
+        return _partial_fixed(options, seed, parameters, constraints)
     cls = getattr(optuna.samplers, _SAMPLERS[kind])
     _check(cls, kind, options, "sampler")
     arguments = dict(options)
@@ -93,11 +97,63 @@ def make_sampler(
     return sampler
 
 
+def _partial_fixed(
+    options: Mapping[str, Any],
+    seed: int | None,
+    parameters: Sequence[Parameter],
+    constraints: Callable[[optuna.trial.FrozenTrial], Sequence[float]] | None,
+) -> optuna.samplers.BaseSampler:
+    """``fixed``: name → value of parameters that stay; ``base``: the sampler of the others."""
+    problems = [
+        f"sampler.{name}: unknown option; partial_fixed has fixed, base"
+        for name in options
+        if name not in ("fixed", "base")
+    ]
+    fixed, base = options.get("fixed"), options.get("base", {})
+    if not isinstance(fixed, Mapping) or not fixed:
+        problems.append("sampler.fixed: missing; give the parameters that stay, such as { lr = 0.1 }")
+    if not isinstance(base, Mapping):
+        problems.append('sampler.base: must be a table, such as { type = "tpe" }')
+    if problems:
+        raise BadInput(*problems)
+    assert isinstance(fixed, Mapping)
+    assert isinstance(base, Mapping)
+    kept = {name: value for parameter in parameters for name, value in parameter.encode(fixed).items()}
+    for name in fixed:
+        if name not in {known for parameter in parameters for known in parameter.names}:
+            raise BadInput(f"sampler.fixed: there is no parameter {name!r}")
+    inner = make_sampler(
+        str(base.get("type", "tpe")),
+        {name: value for name, value in base.items() if name != "type"},
+        seed,
+        parameters,
+        constraints,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.PartialFixedSampler(kept, inner)
+
+
 def make_pruner(name: str | None, options: Mapping[str, Any]) -> optuna.pruners.BasePruner:
     """The pruner of a sweep file's ``[pruner]``; none asked for means none. Raises `BadInput`."""
     if name is None:
         return optuna.pruners.NopPruner()
     kind = _known(name, _PRUNERS, "pruner.type")
+    if kind == "patient":
+        options = dict(options)
+        wrapped = options.pop("wrapped", None)
+        if wrapped is not None and not isinstance(wrapped, Mapping):
+            raise BadInput('pruner.wrapped: must be a table, such as { type = "median" }')
+        inner = None
+        if wrapped is not None:
+            rest = {key: value for key, value in wrapped.items() if key != "type"}
+            inner = make_pruner(str(wrapped.get("type", "median")), rest)
+        _check(optuna.pruners.PatientPruner, kind, options, "pruner")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            patient = _build(optuna.pruners.PatientPruner, {**options, "wrapped_pruner": inner}, "pruner")
+        assert isinstance(patient, optuna.pruners.BasePruner)
+        return patient
     cls = getattr(optuna.pruners, _PRUNERS[kind])
     _check(cls, kind, options, "pruner")
     pruner = _build(cls, dict(options), "pruner")
@@ -110,13 +166,17 @@ def grid(parameters: Sequence[Parameter]) -> dict[str, list[Any]]:
     """Name → all its values. Raises `BadInput` for a continuous range or a condition."""
     problems, space = [], {}
     for parameter in parameters:
-        if parameter.conditional:
+        if parameter.conditional and not isinstance(parameter, ParameterRows):
             problems.append(
                 f"parameters.{parameter.name}: the grid sampler knows no conditions; use brute_force"
             )
             continue
         try:
-            space[parameter.name] = [next(iter(row.values())) for row in parameter.to_list()]
+            distribution = parameter.distribution()
+            if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+                space[parameter.name] = list(distribution.choices)
+            else:
+                space[parameter.name] = [next(iter(row.values())) for row in parameter.to_list()]
         except BadInput as error:
             problems += error.problems
     if problems:
@@ -126,6 +186,8 @@ def grid(parameters: Sequence[Parameter]) -> dict[str, list[Any]]:
 
 def ignores_history(sampler: optuna.samplers.BaseSampler) -> bool:
     """True when what the sampler suggests doesn't depend on results, so that it can be asked ahead."""
+    if isinstance(sampler, optuna.samplers.PartialFixedSampler):
+        return ignores_history(sampler._base_sampler)
     return type(sampler).__name__ in _IGNORE_HISTORY
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import hashlib
+import json
 import logging
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +17,25 @@ from optuna.trial import TrialState
 
 from controller.parameters import Parameter
 from controller.samplers import ignores_history
+from controller.space import MOST, chosen_by, points, replay
 from controller.study import study_uid, task_id_of
+from worker.protocol.errors import BadInput
 
 log = logging.getLogger(__name__)
 
 _GRID_ATTRS = ("grid_id", "search_space")
+DUPLICATE = "optuna-rq:duplicate_of"
+"""User attribute of a trial that was not run: the number of the one that had its parameters."""
+COPIED = "optuna-rq:from"
+"""User attribute of a trial that was copied: study and number it had there."""
+NOT_RUN = "optuna-rq:not_run"
+"""User attribute of a trial whose study ended before it was run."""
+PATIENCE = 3
+"""Duplicates in a row after which an unseen point of a finite space is chosen for the sampler."""
+SMALL = 500
+"""Points of a space that is enumerated from the beginning, so that its end comes without a duplicate."""
+MOST_DUPLICATES = 500
+"""Duplicates in a row after which a sampler is taken to have nothing new."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,20 +51,36 @@ class Asked:
 class Search:
     """One study's search. Not thread-safe: the loop owns it.
 
+    What was tried is not tried again: a trial whose parameters an earlier one had is closed at once, and
+    another is asked.
+
     Args:
         study: Optuna's, with its sampler and pruner.
         parameters: what is searched, in the order in which conditions are decided.
+        allow_duplicates: run the same parameters again when the sampler asks for them.
     """
 
-    def __init__(self, study: optuna.Study, parameters: Sequence[Parameter]) -> None:
+    def __init__(
+        self, study: optuna.Study, parameters: Sequence[Parameter], *, allow_duplicates: bool = False
+    ) -> None:
         self._study = study
         self._parameters = list(parameters)
         self._uid = study_uid(study)
         self._trials: dict[int, optuna.Trial] = {}
         self._reported: dict[int, set[int]] = {}
         self._simple = not any(parameter.conditional for parameter in parameters)
+        self._allow_duplicates = allow_duplicates
+        self._seen: dict[str, int] | None = None
+        """What a trial has → its number; None until the first ask."""
+        self._left: dict[str, dict[str, Any]] | None = None
+        """Points of a finite space that no trial has had; filled at the first duplicate."""
         self.exhausted = False
-        """The sampler has said that nothing is left to try."""
+        """Nothing is left to try."""
+
+    @property
+    def study(self) -> optuna.Study:
+        """Optuna's study."""
+        return self._study
 
     @property
     def can_ask_ahead(self) -> bool:
@@ -60,8 +94,37 @@ class Search:
             self._study.pruner, optuna.pruners.NopPruner
         )
 
-    def ask(self) -> Asked:
-        """The next trial. It counts as running for the sampler from now on."""
+    def ask(self) -> Asked | None:
+        """The next trial; None, and `exhausted`, when nothing is left to try.
+
+        It counts as running for the sampler from now on.
+        """
+        if self._allow_duplicates:
+            return self._ask()
+        seen = self._known()
+        for tried in range(MOST_DUPLICATES):
+            if self._left is not None and not self._left:
+                break
+            asked = self._ask()
+            key = _key(asked.parameters)
+            if key not in seen:
+                seen[key] = asked.number
+                if self._left is not None:
+                    self._left.pop(key, None)
+                return asked
+            self._trials[asked.number].set_user_attr(DUPLICATE, seen[key])
+            self.tell(asked.number, TrialState.FAIL)
+            if self.exhausted:
+                return None
+            if self._left is None:
+                self._left = self._unseen()
+            if self._left and tried + 1 >= PATIENCE:
+                chance = random.Random(f"{self._uid}/{asked.number}")
+                self._study.enqueue_trial(chance.choice(list(self._left.values())))
+        self.exhausted = True
+        return None
+
+    def _ask(self) -> Asked:
         if self._simple:
             trial = self._study.ask({p.name: p.distribution() for p in self._parameters})
             parameters = {p.name: p.decode(trial.params[p.name]) for p in self._parameters}
@@ -71,11 +134,96 @@ class Search:
         self._trials[trial.number] = trial
         return Asked(number=trial.number, task_id=task_id_of(self._uid, trial.number), parameters=parameters)
 
-    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        chosen: dict[str, Any] = {}
+    def _known(self) -> dict[str, int]:
+        """What the study's trials have had. Those that wait for another try have not."""
+        if self._seen is None:
+            self._seen, waiting = {}, []
+            for trial in self._study.get_trials(deepcopy=False):
+                if trial.state is TrialState.WAITING:
+                    waiting.append(trial.system_attrs.get("fixed_params", {}))
+                elif not any(mark in trial.user_attrs for mark in (DUPLICATE, COPIED, NOT_RUN)):
+                    found = replay(self._parameters, trial.params)
+                    if found is not None:
+                        self._seen.setdefault(_key(found[0]), trial.number)
+            for params in waiting:
+                found = replay(self._parameters, params)
+                if found is not None:
+                    self._seen.pop(_key(found[0]), None)
+            self._left = self._unseen(SMALL)
+        return self._seen
+
+    def _unseen(self, most: int = MOST) -> dict[str, dict[str, Any]] | None:
+        """The points that no trial has had yet; None where they can't be counted, or are too many."""
+        every = points(self._parameters, most)
+        if every is None:
+            return None
+        seen = self._known()
+        found = {}
+        for params in every:
+            replayed = replay(self._parameters, params)
+            assert replayed is not None
+            found[_key(replayed[0])] = params
+        return {key: params for key, params in found.items() if key not in seen}
+
+    # What is known beforehand
+
+    def enqueue(self, parameters: Mapping[str, Any]) -> None:
+        """Have a known configuration tried next, once; the sampler chooses what it leaves out.
+
+        Args:
+            parameters: name → the program's value.
+
+        Raises:
+            BadInput: there is no such parameter, with the nearest name, or a value is not possible.
+        """
+        known = [name for parameter in self._parameters for name in parameter.names]
+        for name in parameters:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+                raise BadInput(f"try: there is no parameter {name!r}; {hint}")
+        encoded: dict[str, Any] = {}
         for parameter in self._parameters:
-            chosen.update(parameter.suggest(trial, chosen))
-        return chosen
+            encoded.update(parameter.encode(parameters))
+        self._study.enqueue_trial(encoded, skip_if_exists=True)
+
+    def start_from(self, older: optuna.Study) -> tuple[int, int]:
+        """Let the sampler know an older study's trials, as far as they fit this search space.
+
+        They are not run, and no budget counts them. Repeating it copies nothing twice.
+
+        Returns:
+            How many are known now, and how many don't fit.
+
+        Raises:
+            BadInput: the older study optimizes in other directions.
+        """
+        if list(older.directions) != list(self._study.directions):
+            raise BadInput(f"start_from: study {older.study_name!r} optimizes in other directions")
+        have = {trial.user_attrs.get(COPIED) for trial in self._study.get_trials(deepcopy=False)}
+        copied = left = 0
+        for trial in older.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+            found = replay(self._parameters, trial.params)
+            if found is None or set(found[1]) != set(trial.params):
+                left += 1
+                continue
+            copied += 1
+            origin = f"{older.study_name}/{trial.number}"
+            if origin not in have:
+                self._study.add_trial(
+                    optuna.trial.create_trial(
+                        state=trial.state,
+                        values=trial.values if trial.state is TrialState.COMPLETE else None,
+                        params=dict(trial.params),
+                        distributions=found[1],
+                        intermediate_values=dict(trial.intermediate_values),
+                        user_attrs={COPIED: origin},
+                    )
+                )
+        return copied, left
+
+    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        return chosen_by(self._parameters, trial)
 
     def running(self) -> list[Asked]:
         """The trials that Optuna counts as running: after a restart, those to take up again."""
@@ -118,8 +266,21 @@ class Search:
                 fresh = True
         return fresh and self.prunes and bool(trial.should_prune())
 
-    def tell(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Tell how a trial has ended. False when that was told before: each trial is told once."""
+    def tell(
+        self,
+        number: int,
+        state: TrialState,
+        values: Sequence[float] | None = None,
+        constraints: Sequence[float] | None = None,
+    ) -> bool:
+        """Tell how a trial has ended.
+
+        Args:
+            constraints: by how much each bound is passed; feasible where all are 0 or below.
+
+        Returns:
+            False when that was told before: each trial is told once.
+        """
         trial = self._trials.pop(number, None)
         self._reported.pop(number, None)
         if trial is None:
@@ -127,6 +288,8 @@ class Search:
         if state is TrialState.COMPLETE and (values is None or not all(map(math.isfinite, values))):
             state, values = TrialState.FAIL, None
         try:
+            for index, violation in enumerate(constraints or ()):
+                trial.set_constraint(str(index), violation)
             self._study.tell(
                 trial, values=list(values) if state is TrialState.COMPLETE and values else None, state=state
             )
@@ -147,11 +310,23 @@ class Search:
             return False
         return True
 
+    def discard(self, number: int) -> None:
+        """Close a trial that was asked for and never run: its parameters may come again."""
+        trial = self._trials.get(number)
+        if trial is not None:
+            trial.set_user_attr(NOT_RUN, True)
+            self.tell(number, TrialState.FAIL)
+
     def try_again(self, number: int) -> None:
         """Have a later trial use the parameters of running trial `number`, which is being cut short."""
         trial = self._trials.get(number)
         if trial is None:
             return
+        again = replay(self._parameters, trial.params)
+        if again is not None and self._seen is not None:
+            self._seen.pop(_key(again[0]), None)
+            if self._left is not None:
+                self._left[_key(again[0])] = dict(trial.params)
         # What Optuna's `enqueue_trial` does, and what the grid sampler knows its points by.
         attributes = trial.storage.get_trial_system_attrs(trial._trial_id)
         kept = {name: attributes[name] for name in _GRID_ATTRS if name in attributes}
@@ -160,3 +335,9 @@ class Search:
                 state=TrialState.WAITING, system_attrs={"fixed_params": dict(trial.params), **kept}
             )
         )
+
+
+def _key(parameters: Mapping[str, Any]) -> str:
+    """What two trials have in common that would run the same."""
+    text = json.dumps(parameters, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

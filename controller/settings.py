@@ -8,15 +8,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
-from controller.embedded import EmbeddedRedis
+from worker.embedded import EmbeddedRedis
+from worker.home import STATE_FOLDER, default_artifacts
 from worker.protocol.connection import check, connect
 from worker.protocol.errors import BadInput
 from worker.protocol.store import Store
-
-STATE_FOLDER = ".optuna-rq"
-"""Where the embedded Redis, the SQLite storage and the artifacts lie when nothing else is named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +49,13 @@ def resolve(
     state = folder / STATE_FOLDER
     return Settings(
         redis_url=redis_url or environment.get("REDIS_URL") or None,
-        storage_url=storage_url or environment.get("OPTUNA_STORAGE") or _sqlite(state / "optuna.db"),
-        artifacts_url=artifacts_url
-        or environment.get("ARTIFACT_STORE")
-        or f"file://{quote(str(state / 'artifacts'))}",
+        storage_url=storage_url or environment.get("OPTUNA_STORAGE") or sqlite_url(state / "optuna.db"),
+        artifacts_url=artifacts_url or environment.get("ARTIFACT_STORE") or default_artifacts(folder),
         folder=folder,
     )
 
 
-def _sqlite(path: Path) -> str:
+def sqlite_url(path: Path) -> str:
     """A file's URL as SQLAlchemy and Optuna read it: what has a meaning in it is percent-encoded."""
     return "sqlite:///" + re.sub("[%?{}]", lambda found: f"%{ord(found[0]):02X}", str(path))
 

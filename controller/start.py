@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
 
+import optuna
+
 from controller import preflight
 from controller.backend import Backend
 from controller.local_workers import LocalWorkers
@@ -29,9 +31,10 @@ from controller.study import (
     task_id_of,
 )
 from controller.sweep import Sweep, describe_difference
-from controller.sweep_objects import objective_of, parameters_of, task_spec
+from controller.sweep_objects import constraints_of, objective_of, parameters_of, task_spec
 from controller.view import View
 from worker.artifacts import open_store as open_artifacts
+from worker.home import Home
 from worker.protocol import Status, StudyRecord, StudyState, TaskRecord, TaskSpec
 from worker.protocol.errors import BadInput
 from worker.protocol.transport import check_queue_name
@@ -96,12 +99,14 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
     pruner = make_pruner(
         sweep.pruner.type if sweep.pruner else None, sweep.pruner.options if sweep.pruner else {}
     )
-    spec = task_spec(sweep, parameters, objective, settings.artifacts_url, options.grace_s)
-    can_tell = preflight.check_here(spec, settings.folder, must_run_here=settings.embedded)
     artifacts = open_artifacts(settings.artifacts_url)
+    # The store's own URL: what is given may be a path relative to this folder, which workers don't share.
+    spec = task_spec(sweep, parameters, objective, artifacts.url, options.grace_s)
+    can_tell = preflight.check_here(spec, settings.folder, must_run_here=settings.embedded)
     artifacts.check()
     with Interrupts().installed() as interrupts, open_redis(settings, create=True) as (url, embedded):
-        backend = Backend(url, settings.storage_url, artifacts.url)
+        at = Home(url, artifacts.url, settings.folder, embedded)
+        backend = Backend(url, settings.storage_url, artifacts.url, home=at)
         _refuse_other_study(backend, sweep, settings)
         lock = StudyLock(backend.store, sweep.study.name)
         left_over = backend.store.pending_request(sweep.study.name)
@@ -142,28 +147,18 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
             if left_over and left_over == backend.store.pending_request(sweep.study.name):
                 # Asked of an earlier controller, which was gone by then.
                 backend.store.take_request(sweep.study.name)
+            search = Search(study, parameters, allow_duplicates=sweep.study.allow_duplicates)
+            _know(search, study, sweep, view)
             base_task = _write_study(
                 backend, sweep, settings, study_uid(study).hex, spec, objective, lock.name
             )
             strategy = _strategy(
-                backend,
-                sweep,
-                base_task,
-                parameters,
-                objective,
-                Search(study, parameters),
-                options,
-                view,
-                lock,
+                backend, sweep, base_task, parameters, objective, search, options, view, lock
             )
             interrupts.strategy = strategy
             if interrupts.pending():
                 strategy.interrupt()
-            view.begin(sweep, settings, strategy, redact(url), url if embedded else None)
-            try:
-                strategy.start()
-            finally:
-                view.end()
+            strategy.start()
         finally:
             workers.stop(at_once=interrupts.count > 1)
             lock.release()
@@ -171,6 +166,20 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
         if strategy.state == StudyState.INTERRUPTED:
             return INTERRUPTED
         return 1 if strategy.state == StudyState.FAILED else 0
+
+
+def _know(search: Search, study: optuna.Study, sweep: Sweep, view: View) -> None:
+    """Give the search what is known beforehand: an older study's trials, and configurations to try."""
+    older = sweep.study.start_from
+    if older is not None:
+        try:
+            known = optuna.load_study(study_name=older, storage=study._storage)
+        except KeyError as error:
+            raise BadInput(f"study.start_from: there is no study {older!r} in Optuna's storage") from error
+        copied, left = search.start_from(known)
+        view.note(f"{copied} trial(s) of study {older!r} are known to the sampler, {left} don't fit")
+    for parameters in sweep.tries:
+        search.enqueue(parameters)
 
 
 def _strategy(
@@ -207,6 +216,7 @@ def _strategy(
         study=sweep.study.name,
         search=search,
         observer=view,
+        constraints=constraints_of(sweep),
         wall_clock_limit=_minutes(budget.wall_clock_s),
         max_failures=budget.max_failures,
         lock=lock,

@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from difflib import get_close_matches
 from typing import Any
 
 from controller.backend import Backend
@@ -18,17 +18,19 @@ from controller.budget import Budget, Verdict
 from controller.care import Caretaker
 from controller.fleet import Fleet
 from controller.job import Job
+from controller.launching import Launching
 from controller.lock import StudyLock
 from controller.monitor import AWAY, Changes, Monitor
 from controller.objective import Objective
 from controller.observer import Observer
+from controller.opening import Opening, check_base_task
 from controller.parameters import Parameter
-from controller.questions import StrategyQuestions
 from controller.ranking import Ranking
-from controller.search import Asked, Search
+from controller.search import Search
 from controller.verdicts import trial_state
-from worker.protocol import Reason, Status, StudyState, Summary, TaskRecord
+from worker.protocol import Reason, Status, StudyState, Summary, TaskRecord, TaskSpec
 from worker.protocol.errors import BadInput
+from worker.protocol.metrics import violations
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +40,10 @@ TICK_S = 1.0
 """How often running times are added up and deadlines looked at, in seconds."""
 
 
-class SearchStrategy(StrategyQuestions):
-    """Runs a search over jobs made from one base task. Base class of `OptimizerOptuna`.
+class SearchStrategy(Launching):
+    """Runs a search over jobs made from one base task. Base class of `OptimizerOptuna` and the others.
+
+    By itself it creates no job: a subclass overrides `create_job`, and whatever else it wants to change.
 
     Args:
         base_task_id: the task that jobs are made from.
@@ -53,14 +57,23 @@ class SearchStrategy(StrategyQuestions):
         min_iteration_per_job: iterations before a job may be pruned.
         max_iteration_per_job: iterations after which a job is stopped.
         total_max_jobs: jobs, or with `max_iteration_per_job` what multiplies it to the iteration budget.
-        backend: Redis, RQ, storage and artifacts.
-        study: name under which records are kept.
-        search: where parameters come from.
+        backend: Redis, RQ, storage and artifacts; by default those of the environment.
+        study: name under which records are kept, and Optuna's study; by default made from the optimizer's
+            task or the base task. One that was interrupted is continued.
+        search: where parameters come from; by default this class' own.
         max_attempts: executions of one task before it is given up as lost.
+        lease_s: seconds after which a worker that was not heard of is lost.
         wall_clock_limit: minutes that the whole search may take.
         max_failures: failed jobs at which the search fails.
-        observer: is told what happens.
+        constraints: ``{"metric": "title/series", "max": bound}`` (or ``min``): what violates one never ranks.
+        allow_new_parameters: search parameters that the base task doesn't have.
+        workers: local workers to start; by default one per CPU (at most one per concurrent job) where Redis
+            is embedded and nobody serves the queue, else none.
+        observer: is told what happens; by default it is printed.
         lock: the right to act on the study; the loop waits while it does not hold it.
+
+    Raises:
+        BadInput: there is no such base task, it lacks a parameter, or limits contradict each other.
 
     The loop runs in the thread that calls `start`; `stop` may be called from any other.
     """
@@ -79,73 +92,133 @@ class SearchStrategy(StrategyQuestions):
         max_iteration_per_job: int | None = None,
         total_max_jobs: int | None = None,
         *,
-        backend: Backend,
-        study: str,
-        search: Search,
+        backend: Backend | None = None,
+        study: str | None = None,
+        search: Search | None = None,
         max_attempts: int = 3,
         lease_s: float = 15.0,
         wall_clock_limit: float | None = None,
         max_failures: int | None = None,
+        constraints: Sequence[Mapping[str, Any]] = (),
+        allow_new_parameters: bool = False,
+        workers: int | None = None,
         observer: Observer | None = None,
         lock: StudyLock | None = None,
     ) -> None:
         super().__init__()
-        if pool_period_min <= 0:
-            raise BadInput(f"pool_period_min {pool_period_min} must be above 0")
-        self._base_task_id = base_task_id
-        self._parameters = list(hyper_parameters)
-        self._objective = objective_metric
-        self._queue = execution_queue
-        self._pool_period_s = pool_period_min * 60
-        self._time_limit_s = time_limit_per_job * 60 if time_limit_per_job else None
-        self._min_iterations = min_iteration_per_job or 0
-        self._lease_s = lease_s
-        self._backend = backend
-        self._store = backend.store
-        self._study = study
-        self._search = search
-        self._observer = observer or Observer()
-        self._ranking = Ranking(self._store, study, objective_metric.metrics)
-        self._monitor = Monitor(self._store, study)
-        self._fleet = Fleet(self._store, execution_queue)
-        self._care = Caretaker(backend, self._observer, lease_s=lease_s, max_attempts=max_attempts)
-        self._lock = lock
+        limits = {
+            "pool_period_min": pool_period_min,
+            "time_limit_per_job": time_limit_per_job,
+            "compute_time_limit": compute_time_limit,
+            "max_iteration_per_job": max_iteration_per_job,
+            "total_max_jobs": total_max_jobs,
+            "num_concurrent_workers": num_concurrent_workers,
+            "wall_clock_limit": wall_clock_limit,
+            "max_failures": max_failures,
+        }
+        _refuse_contradictions(limits, min_iteration_per_job)
         self.budget = Budget(
-            jobs_limit=total_max_jobs,
+            total_max_jobs,
+            None,
+            compute_time_limit,
             max_iteration_per_job=max_iteration_per_job,
-            compute_time_limit_s=compute_time_limit * 60 if compute_time_limit else None,
-            wall_clock_limit_s=wall_clock_limit * 60 if wall_clock_limit else None,
+            wall_clock_limit=wall_clock_limit,
             max_concurrent=num_concurrent_workers,
             max_failures=max_failures,
         )
         """What may be used and what has been; `monitor_job` keeps it."""
+        self._base_task_id = base_task_id
+        self._hyper_parameters = list(hyper_parameters)
+        self._objective_metric = objective_metric
+        self._execution_queue = execution_queue
+        self._num_concurrent_workers = num_concurrent_workers
+        self._pool_period_s = pool_period_min * 60
+        self._time_limit_s = time_limit_per_job * 60 if time_limit_per_job else None
+        self._min_iterations = min_iteration_per_job or 0
+        self._lease_s = lease_s
+        self._max_attempts = max_attempts
+        self._constraints = tuple(dict(constraint) for constraint in constraints)
+        self._backend = backend or Backend.at_home()
+        self._store = self._backend.store
+        self._study = study or ""
+        self._search = search
+        self._observer = observer or _printing()
+        self._lock = lock
+        self._local_workers = workers
+        self._opening: Opening | None = None
+        self._continues = False
+        """Goes on with a study that was ended, with a budget of its own."""
+        self._ranking: Ranking | None = None
+        if search is None:
+            base = self._backend.base_task(base_task_id)
+            check_base_task(base, self._hyper_parameters, allow_new_parameters=allow_new_parameters)
 
-        self._running: dict[str, Job] = {}
-        self._created: dict[str, dict[str, Any]] = {}
         self._due: set[str] = set()
+        self._dismissed: set[str] = set()
         self._ended: list[Job] = []
-        self._asked: deque[Asked] = deque()
         self._stop_asked = threading.Event()
         self._interrupted = False
+        self._out_of_time = ""
         self._ending: Verdict | None = None
         self._paused = False
         self.state = StudyState.RUNNING
         self.reason = ""
         self._ended_by_deadline = 0.0
+        self._metric_seen = False
         self._changes: Changes = Changes()
         self._next_tick = self._next_poll = 0.0
         self._last_tick = time.monotonic()
 
+    @property
+    def study(self) -> str:
+        """Name of the study; empty before `start` when none was given."""
+        return self._study
+
     # The loop
 
     def start(self) -> None:
-        """Run the search; returns when it has ended or `stop` was called."""
-        self._open()
+        """Run the search; returns when it has ended or `stop` was called.
+
+        Raises:
+            BadInput: the study exists with another search space, or its storage can't be used.
+        """
         try:
-            while self._may_act() and self._survive(self.process_step):
-                self._survive(self._wait)
+            if not self._prepare():
+                return
+            self._open()
+            try:
+                while self._may_act() and self._survive(self.process_step):
+                    self._survive(self._wait)
+            finally:
+                self._close()
+                self._observer.end()
         finally:
-            self._close()
+            if self._opening:
+                self._opening.close()
+
+    def _prepare(self) -> bool:
+        """Have all that the loop works with; False when `stop` was called meanwhile."""
+        if self._search is None and self._lock is None:
+            self._opening = Opening(self._backend)
+            if not self._opening.open(self):
+                self.state, self.reason = StudyState.INTERRUPTED, "stopped before it began"
+                return False
+        self._ranking = Ranking(self._store, self._study, self._objective_metric.metrics)
+        self._monitor = Monitor(self._store, self._study)
+        self._fleet = Fleet(self._store, self._execution_queue)
+        self._care = Caretaker(
+            self._backend, self._observer, lease_s=self._lease_s, max_attempts=self._max_attempts
+        )
+        self._observer.begin(self)
+        return True
+
+    def _storage_shown(self) -> str:
+        """Where Optuna's trials are, without a password; empty when there are none."""
+        return ""
+
+    def _open_search(self, name: str) -> Search | None:
+        """The search of the study `name`, made or continued; None for a class that creates its own jobs."""
+        return None
 
     def _may_act(self) -> bool:
         """Whether the study is still ours; waits while that can't be known. False once another has it."""
@@ -194,11 +267,7 @@ class SearchStrategy(StrategyQuestions):
         self._take(changes)
         self._look_around(time.monotonic())
         for task_id in [task_id for task_id in self._due if task_id in self._running]:
-            job = self._running[task_id]
-            if not self.monitor_job(job):
-                del self._running[task_id]
-                self._care.forget(task_id)
-                self._ended.append(job)
+            self._look_at(self._running[task_id])
         self._due.clear()
         # A slot that has become free gets its next job before anything slow is done: the parameters of
         # that job may have been asked for already.
@@ -211,6 +280,33 @@ class SearchStrategy(StrategyQuestions):
         self._changes = Changes()
         return self._go_on()
 
+    def _look_at(self, job: Job) -> None:
+        """Have one job monitored, and take it off the list once it is over."""
+        task_id = job.task_id()
+        if task_id not in self._dismissed and not self.monitor_job(job) and not job.is_stopped():
+            # A subclass wants no more of it: it is stopped, and told of when it has ended.
+            self._dismissed.add(task_id)
+            self._abort(job, Reason.USER, "given up by the optimizer")
+        if job.is_stopped():
+            self._account(job)
+            del self._running[task_id]
+            self._dismissed.discard(task_id)
+            self._care.forget(task_id)
+            self._ended.append(job)
+
+    def _account(self, job: Job) -> None:
+        """Charge what an ended job has used."""
+        task_id, record = job.task_id(), job.record
+        self.budget.compute_time.update(task_id, job.computed_s() / 60)
+        self.budget.close_job(
+            task_id,
+            iterations=record.iterations,
+            by_itself=job.is_completed(),
+            counts=record.reason_class is not Reason.STUDY_STOPPED,
+        )
+        if job.is_failed():
+            self.budget.failures.update(task_id, 1)
+
     def monitor_job(self, job: Job) -> bool:
         """Look at one job: account for it, and stop it if it is over a limit.
 
@@ -218,32 +314,26 @@ class SearchStrategy(StrategyQuestions):
             False when the job has ended and belongs off the list.
         """
         task_id = job.task_id()
-        self.budget.compute_time.update(task_id, job.elapsed())
+        self.budget.compute_time.update(task_id, job.computed_s() / 60)
         if job.is_stopped():
-            reason = job.record.reason_class
-            self.budget.close_job(
-                task_id,
-                iterations=job.iterations(),
-                by_itself=job.is_completed(),
-                counts=reason is not Reason.STUDY_STOPPED,
-            )
-            if job.is_failed():
-                self.budget.failures.update(task_id, 1)
             return False
-        self.budget.iterations.update(task_id, job.iterations())
+        iterations = job.record.iterations
+        self.budget.iterations.update(task_id, iterations)
         limit = self.budget.max_iteration_per_job
-        if limit is not None and job.iterations() >= limit:
+        # The worker itself keeps both limits; this is for one that does not.
+        if limit is not None and iterations > limit:
             self._abort(job, Reason.ITERATION_LIMIT, f"reached its limit of {limit} iterations")
-        # The worker itself keeps the time limit; this is for one that does not.
-        elif self._time_limit_s is not None and job.elapsed() > self._time_limit_s + self._lease_s:
+        elif self._time_limit_s is not None and job.computed_s() > self._time_limit_s + self._lease_s:
             self._abort(job, Reason.TIME_LIMIT, f"ran for its limit of {self._time_limit_s:g} s")
         return True
 
     def create_job(self) -> Job | None:
         """A new job if one may be created now, else None. It is launched by the caller."""
-        if not self._may_create():
+        if self._search is None or not self._may_create():
             return None
         asked = self._asked.popleft() if self._asked else self._search.ask()
+        if asked is None:
+            return None
         try:
             return self.helper_create_job(
                 self._base_task_id,
@@ -264,14 +354,34 @@ class SearchStrategy(StrategyQuestions):
         parent: str | None = None,
         **kwargs: Any,
     ) -> Job:
-        """Make a job with this search's job class, names and parent; further arguments go to the class."""
+        """Make a job with this search's job class, names and parent.
+
+        Args:
+            base_task_id: the task that it is made from.
+            parameter_override: name → value; wins over the base task's.
+            task_overrides: fields of the task's specification to replace.
+            tags: added to the base task's.
+            parent: id of its parent, by default as `set_job_default_parent` says.
+            kwargs: for the job class.
+
+        Raises:
+            BadInput: there is no such base task, or a field isn't one.
+        """
+        known = {field.name for field in fields(TaskSpec)}
+        for name in task_overrides or {}:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+                raise BadInput(f"task_overrides: a task has no {name!r}; {hint}")
         base = self._backend.base_task(base_task_id)
         parameters = dict(parameter_override or {})
         naming = self._job_naming or _job_name
         overrides = {
-            "metrics": self._objective.metrics,
-            "queue": self._queue,
+            "metrics": self._objective_metric.metrics,
+            "constraints": self._constraints,
+            "queue": self._execution_queue,
             "time_limit_s": self._time_limit_s,
+            "max_iterations": self.budget.max_iteration_per_job,
             "lease_s": self._lease_s,
             "artifacts": self._backend.artifacts_url,
             **(task_overrides or {}),
@@ -292,6 +402,10 @@ class SearchStrategy(StrategyQuestions):
     def stop(self) -> None:
         """End the search from another thread: what runs is stopped, nothing more is created."""
         self._stop_asked.set()
+
+    def end(self, reason: str) -> None:
+        """End the search from another thread because its time is over: what runs is stopped."""
+        self._out_of_time = reason
 
     def interrupt(self) -> None:
         """As `stop`, but the study can be continued: what was cut short is tried again then."""
@@ -329,11 +443,11 @@ class SearchStrategy(StrategyQuestions):
 
     def _add_points(self, job: Job, points: Sequence[tuple[int, int, float]]) -> None:
         for index, iteration, value in points:
-            if index < len(self._objective.metrics):
-                metric = self._objective.metrics[index]
+            if index < len(self._objective_metric.metrics):
+                metric = self._objective_metric.metrics[index]
                 summary = job.scalars.get(metric.key) or Summary.of(metric.title, metric.series)
                 job.scalars[metric.key] = summary.add(value, iteration)
-        first = job.scalars.get(self._objective.metrics[0].key)
+        first = job.scalars.get(self._objective_metric.metrics[0].key)
         job.update(replace(job.record, iterations=first.iterations if first else 0))
         self._observer.reported(job)
 
@@ -374,11 +488,11 @@ class SearchStrategy(StrategyQuestions):
     def _look_around(self, now: float) -> None:
         """What no event tells: time that passes, lost workers, lost jobs, and the records themselves."""
         if now >= self._next_tick:
-            self.budget.wall_clock.update("study", self.budget.wall_clock.used + now - self._last_tick)
+            self.budget.wall_clock.update("study", self.budget.wall_clock.used + (now - self._last_tick) / 60)
             self._last_tick, self._next_tick = now, now + TICK_S
             for task_id, job in self._running.items():
                 if job.is_running():
-                    self.budget.compute_time.update(task_id, job.elapsed())
+                    self.budget.compute_time.update(task_id, job.computed_s() / 60)
                     self._due.add(task_id)
             self._fleet.look(now)
             self._observer.tick(self.budget, self._fleet, list(self._running.values()))
@@ -396,92 +510,51 @@ class SearchStrategy(StrategyQuestions):
         ended = {job.task_id(): job for job in self._ended}
         for task_id, points in changes.points.items():
             job = self._running.get(task_id) or ended.get(task_id)
-            if job is None or job.trial < 0:
+            if job is None or job.trial < 0 or self._search is None:
                 continue
             hopeless = self._search.report(job.trial, [(step, v) for index, step, v in points if index == 0])
-            if hopeless and task_id in self._running and job.iterations() >= self._min_iterations:
+            if hopeless and task_id in self._running and job.record.iterations >= self._min_iterations:
                 step = points[-1][1]
                 self._abort(job, Reason.PRUNED, f"given up at iteration {step}")
 
     def _tell_ended(self) -> None:
         while self._ended:
             job = self._ended[0]
-            if job.trial >= 0:
+            if job.trial >= 0 and self._search is not None:
                 record = job.record
-                state, values = trial_state(record, self._objective.values(job.scalars))
+                state, values = trial_state(record, self._objective_metric.values(job.scalars))
                 if record.reason_class is Reason.STUDY_STOPPED:
                     # Cut short with its study: when that goes on, these parameters are tried again.
                     self._search.try_again(job.trial)
-                self._search.tell(job.trial, state, values)
+                bounds = violations(self._constraints, job.scalars) if self._constraints else None
+                self._search.tell(job.trial, state, values, bounds)
+            self._warn_of_missing_metrics(job)
             self._ended.pop(0)
             self._monitor.forget(job.task_id())
             self._observer.ended(job)
+
+    def _warn_of_missing_metrics(self, job: Job) -> None:
+        """After the first job that ended by itself: are the objective's metrics among what it reported?"""
+        record = job.record
+        ended = record.status is Status.COMPLETED or record.reason_class is Reason.INVALID_VALUE
+        if self._metric_seen or not ended:
+            return
+        self._metric_seen = True
+        reported = [key for key in sorted(job.scalars) if not key.startswith(":monitor:")]
+        for metric in self._objective_metric.metrics:
+            if metric.key not in job.scalars:
+                near = get_close_matches(metric.key, reported, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                said = ", ".join(reported) or "nothing"
+                self._observer.note(
+                    f"the first finished job has no metric {metric.key!r}; it reported {said}{hint}"
+                )
 
     def _abort(self, job: Job, reason_class: Reason, reason: str) -> None:
         if job.record.stop is None and not job.is_stopped():
             job.abort(reason_class, reason)
             if job.is_stopped():
                 self._refresh([job.task_id()])
-
-    # Launching
-
-    def _may_create(self) -> bool:
-        if self._ending or self._paused or self._stop_asked.is_set() or self._exhausted():
-            return False
-        if self.budget.max_concurrent is None and self.budget.running >= self._fleet.target(
-            ahead=self._search.can_ask_ahead
-        ):
-            return False
-        return self.budget.may_create().ok
-
-    def _exhausted(self) -> bool:
-        """Whether the sampler has nothing left; what it has given already is still to be run."""
-        return self._search.exhausted and not self._asked
-
-    def _launch_asked(self) -> None:
-        """Fill free slots with what needs no results: trials asked for already, or asked for blindly."""
-        while (self._asked or self._search.can_ask_ahead) and self._launch_one():
-            pass
-
-    def _launch_new(self) -> None:
-        while self._launch_one():
-            pass
-        self._ask_ahead()
-
-    def _launch_one(self) -> bool:
-        job = self.create_job()
-        if job is None:
-            return False
-        try:
-            job.launch(self._queue)
-        except AWAY:
-            # The trial is asked for already: launch it when Redis is back.
-            if job.trial >= 0:
-                self._asked.appendleft(
-                    Asked(number=job.trial, task_id=job.task_id(), parameters=job.parameters)
-                )
-            raise
-        self._adopt(job)
-        self._observer.launched(job)
-        return True
-
-    def _adopt(self, job: Job) -> None:
-        """Take a launched job among the running ones."""
-        task_id = job.task_id()
-        self._running[task_id] = job
-        self._created[task_id] = job.parameters
-        self._care.queued(task_id)
-        self.budget.open_job(task_id)
-
-    def _ask_ahead(self) -> None:
-        """Have one trial ready for the next free slot, where that changes nothing for the sampler."""
-        if not self._search.can_ask_ahead or self._asked or not self._running:
-            return
-        limit = self.budget.jobs.limit
-        if self._ending or self._stop_asked.is_set() or self._search.exhausted or self._paused:
-            return
-        if self.budget.iterations.limit is None and (limit is None or self.budget.jobs.used < limit):
-            self._asked.append(self._search.ask())
 
     # Beginning and end
 
@@ -491,12 +564,15 @@ class SearchStrategy(StrategyQuestions):
 
         now = time.monotonic()
         self._monitor.open()
+        record = self._store.find_study(self._study)
         left = reconcile(self._backend, self._search, self._study)
         for closed in left.closed:
-            self._created[closed.id] = closed.spec.parameters
+            if record and closed.created_at < record.budget_since:
+                continue  # of an optimization before this one
+            chosen = {name: closed.spec.parameters.get(name) for name in closed.spec.searched}
+            self._created[closed.id] = chosen or closed.spec.parameters
             self.budget.open_job(closed.id)
-            job = Job.adopt(closed, closed.spec.parameters, self._backend)
-            self.monitor_job(job)
+            self._account(Job.adopt(closed, closed.spec.parameters, self._backend))
         for job, scalars in left.ended:
             job.scalars = scalars
             self._ended.append(job)
@@ -506,7 +582,6 @@ class SearchStrategy(StrategyQuestions):
             if job.is_pending():
                 self._care.relaunch(job)
         self._asked.extend(left.unlaunched)
-        record = self._store.find_study(self._study)
         if record:
             used = (record.budget.get("wall_clock") or {}).get("used") or 0.0
             self.budget.wall_clock.update("study", float(used))
@@ -544,6 +619,10 @@ class SearchStrategy(StrategyQuestions):
         if self._stop_asked.is_set():
             reason = "interrupted" if self._interrupted else "stopped"
             return Verdict(ok=False, final=True, stop=True, reason=reason)
+        if self._out_of_time:
+            return Verdict(
+                ok=False, final=True, stop=True, reason=self._out_of_time, reason_class=Reason.TIME_LIMIT
+            )
         over = self.budget.exceeded()
         if over:
             return over
@@ -554,17 +633,16 @@ class SearchStrategy(StrategyQuestions):
         if self._paused:
             return None
         verdict = self.budget.may_create()
-        return verdict if verdict.final else None
+        if verdict.final:
+            return verdict
+        if self._nothing_created:
+            return Verdict(ok=False, final=True, reason="create_job gave no more jobs")
+        return None
 
     def _stop_running(self, verdict: Verdict) -> None:
-        reason_class = Reason.STUDY_STOPPED
-        if "compute-time" in verdict.reason:
-            reason_class = Reason.COMPUTE_BUDGET
-        elif "wall-clock" in verdict.reason:
-            reason_class = Reason.TIME_LIMIT
         grace = 0.0
         for job in list(self._running.values()):
-            self._abort(job, reason_class, verdict.reason)
+            self._abort(job, verdict.reason_class, verdict.reason)
             grace = max(grace, job.record.spec.grace_s)
         self._ended_by_deadline = time.monotonic() + grace + self._lease_s
 
@@ -574,11 +652,9 @@ class SearchStrategy(StrategyQuestions):
             self.state, self.reason = StudyState.INTERRUPTED, "taken over by another controller"
             return
         for asked in self._asked:
-            if self._interrupted:
+            if self._interrupted or self._search is None:
                 break  # The next start launches it.
-            from optuna.trial import TrialState
-
-            self._search.tell(asked.number, TrialState.FAIL)
+            self._search.discard(asked.number)
         self.reason = self._ending.reason if self._ending else "left by an error"
         try:
             self.state = self._final_state()
@@ -620,3 +696,25 @@ def _job_name(base: str, parameters: Mapping[str, Any]) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _refuse_contradictions(limits: Mapping[str, float | None], min_iterations: int | None) -> None:
+    """Limits that can't be, or that can't be kept together. Raises `BadInput`."""
+    problems = [
+        f"{name} {value} must be above 0"
+        for name, value in limits.items()
+        if value is not None and not value > 0
+    ]
+    most = limits["max_iteration_per_job"]
+    if min_iterations is not None and min_iterations < 0:
+        problems.append(f"min_iteration_per_job {min_iterations} must not be below 0")
+    if min_iterations is not None and most is not None and min_iterations > most:
+        problems.append(f"min_iteration_per_job {min_iterations} is above max_iteration_per_job {most}")
+    if problems:
+        raise BadInput(*problems)
+
+
+def _printing() -> Observer:
+    from controller.view import make_view
+
+    return make_view("lines")

@@ -36,6 +36,14 @@ def objective_of(sweep: Sweep) -> Objective:
     return Objective(list(titles), list(series), signs)
 
 
+def constraints_of(sweep: Sweep) -> list[dict[str, Any]]:
+    """The sweep's constraints, as `TaskSpec.constraints` holds them."""
+    return [
+        {"metric": given.name, **({"max": given.max} if given.max is not None else {"min": given.min})}
+        for given in sweep.study.constraints
+    ]
+
+
 def task_spec(
     sweep: Sweep, parameters: list[Parameter], objective: Objective, artifacts_url: str, grace_s: float
 ) -> TaskSpec:

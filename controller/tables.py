@@ -21,26 +21,27 @@ from worker.values import bare
 def top_table(
     store: Store,
     study: StudyRecord,
-    top_k: int,
+    top_k: int | None,
     *,
     all_metrics: bool = False,
     all_hyper_parameters: bool = False,
     only_completed: bool = False,
 ) -> tuple[Table, list[dict[str, Any]]]:
-    """The best experiments as a table, and the rows it was made from."""
-    details = Ranking(store, study.name, study.metrics).details(
-        top_k,
-        all_metrics=all_metrics,
-        all_hyper_parameters=all_hyper_parameters,
-        only_completed=only_completed,
-    )
-    records = store.get_many([row["task_id"] for row in details])
+    """The best experiments as a table, and the rows it was made from.
+
+    Args:
+        top_k: how many; None for the whole Pareto front.
+    """
+    ranking = Ranking(store, study.name, study.metrics)
+    best = ranking.best(top_k, only_completed=only_completed)
+    details = ranking.describe(best, all_metrics=all_metrics, all_hyper_parameters=all_hyper_parameters)
     rows = []
-    for number, (row, record) in enumerate(zip(details, records, strict=True), start=1):
+    for number, (row, record) in enumerate(zip(details, best.records, strict=True), start=1):
         flat: dict[str, Any] = {
             "rank": number,
+            **({"front": row["front"]} if "front" in row else {}),
             "task": row["task_id"][:8],
-            "trial": record.trial if record else "",
+            "trial": record.trial,
             "status": row["status"],
         }
         taken = (*flat, "parameters")
@@ -49,7 +50,10 @@ def top_table(
             f"{bare(name)}={_short(value)}" for name, value in row["hyper_parameters"].items()
         )
         rows.append(flat)
-    return table_of(rows, title=f"Top {len(rows)} of study {study.name}"), details
+    title = f"Top {len(rows)} of study {study.name}"
+    if best.front_size:
+        title += f" (Pareto front: {best.front_size} task{'s' if best.front_size > 1 else ''})"
+    return table_of(rows, title=title), details
 
 
 def column(key: str, taken: Collection[str]) -> str:

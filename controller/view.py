@@ -21,15 +21,13 @@ from controller.preflight import no_worker
 from controller.tables import console, top_table
 from worker.protocol import Status, Store, StudyState
 from worker.protocol.clock import iso
+from worker.protocol.urls import redact
 
 if TYPE_CHECKING:
     from controller.budget import Budget
     from controller.fleet import Fleet
     from controller.job import Job
-    from controller.local_workers import LocalWorkers
-    from controller.settings import Settings
     from controller.strategy import SearchStrategy
-    from controller.sweep import Sweep
 
 _STYLE = {Status.COMPLETED: "green", Status.FAILED: "red", Status.STOPPED: "yellow"}
 
@@ -38,37 +36,27 @@ class View(Observer):
     """Base of the views: looks after local workers, and says when nobody serves the queue."""
 
     def __init__(self) -> None:
-        self.workers: LocalWorkers | None = None
         self._told_empty = False
-        self._redis_url: str | None = None
+        self._redis_url = ""
+        self._embedded = False
         self._ended = 0
         self._best: tuple[float, int] | None = None
         self._strategy: SearchStrategy | None = None
 
-    def begin(
-        self,
-        sweep: Sweep,
-        settings: Settings,
-        strategy: SearchStrategy,
-        redis_url: str,
-        embedded_url: str | None,
-    ) -> None:
-        """The loop is about to start."""
+    def begin(self, strategy: SearchStrategy) -> None:
+        home = strategy._backend.home
         self._strategy = strategy
-        self._redis_url = None if embedded_url else redis_url
-        self._metric = strategy._objective.metrics[0]
-
-    def end(self) -> None:
-        """The loop has ended."""
+        self._embedded = home.embedded is not None
+        self._redis_url = home.redis_url
+        self._metric = strategy._objective_metric.metrics[0]
 
     def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
-        if self.workers:
-            self.workers.look_after()
+        super().tick(budget, fleet, running)
         if fleet.empty_since is None:
             self._told_empty = False
         elif not self._told_empty and time.monotonic() - fleet.empty_since > 3.0:
             self._told_empty = True
-            self.note(no_worker(fleet.queue, self._redis_url))
+            self.note(no_worker(fleet.queue, None if self._embedded else self._redis_url))
 
     def ended(self, job: Job) -> None:
         self._ended += 1
@@ -93,16 +81,10 @@ class JsonView(View):
     def _emit(self, event: str, **data: Any) -> None:
         print(json.dumps({"event": event, "at": iso(time.time()), **data}), flush=True)
 
-    def begin(
-        self,
-        sweep: Sweep,
-        settings: Settings,
-        strategy: SearchStrategy,
-        redis_url: str,
-        embedded_url: str | None,
-    ) -> None:
-        super().begin(sweep, settings, strategy, redis_url, embedded_url)
-        self._emit("study", study=sweep.study.name, redis=redis_url, artifacts=settings.artifacts_url)
+    def begin(self, strategy: SearchStrategy) -> None:
+        super().begin(strategy)
+        artifacts = strategy._backend.artifacts_url
+        self._emit("study", study=strategy.study, redis=redact(self._redis_url), artifacts=artifacts)
 
     def launched(self, job: Job) -> None:
         self._emit("launched", task_id=job.task_id(), trial=job.trial, hyper_parameters=job.parameters)
@@ -137,9 +119,14 @@ class JsonView(View):
 class RichView(View):
     """For people: a line per ended trial, progress below on a terminal."""
 
-    def __init__(self, screen: Console) -> None:
+    def __init__(self, screen: Console, *, live: bool = True) -> None:
+        """
+        Args:
+            live: show progress below the lines; not in a program that prints lines of its own.
+        """
         super().__init__()
         self._console = screen
+        self._live = live and screen.is_terminal
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -148,28 +135,24 @@ class RichView(View):
             TimeElapsedColumn(),
             console=self._console,
             transient=True,
-            disable=not self._console.is_terminal,
+            disable=not self._live,
         )
         self._bar: Any = None
         self._started = time.monotonic()
         self._last_line = time.monotonic()
 
-    def begin(
-        self,
-        sweep: Sweep,
-        settings: Settings,
-        strategy: SearchStrategy,
-        redis_url: str,
-        embedded_url: str | None,
-    ) -> None:
-        super().begin(sweep, settings, strategy, redis_url, embedded_url)
-        where = "embedded" if embedded_url else redis_url
-        goal = "maximize" if self._metric.sign.maximizes else "minimize"
-        self._console.print(
-            f"study [bold]{escape(sweep.study.name)}[/]: {goal} {escape(self._metric.key)} · "
-            f"queue {sweep.queue.name} · Redis {escape(where)}"
+    def begin(self, strategy: SearchStrategy) -> None:
+        super().begin(strategy)
+        where = "embedded" if self._embedded else redact(self._redis_url)
+        goals = " · ".join(
+            f"{'maximize' if metric.sign.maximizes else 'minimize'} {metric.key}"
+            for metric in strategy._objective_metric.metrics
         )
-        self._bar = self._progress.add_task(sweep.study.name, total=strategy.budget.jobs.limit, state="")
+        self._console.print(
+            f"study [bold]{escape(strategy.study)}[/]: {escape(goals)} · "
+            f"queue {strategy._execution_queue} · Redis {escape(where)}"
+        )
+        self._bar = self._progress.add_task(strategy.study, total=strategy.budget.jobs.limit, state="")
         self._progress.start()
 
     def end(self) -> None:
@@ -184,7 +167,7 @@ class RichView(View):
         self._progress.update(
             self._bar, completed=budget.jobs.used - budget.running, total=total, state=state
         )
-        if not self._console.is_terminal and time.monotonic() - self._last_line > 30:
+        if not self._live and time.monotonic() - self._last_line > 30:
             self._last_line = time.monotonic()
             self._console.print(f"… {state}")
 
@@ -264,5 +247,5 @@ def _short(value: Any) -> str:
 
 
 def make_view(output_format: str) -> View:
-    """The view for ``--format rich`` or ``json``."""
-    return JsonView() if output_format == "json" else RichView(console())
+    """The view for ``--format rich`` or ``json``, or ``lines`` for a program's own optimizer."""
+    return JsonView() if output_format == "json" else RichView(console(), live=output_format == "rich")

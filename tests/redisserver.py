@@ -22,7 +22,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from controller.embedded.finder import find_redis_server, server_version
+from worker.embedded.finder import find_redis_server, server_version
 from worker.protocol.errors import BadInput
 
 START_TIMEOUT_S = 30.0

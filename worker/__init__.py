@@ -1,10 +1,37 @@
 """The compute-node side of optuna-rq: what an objective uses to report, and the worker that runs it.
 
-`Task` and `Logger` follow ClearML's SDK, so that a script written for it changes its import line only.
+`Task` and `Logger` follow ClearML's SDK, so that a script written for it changes its import line only. Names
+are imported when they are first used: a controller or a slot does not pay for the SDK.
 """
 
-from worker.exceptions import TaskPruned, TaskStopped
-from worker.task import Logger, Task
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from worker.version import __version__
 
-__all__ = ["Logger", "Task", "TaskPruned", "TaskStopped", "__version__"]
+if TYPE_CHECKING:
+    from worker.exceptions import TaskPruned, TaskStopped
+    from worker.logger import Logger
+    from worker.task import Task, TaskTypes
+
+_HOMES = {
+    "Logger": "logger",
+    "Task": "task",
+    "TaskPruned": "exceptions",
+    "TaskStopped": "exceptions",
+    "TaskTypes": "task",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+__all__ = ["Logger", "Task", "TaskPruned", "TaskStopped", "TaskTypes", "__version__"]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from worker.objective import check_script, check_signature, load_function
+from worker.objective import check_script, check_signature, load_function, script_path
 from worker.protocol.errors import ObjectiveLoadError
 
 
@@ -17,7 +17,8 @@ def check(question: dict[str, Any]) -> dict[str, Any]:
     objective, folder = question["objective"], Path(question["folder"])
     try:
         if objective["kind"] == "script":
-            check_script(folder / objective["path"])
+            if "path" in objective:
+                check_script(script_path(objective, folder))
         else:
             function = load_function(objective["target"], folder)
             check_signature(function, objective["target"], question["parameters"], question["optional"])

@@ -28,7 +28,12 @@ from worker.settings import DEFAULT_DRAIN_S, PARENT_VARIABLE, resolve
     help="Queue to serve, in order of preference; may be repeated. [default: default]",
 )
 @click.option("--slots", "-n", type=int, default=1, show_default=True, help="Attempts to run at a time.")
-@click.option("--redis", "redis_url", metavar="URL", help="Redis to work for. [env: REDIS_URL]")
+@click.option(
+    "--redis",
+    "redis_url",
+    metavar="URL",
+    help="Redis to work for. [env: REDIS_URL; default: the embedded one of this folder, if there is one]",
+)
 @click.option(
     "--artifacts", metavar="URL", help="Artifact store, if not the study's own. [env: ARTIFACT_STORE]"
 )
@@ -46,6 +51,11 @@ from worker.settings import DEFAULT_DRAIN_S, PARENT_VARIABLE, resolve
     "--name", metavar="NAME", help="Name to be known by. [default: host, process id and random digits]"
 )
 @click.option(
+    "--share-redis",
+    is_flag=True,
+    help="Give programs REDIS_URL, so that they can drive other tasks, as an optimizer's script does.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -61,6 +71,7 @@ def command(
     burst: bool,
     drain_s: float,
     name: str | None,
+    share_redis: bool,
     log_level: str,
 ) -> None:
     """Run the trials of optuna-rq studies on this machine.
@@ -87,6 +98,7 @@ def command(
         burst=burst,
         drain_s=drain_s,
         name=name,
+        share_redis=share_redis,
     )
     for path in shadowing(settings.folder):
         logging.getLogger(__name__).warning(

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import redis
@@ -116,7 +116,9 @@ class Daemon:
     def _start(self, number: int) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        options = asdict(self._settings)
+        options = {
+            f.name: getattr(self._settings, f.name) for f in fields(self._settings) if f.name != "embedded"
+        }
         options.update(
             folder=str(self._settings.folder), log_level=logging.getLevelName(log.getEffectiveLevel())
         )

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -25,7 +26,7 @@ from worker.outcome import Ended, Outcome, judge
 from worker.output import ScalarLines
 from worker.programs import Program, WarmRunner, command_argv, script_argv, start_fresh
 from worker.protocol.errors import ObjectiveLoadError, StaleAttempt, TransitionRefused
-from worker.protocol.metrics import MACHINE, split_key
+from worker.protocol.metrics import MACHINE, split_key, violations
 from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.status import Reason
 from worker.protocol.store import Point, Store
@@ -70,6 +71,7 @@ class Attempt:
         self._scalar_lines = ScalarLines() if record.spec.objective.get("kind") == "command" else None
         self._program: Program | None = None
         self._result: Message | None = None
+        self._mark: Message | None = None
         self._exit: int | None = None
         self._request: StopRequest | None = None
         self._asked_at: float | None = None
@@ -176,10 +178,16 @@ class Attempt:
                 self._ask_to_stop(
                     StopRequest(reason_class=Reason.STUDY_STOPPED, reason="the worker is shutting down")
                 )
+            if self._reporter.over_limit:
+                self._ask_to_stop(self._iteration_limit())
             if self._reporter.stop:
                 self._ask_to_stop(self._reporter.stop)
             if self._reporter.stale or self._overdue(now):
                 self._kill()
+
+    def _iteration_limit(self) -> StopRequest:
+        reason = f"reached its limit of {self._record.spec.max_iterations} iterations"
+        return StopRequest(reason_class=Reason.ITERATION_LIMIT, reason=reason)
 
     def _running(self) -> bool:
         assert self._program is not None
@@ -311,15 +319,33 @@ class Attempt:
                     self._reporter.add(point)
         elif op == "artifact":
             self._link_artifact(message, connection)
+        elif op == "parameters":
+            self._reporter.know(message.get("values") or {})
+        elif op == "ask":
+            self._answer(connection, message, {"data": self._asked(str(message.get("what")))})
+        elif op == "mark":
+            self._mark = message
         elif op == "result":
             self._result = message
+
+    def _asked(self, what: str) -> dict[str, Any]:
+        """What a program wants to know of its own task."""
+        if what == "scalars":
+            return {key: summary.to_list() for key, summary in self._reporter.summaries().items()}
+        self._reporter.flush()
+        found = self._reporter.attempt(lambda: self._around.store.series(self._record.id))
+        # JSON has no NaN and no infinities; float() reads these words back.
+        return {key: [[i, str(v), at] for i, v, at in rows] for key, rows in (found or {}).items()}
+
+    def _answer(self, connection: socket.socket, question: Message, answer: Message) -> None:
+        with contextlib.suppress(OSError):
+            connection.sendall(encode({"op": "answer", "id": question.get("id"), **answer}))
 
     def _link_artifact(self, message: Message, connection: socket.socket) -> None:
         """List an artifact in the record, then tell the program so; its upload waits for that."""
 
         def acknowledge(error: str | None) -> None:
-            with contextlib.suppress(OSError):
-                connection.sendall(encode({"op": "ack", "id": message.get("id"), "error": error}))
+            self._answer(connection, message, {"error": error})
 
         self._reporter.link(str(message.get("name")), str(message.get("meta")), acknowledge)
 
@@ -386,10 +412,15 @@ class Attempt:
         if self._reporter.stale:
             return
         compute_s = self._now() - started
+        request, result = self._request, self._result
+        if self._reporter.over_limit:
+            # Whatever it came to after its last iteration doesn't count.
+            request, result = request or self._iteration_limit(), None
         ended = Ended(
-            result=self._result,
+            result=result,
             exit_code=self._exit,
-            request=self._request,
+            request=request,
+            mark=self._mark,
             load_error=load_error,
             killed=self._killed,
             out_of_memory=out_of_memory_kills() > kills,
@@ -420,9 +451,15 @@ class Attempt:
                     reason=outcome.reason,
                     error=outcome.error,
                     compute_s=compute_s,
+                    ranks=self._ranks(),
                 )
         except StaleAttempt:
             raise
         except TransitionRefused as error:
             log.warning("%s; its end is dropped", error)
         return True
+
+    def _ranks(self) -> bool:
+        """Whether what was reported keeps the study's constraints."""
+        constraints = self._record.spec.constraints
+        return not constraints or max(violations(constraints, self._reporter.summaries())) <= 0

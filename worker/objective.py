@@ -3,7 +3,8 @@
 A description is a JSON object:
 
 - ``{"kind": "function", "target": "module:name"}``
-- ``{"kind": "script", "path": "train.py", "args": [...]}``
+- ``{"kind": "script", "path": "train.py", "args": [...]}``, with ``at``, where it lay when it was run by hand
+- ``{"kind": "script", "module": "package.train", "args": [...]}``, for ``python -m``
 - ``{"kind": "command", "argv": ["./train", "--lr", "{lr}"]}``
 
 each optionally with ``"env": {...}`` (added to the program's environment).
@@ -174,6 +175,13 @@ def shadowing(folder: Path) -> list[Path]:
             if candidate.is_file() and candidate.resolve().parent not in (own, own.parent / "controller"):
                 found.append(candidate)
     return found
+
+
+def script_path(objective: Mapping[str, Any], folder: Path) -> Path:
+    """Where a script objective is: below `folder`, else where it lay when it was run by hand."""
+    path = folder / objective["path"]
+    known = objective.get("at")
+    return Path(known) if known and not path.is_file() and Path(known).is_file() else path
 
 
 def check_script(path: Path) -> None:

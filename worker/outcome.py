@@ -27,6 +27,8 @@ class Ended:
     """Of the process, negative for a signal; None when a runner lives on."""
     request: StopRequest | None = None
     """What the program was asked before it ended."""
+    mark: Message | None = None
+    """What the program itself has said of its end: ``status`` and ``reason``."""
     load_error: ObjectiveLoadError | None = None
     killed: bool = False
     """The slot killed it."""
@@ -67,6 +69,8 @@ def judge(record: TaskRecord, ended: Ended, reports: Reports) -> Outcome:
     kind = result.get("kind")
     if kind == "load_error":
         return _failed(Reason.LAUNCH_ERROR, str(result["reason"]), str(result.get("error", "")))
+    if ended.mark and not ended.request:
+        return _marked(record, ended.mark, reports)
     by_itself = kind == "ok" or (ended.result is None and ended.exit_code == 0)
     # A program that was asked to stop and then ended quietly has heard; one that returned a value was done.
     if by_itself and (not ended.request or result.get("ordered") or result.get("values")):
@@ -86,6 +90,16 @@ def judge(record: TaskRecord, ended: Ended, reports: Reports) -> Outcome:
         reason_class = Reason.OUT_OF_MEMORY if kind == "out_of_memory" else Reason.OBJECTIVE_ERROR
         return _failed(reason_class, str(result["reason"]), str(result.get("error", "")))
     return _died(ended)
+
+
+def _marked(record: TaskRecord, mark: Message, reports: Reports) -> Outcome:
+    """The program has called `Task.mark_completed`, `mark_failed` or `mark_stopped`."""
+    reason = str(mark.get("reason", ""))
+    if mark.get("status") == Status.COMPLETED.value:
+        return _completed(record, {}, reports)
+    if mark.get("status") == Status.FAILED.value:
+        return _failed(Reason.OBJECTIVE_ERROR, reason)
+    return Outcome(status=Status.STOPPED, reason_class=Reason.USER, reason=reason)
 
 
 def _died(ended: Ended) -> Outcome:

@@ -15,7 +15,7 @@ from typing import Any
 
 from worker.channel import SOCKET_VARIABLE, Message, encode
 from worker.lifeline import die_with_parent
-from worker.objective import check_script
+from worker.objective import check_script, script_path
 from worker.proctree import children, kill_tree, signal_group
 from worker.protocol.command import fill
 from worker.protocol.errors import BadInput, ObjectiveLoadError
@@ -34,11 +34,23 @@ _SECRETS = ("REDIS_URL", "OPTUNA_STORAGE")
 """Not for programs: what they need of Redis and of the study goes through the slot."""
 
 
+_shared: dict[str, str] = {}
+
+
+def share_with_programs(**variables: str) -> None:
+    """Give programs these environment variables although they are secrets: their worker was told to."""
+    _shared.update(variables)
+    for name in _SECRETS:
+        if name in os.environ:
+            _shared.setdefault(name, os.environ[name])
+
+
 def program_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a program: the worker's, without credentials of Redis and of the database."""
+    """A program's environment: the worker's, without credentials of Redis and of the database."""
     environment = {
         k: v for k, v in os.environ.items() if k not in _SECRETS and not k.startswith("OPTUNA_RQ_")
     }
+    environment.update(_shared)
     environment.update(extra)
     # Output reaches the log as it is written.
     environment["PYTHONUNBUFFERED"] = "1"
@@ -192,9 +204,12 @@ class WarmRunner:
 
 def script_argv(objective: Mapping[str, Any], folder: Path) -> list[str]:
     """The command line of a script objective. Raises `ObjectiveLoadError` when it can't be run here."""
-    path = folder / objective["path"]
+    arguments = objective.get("args", [])
+    if objective.get("module"):
+        return [sys.executable, "-m", objective["module"], *arguments]
+    path = script_path(objective, folder)
     check_script(path)
-    return [sys.executable, str(path), *objective.get("args", [])]
+    return [sys.executable, str(path), *arguments]
 
 
 def command_argv(record: TaskRecord, folder: Path) -> list[str]:

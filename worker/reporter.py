@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import redis
@@ -35,6 +35,7 @@ class Reporter:
     Attributes:
         stop: the stop request, once one was seen.
         stale: True once the store has refused this attempt: nothing more is written.
+        over_limit: True once an iteration beyond the task's limit was reported; it is dropped.
     """
 
     def __init__(self, store: Store, record: TaskRecord, monotonic: Callable[[], float]) -> None:
@@ -44,6 +45,7 @@ class Reporter:
         self._points: list[Point] = []
         self._output = bytearray()
         self._links: list[tuple[str, str, Callable[[str | None], None]]] = []
+        self._parameters: dict[str, Any] = {}
         self._summaries: dict[str, Summary] = {}
         self._objective = {metric.key for metric in record.spec.metrics}
         self._seq = 0
@@ -53,12 +55,22 @@ class Reporter:
         self.tail = b""
         self.stop: StopRequest | None = record.stop
         self.stale = False
+        self.over_limit = False
+        self._first = record.spec.metrics[0].key if record.spec.metrics else None
+        self._iterations, self._last_iteration = 0, -1
 
     # Taking
 
     def add(self, point: Point) -> None:
+        key = point_key(point)
+        if key == self._first and point.iteration > self._last_iteration and not point.settles:
+            limit = self._record.spec.max_iterations
+            if limit is not None and self._iterations >= limit:
+                self.over_limit = True
+                return
+            self._iterations, self._last_iteration = self._iterations + 1, point.iteration
         self._points.append(point)
-        urgent = point_key(point) in self._objective
+        urgent = key in self._objective
         self._ask(OBJECTIVE_S if urgent else OTHER_S)
 
     def write(self, data: bytes) -> None:
@@ -71,6 +83,11 @@ class Reporter:
         """Take an artifact to list; `done` is called with None once it is, or with why it was refused."""
         self._links.append((name, meta, done))
         self._ask(0.0)
+
+    def know(self, parameters: Mapping[str, Any]) -> None:
+        """Take parameters that the program has besides the study's, with their values."""
+        self._parameters.update(parameters)
+        self._ask(OTHER_S)
 
     def _ask(self, wait_s: float) -> None:
         # Not later than `wait_s` after the last write: a lone report goes out at once.
@@ -90,6 +107,11 @@ class Reporter:
                 summary = _add(summary, point)
         return summary
 
+    def summaries(self) -> dict[str, Summary]:
+        """All metrics' summaries with everything taken so far, written or not."""
+        names = {*self._summaries, *(point_key(point) for point in self._points)}
+        return {name: found for name in sorted(names) if (found := self.summary(name))}
+
     @property
     def reported(self) -> list[str]:
         """Names of all metrics taken so far, those of the machine excepted."""
@@ -101,7 +123,7 @@ class Reporter:
     def flush(self) -> bool:
         """Write what has gathered. True when nothing is left to write."""
         self._due = None
-        while (self._points or self._output or self._links) and not self.stale:
+        while (self._points or self._output or self._links or self._parameters) and not self.stale:
             if not self.attempt(self._write_some) and not self.stale:
                 self._due = self._not_before
                 return False
@@ -127,6 +149,10 @@ class Reporter:
             data = bytes(self._output)
             self._store.append_log(self._record.id, self._record.attempt, data)
             del self._output[: len(data)]
+        if self._parameters:
+            known = dict(self._parameters)
+            self._store.add_parameters(self._record.id, self._record.attempt, known)
+            self._parameters.clear()
         while self._links:
             name, meta, done = self._links[0]
             self._store.add_artifact(self._record.id, self._record.attempt, name, meta)

@@ -83,6 +83,7 @@ class Runner:
         except BaseException as error:
             result = _explain(error)
         finally:
+            task.finish_following()
             runtime.leave(task)
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
@@ -209,5 +210,6 @@ def main() -> None:
     """``python -c … FD PARENT``: serve the slot at the other end of the socket FD."""
     descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
     die_with_parent(parent)
+    runtime.supervised = True
     sys.argv[:] = ["optuna-rq-runner"]
     Runner(Endpoint(socket.socket(fileno=descriptor))).serve()

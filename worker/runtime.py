@@ -14,6 +14,14 @@ from worker.session import ChannelSession
 
 _current: Any = None
 
+supervised = False
+"""This process is a runner: it was started by a slot."""
+
+
+def under_worker() -> bool:
+    """Whether a slot has started this program."""
+    return supervised or bool(os.environ.get(SOCKET_VARIABLE))
+
 
 def current() -> Any:
     """The `Task` of this process, or None."""

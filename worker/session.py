@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from worker.channel import Endpoint, Message
 from worker.exceptions import TaskPruned, TaskStopped
+from worker.protocol.metrics import Summary, metric_key
+from worker.protocol.status import Status
 
 BATCH_S = 0.02
 """Longest time that a report waits in the program for company, in seconds."""
@@ -21,12 +23,44 @@ RawPoint = tuple[str, str, float, int, float]
 class Session(Protocol):
     """Where a task's reports go."""
 
+    on_stop: Callable[[], None] | None
+    """Called once, from a thread of the session's, when the task is to stop."""
+
+    @property
+    def stop(self) -> TaskStopped | None:
+        """The stop request that has arrived, as the exception to raise."""
+        ...
+
     def report(self, point: RawPoint) -> None:
         """Take one point. Raises `TaskStopped` once the task is to stop."""
         ...
 
     def artifact(self, name: str, meta: str) -> None:
         """List an artifact whose bytes are stored; returns when it is recorded."""
+        ...
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """Note parameters that the program has besides the study's, by full name."""
+        ...
+
+    def configuration(self, name: str, stored: Mapping[str, Any]) -> None:
+        """Note a configuration, as `TaskSpec.configurations` holds it."""
+        ...
+
+    def log(self, text: str) -> None:
+        """Add a line to the task's log, where that doesn't take what the program prints anyway."""
+        ...
+
+    def scalars(self) -> dict[str, Summary]:
+        """Summaries of all metrics reported so far, by metric key."""
+        ...
+
+    def series(self) -> dict[str, list[tuple[int, float, float]]]:
+        """All points reported so far: metric key → [(iteration, value, seconds since the epoch)]."""
+        ...
+
+    def mark(self, status: Status, reason: str) -> None:
+        """Settle how the task ends, whatever the program does from here on."""
         ...
 
     def flush(self) -> None:
@@ -41,6 +75,9 @@ class Session(Protocol):
 class LocalSession:
     """A task run by hand, without a worker: reports are kept in this process."""
 
+    on_stop: Callable[[], None] | None = None
+    stop: TaskStopped | None = None
+
     def __init__(self) -> None:
         self.points: list[RawPoint] = []
         self.artifacts: dict[str, str] = {}
@@ -50,6 +87,31 @@ class LocalSession:
 
     def artifact(self, name: str, meta: str) -> None:
         self.artifacts[name] = meta
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        pass
+
+    def configuration(self, name: str, stored: Mapping[str, Any]) -> None:
+        pass
+
+    def log(self, text: str) -> None:
+        pass
+
+    def scalars(self) -> dict[str, Summary]:
+        found: dict[str, Summary] = {}
+        for title, series, value, iteration, _ in self.points:
+            key = metric_key(title, series)
+            found[key] = found.get(key, Summary.of(title, series)).add(value, iteration)
+        return found
+
+    def series(self) -> dict[str, list[tuple[int, float, float]]]:
+        found: dict[str, list[tuple[int, float, float]]] = {}
+        for title, series, value, iteration, at in self.points:
+            found.setdefault(metric_key(title, series), []).append((iteration, value, at))
+        return found
+
+    def mark(self, status: Status, reason: str) -> None:
+        pass
 
     def flush(self) -> None:
         pass
@@ -71,9 +133,9 @@ class ChannelSession:
         self._wake = threading.Event()
         self._sender: threading.Thread | None = None
         self._stop: TaskStopped | None = None
-        self._acks: dict[int, str | None] = {}
-        self._acked = threading.Condition()
-        self._artifact_id = 0
+        self._answers: dict[int, Message] = {}
+        self._answered = threading.Condition()
+        self._number = 0
         self.on_stop: Callable[[], None] | None = None
 
     def report(self, point: RawPoint) -> None:
@@ -106,19 +168,49 @@ class ChannelSession:
                 self._endpoint.send({"op": "points", "points": points})
 
     def artifact(self, name: str, meta: str) -> None:
-        with self._acked:
-            self._artifact_id += 1
-            number = self._artifact_id
-        if not self._endpoint.send({"op": "artifact", "id": number, "name": name, "meta": meta}):
+        error = self._request({"op": "artifact", "name": name, "meta": meta}).get("error")
+        if error:
+            raise self._stop or TaskStopped("worker_lost", str(error))
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        self._endpoint.send({"op": "parameters", "values": dict(values)})
+
+    def configuration(self, name: str, stored: Mapping[str, Any]) -> None:
+        pass  # the base task has it, and what a job changes of it is in its parameters
+
+    def log(self, text: str) -> None:
+        pass  # the slot reads what the program prints
+
+    def scalars(self) -> dict[str, Summary]:
+        found = self._ask("scalars")
+        return {key: Summary.from_list(data) for key, data in found.items()}
+
+    def series(self) -> dict[str, list[tuple[int, float, float]]]:
+        found = self._ask("series")
+        return {key: [(int(i), float(v), float(at)) for i, v, at in rows] for key, rows in found.items()}
+
+    def mark(self, status: Status, reason: str) -> None:
+        self.flush()
+        self._endpoint.send({"op": "mark", "status": status.value, "reason": reason})
+
+    def _ask(self, what: str) -> dict[str, Any]:
+        self.flush()
+        found: dict[str, Any] = self._request({"op": "ask", "what": what}).get("data") or {}
+        return found
+
+    def _request(self, message: Message) -> Message:
+        """Send a message that the slot answers; returns the answer."""
+        with self._answered:
+            self._number += 1
+            number = self._number
+        if not self._endpoint.send({**message, "id": number}):
             raise self._stop or TaskStopped("worker_lost", "the worker is gone")
-        with self._acked:
-            while number not in self._acks:
+        with self._answered:
+            while number not in self._answers:
                 if self._endpoint.closed:
                     raise self._stop or TaskStopped("worker_lost", "the worker is gone")
-                self._acked.wait(0.5)
-            error = self._acks.pop(number)
-        if error:
-            raise self._stop or TaskStopped("worker_lost", error)
+                self._answered.wait(0.5)
+            return self._answers.pop(number)
 
     def check_stop(self) -> None:
         if self._stop is not None:
@@ -136,10 +228,10 @@ class ChannelSession:
             self._stop = stopped(message)
             if self.on_stop:
                 self.on_stop()
-        elif op == "ack":
-            with self._acked:
-                self._acks[int(message["id"])] = message.get("error")
-                self._acked.notify_all()
+        elif op == "answer":
+            with self._answered:
+                self._answers[int(message["id"])] = message
+                self._answered.notify_all()
 
 
 def stopped(message: Message) -> TaskStopped:
@@ -165,4 +257,7 @@ def describe(task: Any) -> Message:
         "metrics": [metric.key for metric in task.spec.metrics],
         "artifacts": task.spec.artifacts,
         "tags": list(task.spec.tags),
+        "configurations": task.spec.configurations,
+        "queue": task.spec.queue,
+        "task_type": task.spec.task_type,
     }

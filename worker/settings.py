@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from worker.artifacts import open_store
+from worker.embedded import EmbeddedRedis
+from worker.home import STATE_FOLDER
 from worker.protocol.errors import BadInput
 from worker.protocol.transport import check_queue_name
 
@@ -36,6 +39,10 @@ class WorkerSettings:
     folder: Path = field(default_factory=Path.cwd)
     """Where programs start."""
     name: str = field(default_factory=lambda: default_name())
+    share_redis: bool = False
+    """Programs get ``REDIS_URL``, so that they can drive other tasks."""
+    embedded: EmbeddedRedis | None = None
+    """The Redis of this folder, where none was named: it lives as long as this object is in use."""
 
 
 def default_name() -> str:
@@ -53,6 +60,8 @@ def resolve(
     burst: bool,
     drain_s: float,
     name: str | None,
+    share_redis: bool = False,
+    folder: Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> WorkerSettings:
     """Settings from options and environment.
@@ -61,11 +70,13 @@ def resolve(
         BadInput: every setting that can't be, all at once.
     """
     problems = []
+    folder = folder or Path.cwd()
     url = redis_url or environment.get("REDIS_URL")
-    if not url:
+    here = not url and EmbeddedRedis.exists(folder / STATE_FOLDER)
+    if not url and not here:
         problems.append(
-            "no Redis named: set REDIS_URL or give --redis redis://HOST:6379/0 "
-            "(a `controller start` without Redis brings its own workers)"
+            f"no Redis named and no {STATE_FOLDER}/ in {folder}: set REDIS_URL or give --redis "
+            "redis://HOST:6379/0 (a `controller start` without Redis brings its own workers)"
         )
     if slots < 1:
         problems.append(f"--slots {slots}: at least 1")
@@ -76,17 +87,29 @@ def resolve(
             check_queue_name(queue)
         except BadInput as error:
             problems.append(f"--queue: {error}")
+    store = artifacts or environment.get("ARTIFACT_STORE") or None
+    if store:
+        try:
+            # Its own URL: a path may be relative to this folder, which a program may leave.
+            store = open_store(store).url
+        except BadInput as error:
+            problems.append(str(error))
     if name is not None and not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
         problems.append(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
     if problems:
         raise BadInput(*problems)
+    embedded = EmbeddedRedis(folder / STATE_FOLDER) if here else None
+    url = embedded.ensure() if embedded else url
     assert url is not None
     return WorkerSettings(
         redis_url=url,
         queues=queues or ("default",),
         slots=slots,
-        artifacts=artifacts or environment.get("ARTIFACT_STORE") or None,
+        artifacts=store,
         burst=burst,
         drain_s=drain_s,
         name=name or default_name(),
+        folder=folder,
+        share_redis=share_redis,
+        embedded=embedded,
     )

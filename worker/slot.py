@@ -24,7 +24,7 @@ from rq.worker import SimpleWorker
 from worker.execute import Attempt, Surroundings
 from worker.lifeline import adopt_orphans, die_with_parent
 from worker.logs import configure
-from worker.programs import WarmRunner
+from worker.programs import WarmRunner, share_with_programs
 from worker.protocol import keys
 from worker.protocol.connection import connect
 from worker.protocol.errors import OptunaRQError, TransitionRefused
@@ -201,6 +201,8 @@ def main() -> None:
     adopt_orphans()
     options = json.loads(sys.stdin.buffer.read())
     configure(options.get("log_level", "INFO"))
+    if options.get("share_redis"):
+        share_with_programs(REDIS_URL=options["redis_url"])
     wake = socket.socket(fileno=descriptor)
     wake.setblocking(False)
     slot = Slot(number, options, wake)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off", ""}
@@ -13,16 +14,49 @@ def bare(name: str) -> str:
     return name.rsplit("/", 1)[-1]
 
 
-def lookup(parameters: Mapping[str, Any], section: str, name: str) -> tuple[bool, Any]:
+def lookup(parameters: Mapping[str, Any], section: str, name: str) -> tuple[str | None, Any]:
     """Find ``section/name``, else the bare ``name``.
 
     Returns:
-        Whether it is there, and its value.
+        The name it is there by, and its value; (None, None) when it isn't.
     """
     for candidate in (f"{section}/{name}", name):
         if candidate in parameters:
-            return True, parameters[candidate]
-    return False, None
+            return candidate, parameters[candidate]
+    return None, None
+
+
+def full(name: str) -> str:
+    """A parameter's name with its section: ``lr`` → ``General/lr``."""
+    return name if "/" in name else f"General/{name}"
+
+
+def as_text(value: Any) -> str:
+    """A parameter's value as ClearML shows it."""
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def plain(value: Any) -> Any:
+    """`value` as a record can hold it: a JSON type, else its text."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "ndim", None) == 0:
+        return plain(item())
+    return str(value)
+
+
+def flat(values: Mapping[Any, Any], above: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """(path, value) of each leaf of nested dicts; an empty dict is a leaf."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, (*above, key))
+        else:
+            yield (*above, key), value
 
 
 def cast_like(value: Any, default: Any) -> Any:
@@ -51,4 +85,6 @@ def cast_like(value: Any, default: Any) -> Any:
         return str(value)
     if isinstance(default, tuple) and isinstance(value, list):
         return tuple(value)
+    if isinstance(default, PurePath) and isinstance(value, str):
+        return type(default)(value)
     return value

@@ -14,8 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
 from controller.sweep.conditions import check_when
-from controller.sweep.problems import Path, Problem, closest, show
+from controller.sweep.problems import Path, Problem, closest, show, unknown
 from controller.sweep.schema import (
+    PRUNER_ALIASES,
+    PRUNERS,
+    SAMPLER_ALIASES,
+    SAMPLERS,
     BudgetSection,
     FloatParameter,
     Metric,
@@ -24,8 +28,10 @@ from controller.sweep.schema import (
     PrunerSection,
     QueueSection,
     SamplerSection,
+    Scalar,
     StudySection,
 )
+from controller.sweep.tries import check_tries, check_values
 from worker.protocol.command import RESERVED, placeholders
 from worker.protocol.errors import BadInput
 
@@ -49,6 +55,7 @@ class Parts:
     metrics: tuple[Metric | None, ...] | None = None
     objective: ObjectiveSection | None = None
     parameters: dict[str, Parameter | None] | None = None
+    tries: tuple[Mapping[str, Scalar] | None, ...] = ()
     sampler: SamplerSection | None = None
     pruner: PrunerSection | None = None
     budget: BudgetSection | None = None
@@ -69,7 +76,9 @@ def check(parts: Parts, source: str) -> Iterator[Problem]:
         yield from _objective_parameters(parts.objective, parts.parameters)
     if parts.parameters is not None:
         yield from _parameters(parts.parameters)
+        yield from check_tries(parts.tries, parts.parameters)
     yield from _sampler(parts)
+    yield from _pruner(parts)
     if parts.pruner is not None and parts.metrics is not None and len(parts.metrics) > 1:
         text = f"{len(parts.metrics)} metrics can't be pruned: Optuna prunes a single one; leave [pruner] out"
         yield Problem(path=("pruner",), text=text, related=(("study", "metric"),))
@@ -95,6 +104,7 @@ def _study(parts: Parts) -> Iterator[Problem]:
         yield from _name(("study", "name"), parts.study.name)
         if parts.study.project is not None:
             yield from _name(("study", "project"), parts.study.project)
+        yield from _study_extras(parts.study)
     metrics = parts.metrics or ()
     for index, metric in enumerate(metrics):
         path: Path = ("study", "metric", index, "name") if len(metrics) > 1 else ("study", "metric", "name")
@@ -103,6 +113,23 @@ def _study(parts: Parts) -> Iterator[Problem]:
         yield from _name(path, metric.name)
         if any(earlier is not None and earlier.name == metric.name for earlier in metrics[:index]):
             yield Problem(path=path, text=f"{show(metric.name)} is there twice; name each metric once")
+
+
+def _study_extras(study: StudySection) -> Iterator[Problem]:
+    if study.start_from is not None:
+        yield from _name(("study", "start_from"), study.start_from)
+        if study.start_from == study.name:
+            text = "is this study itself; name an older one, or leave it out: a study goes on by itself"
+            yield Problem(path=("study", "start_from"), text=text, related=(("study", "name"),))
+    taken: set[tuple[str, bool]] = set()
+    for index, constraint in enumerate(study.constraints):
+        path: Path = ("study", "constraints", index, "name")
+        yield from _name(path, constraint.name)
+        side = (constraint.name, constraint.max is not None)
+        if side in taken:
+            bound = "max" if constraint.max is not None else "min"
+            yield Problem(path=path, text=f"{show(constraint.name)} has a {bound} already")
+        taken.add(side)
 
 
 # The objective
@@ -230,8 +257,12 @@ def _sampler(parts: Parts) -> Iterator[Problem]:
     sampler = parts.sampler
     if sampler is None:
         return
-    if sampler.type in SINGLE_METRIC_SAMPLERS and parts.metrics is not None and len(parts.metrics) > 1:
-        text = f"{sampler.type} takes a single metric; tpe, nsgaii, nsgaiii, gp and random take several"
+    base = sampler.options.get("base") if sampler.type == "partial_fixed" else None
+    kind = str(base.get("type", "tpe")) if isinstance(base, Mapping) else sampler.type
+    if sampler.type == "partial_fixed":
+        yield from _partial_fixed(sampler, parts)
+    if kind in SINGLE_METRIC_SAMPLERS and parts.metrics is not None and len(parts.metrics) > 1:
+        text = f"{kind} takes a single metric; tpe, nsgaii, nsgaiii, gp and random take several"
         yield Problem(path=("sampler", "type"), text=text, related=(("study", "metric"),))
     if sampler.type not in ENDS_BY_ITSELF:
         return
@@ -250,6 +281,39 @@ def _sampler(parts: Parts) -> Iterator[Problem]:
     if sampler.type == "grid" and define_by_run and parts.parameters == {}:
         text = "grid needs the search space beforehand: declare it in [parameters], or take brute_force"
         yield Problem(path=("sampler", "type"), text=text)
+
+
+def _partial_fixed(sampler: SamplerSection, parts: Parts) -> Iterator[Problem]:
+    fixed, base = sampler.options.get("fixed"), sampler.options.get("base", {})
+    path: Path = ("sampler", "fixed")
+    if not isinstance(fixed, Mapping) or not fixed:
+        yield Problem(path=path, text="missing; give the parameters that stay, such as { lr = 0.1 }")
+    elif parts.parameters is not None:
+        yield from check_values(path, fixed, parts.parameters)
+    yield from _inner(("sampler", "base"), base, SAMPLERS, SAMPLER_ALIASES, ("partial_fixed", "grid"))
+
+
+def _pruner(parts: Parts) -> Iterator[Problem]:
+    if parts.pruner is not None and parts.pruner.type == "patient" and "wrapped" in parts.pruner.options:
+        wrapped = parts.pruner.options["wrapped"]
+        yield from _inner(("pruner", "wrapped"), wrapped, PRUNERS, PRUNER_ALIASES, ("patient", "none"))
+
+
+def _inner(
+    path: Path, table: object, known: tuple[str, ...], aliases: Mapping[str, str], without: tuple[str, ...]
+) -> Iterator[Problem]:
+    """A sampler or pruner within another one: a table whose type is a known one."""
+    if not isinstance(table, Mapping):
+        yield Problem(path=path, text=f'must be a table such as {{ type = "{known[1]}" }}, got {show(table)}')
+        return
+    name = table.get("type")
+    if name is None:
+        return
+    allowed = [kind for kind in known if kind not in without]
+    plain = str(name).replace("-", "_")
+    if aliases.get(plain, plain) not in allowed:
+        text = unknown(plain, allowed, what=f"type {show(name)}", others="there are")
+        yield Problem(path=(*path, "type"), text=text)
 
 
 def _budget(budget: BudgetSection, parts: Parts) -> Iterator[Problem]:

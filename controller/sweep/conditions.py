@@ -42,13 +42,13 @@ def check_when(
             yield Problem(path=here, text="must have at least one value")
         on = earlier.get(parent)
         for value in values if on is not None else ():
-            reason = _never(on, value)
+            reason = never(on, value)
             if reason is not None:
                 text = f"{show(parent)} is never {show(value)}: {reason}"
                 yield Problem(path=here, text=text, related=(("parameters", parent),))
 
 
-def _never(parameter: Parameter | None, value: Scalar) -> str | None:
+def never(parameter: Parameter | None, value: Scalar) -> str | None:
     """Why the parameter can't take the value; None where it can."""
     if isinstance(parameter, ChoiceParameter):
         for choice in parameter.choices:

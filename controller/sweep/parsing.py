@@ -20,6 +20,7 @@ from controller.sweep.schema import (
     SAMPLER_ALIASES,
     SAMPLERS,
     BudgetSection,
+    Constraint,
     Metric,
     ObjectiveSection,
     PrunerSection,
@@ -31,7 +32,7 @@ from controller.sweep.schema import (
 )
 from worker.protocol.errors import BadInput
 
-SECTIONS = ("study", "objective", "parameters", "sampler", "pruner", "budget", "queue")
+SECTIONS = ("study", "objective", "parameters", "try", "sampler", "pruner", "budget", "queue")
 MAX_OPTION_DEPTH = 10
 
 
@@ -80,6 +81,7 @@ def examine(data: object, source: str) -> tuple[Sweep | None, list[Problem]]:
             study=parts.study,
             objective=parts.objective,
             parameters={name: value for name, value in (parts.parameters or {}).items() if value is not None},
+            tries=tuple(known for known in parts.tries if known is not None),
             sampler=parts.sampler,
             pruner=parts.pruner,
             budget=parts.budget,
@@ -114,6 +116,10 @@ def _read_study(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[
         # A stand-in for a bad metric lets the other keys be checked all the same.
         stand_in = Metric(name="-", goal="minimize")
         raw = {**raw, "metric": tuple(metric or stand_in for metric in metrics or (None,))}
+    if isinstance(raw, Mapping) and "constraints" in raw:
+        constraints, problems = _read_constraints(raw["constraints"])
+        yield from problems
+        raw = {**raw, "constraints": constraints}
     reading = read_section(StudySection, raw, ("study",), "[study]")
     yield from reading.problems
     parts.study = reading.value
@@ -133,6 +139,22 @@ def _read_metrics(raw: object) -> tuple[tuple[Metric | None, ...] | None, list[P
         readings = [read_section(Metric, raw, path, "a metric")]
     problems = [problem for reading in readings for problem in reading.problems]
     return tuple(reading.value for reading in readings), problems
+
+
+def _read_constraints(raw: object) -> tuple[tuple[Constraint, ...], list[Problem]]:
+    path: Path = ("study", "constraints")
+    if not isinstance(raw, (list, tuple)):
+        text = f'must be a list such as [{{ name = "memory/peak", max = 8e9 }}], got {show(raw)}'
+        return (), [Problem(path=path, text=text)]
+    readings = [
+        read_section(Constraint, item, (*path, index), "a constraint") for index, item in enumerate(raw)
+    ]
+    problems = [problem for reading in readings for problem in reading.problems]
+    for index, reading in enumerate(readings):
+        value = reading.value
+        if value is not None and not reading.problems and (value.max is None) == (value.min is None):
+            problems.append(Problem(path=(*path, index), text="needs exactly one of max and min"))
+    return tuple(reading.value for reading in readings if reading.value is not None), problems
 
 
 def _read_objective(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -161,6 +183,31 @@ def _read_parameters(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iter
         # With a mistake of its own, a parameter takes no part in what is checked across parameters.
         parts.parameters[str(name)] = None if problems else parameter
         yield from problems
+
+
+def _read_try(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
+    if raw is _MISSING:
+        return
+    if isinstance(raw, Mapping):
+        yield Problem(path=("try",), text="write [[try]], with two brackets: there may be several")
+        return
+    if not isinstance(raw, (list, tuple)):
+        yield Problem(path=("try",), text=f"must be tables of parameter to value, got {show(raw)}")
+        return
+    tries: list[Mapping[str, Any] | None] = []
+    for index, table in enumerate(raw):
+        tries.append(None)
+        if not isinstance(table, Mapping):
+            text = f"must be a table of parameter to value, got {show(table)}"
+            yield Problem(path=("try", index), text=text)
+            continue
+        bad = [name for name, value in table.items() if not _is_plain(value) or not is_scalar(value)]
+        for name in bad:
+            text = f"must be text, a finite number, true, false or null, got {show(table[name])}"
+            yield Problem(path=("try", index, str(name)), text=text)
+        if not bad:
+            tries[index] = {str(name): value for name, value in table.items()}
+    parts.tries = tuple(tries)
 
 
 def _read_sampler(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -261,6 +308,7 @@ _READERS = {
     "study": _read_study,
     "objective": _read_objective,
     "parameters": _read_parameters,
+    "try": _read_try,
     "sampler": _read_sampler,
     "pruner": _read_pruner,
     "budget": _read_budget,

@@ -21,8 +21,10 @@ from controller.sweep.durations import parse_duration
 from controller.sweep.problems import one_line, show
 from worker.protocol.errors import BadInput
 
-SAMPLERS = ("random", "tpe", "grid", "qmc", "cmaes", "gp", "nsgaii", "nsgaiii", "brute_force")
-PRUNERS = ("median", "percentile", "asha", "hyperband", "threshold", "wilcoxon", "none")
+SAMPLERS = (
+    "random", "tpe", "grid", "qmc", "cmaes", "gp", "nsgaii", "nsgaiii", "brute_force", "partial_fixed",
+)  # fmt: skip
+PRUNERS = ("median", "percentile", "asha", "hyperband", "threshold", "wilcoxon", "patient", "none")
 SAMPLER_ALIASES = {
     "bruteforce": "brute_force",
     "cma_es": "cmaes",
@@ -117,17 +119,35 @@ class Metric(Section):
     goal: Goal
 
 
+class Constraint(Section):
+    """A metric that must stay at or below `max`, or at or above `min`, for a task to rank: exactly one."""
+
+    name: str
+    max: _Number | None = None
+    min: _Number | None = None
+
+
 class StudySection(Section):
-    """`[study]`. `metrics` has one or several, in the file's order; the key in the file is `metric`."""
+    """`[study]`.
+
+    Attributes:
+        metrics: one or several, in the file's order; the key in the file is `metric`.
+        constraints: what a task has to keep besides.
+        start_from: an older study of the same storage, whose trials the sampler starts with.
+        allow_duplicates: run the same parameters again when the sampler asks for them.
+    """
 
     name: str
     metrics: tuple[Metric, ...] = Field(alias="metric")
     project: str | None = None
+    constraints: tuple[Constraint, ...] = ()
+    start_from: str | None = None
+    allow_duplicates: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         metrics = [{"name": metric.name, "goal": metric.goal} for metric in self.metrics]
-        project = {} if self.project is None else {"project": self.project}
-        return {"name": self.name, "metric": metrics[0] if len(metrics) == 1 else metrics, **project}
+        rest = super().to_dict()
+        return {**rest, "metric": metrics[0] if len(metrics) == 1 else metrics}
 
 
 class ObjectiveSection(Section):
@@ -263,6 +283,8 @@ class Sweep:
     study: StudySection
     objective: ObjectiveSection
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    tries: tuple[Mapping[str, Scalar], ...] = ()
+    """Known configurations that are run first: `[[try]]` in the file."""
     sampler: SamplerSection = field(default_factory=SamplerSection)
     pruner: PrunerSection | None = None
     budget: BudgetSection = field(default_factory=BudgetSection)
@@ -278,10 +300,11 @@ class Sweep:
 
         The order of `parameters` carries meaning (`when` looks backwards): store it without sorting keys.
         """
-        sections: dict[str, dict[str, Any]] = {
+        sections: dict[str, Any] = {
             "study": self.study.to_dict(),
             "objective": self.objective.to_dict(),
             "parameters": {name: parameter.to_dict() for name, parameter in self.parameters.items()},
+            "try": [dict(known) for known in self.tries],
             "sampler": self.sampler.to_dict(),
             "pruner": {} if self.pruner is None else self.pruner.to_dict(),
             "budget": self.budget.to_dict(),

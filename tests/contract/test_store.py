@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +30,7 @@ from worker.protocol import store as store_module
 from worker.protocol.connection import connect
 from worker.protocol.errors import BadInput, NewerRecord, RecordError, StaleAttempt, TransitionRefused
 from worker.protocol.events import Event, EventKind
+from worker.protocol.record import VERSION
 from worker.protocol.status import TRANSITIONS
 
 
@@ -338,6 +340,118 @@ def test_what_ranks_by_status(store: Store) -> None:
     assert store.best("s", 9, only_completed=True) == [tasks["completed"].id]
 
 
+SEVERAL = (LOSS, ACCURACY)
+
+
+def report_both(
+    store: Store, task: TaskRecord, loss: float | None, accuracy: float | None, seq: int = 1
+) -> TaskRecord:
+    """Report values of both objectives in one batch; None reports nothing."""
+    points, summaries = [], {}
+    for metric, value in ((LOSS, loss), (ACCURACY, accuracy)):
+        if value is not None:
+            points.append(Point(title=metric.title, series=metric.series, value=value, iteration=seq, at=1.0))
+            summaries[metric.key] = Summary.of(metric.title, metric.series).add(value, seq)
+    store.report(task, seq, points, summaries)
+    return task
+
+
+def ranked_keys(store: Store) -> list[str]:
+    return sorted(key for key in snapshot(store) if ":rank" in key)
+
+
+def test_each_of_several_objectives_has_its_index(store: Store) -> None:
+    one = report_both(store, running(store, metrics=SEVERAL), 2.0, 0.5)
+    other = report_both(store, running(store, metrics=SEVERAL), 1.0, 0.25)
+    assert ranked_keys(store) == [keys.rank("s"), keys.rank("s", index=1)]
+    assert list(store.scores("s", 2).items()) == [(other.id, (1.0, -0.25)), (one.id, (2.0, -0.5))]
+    report_both(store, one, None, 0.125, seq=2)
+    assert store.scores("s", 2)[one.id] == (2.0, -0.125)
+    assert store.scores("other", 2) == {}
+
+
+def test_one_objective_has_one_index(store: Store) -> None:
+    task = running(store)
+    report(store, task, 1.0)
+    store.finish(task.id, 1, Status.COMPLETED, worker="w/0")
+    assert ranked_keys(store) == [keys.rank("s"), keys.rank("s", only_completed=True)]
+    assert store.scores("s", 1) == {task.id: (1.0,)}
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_a_task_that_lacks_an_objective_never_ranks(store: Store, lacking: int, value: float | None) -> None:
+    good = report_both(store, running(store, metrics=SEVERAL), 1.0, 0.5)
+    bad = running(store, metrics=SEVERAL)
+    if value is not None:
+        report_both(store, bad, 0.5, 0.75)
+        assert len(store.scores("s", 2)) == 2
+    report_both(store, bad, *((value, 0.75) if lacking == 0 else (0.5, value)), seq=2)
+    assert list(store.scores("s", 2)) == [good.id]
+    store.finish(bad.id, 1, Status.COMPLETED, worker="w/0")
+    assert store.scores("s", 2, only_completed=True) == {}
+
+
+def test_which_of_several_objectives_rank_by_status(store: Store) -> None:
+    tasks = {
+        name: report_both(store, running(store, metrics=SEVERAL), 1.0, 0.5)
+        for name in ("completed", "stopped", "failed", "running", "closed", "lost")
+    }
+    store.finish(tasks["completed"].id, 1, Status.COMPLETED, worker="w/0")
+    store.finish(tasks["stopped"].id, 1, Status.STOPPED, worker="w/0", reason_class=Reason.PRUNED)
+    store.finish(tasks["failed"].id, 1, Status.FAILED, worker="w/0", reason_class=Reason.OBJECTIVE_ERROR)
+    store.close(tasks["closed"].id, Reason.USER, "by hand")
+    store.close(tasks["lost"].id, Reason.WORKER_LOST, "gone")
+    expected = {tasks[name].id for name in ("completed", "stopped", "running", "closed")}
+    assert set(store.scores("s", 2)) == expected
+    assert set(store.scores("s", 2, only_completed=True)) == {tasks["completed"].id}
+    for index in (0, 1):
+        assert set(store.redis.zrange(keys.rank("s", index=index), 0, -1)) == expected
+
+
+def test_a_new_attempt_has_no_old_score(store: Store) -> None:
+    task = report_both(store, running(store, metrics=SEVERAL), 1.0, 0.5)
+    store.abandon(task.id, 1, reason="lost")
+    assert ranked_keys(store) == []
+    # What is left there in spite of that goes when the attempt starts.
+    for index in (0, 1):
+        store.redis.zadd(keys.rank("s", index=index), {task.id: 1.0})
+    again = store.start(task.id, 2, "w/1")
+    assert ranked_keys(store) == []
+    report_both(store, again, 3.0, None)
+    assert store.scores("s", 2) == {}
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.STOPPED])
+@pytest.mark.parametrize("metrics", [(LOSS,), SEVERAL], ids=["one", "several"])
+def test_a_task_that_must_not_rank_is_taken_off(
+    store: Store, metrics: tuple[ObjectiveMetric, ...], status: Status
+) -> None:
+    task = report_both(store, running(store, metrics=metrics), 1.0, 0.5)
+    good = report_both(store, running(store, metrics=metrics), 2.0, 0.25)
+    for _ in range(2):
+        store.finish(task.id, 1, status, worker="w/0", reason_class=Reason.PRUNED, ranks=False)
+    store.finish(good.id, 1, Status.COMPLETED, worker="w/0")
+    for key in ranked_keys(store):
+        assert store.redis.zrange(key, 0, -1) == [good.id], key
+    assert store.best("s", 9) == [good.id]
+    assert list(store.scores("s", len(metrics), only_completed=True)) == [good.id]
+
+
+def test_deleting_a_study_removes_every_index(store: Store) -> None:
+    metrics = tuple(
+        ObjectiveMetric(title=f"m{i}", series="", sign=Sign.MIN) for i in range(keys.MAX_OBJECTIVES)
+    )
+    store.save_study(StudyRecord(name="s", created_at=1.0, metrics=metrics))
+    task = running(store, metrics=metrics)
+    for seq, metric in enumerate(metrics, start=1):
+        report(store, task, float(seq), metric=metric, seq=seq)
+    assert len(ranked_keys(store)) == len(metrics)
+    assert store.scores("s", len(metrics)) == {task.id: tuple(float(i + 1) for i in range(len(metrics)))}
+    store.delete_study("s")
+    assert snapshot(store) == {}
+
+
 def test_scalars_keep_the_whole_series(store: Store) -> None:
     task = running(store, metrics=(ACCURACY,))
     report(store, task, 0.5, 0.9, 0.7, metric=ACCURACY)
@@ -450,7 +564,7 @@ def test_a_study_record_reads_back(store: Store) -> None:
     )
     store.save_study(study)
     assert store.get_study("ä/ b:c") == study
-    store.redis.hset(keys.study(study.name), "v", 2)
+    store.redis.hset(keys.study(study.name), "v", VERSION + 1)
     with pytest.raises(NewerRecord):
         store.get_study(study.name)
 
@@ -478,7 +592,7 @@ def test_every_key_is_documented() -> None:
         keys.WORKERS,
         keys.BASE_TASKS,
     ]:
-        shown = key if ":status:" not in key else "orq:study:S:status:X"
+        shown = re.sub(r":rank:\d+$", ":rank:I", re.sub(r":status:\w+$", ":status:X", key))
         assert f"`{shown}`" in table, key
 
 

@@ -18,14 +18,9 @@ from tests.e2e.harness import BIN, assert_nothing_left, environment, run, starte
 OBJECTIVES = """
 def quick(task, x): return x
 def with_momentum(task, x, momentum): return x
-async def coroutine(task, x): return x
-def by_position(task, x, /): return x
 """
 
 FILES = {
-    "syntax.py": "def quick(task, x) return x\n",
-    "raises.py": "raise OSError('no licence')\n",
-    "ends.py": "import sys\nsys.exit('not today')\n",
     "dies.py": "import os\nos._exit(3)\n",
     "script.py": "from worker import Task\nif True\n    pass\n",
     "train.sh": "#!/bin/sh\necho loss=1\n",
@@ -60,12 +55,7 @@ SILENT_PORT = "SILENT_PORT"
 MISTAKES = [
     # An objective that can't be run, found before any trial.
     Mistake.key('objective={script="script.py"}', "script.py, line 2"),
-    Mistake.key("objective.function='syntax:quick'", "syntax.py, line 1"),
-    Mistake.key("objective.function='raises:quick'", "no licence"),
-    Mistake.key("objective.function='ends:quick'", "not today"),
     Mistake.key("objective.function='dies:quick'", "exit code 3"),
-    Mistake.key("objective.function='obj:coroutine'", "coroutine or a generator"),
-    Mistake.key("objective.function='obj:by_position'", "remove the '/'"),
     Mistake.key('objective={command=["./train.sh", "{x}"]}', "not executable: chmod +x"),
     Mistake(
         (
@@ -76,26 +66,13 @@ MISTAKES = [
     ),
     # Samplers and pruners.
     Mistake.key("sampler={type='tpe', n_startup_trials='ten'}", "sampler.n_startup_trials: must be int"),
-    Mistake.key("pruner={type='percentile'}", "pruner.percentile: missing"),
     # The study that is there, another search space, other goals, another storage.
     Mistake.key("parameters.x.high=9.0", "another search space (parameters.x.high: 1.0 → 9.0)"),
     Mistake.key("study.metric.goal='maximize'", "another search space"),
     Mistake.url("OPTUNA_STORAGE", "journal:///tmp/nowhere.log", "has its trials in sqlite"),
     # Storages of a new study.
     Mistake(("--set", "study.name='n'"), "storage sqlite:////proc", (("OPTUNA_STORAGE", "sqlite:////proc/o.db"),)),
-    Mistake(("--set", "study.name='n'"), "it keeps nothing", (("OPTUNA_STORAGE", "sqlite://"),)),
-    Mistake(
-        ("--set", "study.name='n'"),
-        "its driver 'oracledb' isn't installed",
-        (("OPTUNA_STORAGE", "oracle+oracledb://u:hidden-word@h/db"),),
-    ),
-    Mistake(
-        ("--set", "study.name='n'"),
-        "use mysql+pymysql://",
-        (("OPTUNA_STORAGE", "mysql+mysqldb://u:hidden-word@h/db"),),
-    ),
     # Redis.
-    Mistake.url("REDIS_URL", "redis://:hidden-word@no-such-host.invalid:6379/0", "no such host"),
     Mistake.url("REDIS_URL", SILENT_PORT, "no answer in time"),
 ]  # fmt: skip
 
@@ -119,7 +96,7 @@ def test_nothing_is_lost_by_mistakes(cli: Cli) -> None:
     with socket.socket() as silent, ThreadPoolExecutor(3) as pool:
         silent.bind(("127.0.0.1", 0))
         silent.listen(5)
-        silent_url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        silent_url = f"redis://:hidden-word@127.0.0.1:{silent.getsockname()[1]}/0"
 
         def make(mistake: Mistake) -> subprocess.CompletedProcess[str]:
             env = {name: silent_url if value == SILENT_PORT else value for name, value in mistake.env}
@@ -150,8 +127,6 @@ def test_nothing_is_lost_by_mistakes(cli: Cli) -> None:
     done = cli.start(file, "--set", "parameters.x={choices=[1.0, 2.0]}")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "in Optuna's storage has trials with another parameter 'x'" in done.stderr
-    assert cli.start(file).returncode == 0
-    assert [trial.state.name for trial in cli.trials()] == ["COMPLETE"] * 6
     assert_nothing_left(cli.folder)
 
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 import redis
 
-from controller.embedded import EmbeddedRedis, find_redis_server
+from worker.embedded import EmbeddedRedis, find_redis_server
 from worker.protocol.errors import BadInput, RedisUnavailable
 
 pytestmark = pytest.mark.e2e
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.e2e
 USER = """
 import sys, time
 from pathlib import Path
-from controller.embedded import EmbeddedRedis
+from worker.embedded import EmbeddedRedis
 embedded = EmbeddedRedis(Path(sys.argv[1]))
 print(embedded.ensure(), flush=True)
 sys.stdin.read()
@@ -281,7 +281,7 @@ def test_data_of_a_newer_layout_is_not_passed_over_silently(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (state / "redis" / "appendonlydir").mkdir(parents=True)
-    monkeypatch.setattr("controller.embedded.finder.server_version", lambda binary: (6, 2))
+    monkeypatch.setattr("worker.embedded.finder.server_version", lambda binary: (6, 2))
     with pytest.raises(
         BadInput, match=r"no redis-server 7\.0 or newer .* but Redis 7 or newer wrote .*/state/redis"
     ):

@@ -519,7 +519,7 @@ def test_many_reports_all_arrive_and_cost_little(bench: Bench, worker: Any) -> N
 @pytest.mark.parametrize(
     ("arguments", "url", "message"),
     [
-        ([], None, "no Redis named: set REDIS_URL"),
+        ([], None, "no Redis named and no .optuna-rq/"),
         ([], "redis://127.0.0.1:1/0", "connection refused"),
         ([], "redis://:wrong@{host}/0", "wrong or missing password"),
         ([], "redis://{host}/0", "password"),

@@ -29,14 +29,14 @@ def test_concurrency(running: int, ok: bool) -> None:
 @pytest.mark.parametrize("kind", ["compute_time", "wall_clock"])
 @pytest.mark.parametrize(("used", "over"), [(9.0, False), (10.0, True), (11.0, True)])
 def test_times(kind: str, used: float, over: bool) -> None:
-    budget = Budget(compute_time_limit_s=10) if kind == "compute_time" else Budget(wall_clock_limit_s=10)
+    budget = Budget(compute_time_limit=10) if kind == "compute_time" else Budget(wall_clock_limit=10)
     getattr(budget, kind).update("a", used)
     verdict = budget.exceeded()
     assert (verdict is not None) == over
     if verdict:
         assert verdict.stop
         assert not verdict.failed
-        assert "10 s" in verdict.reason
+        assert "10 min" in verdict.reason
 
 
 @pytest.mark.parametrize(("failed", "over"), [(1, False), (2, True), (3, True)])
@@ -49,7 +49,7 @@ def test_failures(failed: int, over: bool) -> None:
 
 
 def test_a_field_counts_each_job_once() -> None:
-    budget = Budget(compute_time_limit_s=10)
+    budget = Budget(compute_time_limit=10)
     budget.compute_time.update("a", 3)
     budget.compute_time.update("a", 4)
     budget.compute_time.update("b", 2)
@@ -113,10 +113,10 @@ def test_early_stopping_buys_more_jobs_and_the_sum_never_passes_the_limit(seed: 
 
 
 def test_what_it_shows() -> None:
-    budget = Budget(jobs_limit=5, max_iteration_per_job=2, compute_time_limit_s=60)
+    budget = Budget(jobs_limit=5, max_iteration_per_job=2, compute_time_limit=60)
     budget.open_job("a")
     shown = budget.to_dict()
-    assert shown["jobs"] == {"used": 1, "limit": 5.0}
-    assert shown["iterations"] == {"used": 0, "limit": 10.0, "reserved": 2.0}
-    assert shown["compute_time"] == {"used": 0, "limit": 60.0}
+    assert shown["jobs"] == {"used": 1, "reserved": 0, "limit": 5.0, "unit": "jobs"}
+    assert shown["iterations"] == {"used": 0, "reserved": 2.0, "limit": 10.0, "unit": "iterations"}
+    assert shown["compute_time"] == {"used": 0, "reserved": 0, "limit": 60.0, "unit": "minutes"}
     assert shown["wall_clock"]["limit"] is None

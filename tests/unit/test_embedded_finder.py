@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.embedded.finder import find_redis_server, server_version
+from worker.embedded.finder import find_redis_server, server_version
 from worker.protocol.errors import BadInput
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.embedded.state import SOCKET_PATH_LIMIT, StateFolder
+from worker.embedded.state import SOCKET_PATH_LIMIT, StateFolder
 from worker.protocol.errors import BadInput
 
 

@@ -18,11 +18,15 @@ ROOT = Path(worker.__file__).parents[1]
 ALLOWED = (
     "worker.protocol",
     "worker.artifacts",
+    "worker.embedded",
+    "worker.home",
     "worker.settings",
+    "worker.task",
     "worker.values",
     "worker.version",
 )
-"""What the controller may know of the worker: the contract, and a few words that both speak."""
+"""What the controller may know of the worker: the contract, where things are, a few words that both speak, and
+the SDK's `Task`, which its questions are answered with."""
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:

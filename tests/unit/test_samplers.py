@@ -13,9 +13,12 @@ from controller.samplers import make_pruner, make_sampler
 from controller.sweep.schema import PRUNERS, SAMPLERS
 from worker.protocol.errors import BadInput
 
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
 K = SweepParameter("k", optuna.distributions.IntDistribution(1, 3))
 X = SweepParameter("x", optuna.distributions.FloatDistribution(0.0, 1.0))
-PRUNER_NEEDS = {"percentile": {"percentile": 25.0}, "threshold": {"upper": 1.0}}
+PRUNER_NEEDS = {"percentile": {"percentile": 25.0}, "threshold": {"upper": 1.0}, "patient": {"patience": 3}}
+SAMPLER_NEEDS: dict[str, dict[str, Any]] = {"partial_fixed": {"fixed": {"k": 2}, "base": {"type": "random"}}}
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -29,7 +32,7 @@ def test_every_sampler_of_the_sweep_file_works_or_names_what_it_needs(name: str)
         with pytest.raises(BadInput, match=f"sampler.type: {name} needs .*{needs[0]}.*pip install"):
             make_sampler(name, {}, 1, [K])
         return
-    study = optuna.create_study(sampler=make_sampler(name, {}, 1, [K]))
+    study = optuna.create_study(sampler=make_sampler(name, SAMPLER_NEEDS.get(name, {}), 1, [K]))
     assert study.ask({"k": K.distribution()}).params["k"] in (1, 2, 3)
 
 

@@ -5,7 +5,7 @@ Public: `EmbeddedRedis`, `find_redis_server`.
 
 from __future__ import annotations
 
-from controller.embedded.finder import find_redis_server
-from controller.embedded.server import EmbeddedRedis
+from worker.embedded.finder import find_redis_server
+from worker.embedded.server import EmbeddedRedis
 
 __all__ = ["EmbeddedRedis", "find_redis_server"]

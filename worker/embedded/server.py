@@ -18,9 +18,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from controller.embedded import keeper
-from controller.embedded.finder import find_redis_server
-from controller.embedded.state import StateFolder
+from worker.embedded import keeper
+from worker.embedded.finder import find_redis_server
+from worker.embedded.state import StateFolder
 from worker.protocol.errors import RedisUnavailable
 
 CLOSE_TIMEOUT_S = 3.0

@@ -11,7 +11,8 @@ Names of studies stand in keys as they are, but for ``:`` and ``%``, which are p
 | `orq:study:S:tasks` | zset | task id → trial number | controller | with the study |
 | `orq:study:S:status:X` | zset | ids of the tasks in status X → trial number | both | with the study |
 | `orq:study:S:rank` | zset | task id → objective, smaller is better | worker | with the study |
-| `orq:study:S:rank:completed` | zset | the same, completed tasks only | worker | with the study |
+| `orq:study:S:rank:completed` | zset | the same, completed tasks of one objective | worker | with the study |
+| `orq:study:S:rank:I` | zset | as `rank`, by objective I of several, from 1 | worker | with the study |
 | `orq:study:S:events` | stream | starts, reports, ends, requests | both | trimmed behind the reader |
 | `orq:base_tasks` | zset | ids of tasks outside any study → time created | both | with the task |
 | `orq:task:T` | hash | the task record | both | deleted with its study |
@@ -34,6 +35,9 @@ STUDIES = "orq:studies"
 BASE_TASKS = "orq:base_tasks"
 WORKERS = "orq:workers"
 
+MAX_OBJECTIVES = 16
+"""Of one study: bounds its keys, which are known from its name alone."""
+
 
 def study(name: str) -> str:
     return f"orq:study:{name.replace('%', '%25').replace(':', '%3A')}"
@@ -51,8 +55,11 @@ def study_status(name: str, status: Status) -> str:
     return f"{study(name)}:status:{status.value}"
 
 
-def rank(name: str, *, only_completed: bool = False) -> str:
-    return f"{study(name)}:rank:completed" if only_completed else f"{study(name)}:rank"
+def rank(name: str, *, index: int = 0, only_completed: bool = False) -> str:
+    """The index by the objective at `index`; of completed tasks there is one by the first objective only."""
+    if only_completed:
+        return f"{study(name)}:rank:completed"
+    return f"{study(name)}:rank:{index}" if index else f"{study(name)}:rank"
 
 
 def events(name: str) -> str:
@@ -103,7 +110,7 @@ def of_study(name: str) -> list[str]:
         study_lock(name),
         study_tasks(name),
         *(study_status(name, status) for status in Status),
-        rank(name),
+        *(rank(name, index=index) for index in range(MAX_OBJECTIVES)),
         rank(name, only_completed=True),
         events(name),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -161,3 +162,26 @@ class ObjectiveMetric:
         except ValueError as error:
             signs = ", ".join(sign.value for sign in Sign)
             raise BadInput(f"objective metric: unknown sign {data['sign']!r}; use one of {signs}") from error
+
+
+def violations(constraints: Sequence[Mapping[str, Any]], scalars: Mapping[str, Summary]) -> list[float]:
+    """By how much a task's last values are over each bound: feasible where all are 0 or below.
+
+    Args:
+        constraints: as in `TaskSpec.constraints`.
+        scalars: the task's summaries by metric key.
+
+    Returns:
+        One number per constraint; 1.0 for a metric without a finite value.
+    """
+    found = []
+    for constraint in constraints:
+        summary = scalars.get(constraint["metric"])
+        value = summary.last if summary is not None else math.nan
+        if not math.isfinite(value):
+            found.append(1.0)
+        elif constraint.get("max") is not None:
+            found.append(value - float(constraint["max"]))
+        else:
+            found.append(float(constraint["min"]) - value)
+    return found

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from worker.protocol.errors import NewerRecord, RecordError
 from worker.protocol.metrics import ObjectiveMetric
 from worker.protocol.status import Reason, Status
 
-VERSION = 1
+VERSION = 2
 """Version of the records in Redis. A newer one is refused rather than misread."""
 
 
@@ -52,7 +52,7 @@ class TaskSpec:
     """What a worker needs to run a task; fixed when the task is created."""
 
     objective: dict[str, Any] = field(default_factory=dict)
-    """``{"kind": "function" | "script" | "command", ...}``; see `worker.objective`."""
+    """``{"kind": "function" | "script" | "command", ...}``; see `worker.objective`. Empty when unknown."""
     parameters: dict[str, Any] = field(default_factory=dict)
     """Name → value, JSON types. Names may carry a section (``General/lr``)."""
     metrics: tuple[ObjectiveMetric, ...] = ()
@@ -62,6 +62,8 @@ class TaskSpec:
     """URL of the artifact store, without credentials."""
     time_limit_s: float | None = None
     """Longest run of one attempt, in seconds."""
+    max_iterations: int | None = None
+    """Iterations of the first objective metric after which a further one stops the task."""
     lease_s: float = 15.0
     """The worker is taken for lost when it has not been heard of for so long, in seconds."""
     grace_s: float = 10.0
@@ -73,22 +75,37 @@ class TaskSpec:
     """Names of parameters that a trial may lack (conditional ones)."""
     check_only: bool = False
     """Only prove that the objective can be loaded and called here; do not run it."""
+    configurations: dict[str, Any] = field(default_factory=dict)
+    """Name → ``{"kind": "dict", "value": {...}}`` or ``{"kind": "file", "name": ..., "text": ...}``."""
+    constraints: tuple[dict[str, Any], ...] = ()
+    """``{"metric": key, "max": bound}`` or ``{..., "min": bound}``: a task that violates one never ranks."""
+    task_type: str = "training"
+    """ClearML's word for what the task does; for people."""
 
     def encode(self) -> str:
+        """As JSON; what is at its default is left out, as every trial carries one."""
         data = {f.name: getattr(self, f.name) for f in fields(self)}
-        data["metrics"] = [metric.to_dict() for metric in self.metrics]
+        data = {name: value for name, value in data.items() if value != _DEFAULTS[name]}
+        if self.metrics:
+            data["metrics"] = [metric.to_dict() for metric in self.metrics]
         return json.dumps(data, separators=(",", ":"))
 
     @classmethod
     def decode(cls, text: str) -> TaskSpec:
         try:
             data = json.loads(text)
-            data["metrics"] = tuple(ObjectiveMetric.from_dict(metric) for metric in data["metrics"])
-            for name in ("tags", "optional", "searched"):
-                data[name] = tuple(data[name])
+            data["metrics"] = tuple(ObjectiveMetric.from_dict(metric) for metric in data.get("metrics", ()))
+            for name in ("tags", "optional", "searched", "constraints"):
+                data[name] = tuple(data.get(name, ()))
             return cls(**data)
         except (ValueError, TypeError, KeyError) as error:
             raise RecordError(f"task record: field 'spec' is malformed: {error}") from error
+
+
+_DEFAULTS: dict[str, Any] = {
+    f.name: f.default if f.default is not MISSING else f.default_factory()  # type: ignore[operator]
+    for f in fields(TaskSpec)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +225,10 @@ class StudyState:
     FAILED = "failed"
 
 
+_SINCE_2 = ("budget_since",)
+"""Fields of a study's record that version 1 did not have."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
     """What everyone who asks about a study needs to know, also when its controller is gone."""
@@ -231,6 +252,8 @@ class StudyRecord:
     """``host:pid`` of the controller that acts, or acted last."""
     budget: dict[str, Any] = field(default_factory=dict)
     """Used, reserved and limit of every budget, as the controller last saw them."""
+    budget_since: float = 0.0
+    """Tasks created before don't count: the study was continued with a budget of its own."""
 
     def encode(self) -> dict[str, str | int]:
         data: dict[str, str | int] = {"v": VERSION}
@@ -249,6 +272,8 @@ class StudyRecord:
         try:
             known: dict[str, Any] = {}
             for f in fields(cls):
+                if f.name not in data and f.name in _SINCE_2:
+                    continue
                 text = data[f.name]
                 known[f.name] = text if f.type == "str" else json.loads(text)
             known["metrics"] = tuple(ObjectiveMetric.from_dict(metric) for metric in known["metrics"])

@@ -23,8 +23,8 @@ from worker.protocol import keys
 from worker.protocol.clock import Clock, SystemClock
 from worker.protocol.errors import BadInput, StaleAttempt, TransitionRefused
 from worker.protocol.events import Event, EventKind
-from worker.protocol.metrics import ObjectiveMetric, Summary
-from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.metrics import Summary
+from worker.protocol.record import StopRequest, TaskRecord, TaskSpec
 from worker.protocol.status import FINISHED, Reason, Status, allowed
 from worker.protocol.study_store import StudyStore, ms
 
@@ -147,6 +147,35 @@ class Store(StudyStore):
                 except redis.WatchError:
                     continue
 
+    def edit(self, task_id: str, change: Callable[[TaskRecord], TaskRecord]) -> TaskRecord:
+        """Change what a task is called or what it is to run with, as long as nobody else depends on it.
+
+        Args:
+            change: returns the record with another name, project, parent or spec; other fields of what
+                it returns are not looked at. May be called several times.
+
+        Returns:
+            The record as written.
+        """
+        key = keys.task(task_id)
+        with self.redis.pipeline() as pipe:
+            for _ in _tries():
+                try:
+                    pipe.watch(key)
+                    data = pipe.hgetall(key)
+                    if not data:
+                        raise BadInput(f"no task {task_id!r} in this Redis (deleted?)")
+                    old = TaskRecord.decode(data)
+                    new = change(old)
+                    pipe.multi()
+                    mapping = {"name": new.name, "project": new.project, "parent": new.parent}
+                    pipe.hset(key, mapping={**mapping, "spec": new.spec.encode()})
+                    pipe.execute()
+                    return replace(old, name=new.name, project=new.project, parent=new.parent, spec=new.spec)
+                except redis.WatchError:
+                    continue
+        raise AssertionError("unreachable")
+
     def queue(self, task_id: str) -> TaskRecord:
         """created → queued. Repeating it is harmless."""
         now = self.clock.now()
@@ -175,8 +204,7 @@ class Store(StudyStore):
             if old.attempt > 1:
                 pipe.delete(keys.scalars(task_id), keys.series(task_id))
                 pipe.hdel(keys.task(task_id), "iterations")
-                if old.study:
-                    pipe.zrem(keys.rank(old.study), task_id)
+                unrank(pipe, old)
             if old.study:
                 event = Event(kind=EventKind.STARTED, task=task_id, attempt=attempt, data={"at": now})
                 self._emit(pipe, old.study, event)
@@ -259,7 +287,7 @@ class Store(StudyStore):
             pipe.hset(keys.task(record.id), "iterations", summaries[first.key].iterations)
         if not record.study:
             return
-        rank(pipe, record, summaries.get(first.key))
+        rank(pipe, record, summaries)
         shown = [[index[_key(p)], p.iteration, _number(p.value), int(p.settles)] for p in points]
         event = Event(
             kind=EventKind.REPORT, task=record.id, attempt=record.attempt, seq=seq, data={"points": shown}
@@ -277,6 +305,7 @@ class Store(StudyStore):
         reason: str = "",
         error: str = "",
         compute_s: float = 0.0,
+        ranks: bool = True,
     ) -> TaskRecord:
         """in_progress → completed, failed or stopped, once.
 
@@ -284,6 +313,7 @@ class Store(StudyStore):
             worker: the slot that ran it; its own repeated call is harmless, another's is refused.
             error: the traceback, if the program left one.
             compute_s: what this attempt has computed, in seconds.
+            ranks: False takes it out of the ranking, as one that violates a constraint.
 
         Raises:
             StaleAttempt: another attempt is current.
@@ -308,7 +338,7 @@ class Store(StudyStore):
             status,
             change,
             attempt=attempt,
-            extra=self._ended(status, reason_class, reason),
+            extra=self._ended(status, reason_class, reason, ranks=ranks),
             only_from=frozenset({Status.IN_PROGRESS}),
             done=lambda old: old.status is status and old.worker == worker,
         )
@@ -340,8 +370,8 @@ class Store(StudyStore):
 
         def extra(pipe: Any, old: TaskRecord) -> None:
             pipe.delete(keys.lease(task_id))
+            unrank(pipe, old)
             if old.study:
-                pipe.zrem(keys.rank(old.study), task_id)
                 data = {"reason": reason}
                 event = Event(kind=EventKind.REQUEUED, task=task_id, attempt=attempt + 1, data=data)
                 self._emit(pipe, old.study, event)
@@ -380,14 +410,16 @@ class Store(StudyStore):
         )
 
     def _ended(
-        self, status: Status, reason_class: Reason | None, reason: str
+        self, status: Status, reason_class: Reason | None, reason: str, *, ranks: bool = True
     ) -> Callable[[Any, TaskRecord], None]:
         def extra(pipe: Any, old: TaskRecord) -> None:
             pipe.delete(keys.lease(old.id))
             if not old.study:
                 return
-            if status is Status.FAILED:
-                pipe.zrem(keys.rank(old.study), old.id)
+            if status is Status.FAILED or not ranks:
+                unrank(pipe, old)
+            elif status is Status.COMPLETED:
+                self._rank_completed(pipe, old)
             data = {
                 "status": status.value,
                 "class": reason_class.value if reason_class else "",
@@ -475,8 +507,6 @@ class Store(StudyStore):
                     if old.study:
                         pipe.zrem(keys.study_status(old.study, old.status), task_id)
                         pipe.zadd(keys.study_status(old.study, new), {task_id: old.trial})
-                        if new is Status.COMPLETED:
-                            self._rank_completed(pipe, old)
                     if extra:
                         extra(pipe, old)
                     pipe.execute()
@@ -487,6 +517,7 @@ class Store(StudyStore):
         raise AssertionError("unreachable")
 
     def _rank_completed(self, pipe: Any, old: TaskRecord) -> None:
+        # Of several objectives, what is best is only known when all tasks are compared.
         if len(old.spec.metrics) != 1:
             return
         score = self.redis.zscore(keys.rank(old.study), old.id)
@@ -505,7 +536,7 @@ class Store(StudyStore):
         with self.redis.pipeline() as pipe:
             for _ in _tries():
                 try:
-                    self._watch_attempt(pipe, task_id, attempt, "its output")
+                    self._watch_attempt(pipe, task_id, attempt, "its output is")
                     pipe.append(key, data)
                     (size,) = pipe.execute()
                     break
@@ -526,7 +557,7 @@ class Store(StudyStore):
         if current is None:
             raise TransitionRefused(f"task {task_id} has no record (deleted?)")
         if attempt is not None and int(current) != attempt:
-            raise StaleAttempt(f"task {task_id}: attempt {attempt} is over; {what} is refused")
+            raise StaleAttempt(f"task {task_id}: attempt {attempt} is over; {what} refused")
         pipe.multi()
 
     def add_artifact(self, task_id: str, attempt: int | None, name: str, meta: str) -> None:
@@ -542,8 +573,27 @@ class Store(StudyStore):
         with self.redis.pipeline() as pipe:
             for _ in _tries():
                 try:
-                    self._watch_attempt(pipe, task_id, attempt, "its artifact")
+                    self._watch_attempt(pipe, task_id, attempt, "its artifact is")
                     pipe.hset(keys.artifacts(task_id), name, meta)
+                    pipe.execute()
+                    return
+                except redis.WatchError:
+                    continue
+
+    def add_parameters(self, task_id: str, attempt: int, parameters: Mapping[str, Any]) -> None:
+        """Note parameters that the program has besides those of the record, which stay as they are.
+
+        Raises:
+            StaleAttempt: another attempt is current.
+        """
+        key = keys.task(task_id)
+        with self.redis.pipeline() as pipe:
+            for _ in _tries():
+                try:
+                    self._watch_attempt(pipe, task_id, attempt, "its parameters are")
+                    spec = TaskSpec.decode(str(self.redis.hget(key, "spec")))
+                    merged = {**parameters, **spec.parameters}
+                    pipe.hset(key, "spec", replace(spec, parameters=merged).encode())
                     pipe.execute()
                     return
                 except redis.WatchError:
@@ -557,16 +607,24 @@ class Store(StudyStore):
             return [bool(found) for found in pipe.execute()]
 
 
-def rank(pipe: Any, record: TaskRecord, summary: Summary | None) -> None:
-    """Put a task where its objective's value belongs in the index; off it when the value isn't finite."""
-    if summary is None:
-        return
-    metric: ObjectiveMetric = record.spec.metrics[0]
-    value = summary.value(metric.sign)
-    if math.isfinite(value):
-        pipe.zadd(keys.rank(record.study), {record.id: metric.score(value)})
-    else:
-        pipe.zrem(keys.rank(record.study), record.id)
+def rank(pipe: Any, record: TaskRecord, summaries: Mapping[str, Summary]) -> None:
+    """Put a task where its objectives' values belong in their indexes; off one when a value isn't finite."""
+    for index, metric in enumerate(record.spec.metrics):
+        if metric.key not in summaries:
+            continue
+        value = summaries[metric.key].value(metric.sign)
+        key = keys.rank(record.study, index=index)
+        if math.isfinite(value):
+            pipe.zadd(key, {record.id: metric.score(value)})
+        else:
+            pipe.zrem(key, record.id)
+
+
+def unrank(pipe: Any, record: TaskRecord) -> None:
+    """Take a task off the indexes of its study, if it belongs to one."""
+    if record.study:
+        for index in range(len(record.spec.metrics)):
+            pipe.zrem(keys.rank(record.study, index=index), record.id)
 
 
 def _guard(task_id: str, guard: Iterable[str | None], attempt: int, worker: str) -> StopRequest | None:

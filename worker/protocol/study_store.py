@@ -9,7 +9,7 @@ from typing import Any
 from worker.protocol import keys
 from worker.protocol.errors import BadInput, RecordError
 from worker.protocol.events import STREAM_LIMIT, Event, EventKind
-from worker.protocol.record import StudyRecord
+from worker.protocol.record import StudyRecord, TaskRecord
 from worker.protocol.status import Status
 
 log = logging.getLogger(__name__)
@@ -60,11 +60,32 @@ class StudyStore:
             return dict(zip(Status, pipe.execute(), strict=True))
 
     def best(self, name: str, count: int, *, only_completed: bool = False) -> list[str]:
-        """Ids of the best tasks by the first objective metric, the best first: O(log n + count)."""
+        """Ids of the best tasks of a study with one objective, the best first: O(log n + count)."""
         ids: list[str] = self.redis.zrange(
             keys.rank(name, only_completed=only_completed), 0, max(0, count) - 1
         )
         return ids if count > 0 else []
+
+    def scores(
+        self, name: str, objectives: int, *, only_completed: bool = False
+    ) -> dict[str, tuple[float, ...]]:
+        """Task id → its scores by each objective, smaller is better, of all tasks that have them all.
+
+        One round trip, O(n). In the order of the first objective.
+        """
+        with self.redis.pipeline() as pipe:
+            for index in range(objectives):
+                pipe.zrange(keys.rank(name, index=index), 0, -1, withscores=True)
+            if only_completed:
+                pipe.zrange(keys.study_status(name, Status.COMPLETED), 0, -1)
+            answer = pipe.execute()
+        indexes = [dict(pairs) for pairs in answer[:objectives]]
+        ranked = set(indexes[0]).intersection(*indexes[1:], *answer[objectives:])
+        return {
+            task_id: tuple(float(index[task_id]) for index in indexes)
+            for task_id in indexes[0]
+            if task_id in ranked
+        }
 
     def control(self, name: str, request: str) -> None:
         """Ask the study's controller to ``stop``, ``pause`` or ``resume``."""
@@ -100,11 +121,29 @@ class StudyStore:
             pipe.execute()
         return len(ids)
 
+    def base_tasks(self) -> list[str]:
+        """Ids of the tasks outside any study, the newest first."""
+        ids: list[str] = self.redis.zrevrange(keys.BASE_TASKS, 0, -1)
+        return ids
+
     def delete_task(self, task_id: str) -> None:
-        """Remove a base task and all its keys."""
+        """Remove a task outside any study and all its keys."""
         with self.redis.pipeline() as pipe:
             pipe.unlink(*keys.of_task(task_id))
             pipe.zrem(keys.BASE_TASKS, task_id)
+            pipe.execute()
+
+    def remove_task(self, record: TaskRecord) -> None:
+        """Remove a task and all its keys, one of a study as well; nobody may be running it."""
+        with self.redis.pipeline() as pipe:
+            pipe.unlink(*keys.of_task(record.id))
+            pipe.zrem(keys.BASE_TASKS, record.id)
+            if record.study:
+                pipe.zrem(keys.study_tasks(record.study), record.id)
+                pipe.zrem(keys.study_status(record.study, record.status), record.id)
+                for index in range(keys.MAX_OBJECTIVES):
+                    pipe.zrem(keys.rank(record.study, index=index), record.id)
+                pipe.zrem(keys.rank(record.study, only_completed=True), record.id)
             pipe.execute()
 
     # Events

@@ -1,0 +1,52 @@
+"""Configurations that are given beforehand: are they points of the search space?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from controller.sweep.conditions import never
+from controller.sweep.problems import Path, Problem, closest, show
+from controller.sweep.schema import Parameter, Scalar
+
+
+def check_tries(
+    tries: Sequence[Mapping[str, Scalar] | None], parameters: Mapping[str, Parameter | None]
+) -> Iterator[Problem]:
+    """What is wrong with `[[try]]`; None stands for a table with mistakes of its own."""
+    for index, known in enumerate(tries):
+        path: Path = ("try", index)
+        if known is None:
+            continue
+        if not known:
+            yield Problem(path=path, text="names no parameter")
+        yield from check_values(path, known, parameters)
+        for earlier in range(index):
+            if known and tries[earlier] == known:
+                yield Problem(path=path, text=f"the same as try[{earlier}]")
+                break
+
+
+def check_values(
+    path: Path, given: Mapping[str, Scalar], parameters: Mapping[str, Parameter | None]
+) -> Iterator[Problem]:
+    """Names that are no parameters, values that are impossible, and parameters without their condition."""
+    for name, value in given.items():
+        here = (*path, name)
+        if name not in parameters:
+            meant = closest(name, list(parameters))
+            hint = f'did you mean "{meant}"?' if meant else "name one of [parameters]"
+            yield Problem(path=here, text=f"unknown parameter; {hint}")
+            continue
+        parameter = parameters[name]
+        reason = never(parameter, value)
+        if reason is not None:
+            text = f"{show(name)} is never {show(value)}: {reason}"
+            yield Problem(path=here, text=text, related=(("parameters", name),))
+        for parent, values in ((parameter.when or {}) if parameter is not None else {}).items():
+            if parent in given and not _meets(given[parent], values):
+                text = f"{show(name)} is there only if {show(parent)} is {show(list(values))}"
+                yield Problem(path=here, text=text, related=(("parameters", name, "when"),))
+
+
+def _meets(value: Scalar, values: Sequence[Scalar]) -> bool:
+    return any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in values)

@@ -1,0 +1,386 @@
+"""`HyperParameterOptimizer` and what a ClearML optimizer script does with it, over a real Redis and a worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller import (
+    GridSearch,
+    HyperParameterOptimizer,
+    Job,
+    OptimizerOptuna,
+    SearchStrategy,
+    UniformParameterRange,
+)
+from tests.e2e.harness import assert_nothing_left, environment, run_json, started, wait_for
+from tests.e2e.optimizing import Seen, base, optimizer, values, workplace
+from worker import Task
+from worker.home import home
+from worker.protocol import Reason, Status, Store
+from worker.protocol.connection import connect
+from worker.protocol.errors import BadInput
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+
+@pytest.fixture
+def place(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with workplace(tmp_path, redis_url, monkeypatch) as folder:
+        yield folder
+
+
+def hpo(function: str = "quick", **options: Any) -> HyperParameterOptimizer:
+    arguments: dict[str, Any] = {
+        "base_task_id": base(function),
+        "hyper_parameters": [UniformParameterRange("General/x", 0.0, 1.0)],
+        "objective_metric_title": "score",
+        "objective_metric_series": "v",
+        "objective_metric_sign": "max",
+        "max_number_of_concurrent_tasks": 2,
+        "observer": Seen(),
+        **options,
+    }
+    return HyperParameterOptimizer(**arguments)
+
+
+def test_an_optimization_in_the_background(place: Path) -> None:
+    o = hpo("steps", optimizer_class=OptimizerOptuna, total_max_jobs=6, spawn_project="spawned", seed=1)
+    assert (o.is_active(), o.is_running(), o.elapsed()) == (True, False, -1)
+    assert o.get_top_experiments(3) == []
+    assert o.wait() is True  # nothing to wait for
+    assert o.start() is True
+    assert o.start() is False
+    assert o.is_running()
+    wait_for(lambda: o.get_num_active_experiments() > 0, "jobs")
+    assert all(isinstance(task, Task) for task in o.get_active_experiments())
+    assert o.wait(timeout=1) is True
+    assert (o.is_active(), o.is_running()) == (False, False)
+    assert 0 < o.elapsed() < 1
+    assert o.get_num_active_experiments() == 0
+    top = o.get_top_experiments(3)
+    assert [task.id for task in top] == [row["task_id"] for row in o.get_top_experiments_details(3)]
+    assert all(task.get_project_name() == "spawned" for task in top)
+    assert isinstance(o.get_optimizer(), OptimizerOptuna)
+    o.stop()  # harmless afterwards
+
+
+def test_time_limits(place: Path) -> None:
+    o = hpo("slow", total_max_jobs=50)
+    o.set_time_limit(in_minutes=2 / 60)
+    assert o.get_time_limit() is None  # from the start on
+    o.start()
+    o.set_time_limit(in_minutes=2 / 60)
+    limit = o.get_time_limit()
+    assert limit is not None
+    assert abs((limit - datetime.now()).total_seconds() - 2) < 1
+    assert o.wait(timeout=0.5)
+    assert o.reached_time_limit()
+    strategy = o.get_optimizer()
+    assert strategy.reason == "optimization time limit reached"
+    ended = {job.record.reason_class for job in strategy.get_created_jobs_tasks().values()}
+    assert ended == {Reason.TIME_LIMIT}
+    o = hpo("slow", total_max_jobs=50, optimization_time_limit=1 / 60)
+    o.start()
+    assert o.wait(timeout=0.5)
+    o = hpo("slow", total_max_jobs=50)
+    o.set_time_limit(specific_time=datetime.now() + timedelta(seconds=1))
+    o.start()
+    assert o.wait(timeout=0.001) is False
+    assert o.wait(timeout=0.5)
+
+
+def test_stopping_while_it_runs(place: Path) -> None:
+    o = hpo("slow", total_max_jobs=50)
+    o.start()
+    wait_for(lambda: o.get_num_active_experiments() == 2, "two jobs")
+    o.stop()
+    assert not o.is_running()
+    assert o.get_optimizer().state == "stopped"
+    counts = home().store.status_counts(o.get_optimizer().study)
+    assert counts[Status.QUEUED] == counts[Status.IN_PROGRESS] == 0
+
+
+def test_only_the_best_are_kept_in_view(place: Path) -> None:
+    o = hpo("quick", total_max_jobs=6, save_top_k_tasks_only=2)
+    o.start()
+    assert o.wait()
+    best = {row["task_id"] for row in o.get_top_experiments_details(2)}
+    ids = list(o.get_optimizer().get_created_jobs_ids())
+    assert {t.id for t in Task.get_tasks(task_ids=ids) if not t.get_archived()} == best
+
+
+def test_reports_go_to_the_optimizers_task(place: Path) -> None:
+    text = """
+from tests.e2e.optimizing import Seen
+from controller import HyperParameterOptimizer, OptimizerOptuna, UniformParameterRange
+from worker import Task
+import sys
+task = Task.init("P", "the optimizer", task_type=Task.TaskTypes.optimizer)
+o = HyperParameterOptimizer(sys.argv[1], [UniformParameterRange("General/x", 0, 1)], "score", "v", "max",
+    optimizer_class=OptimizerOptuna, max_number_of_concurrent_tasks=2, total_max_jobs=4, observer=Seen())
+o.set_report_period(0.01)
+assert o.start() and o.wait()
+print(o.get_optimizer().study)
+"""
+    (place / "script.py").write_text(text)
+    env = environment(REDIS_URL=os.environ["REDIS_URL"], PYTHONPATH=str(ROOT))
+    done = subprocess.run(
+        [sys.executable, "script.py", base()], cwd=place, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "the optimizer"  # its task names the study
+    task = Task.get_task(task_name="the optimizer")
+    assert (task.status, task.task_type) == ("completed", "optimizer")
+    scalars = task.get_last_scalar_metrics()
+    assert set(scalars["optimization"]) == {"score/v", "best score/v"}
+    assert scalars["budget"]["jobs"]["last"] == 100.0
+    jobs = Task.get_tasks(task_filter={"parent": task.id})
+    assert len(jobs) == 4
+    top = HyperParameterOptimizer.get_optimizer_top_experiments("score", "v", "max", task.id, 2)
+    assert [t.id for t in top] == [row["task_id"] for row in task.artifacts["summary"].get()[:2]]
+
+
+def test_an_instance_and_wrong_classes(place: Path) -> None:
+    seen = Seen()
+    mine = optimizer("quick", cls=GridSearch, observer=seen, hyper_parameters=[
+        UniformParameterRange("General/x", 0, 1, step_size=0.5)])  # fmt: skip
+    o = HyperParameterOptimizer(mine._base_task_id, [], "score", "v", "max", optimizer_class=mine)
+    o.start()
+    assert o.wait()
+    assert len(seen.ids) == 3
+    with pytest.raises(BadInput, match="instance already: total_max_jobs"):
+        HyperParameterOptimizer(mine._base_task_id, [], "a", "b", optimizer_class=mine, total_max_jobs=3)
+    with pytest.raises(BadInput, match="optimizer_class"):
+        hpo(optimizer_class="tpe")
+    with pytest.raises(BadInput, match="2 title"):
+        hpo(objective_metric_title=["a", "b"], objective_metric_series=["c"])
+
+
+def test_a_strategy_of_ones_own(place: Path) -> None:
+    class Halving(SearchStrategy):
+        """Creates its own jobs, and gives up those that it doesn't like."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.given = 0
+            self.monitored: list[str] = []
+
+        def create_job(self) -> Job | None:
+            if self.given >= 3:
+                return None
+            self.given += 1
+            chosen = {p.name: p.get_value()[p.name] for p in self._hyper_parameters}
+            return self.helper_create_job(self._base_task_id, parameter_override=chosen, tags=["own"])
+
+        def monitor_job(self, job: Job) -> bool:
+            self.monitored.append(job.task_id())
+            self.budget.iterations.update(job.task_id(), job.iterations())
+            self.budget.compute_time.update(job.task_id(), job.elapsed() / 60.0)
+            return not job.is_stopped() and job.iterations() < 10
+
+    strategy = optimizer("slow", cls=Halving, total_max_jobs=None)
+    began = time.monotonic()
+    strategy.start()
+    assert time.monotonic() - began < 30
+    assert strategy.reason == "create_job gave no more jobs"
+    jobs = strategy.get_created_jobs_tasks()
+    assert len(jobs) == 3
+    assert {job.record.reason_class for job in jobs.values()} == {Reason.USER}
+    assert all(job.record.spec.tags == ("own",) for job in jobs.values())
+    assert strategy.get_running_jobs() == []
+    assert strategy.budget.iterations.used >= 30
+    assert len(values(strategy)) == 3
+
+
+def test_known_configurations_and_older_trials(place: Path) -> None:
+    first = optimizer("quick", study_name="older", total_max_jobs=4)
+    first.start()
+    second = optimizer("quick", study_name="newer", start_from="older", total_max_jobs=3)
+    second.enqueue_trial({"General/x": 0.125})
+    second.start()
+    assert next(iter(second.get_created_jobs_ids().values())) == {"General/x": 0.125}
+    assert len(second.get_created_jobs_ids()) == 3
+    assert len(second.optuna_study.trials) == 7
+    with pytest.raises(BadInput, match="before start"):
+        second.enqueue_trial({"General/x": 0.5})
+    third = optimizer("quick", total_max_jobs=1)
+    third.enqueue_trial({"General/y": 0.5})
+    with pytest.raises(BadInput, match="General/x"):
+        third.start()
+    with pytest.raises(BadInput, match="no study 'oldest'"):
+        optimizer("quick", start_from="oldest").start()
+
+
+def test_constraints_take_tasks_out_of_the_ranking(place: Path) -> None:
+    strategy = optimizer(
+        "extra",
+        cls=GridSearch,
+        hyper_parameters=[UniformParameterRange("General/x", 0.0, 1.0, step_size=0.25)],
+        constraints=[{"metric": "memory/peak", "max": 60}],
+        total_max_jobs=None,
+    )
+    strategy.start()
+    assert values(strategy) == [0.5, 0.25, 0.0]
+    assert strategy.optuna_study.best_value == 0.5
+
+
+def test_a_budget_survives_a_restart(place: Path) -> None:
+    options = {
+        "study_name": "long",
+        "total_max_jobs": 6,
+        "max_iteration_per_job": 6,
+        "num_concurrent_workers": 1,
+    }
+    first = optimizer("steps", **options)
+    thread = threading.Thread(target=first.start)
+    thread.start()
+    wait_for(lambda: first.budget.iterations.used >= 13, "two jobs and a half")
+    first.interrupt()
+    thread.join(20)
+    assert first.state == "interrupted"
+    second = optimizer("steps", **options)
+    second.start()
+    used = sum(r.iterations for r in home().store.get_many(home().store.study_tasks("long")) if r and (
+        r.reason_class is not Reason.STUDY_STOPPED))  # fmt: skip
+    assert used == 36 == second.budget.iterations.used
+    assert second.budget.to_dict()["iterations"]["limit"] == 36.0
+    other = optimizer("steps", study_name="long", hyper_parameters=[UniformParameterRange("General/x", 0, 2)])
+    with pytest.raises(BadInput, match="another search space"):
+        other.start()
+
+
+def test_a_job_by_itself(place: Path) -> None:
+    job = Job(base("steps"), parameter_override={"General/x": 0.5}, tags=["alone"])
+    assert (job.status(), job.elapsed(), job.iterations(), job.is_pending()) == ("created", -1, -1, True)
+    assert job.launch("default")
+    assert job.wait(timeout=1, pool_period=0.05)
+    assert (job.status(), job.is_completed(), job.started()) == ("completed", True, True)
+    assert job.get_metric("score", "v") == (0.5, 3.0, 3.0)
+    assert job.get_metric("no", "such") is None
+    assert job.elapsed() > 0
+    assert job.worker()
+    assert job.task.get_tags() == ["alone"]
+    assert isinstance(job.get_console_output()[0], str)
+    assert job.delete() is True
+    aborted = Job(base("slow"), parameter_override={"General/x": 0.5})
+    aborted.launch("default")
+    wait_for(lambda: aborted.status(force=True) == "in_progress", "the start")
+    assert aborted.delete() is False
+    aborted.abort()
+    assert aborted.wait(timeout=1, pool_period=0.05)
+    assert (aborted.is_aborted(), aborted.is_stopped(), aborted.is_failed()) == (True, True, False)
+    failed = Job(base("fails"))
+    failed.launch("default")
+    assert failed.wait(timeout=1, pool_period=0.05)
+    assert failed.is_failed()
+
+
+LOCAL = """
+from controller import HyperParameterOptimizer, LocalJob, RandomSearch, UniformParameterRange
+from worker import Task
+import sys
+base = Task.create("P", "base", function="obj:steps").id
+job = LocalJob(base, parameter_override={"General/x": 0.25})
+job.launch("nobody")
+assert job.wait(timeout=1, pool_period=0.05) and job.is_completed(), job.task.get_status_reason()
+o = HyperParameterOptimizer(base, [UniformParameterRange("General/x", 0, 1)], "score", "v", "max",
+    optimizer_class=RandomSearch, max_number_of_concurrent_tasks=2, total_max_jobs=3, execution_queue="nobody")
+o.start_locally()
+assert o.wait(timeout=1)
+print("locally", len(o.get_top_experiments(9)))
+p = HyperParameterOptimizer(base, [UniformParameterRange("General/x", 0, 1)], "score", "v", "max",
+    optimizer_class=RandomSearch, max_number_of_concurrent_tasks=2, total_max_jobs=3)
+if "--embedded" in sys.argv:
+    p.start()
+    assert p.wait(timeout=1)
+    print("by itself", len(p.get_top_experiments(9)))
+"""
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_on_this_machine_only(redis_url: str, tmp_path: Path, embedded: bool) -> None:
+    from tests.e2e.optimizing import OBJECTIVES
+
+    (tmp_path / "obj.py").write_text(OBJECTIVES)
+    (tmp_path / "script.py").write_text(LOCAL)
+    env = environment() if embedded else environment(REDIS_URL=redis_url)
+    arguments = ["--embedded"] if embedded else []
+    done = subprocess.run(
+        [sys.executable, "script.py", *arguments],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "locally 3" in done.stdout
+    assert ("by itself 3" in done.stdout) is embedded
+    assert "trial" in done.stdout  # progress is shown
+    if embedded:
+        assert len(run_json("controller", "top", cwd=tmp_path)) == 3
+    assert_nothing_left(tmp_path)
+
+
+def test_a_script_that_is_ended_takes_its_optimization_along(redis_url: str, tmp_path: Path) -> None:
+    from tests.e2e.optimizing import OBJECTIVES
+
+    (tmp_path / "obj.py").write_text(OBJECTIVES)
+    text = """
+from controller import HyperParameterOptimizer, RandomSearch, UniformParameterRange
+from worker import Task
+base = Task.create("P", "base", function="obj:slow").id
+o = HyperParameterOptimizer(base, [UniformParameterRange("General/x", 0, 1)], "score", "v", "max",
+    optimizer_class=RandomSearch, max_number_of_concurrent_tasks=2, total_max_jobs=30, study="ended")
+o.start_locally()
+o.wait()
+"""
+    (tmp_path / "script.py").write_text(text)
+    store = Store(connect(redis_url))
+    for signum in (signal.SIGINT, signal.SIGKILL):
+        process = subprocess.Popen(
+            [sys.executable, "script.py"], cwd=tmp_path, env=environment(REDIS_URL=redis_url),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        wait_for(lambda: store.status_counts("ended")[Status.IN_PROGRESS] == 2, "two jobs")
+        process.send_signal(signum)
+        process.wait(40)
+        assert_nothing_left(tmp_path)
+        if signum == signal.SIGINT:
+            assert store.get_study("ended").state == "interrupted"
+            assert store.status_counts("ended")[Status.IN_PROGRESS] == 0
+
+
+@pytest.mark.parametrize("locally", [True, False])
+def test_the_example_in_both_ways(redis_url: str, tmp_path: Path, locally: bool) -> None:
+    env = environment(REDIS_URL=redis_url)
+
+    def script(name: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "examples" / "hpo" / name), *arguments],
+            cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=150,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "accuracy 0.9" in script("template.py")
+    if locally:
+        said = script("optimizer.py", "--locally", "--jobs", "4")
+    else:
+        with started("worker", "--slots", "2", cwd=tmp_path, log=tmp_path / "log", REDIS_URL=redis_url):
+            said = script("optimizer.py", "--jobs", "4")
+    assert said.count("which is the best so far") >= 1
+    assert "weights of the best: (10, 64)" in said
