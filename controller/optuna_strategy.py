@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler
 
 from controller.objective import Objective
 from controller.parameters import Parameter, rows_of
-from controller.samplers import grid, make_pruner, make_sampler
+from controller.samplers import grid, make_pruner, make_sampler, seed_after
 from controller.search import Search
 from controller.strategy import SearchStrategy
 from controller.study import open_storage, open_study, quiet_optuna, refuse_other_trials
@@ -105,12 +105,17 @@ class OptunaStrategy(SearchStrategy):
     def _space(self) -> list[Parameter]:
         return self._hyper_parameters
 
-    def _make_sampler(self) -> BaseSampler:
+    def _kind(self) -> str:
+        return self._sampler if isinstance(self._sampler, str) else "tpe"
+
+    def _make_sampler(self, trials: int = 0) -> BaseSampler:
+        """The sampler for a study that has so many trials."""
         if isinstance(self._sampler, BaseSampler):
             if self._seed is not None:
                 raise BadInput("seed: the sampler is given; seed it where it is made")
             return self._sampler
-        return make_sampler(self._sampler or "tpe", {}, self._seed, self._space())
+        kind = self._kind()
+        return make_sampler(kind, {}, seed_after(self._seed, trials, kind), self._space())
 
     def _make_pruner(self) -> BasePruner:
         return self._pruner if isinstance(self._pruner, BasePruner) else make_pruner(self._pruner, {})
@@ -168,7 +173,9 @@ class OptunaStrategy(SearchStrategy):
                 f"study_name: study {name!r} exists in {self._storage_shown()}; load_if_exists=True goes on "
                 "with it"
             )
-        return open_study(storage, name, directions, sampler, pruner)
+        study = open_study(storage, name, directions, sampler, pruner)
+        study.sampler = self._make_sampler(len(study.get_trials(deepcopy=False)))
+        return study
 
     def _older(self, study: optuna.Study) -> optuna.Study:
         older = self._start_from
@@ -249,8 +256,8 @@ class OptimizerOptuna(OptunaStrategy):
 class RandomSearch(OptunaStrategy):
     """Parameters drawn at random, each set once; arguments as `SearchStrategy`'s, and `seed`."""
 
-    def _make_sampler(self) -> BaseSampler:
-        return make_sampler("random", {}, self._seed, self._space())
+    def _kind(self) -> str:
+        return "random"
 
 
 class GridSearch(OptunaStrategy):
@@ -270,8 +277,8 @@ class GridSearch(OptunaStrategy):
     def _space(self) -> list[Parameter]:
         return rows_of(self._hyper_parameters)
 
-    def _make_sampler(self) -> BaseSampler:
-        return make_sampler("grid", {}, self._seed, self._space())
+    def _kind(self) -> str:
+        return "grid"
 
 
 def _is_none(pruner: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib.util
 import inspect
 import warnings
@@ -182,6 +183,17 @@ def grid(parameters: Sequence[Parameter]) -> dict[str, list[Any]]:
     if problems:
         raise BadInput(*problems)
     return space
+
+
+def seed_after(seed: int | None, trials: int, kind: str) -> int | None:
+    """The seed for a sampler that goes on after so many trials: the same one would repeat them.
+
+    Samplers that find their place in a sequence by themselves keep theirs.
+    """
+    if seed is None or not trials or kind in ("grid", "qmc", "brute_force"):
+        return seed
+    digest = hashlib.blake2b(f"{seed}/{trials}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big")
 
 
 def ignores_history(sampler: optuna.samplers.BaseSampler) -> bool:

@@ -19,7 +19,7 @@ from controller.lock import StudyLock
 from controller.objective import Objective
 from controller.optuna_strategy import OptimizerOptuna
 from controller.parameters import Parameter
-from controller.samplers import grid, make_pruner, make_sampler
+from controller.samplers import grid, make_pruner, make_sampler, seed_after
 from controller.search import Search
 from controller.settings import Settings, open_redis
 from controller.study import (
@@ -95,7 +95,7 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
     parameters = parameters_of(sweep)
     objective = objective_of(sweep)
     check_queue_name(sweep.queue.name)
-    sampler = make_sampler(sweep.sampler.type, sweep.sampler.options, sweep.sampler.seed, parameters)
+    sampler = _sampler(sweep, parameters, 0)
     pruner = make_pruner(
         sweep.pruner.type if sweep.pruner else None, sweep.pruner.options if sweep.pruner else {}
     )
@@ -144,6 +144,7 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
                 open_storage(settings.storage_url), sweep.study.name, objective.directions, sampler, pruner
             )
             refuse_other_trials(study, {p.name: p.distribution() for p in parameters})
+            study.sampler = _sampler(sweep, parameters, len(study.get_trials(deepcopy=False)))
             if left_over and left_over == backend.store.pending_request(sweep.study.name):
                 # Asked of an earlier controller, which was gone by then.
                 backend.store.take_request(sweep.study.name)
@@ -166,6 +167,12 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
         if strategy.state == StudyState.INTERRUPTED:
             return INTERRUPTED
         return 1 if strategy.state == StudyState.FAILED else 0
+
+
+def _sampler(sweep: Sweep, parameters: list[Parameter], trials: int) -> optuna.samplers.BaseSampler:
+    """The sweep's sampler, for a study that has so many trials. Raises `BadInput`."""
+    given = sweep.sampler
+    return make_sampler(given.type, given.options, seed_after(given.seed, trials, given.type), parameters)
 
 
 def _know(search: Search, study: optuna.Study, sweep: Sweep, view: View) -> None:
