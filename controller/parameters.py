@@ -142,8 +142,12 @@ def steps(low: float, high: float, step: float) -> list[float]:
 
     Counted, not summed up: sums drift, and would miss the end.
     """
-    count = math.floor((high - low) / step * (1 + 1e-12) + 1e-9)
-    return [step_value(low, step, index) for index in range(count + 1)]
+    return [step_value(low, step, index) for index in range(step_count(low, high, step))]
+
+
+def step_count(low: float, high: float, step: float) -> int:
+    """How many values there are from `low` on, not past `high`."""
+    return math.floor((high - low) / step * (1 + 1e-12) + 1e-9) + 1
 
 
 def step_value(low: float, step: float, index: int) -> float:
@@ -227,12 +231,23 @@ class _Range(Parameter):
         """The values of a stepped range: from `min_value` on, never past `max_value`."""
         if self.step_size is None:
             raise BadInput(f"parameter {self.name}: a grid needs a step_size, or a DiscreteParameterRange")
-        values = steps(self.min_value, self.max_value, self.step_size)
-        if not self.include_max_value:
-            values = [v for v in values if v < self.max_value - 1e-9 * self.step_size]
-        if not values:
+        return [step_value(self.min_value, self.step_size, index) for index in range(self._count())]
+
+    def _count(self) -> int:
+        """How many values a stepped range has."""
+        assert self.step_size is not None
+        count = step_count(self.min_value, self.max_value, self.step_size)
+        last = step_value(self.min_value, self.step_size, count - 1)
+        if not self.include_max_value and last >= self.max_value - 1e-9 * self.step_size:
+            count -= 1
+        if not count:
             raise BadInput(f"parameter {self.name}: the range is empty without its max_value")
-        return values
+        return count
+
+    def _last(self) -> float:
+        """The highest value of a stepped range."""
+        assert self.step_size is not None
+        return step_value(self.min_value, self.step_size, self._count() - 1)
 
 
 class UniformParameterRange(_Range):
@@ -257,8 +272,10 @@ class UniformParameterRange(_Range):
 
     def distribution(self) -> BaseDistribution:
         if self.step_size is not None:
-            steps = self._steps()
-            return FloatDistribution(steps[0], steps[-1], step=self.step_size if len(steps) > 1 else None)
+            last = self._last()
+            return FloatDistribution(
+                self.min_value, last, step=self.step_size if last > self.min_value else None
+            )
         high = self.max_value
         if not self.include_max_value and high > self.min_value:
             high = math.nextafter(high, self.min_value)
@@ -292,8 +309,12 @@ class UniformIntegerParameterRange(_Range):
         super().__init__(name, int(min_value), int(max_value), int(step_size), include_max_value)
 
     def distribution(self) -> BaseDistribution:
-        steps = self._steps()
-        return IntDistribution(int(steps[0]), int(steps[-1]), step=int(self.step_size or 1))
+        return IntDistribution(int(self.min_value), int(self._last()), step=int(self.step_size or 1))
+
+    def get_value(self) -> dict[str, Any]:
+        return {
+            self.name: int(self.min_value + self._random.randrange(self._count()) * (self.step_size or 1))
+        }
 
     def to_list(self) -> list[dict[str, Any]]:
         return [{self.name: int(value)} for value in self._steps()]

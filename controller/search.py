@@ -29,7 +29,7 @@ DUPLICATE = "optuna-rq:duplicate_of"
 COPIED = "optuna-rq:from"
 """User attribute of a trial that was copied: study and number it had there."""
 NOT_RUN = "optuna-rq:not_run"
-"""User attribute of a trial whose study ended before it was run."""
+"""User attribute of a trial whose study ended before it was run, or in the middle."""
 PATIENCE = 3
 """Duplicates in a row after which an unseen point of a finite space is chosen for the sampler."""
 SMALL = 500
@@ -322,6 +322,7 @@ class Search:
         trial = self._trials.get(number)
         if trial is None:
             return
+        trial.set_user_attr(NOT_RUN, True)
         again = replay(self._parameters, trial.params)
         if again is not None and self._seen is not None:
             self._seen.pop(_key(again[0]), None)
