@@ -15,7 +15,7 @@ from controller.parameters import Parameter, rows_of
 from controller.samplers import grid, make_pruner, make_sampler, seed_after
 from controller.search import Search
 from controller.strategy import SearchStrategy
-from controller.study import open_storage, open_study, quiet_optuna, refuse_other_trials
+from controller.study import open_storage, open_study, quietly, refuse_other_trials
 from worker.protocol.errors import BadInput
 from worker.protocol.urls import redact
 
@@ -133,8 +133,8 @@ class OptunaStrategy(SearchStrategy):
         return redact(self._storage) if isinstance(self._storage, str) else type(self._storage).__name__
 
     def _open_search(self, name: str) -> Search:
-        quiet_optuna()
-        study = self._open_study(name)
+        with quietly():
+            study = self._open_study(name)
         space = self._space()
         refuse_other_trials(study, {p.name: p.distribution() for p in space})
         search = Search(

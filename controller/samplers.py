@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 
 from controller.parameters import Parameter, ParameterRows
+from controller.study import quietly
 from worker.protocol.errors import BadInput
 
 _SAMPLERS = {
@@ -130,8 +131,7 @@ def _partial_fixed(
         parameters,
         constraints,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with quietly():
         return optuna.samplers.PartialFixedSampler(kept, inner)
 
 
@@ -150,8 +150,7 @@ def make_pruner(name: str | None, options: Mapping[str, Any]) -> optuna.pruners.
             rest = {key: value for key, value in wrapped.items() if key != "type"}
             inner = make_pruner(str(wrapped.get("type", "median")), rest)
         _check(optuna.pruners.PatientPruner, kind, options, "pruner")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with quietly():
             patient = _build(optuna.pruners.PatientPruner, {**options, "wrapped_pruner": inner}, "pruner")
         assert isinstance(patient, optuna.pruners.BasePruner)
         return patient
@@ -257,7 +256,7 @@ def _build(cls: Any, arguments: dict[str, Any], where: str) -> Any:
 
 def _try(pruner: Any) -> None:
     """Prune a few imagined trials: some options are refused only in use. Raises `BadInput`."""
-    with warnings.catch_warnings():
+    with quietly(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), pruner=pruner)
         try:

@@ -35,6 +35,19 @@ def quiet_optuna() -> None:
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Within, Optuna says only what it warns of; afterwards its settings are the program's own again."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
 def open_storage(url: str) -> BaseStorage:
     """Optuna's storage for ``sqlite:///…``, ``mysql+pymysql://…``, ``postgresql+psycopg2://…`` or
     ``journal:///PATH``.

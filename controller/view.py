@@ -41,14 +41,14 @@ class View(Observer):
         self._embedded = False
         self._ended = 0
         self._best: tuple[float, int] | None = None
-        self._strategy: SearchStrategy | None = None
+        self._several = False
 
     def begin(self, strategy: SearchStrategy) -> None:
         home = strategy._backend.home
-        self._strategy = strategy
         self._embedded = home.embedded is not None
         self._redis_url = home.redis_url
         self._metric = strategy._objective_metric.metrics[0]
+        self._several = len(strategy._objective_metric.metrics) > 1
 
     def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
         super().tick(budget, fleet, running)
@@ -61,7 +61,7 @@ class View(Observer):
     def ended(self, job: Job) -> None:
         self._ended += 1
         value = self._value(job)
-        if value is None or job.is_failed():
+        if value is None or job.is_failed() or self._several:
             return
         if self._best is None or self._metric.score(value) < self._metric.score(self._best[0]):
             self._best = (value, job.trial)
