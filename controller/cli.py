@@ -211,6 +211,7 @@ def top(
 @click.option(
     "--status", "only", type=click.Choice([s.value for s in Status]), help="Only those in this status."
 )
+@click.option("--base", is_flag=True, help="The tasks outside any study: base tasks, and those run by hand.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -220,8 +221,15 @@ def top(
 )
 @_redis
 @_table
-def tasks(study: str | None, only: str | None, limit: int, redis_url: str | None, output_format: str) -> None:
+def tasks(
+    study: str | None, only: str | None, base: bool, limit: int, redis_url: str | None, output_format: str
+) -> None:
     """The tasks of a study, in the order of their trials."""
+    if base:
+        if study:
+            raise BadInput("tasks: --base lists what is outside any study; leave the STUDY out")
+        _base_tasks(only, limit, redis_url, output_format)
+        return
     from controller.tables import column, show
 
     taken = ("task", "trial", "status", "reason", "attempt", "seconds", "worker",
@@ -259,6 +267,28 @@ def tasks(study: str | None, only: str | None, limit: int, redis_url: str | None
             )
             rows.append({**row, "task": record.id[:8]} if output_format == "table" else row)
     show(rows, output_format, raw=full, title=f"Tasks of study {name}")
+
+
+def _base_tasks(only: str | None, limit: int, redis_url: str | None, output_format: str) -> None:
+    """The newest tasks outside any study."""
+    from controller.tables import show
+
+    with _store(redis_url) as store:
+        rows = [
+            {
+                "task": record.id[:8] if output_format == "table" else record.id,
+                "project": record.project,
+                "name": record.name,
+                "type": record.spec.task_type,
+                "status": record.status.value,
+                "reason": f"{record.reason_class}: {record.reason}" if record.reason_class else "",
+                "created": iso(record.created_at),
+                "tags": " ".join(record.spec.tags),
+            }
+            for record in store.get_many(store.base_tasks()[:limit])
+            if record is not None and only in (None, record.status.value)
+        ]
+    show(rows, output_format, title="Tasks outside any study")
 
 
 @command.command()

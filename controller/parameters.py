@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-import random
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import (
@@ -20,350 +16,28 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
+from controller.parameter import Parameter
+from controller.points import same, steps, suggest
+from controller.ranges import (
+    LogUniformParameterRange,
+    UniformIntegerParameterRange,
+    UniformParameterRange,
+)
 from worker.protocol.errors import BadInput
 
+__all__ = [
+    "DiscreteParameterRange",
+    "LogUniformParameterRange",
+    "Parameter",
+    "ParameterRows",
+    "ParameterSet",
+    "SweepParameter",
+    "UniformIntegerParameterRange",
+    "UniformParameterRange",
+    "rows_of",
+]
+
 _SCALARS = (str, int, float, bool, type(None))
-
-
-class Parameter(ABC):
-    """One searched parameter. Subclasses are named and behave as ClearML's.
-
-    Attributes:
-        name: as the program knows it, with its section where it has one (``General/lr``).
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._random = random.Random()
-
-    @property
-    def conditional(self) -> bool:
-        """True when what is suggested depends on other values of the same trial."""
-        return False
-
-    @property
-    def names(self) -> list[str]:
-        """Names of all values that a trial may get from this parameter."""
-        return [self.name]
-
-    @property
-    def optional(self) -> list[str]:
-        """Those of `names` that some trials don't get."""
-        return []
-
-    @abstractmethod
-    def distribution(self) -> BaseDistribution:
-        """Optuna's distribution of the parameter."""
-
-    def decode(self, value: Any) -> Any:
-        """The program's value for one of Optuna's."""
-        return _on_step(self.distribution(), value)
-
-    def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask `trial` for this parameter's value.
-
-        Args:
-            chosen: the values suggested before it in the same trial.
-
-        Returns:
-            Name → the program's value; empty when the trial doesn't get it.
-        """
-        return {self.name: self.decode(_suggest(trial, self.name, self.distribution()))}
-
-    def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The inverse of `suggest`: what Optuna's trial has for the program's values.
-
-        Args:
-            values: name → the program's value; only this parameter's names are looked at.
-
-        Returns:
-            Optuna's name → value; empty when none of the names is there.
-
-        Raises:
-            BadInput: a value is not possible.
-        """
-        if self.name not in values:
-            return {}
-        return {self.name: _possible(self.name, self.distribution(), values[self.name])}
-
-    @abstractmethod
-    def to_list(self) -> list[dict[str, Any]]:
-        """All values, as ``{name: value}`` each, in order: the grid.
-
-        Raises:
-            BadInput: the range is continuous.
-        """
-
-    def get_value(self) -> dict[str, Any]:
-        """One value drawn at random, as ``{name: value}``."""
-        return self._random.choice(self.to_list())
-
-    def seed(self, seed: int) -> None:
-        """Make `get_value` reproducible."""
-        self._random.seed(f"{seed}/{self.name}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON types; `from_dict` reads it back."""
-        fields = {key: value for key, value in vars(self).items() if not key.startswith("_")}
-        return {"type": type(self).__name__, **fields}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Parameter:
-        """The parameter that `to_dict` gave `data` for. Raises `BadInput` for an unknown type."""
-        fields = dict(data)
-        kind = fields.pop("type", None)
-        found = next((known for known in _KINDS if known.__name__ == kind), None)
-        if found is None:
-            known = ", ".join(k.__name__ for k in _KINDS)
-            raise BadInput(f"parameter type {kind!r} is unknown; there are {known}")
-        return found._build(fields)
-
-    @classmethod
-    def _build(cls, fields: dict[str, Any]) -> Parameter:
-        return cls(**fields)
-
-
-def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
-    """Ask `trial` for a value of `distribution`, by Optuna's public methods."""
-    if isinstance(distribution, FloatDistribution):
-        return trial.suggest_float(
-            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-        )
-    if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(
-            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-        )
-    assert isinstance(distribution, CategoricalDistribution)
-    return trial.suggest_categorical(name, distribution.choices)
-
-
-def steps(low: float, high: float, step: float) -> list[float]:
-    """The values from `low` on, never past `high`, as one would write them: 0.3, not 0.30000000000000004.
-
-    Counted, not summed up: sums drift, and would miss the end.
-    """
-    return [step_value(low, step, index) for index in range(step_count(low, high, step))]
-
-
-def step_count(low: float, high: float, step: float) -> int:
-    """How many values there are from `low` on, not past `high`."""
-    return math.floor((high - low) / step * (1 + 1e-12) + 1e-9) + 1
-
-
-def step_value(low: float, step: float, index: int) -> float:
-    """The value `index` steps above `low`."""
-    return float(Decimal(repr(low)) + index * Decimal(repr(step)))
-
-
-def _on_step(distribution: BaseDistribution, value: Any) -> Any:
-    """A value of `distribution` without the drift of its steps."""
-    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
-        index = round((value - distribution.low) / distribution.step)
-        return step_value(distribution.low, distribution.step, index)
-    return value
-
-
-def _possible(name: str, distribution: BaseDistribution, value: Any) -> Any:
-    """`value` as `distribution` has it. Raises `BadInput` when it hasn't."""
-    refused = BadInput(f"parameter {name}: {value!r} is not possible; {_described(distribution)}")
-    if isinstance(distribution, CategoricalDistribution):
-        for choice in distribution.choices:
-            if _same(choice, value):
-                return choice
-        raise refused
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise refused
-    assert isinstance(distribution, (FloatDistribution, IntDistribution))
-    if isinstance(distribution, IntDistribution) and float(value) != int(value):
-        raise refused
-    low, high, step = distribution.low, distribution.high, distribution.step
-    if step is not None:
-        snapped = step_value(low, step, round((value - low) / step))
-        if abs(snapped - value) > 1e-8 * step:
-            raise refused
-        value = snapped
-    if not low <= value <= high:
-        raise refused
-    return int(value) if isinstance(distribution, IntDistribution) else float(value)
-
-
-def _described(distribution: BaseDistribution) -> str:
-    if isinstance(distribution, CategoricalDistribution):
-        return f"one of {', '.join(map(repr, distribution.choices))}"
-    assert isinstance(distribution, (FloatDistribution, IntDistribution))
-    steps = f" in steps of {distribution.step}" if distribution.step not in (None, 1) else ""
-    return f"from {distribution.low} to {distribution.high}{steps}"
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equal as JSON is: true is not 1; floats may differ by what their text loses."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
-        return math.isclose(one, other, rel_tol=1e-9)
-    return bool(one == other)
-
-
-class _Range(Parameter):
-    """A range of numbers, with or without steps."""
-
-    def __init__(
-        self,
-        name: str,
-        min_value: float,
-        max_value: float,
-        step_size: float | None,
-        include_max_value: bool,
-    ) -> None:
-        super().__init__(name)
-        if not (math.isfinite(min_value) and math.isfinite(max_value)):
-            raise BadInput(f"parameter {name}: min_value and max_value must be finite")
-        if min_value > max_value:
-            raise BadInput(f"parameter {name}: min_value {min_value} is above max_value {max_value}")
-        if step_size is not None and step_size <= 0:
-            raise BadInput(f"parameter {name}: step_size {step_size} must be above 0")
-        self.min_value = min_value
-        self.max_value = max_value
-        self.step_size = step_size
-        self.include_max_value = include_max_value
-
-    def _steps(self) -> list[float]:
-        """The values of a stepped range: from `min_value` on, never past `max_value`."""
-        if self.step_size is None:
-            raise BadInput(f"parameter {self.name}: a grid needs a step_size, or a DiscreteParameterRange")
-        return [step_value(self.min_value, self.step_size, index) for index in range(self._count())]
-
-    def _count(self) -> int:
-        """How many values a stepped range has."""
-        assert self.step_size is not None
-        count = step_count(self.min_value, self.max_value, self.step_size)
-        last = step_value(self.min_value, self.step_size, count - 1)
-        if not self.include_max_value and last >= self.max_value - 1e-9 * self.step_size:
-            count -= 1
-        if not count:
-            raise BadInput(f"parameter {self.name}: the range is empty without its max_value")
-        return count
-
-    def _last(self) -> float:
-        """The highest value of a stepped range."""
-        assert self.step_size is not None
-        return step_value(self.min_value, self.step_size, self._count() - 1)
-
-
-class UniformParameterRange(_Range):
-    """A number between two bounds, each as likely.
-
-    Args:
-        name: of the parameter.
-        min_value, max_value: bounds.
-        step_size: distance between the values; None for any value between.
-        include_max_value: whether `max_value` itself may be drawn.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        min_value: float,
-        max_value: float,
-        step_size: float | None = None,
-        include_max_value: bool = True,
-    ) -> None:
-        super().__init__(name, float(min_value), float(max_value), step_size, include_max_value)
-
-    def distribution(self) -> BaseDistribution:
-        if self.step_size is not None:
-            last = self._last()
-            return FloatDistribution(
-                self.min_value, last, step=self.step_size if last > self.min_value else None
-            )
-        high = self.max_value
-        if not self.include_max_value and high > self.min_value:
-            high = math.nextafter(high, self.min_value)
-        return FloatDistribution(self.min_value, high)
-
-    def to_list(self) -> list[dict[str, Any]]:
-        return [{self.name: value} for value in self._steps()]
-
-    def get_value(self) -> dict[str, Any]:
-        if self.step_size is not None:
-            return super().get_value()
-        distribution = self.distribution()
-        assert isinstance(distribution, FloatDistribution)
-        return {self.name: self._random.uniform(distribution.low, distribution.high)}
-
-
-class UniformIntegerParameterRange(_Range):
-    """A whole number between two bounds, each as likely; arguments as `UniformParameterRange`'s."""
-
-    def __init__(
-        self,
-        name: str,
-        min_value: int,
-        max_value: int,
-        step_size: int = 1,
-        include_max_value: bool = True,
-    ) -> None:
-        for label, number in (("min_value", min_value), ("max_value", max_value), ("step_size", step_size)):
-            if isinstance(number, bool) or int(number) != number:
-                raise BadInput(f"parameter {name}: {label} {number!r} must be a whole number")
-        super().__init__(name, int(min_value), int(max_value), int(step_size), include_max_value)
-
-    def distribution(self) -> BaseDistribution:
-        return IntDistribution(int(self.min_value), int(self._last()), step=int(self.step_size or 1))
-
-    def get_value(self) -> dict[str, Any]:
-        return {
-            self.name: int(self.min_value + self._random.randrange(self._count()) * (self.step_size or 1))
-        }
-
-    def to_list(self) -> list[dict[str, Any]]:
-        return [{self.name: int(value)} for value in self._steps()]
-
-
-class LogUniformParameterRange(_Range):
-    """``base ** exponent`` with the exponent between two bounds, each as likely.
-
-    Args:
-        name: of the parameter.
-        min_value, max_value: bounds of the exponent.
-        base: of the power.
-        step_size: distance between the exponents; None for any between.
-        include_max_value: whether the highest exponent may be drawn.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        min_value: float,
-        max_value: float,
-        base: float = 10,
-        step_size: float | None = None,
-        include_max_value: bool = True,
-    ) -> None:
-        if base <= 0 or base == 1:
-            raise BadInput(f"parameter {name}: base {base} must be above 0 and not 1")
-        super().__init__(name, float(min_value), float(max_value), step_size, include_max_value)
-        self.base = base
-
-    def distribution(self) -> BaseDistribution:
-        if self.step_size is not None:
-            return CategoricalDistribution([next(iter(value.values())) for value in self.to_list()])
-        ends = sorted((float(self.base**self.min_value), float(self.base**self.max_value)))
-        if not self.include_max_value and ends[0] < ends[1]:
-            # For a base below 1 the highest exponent gives the lowest value.
-            if self.base > 1:
-                ends[1] = math.nextafter(ends[1], ends[0])
-            else:
-                ends[0] = math.nextafter(ends[0], ends[1])
-        return FloatDistribution(ends[0], ends[1], log=True)
-
-    def to_list(self) -> list[dict[str, Any]]:
-        return [{self.name: float(self.base**exponent)} for exponent in self._steps()]
-
-    def get_value(self) -> dict[str, Any]:
-        if self.step_size is not None:
-            return super().get_value()
-        return {self.name: float(self.base ** self._random.uniform(self.min_value, self.max_value))}
 
 
 class DiscreteParameterRange(Parameter):
@@ -393,7 +67,7 @@ class DiscreteParameterRange(Parameter):
         if self._plain() or self.name not in values:
             return super().encode(values)
         for known in self.values:
-            if _same(known, values[self.name]):
+            if same(known, values[self.name]):
                 return {self.name: json.dumps(known)}
         raise BadInput(
             f"parameter {self.name}: {values[self.name]!r} is not possible; one of "
@@ -445,7 +119,7 @@ class ParameterSet(Parameter):
         return CategoricalDistribution(list(range(len(self._combinations))))
 
     def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        which = _suggest(trial, self.name, self.distribution())
+        which = suggest(trial, self.name, self.distribution())
         found: dict[str, Any] = {}
         for parameter in self._combinations[which]:
             if isinstance(parameter, DiscreteParameterRange) and len(parameter.values) == 1:
@@ -453,7 +127,7 @@ class ParameterSet(Parameter):
                 continue
             # The same name may mean another range in another branch, which Optuna would refuse.
             label = f"{self.name}.{which}.{parameter.name}"
-            found[parameter.name] = parameter.decode(_suggest(trial, label, parameter.distribution()))
+            found[parameter.name] = parameter.decode(suggest(trial, label, parameter.distribution()))
         return found
 
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -536,14 +210,14 @@ class ParameterRows(Parameter):
         return True
 
     def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(self.rows[_suggest(trial, self.name, self.distribution())])
+        return dict(self.rows[suggest(trial, self.name, self.distribution())])
 
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
         given = {name: values[name] for name in self.names if name in values}
         if not given:
             return {}
         for index, row in enumerate(self.rows):
-            if all(name in row and _same(row[name], value) for name, value in given.items()):
+            if all(name in row and same(row[name], value) for name, value in given.items()):
                 return {self.name: index}
         raise BadInput(f"parameter {self.name}: no combination has {given!r}")
 
@@ -622,14 +296,3 @@ class SweepParameter(Parameter):
     def _build(cls, fields: dict[str, Any]) -> Parameter:
         distribution = json_to_distribution(json.dumps(fields["distribution"]))
         return cls(fields["name"], distribution, fields.get("when"))
-
-
-_KINDS: tuple[type[Parameter], ...] = (
-    UniformParameterRange,
-    UniformIntegerParameterRange,
-    LogUniformParameterRange,
-    DiscreteParameterRange,
-    ParameterSet,
-    ParameterRows,
-    SweepParameter,
-)

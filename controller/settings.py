@@ -119,12 +119,8 @@ def pick_task(store: Store, text: str) -> str:
     """
     if len(text) == 32:
         return store.get(text).id
-    found = [
-        task_id
-        for study in store.studies()
-        for task_id in store.study_tasks(study)
-        if task_id.startswith(text)
-    ]
+    groups = [store.base_tasks(), *(store.study_tasks(study) for study in store.studies())]
+    found = [task_id for ids in groups for task_id in ids if task_id.startswith(text)]
     if not found:
         raise BadInput(f"no task {text!r} in this Redis; `controller tasks` lists them")
     if len(found) > 1:

@@ -12,7 +12,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from controller.parameters import Parameter, steps
+from controller.parameter import Parameter
+from controller.points import steps
 
 MOST = 5_000
 """Points of a space that is still enumerated."""

@@ -6,27 +6,22 @@ import argparse
 import atexit
 import contextlib
 import logging
-import os
-import signal
-import socket
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from worker import argparse_patch, runtime
-from worker.direct import LEASE_S, DirectSession
-from worker.exceptions import TaskStopped
-from worker.home import Home, home
+from worker.by_hand import by_hand
+from worker.direct import DirectSession
+from worker.home import Home
 from worker.logger import Logger
-from worker.program import name_of, this_program
 from worker.protocol.errors import BadInput, TransitionRefused
-from worker.protocol.record import TaskRecord, TaskSpec, new_task_id
+from worker.protocol.record import TaskRecord, new_task_id
 from worker.protocol.status import FINISHED, Reason, Status
 from worker.saving import ArtifactHandle, upload
 from worker.session import LocalSession, Session, describe
@@ -136,7 +131,7 @@ class Task(TaskParameters, TaskQueries):
         current = cls.current_task()
         if current is None:
             uri = output_uri if isinstance(output_uri, str) and output_uri else None
-            current = _by_hand(project_name or "", task_name, str(task_type), tuple(tags or ()), uri)
+            current = by_hand(cls, project_name or "", task_name, str(task_type), tuple(tags or ()), uri)
             runtime.enter(current)
         if auto_connect_arg_parser:
             for parser, namespace in argparse_patch.take_seen():
@@ -606,103 +601,6 @@ def _settled(at: Home, record: TaskRecord) -> TaskRecord:
     with contextlib.suppress(TransitionRefused):
         return at.store.close(record.id, Reason.WORKER_LOST, "its program ended without saying how")
     return at.store.get(record.id)
-
-
-# A program that is run by hand
-
-
-def _by_hand(project: str, name: str | None, task_type: str, tags: tuple[str, ...], uri: str | None) -> Task:
-    """This program as a new task, which it runs itself from here on."""
-    try:
-        at = home()
-    except BadInput as error:
-        if os.environ.get("REDIS_URL"):
-            raise
-        log.warning("%s; this task's reports stay in this process", error)
-        description = {"id": new_task_id(), "name": name or "", "project": project, "parameters": {}}
-        return Task({**description, "metrics": [], "artifacts": None, "tags": tags}, LocalSession())
-    objective = this_program(at.folder)
-    record = TaskRecord(
-        id=new_task_id(),
-        name=name or name_of(objective),
-        project=project,
-        spec=TaskSpec(
-            objective=objective,
-            artifacts=uri or at.artifacts_url,
-            tags=tags,
-            lease_s=LEASE_S,
-            task_type=task_type,
-        ),
-        created_at=time.time(),
-    )
-    at.store.create(record)
-    host = socket.gethostname().split(".")[0] or "host"
-    record = at.store.start(record.id, 1, f"{host}-{os.getpid()}/0")
-    session = DirectSession(at.store, record)
-    task = Task(describe(record), session, at)
-    _end_with_program(task, session)
-    return task
-
-
-def _end_with_program(task: Task, session: DirectSession) -> None:
-    """Record how the program ends: by itself, by an exception that nobody catches, or by a signal."""
-    pid = os.getpid()
-    before = sys.excepthook
-
-    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        if os.getpid() == pid:
-            with _quiet():
-                _end_by(session, error, trace)
-        if not isinstance(error, TaskStopped):
-            before(kind, error, trace)
-        else:
-            print(f"task {task.id} stopped: {error.reason}", file=sys.stderr, flush=True)
-
-    def at_end() -> None:
-        if os.getpid() == pid:
-            with _quiet():
-                task.finish_following()
-                if session.stop is not None:
-                    session.end(Status.STOPPED, Reason.USER, session.stop.reason)
-                session.end(Status.COMPLETED)
-
-    sys.excepthook = hook
-    atexit.register(at_end)
-    if threading.current_thread() is threading.main_thread() and (
-        signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    ):
-
-        def terminated(signum: int, frame: Any) -> None:
-            raise session.stop or TaskStopped("user", "terminated by a signal")
-
-        signal.signal(signal.SIGTERM, terminated)
-
-
-def _end_by(session: DirectSession, error: BaseException, trace: Any) -> None:
-    if isinstance(error, TaskStopped):
-        reason = (
-            Reason(error.reason_class) if error.reason_class in {r.value for r in Reason} else Reason.USER
-        )
-        session.end(reason.status, reason, error.reason)
-    elif isinstance(error, KeyboardInterrupt):
-        session.end(Status.STOPPED, Reason.USER, "interrupted by hand")
-    else:
-        text = str(error).strip().splitlines()
-        name = type(error).__name__
-        reason_class = Reason.OUT_OF_MEMORY if isinstance(error, MemoryError) else Reason.OBJECTIVE_ERROR
-        shown = "".join(traceback.format_exception(type(error), error, trace))
-        session.end(
-            Status.FAILED, reason_class, (f"{name}: {text[0]}" if text else name)[:500], shown[-20_000:]
-        )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Within, nothing that goes wrong disturbs the program's own end."""
-    try:
-        yield
-    except Exception as error:
-        log.warning("the task's end could not be recorded: %s", error)
 
 
 def _argparse_listener(parser: argparse.ArgumentParser, namespace: argparse.Namespace) -> bool:

@@ -82,7 +82,7 @@ QUESTIONS = [
     (("stop", "--task", "nope"), "no task 'nope'"),
     (("artifacts", "list", "--task", "f" * 32), "f" * 32),
     (("pause", "s"), "no controller acts on it"),
-    (("show", ""), "3 tasks begin so"),
+    (("show", ""), "4 tasks begin so"),
 ]
 
 
