@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from dataclasses import replace
 
 from controller.backend import Backend
 from controller.job import Job
@@ -17,14 +18,18 @@ class Caretaker:
     Args:
         lease_s: a worker that has not renewed its lease for so long is lost.
         max_attempts: executions of one task before it is given up.
+        queue: where tasks go whose own queue nobody serves any more.
     """
 
-    def __init__(self, backend: Backend, observer: Observer, *, lease_s: float, max_attempts: int) -> None:
+    def __init__(
+        self, backend: Backend, observer: Observer, *, lease_s: float, max_attempts: int, queue: str
+    ) -> None:
         self._backend = backend
         self._store = backend.store
         self._observer = observer
         self._lease_s = lease_s
         self._max_attempts = max_attempts
+        self._queue = queue
         self._queued_since: dict[str, float] = {}
         self._trust_from = 0.0
         self._next = 0.0
@@ -95,6 +100,12 @@ class Caretaker:
         if record.status is not Status.QUEUED:
             return False
         job.scalars = {}
+        if record.spec.queue != self._queue and not self._store.workers(record.spec.queue):
+            # As that of workers which were started for an earlier run, and went with it.
+            record = self._store.edit(
+                record.id, lambda old: replace(old, spec=replace(old.spec, queue=self._queue))
+            )
+            job.update(record)
         self._backend.launcher.enqueue(record.spec.queue, record.id, record.attempt)
         self.queued(record.id)
         return True

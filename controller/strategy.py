@@ -157,6 +157,7 @@ class SearchStrategy(Ending):
         self._dismissed: set[str] = set()
         self._ended: list[Job] = []
         self._stop_asked = threading.Event()
+        self._begun = False
         self._interrupted = False
         self._out_of_time = ""
         self._ending: Verdict | None = None
@@ -182,19 +183,37 @@ class SearchStrategy(Ending):
         Raises:
             BadInput: the study exists with another search space, or its storage can't be used.
         """
+        if self._begun:
+            raise BadInput("start: this optimizer has run already; make another one")
+        self._begun = True
         try:
             if not self._prepare():
                 return
             self._open()
             try:
-                while self._may_act() and self._survive(self.process_step):
-                    self._survive(self._wait)
+                interrupted = self._loop()
             finally:
                 self._close()
                 self._observer.end()
         finally:
             if self._opening:
                 self._opening.close()
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def _loop(self) -> bool:
+        """Step by step to the end. Ctrl-C stops in order what runs; True then."""
+        interrupted = False
+        while True:
+            try:
+                while self._may_act() and self._survive(self.process_step):
+                    self._survive(self._wait)
+                return interrupted
+            except KeyboardInterrupt:
+                if interrupted:
+                    raise
+                interrupted = True
+                self.interrupt()
 
     def _prepare(self) -> bool:
         """Have all that the loop works with; False when `stop` was called meanwhile."""
@@ -207,7 +226,11 @@ class SearchStrategy(Ending):
         self._monitor = Monitor(self._store, self._study)
         self._fleet = Fleet(self._store, self._execution_queue)
         self._care = Caretaker(
-            self._backend, self._observer, lease_s=self._lease_s, max_attempts=self._max_attempts
+            self._backend,
+            self._observer,
+            lease_s=self._lease_s,
+            max_attempts=self._max_attempts,
+            queue=self._execution_queue,
         )
         self._observer.begin(self)
         return True

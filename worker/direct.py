@@ -169,7 +169,7 @@ class DirectSession:
                 next_renewal = time.monotonic() + RENEW_S
                 with self._lock:
                     self._reporter.renew()
-                    self._notice()
+                self.flush()  # also what a Redis that was away has left
 
     def _notice(self) -> None:
         """Turn what the store says into what the program is told."""

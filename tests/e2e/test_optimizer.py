@@ -344,7 +344,8 @@ from controller import HyperParameterOptimizer, RandomSearch, UniformParameterRa
 from worker import Task
 base = Task.create("P", "base", function="obj:slow").id
 o = HyperParameterOptimizer(base, [UniformParameterRange("General/x", 0, 1)], "score", "v", "max",
-    optimizer_class=RandomSearch, max_number_of_concurrent_tasks=2, total_max_jobs=30, study="ended")
+    optimizer_class=RandomSearch, max_number_of_concurrent_tasks=2, total_max_jobs=5, study="ended",
+    max_iteration_per_job=50, lease_s=2.0)
 o.start_locally()
 o.wait()
 """
@@ -362,6 +363,17 @@ o.wait()
         if signum == signal.SIGINT:
             assert store.get_study("ended").state == "interrupted"
             assert store.status_counts("ended")[Status.IN_PROGRESS] == 0
+    # The next one goes on with what was cut short, also of workers that are gone.
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=environment(REDIS_URL=redis_url),
+        capture_output=True, text=True, check=False, timeout=90,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert store.get_study("ended").state == "completed"
+    tasks = [task for task in store.get_many(store.study_tasks("ended")) if task]
+    counted = [task for task in tasks if task.reason_class is not Reason.STUDY_STOPPED]
+    assert [task.iterations for task in counted] == [50] * 5
+    assert_nothing_left(tmp_path)
 
 
 @pytest.mark.parametrize("locally", [True, False])

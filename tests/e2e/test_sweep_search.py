@@ -89,7 +89,9 @@ def test_constraints_and_an_older_study(cli: Cli) -> None:
     assert 0 < len(rows) < 8
     assert all(row["metrics"]["memory/peak"]["value"] <= 15.0 for row in rows)
     assert len(cli.json("tasks", "bounded")) == 8
-    wrong = cli.start(cli.sweep("none.yaml", study={"name": "none", "metric": metric, "start_from": "nothing"}))
+    wrong = cli.start(
+        cli.sweep("none.yaml", study={"name": "none", "metric": metric, "start_from": "nothing"})
+    )
     assert wrong.returncode == 2
     assert "there is no study 'nothing'" in wrong.stderr
 
