@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
 
@@ -16,7 +18,9 @@ class Objective:
 
     Args:
         title, series: name the metric ``title/series``. Lists of the same length for several objectives.
-        sign: ``min``, ``max`` (of the last value), ``min_global``, ``max_global`` (of all values reported).
+        order: the sign: ``min``, ``max`` (of the last value), ``min_global``, ``max_global`` (of all values
+            reported).
+        extremum: True makes ``min`` and ``max`` the global ones; ClearML's other way to say it.
 
     Raises:
         BadInput: lengths differ, a sign is unknown, or there are too many metrics.
@@ -27,11 +31,21 @@ class Objective:
         title: str | Sequence[str],
         series: str | Sequence[str],
         order: str | Sequence[str] = "max",
+        extremum: bool | Sequence[bool] = False,
     ) -> None:
         titles, serieses = _listed(title), _listed(series)
         signs = _listed(order)
         if len(signs) == 1:
             signs = signs * len(titles)
+        globals_ = [extremum] * len(signs) if isinstance(extremum, bool) else list(extremum)
+        if len(globals_) != len(signs):
+            raise BadInput(
+                f"objective: {len(signs)} sign(s) and {len(globals_)} extremum(s); give as many of each"
+            )
+        signs = [
+            f"{sign}_global" if is_global and sign in ("min", "max") else sign
+            for sign, is_global in zip(signs, globals_, strict=True)
+        ]
         if not len(titles) == len(serieses) == len(signs):
             raise BadInput(
                 f"objective: {len(titles)} title(s), {len(serieses)} series and {len(signs)} sign(s); "
@@ -63,9 +77,36 @@ class Objective:
             direction.MAXIMIZE if metric.sign.maximizes else direction.MINIMIZE for metric in self.metrics
         ]
 
-    def get_objective_metric(self) -> tuple[str, str]:
-        """(title, series) of the first metric; ClearML's."""
-        return self.metrics[0].title, self.metrics[0].series
+    def get_objective_metric(self) -> Any:
+        """(title, series) of the metric; a list of such for several objectives."""
+        pairs = [(metric.title, metric.series) for metric in self.metrics]
+        return pairs[0] if len(pairs) == 1 else pairs
+
+    def get_objective_sign(self) -> Any:
+        """1.0 where more is better, -1.0 where less is; a list for several objectives."""
+        signs = [1.0 if metric.sign.maximizes else -1.0 for metric in self.metrics]
+        return signs[0] if len(signs) == 1 else signs
+
+    def get_objective(self, task_id: Any) -> Any:
+        """A task's value of the objective, by its id, its `Task` or its `Job`; a list for several objectives.
+
+        Returns:
+            None while a metric has no finite value.
+        """
+        from controller.backend import Backend
+
+        name = task_id if isinstance(task_id, str) else getattr(task_id, "id", None) or task_id.task_id()
+        values = self.values(Backend.at_home().store.scalars([str(name)])[0])
+        if values is None or not all(map(math.isfinite, values)):
+            return None
+        return values[0] if len(values) == 1 else values
+
+    def get_normalized_objective(self, task_id: Any) -> Any:
+        """As `get_objective`, turned so that more is better."""
+        found, sign = self.get_objective(task_id), self.get_objective_sign()
+        if found is None or not isinstance(found, list):
+            return None if found is None else found * sign
+        return [value * one for value, one in zip(found, sign, strict=True)]
 
     def values(self, scalars: Mapping[str, Summary]) -> list[float] | None:
         """The objective values in a task's scalars, one per metric; None when one is missing."""

@@ -52,8 +52,8 @@ class StrategyQuestions:
         """The jobs that were launched and have not ended."""
         return [job for task_id, job in list(self._running.items()) if task_id not in self._dismissed]
 
-    def get_objective_metric(self) -> tuple[str, str]:
-        """(title, series) of the objective's first metric."""
+    def get_objective_metric(self) -> Any:
+        """(title, series) of the objective; a list of such pairs for several objectives."""
         return self._objective_metric.get_objective_metric()
 
     def get_top_experiments(self, top_k: int) -> Sequence[Task]:

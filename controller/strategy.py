@@ -210,7 +210,7 @@ class SearchStrategy(Ending):
                     self._survive(self._wait)
                 return interrupted
             except KeyboardInterrupt:
-                if interrupted:
+                if self._interrupted:  # for the second time
                     raise
                 interrupted = True
                 self.interrupt()
