@@ -19,6 +19,8 @@ from controller import (
     GridSearch,
     HyperParameterOptimizer,
     Job,
+    MultiObjective,
+    Objective,
     OptimizerOptuna,
     SearchStrategy,
     UniformParameterRange,
@@ -396,3 +398,20 @@ def test_the_example_in_both_ways(redis_url: str, tmp_path: Path, locally: bool)
             said = script("optimizer.py", "--jobs", "4")
     assert said.count("which is the best so far") >= 1
     assert "weights of the best: (10, 64)" in said
+
+
+def test_an_objective_by_itself(place: Path) -> None:
+    job = Job(base("falls"), parameter_override={"General/x": 2.0})
+    job.launch("default")
+    assert job.wait(timeout=1, pool_period=0.05)
+    last, highest = Objective("score", "v", "min"), Objective("score", "v", "max", extremum=True)
+    assert last.get_objective_metric() == ("score", "v")
+    assert (last.get_objective_sign(), highest.get_objective_sign()) == (-1.0, 1.0)
+    assert (last.get_objective(job), highest.get_objective(job.task_id())) == (1.0, 6.0)
+    assert last.get_normalized_objective(job.task) == -1.0
+    several = MultiObjective(["score", "score"], ["v", "w"], ["max", "min"], [True, False])
+    assert several.get_objective_metric() == [("score", "v"), ("score", "w")]
+    assert several.metrics[0].sign.value == "max_global"
+    assert several.get_objective(job) is None  # one of them was not reported
+    with pytest.raises(BadInput, match="extremum"):
+        Objective("a", "b", "max", [True, False])
