@@ -328,7 +328,10 @@ def show(task: str, redis_url: str | None, output_format: str) -> None:
     if about["artifacts"]:
         out.print(
             table_of(
-                [{"artifact": k, "bytes": a["size"], "url": a["url"]} for k, a in about["artifacts"].items()]
+                [
+                    {"artifact": k, "file": a["filename"], "bytes": a["size"], "url": a["url"]}
+                    for k, a in about["artifacts"].items()
+                ]
             )
         )
     if about["error"]:

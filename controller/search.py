@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from controller.parameters import Parameter
 from controller.samplers import ignores_history
 from controller.space import MOST, chosen_by, points, replay
 from controller.study import study_uid, task_id_of
+from worker.artifacts import ArtifactMeta
 from worker.protocol.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -309,6 +310,26 @@ class Search:
             log.info("trial %d was told before: %s", number, error)
             return False
         return True
+
+    def link(self, number: int, artifacts: Iterable[ArtifactMeta]) -> None:
+        """Make a running trial's artifacts known to Optuna, as `optuna.artifacts.upload_artifact` does."""
+        trial = self._trials.get(number)
+        if trial is None:
+            return
+        for meta in artifacts:
+            text = json.dumps(
+                {
+                    "artifact_id": meta.artifact_id,
+                    "filename": meta.filename,
+                    "mimetype": meta.mimetype,
+                    "encoding": meta.encoding,
+                }
+            )
+            try:
+                trial.storage.set_trial_system_attr(trial._trial_id, f"artifacts:{meta.artifact_id}", text)
+            except optuna.exceptions.UpdateFinishedTrialError as error:
+                log.info("trial %d was told before its artifacts were linked: %s", number, error)
+                return
 
     def discard(self, number: int) -> None:
         """Close a trial that was asked for and never run: its parameters may come again."""

@@ -18,7 +18,7 @@ from controller.budget import Budget, Verdict
 from controller.care import Caretaker
 from controller.ending import Ending
 from controller.fleet import Fleet
-from controller.job import Job
+from controller.job import Job, LocalJob
 from controller.lock import StudyLock
 from controller.monitor import AWAY, Changes, Monitor
 from controller.objective import Objective
@@ -28,8 +28,9 @@ from controller.parameters import Parameter
 from controller.ranking import Ranking
 from controller.search import Search
 from controller.verdicts import trial_state
+from worker.artifacts import ArtifactMeta
 from worker.protocol import Reason, Status, StudyState, Summary, TaskRecord, TaskSpec
-from worker.protocol.errors import BadInput
+from worker.protocol.errors import BadInput, RecordError
 from worker.protocol.metrics import violations
 
 log = logging.getLogger(__name__)
@@ -217,6 +218,8 @@ class SearchStrategy(Ending):
 
     def _prepare(self) -> bool:
         """Have all that the loop works with; False when `stop` was called meanwhile."""
+        if issubclass(self._job_class, LocalJob):
+            self._execution_queue = self._backend.local_queue()
         if self._search is None and self._lock is None:
             self._opening = Opening(self._backend)
             if not self._opening.open(self):
@@ -549,12 +552,23 @@ class SearchStrategy(Ending):
                 if record.reason_class is Reason.STUDY_STOPPED:
                     # Cut short with its study: when that goes on, these parameters are tried again.
                     self._search.try_again(job.trial)
+                self._search.link(job.trial, self._saved(job.task_id()))
                 bounds = violations(self._constraints, job.scalars) if self._constraints else None
                 self._search.tell(job.trial, state, values, bounds)
             self._warn_of_missing_metrics(job)
             self._ended.pop(0)
             self._monitor.forget(job.task_id())
             self._observer.ended(job)
+
+    def _saved(self, task_id: str) -> list[ArtifactMeta]:
+        """The artifacts of a task that can be read."""
+        found = []
+        for name, text in self._store.artifacts(task_id).items():
+            try:
+                found.append(ArtifactMeta.from_json(text))
+            except RecordError as error:
+                log.warning("task %s: artifact %r is not linked: %s", task_id, name, error)
+        return found
 
     def _warn_of_missing_metrics(self, job: Job) -> None:
         """After the first job that ended by itself: are the objective's metrics among what it reported?"""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from worker.version import __version__
 
 if TYPE_CHECKING:
+    from worker.artifacts.optuna_store import artifact_store
     from worker.exceptions import TaskPruned, TaskStopped
     from worker.logger import Logger
     from worker.task import Task, TaskTypes
@@ -21,6 +22,7 @@ _HOMES = {
     "TaskPruned": "exceptions",
     "TaskStopped": "exceptions",
     "TaskTypes": "task",
+    "artifact_store": "artifacts.optuna_store",
 }
 
 
@@ -34,4 +36,4 @@ def __getattr__(name: str) -> Any:
     return found
 
 
-__all__ = ["Logger", "Task", "TaskPruned", "TaskStopped", "TaskTypes", "__version__"]
+__all__ = ["Logger", "Task", "TaskPruned", "TaskStopped", "TaskTypes", "__version__", "artifact_store"]

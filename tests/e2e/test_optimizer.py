@@ -305,6 +305,12 @@ assert o.wait(timeout=1)
 print("locally", len(o.get_top_experiments(9)))
 p = HyperParameterOptimizer(base, [UniformParameterRange("General/x", 0, 1)], "score", "v", "max",
     optimizer_class=RandomSearch, max_number_of_concurrent_tasks=2, total_max_jobs=3)
+q = HyperParameterOptimizer(base, [UniformParameterRange("General/x", 0, 1)], "score", "v", "max",
+    optimizer_class=RandomSearch, max_number_of_concurrent_tasks=2, total_max_jobs=3, execution_queue="nobody")
+q.set_default_job_class(LocalJob)
+q.start()
+assert q.wait(timeout=1)
+print("by local jobs", len(q.get_top_experiments(9)))
 if "--embedded" in sys.argv:
     p.start()
     assert p.wait(timeout=1)
@@ -330,6 +336,8 @@ def test_on_this_machine_only(redis_url: str, tmp_path: Path, embedded: bool) ->
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "locally 3" in done.stdout
+    assert "by local jobs 3" in done.stdout
+    assert "no worker serves" not in done.stdout
     assert ("by itself 3" in done.stdout) is embedded
     assert "trial" in done.stdout  # progress is shown
     if embedded:

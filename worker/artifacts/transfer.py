@@ -34,7 +34,8 @@ def save(
 
     Args:
         store: where to.
-        prefix: the key's beginning, such as ``study/task id``; its parts are made safe.
+        prefix: the key's beginning, as a rule the study's name; its parts are made safe. The artifact's id
+            follows, by which Optuna's stores find it as well.
         name: of the artifact, any text.
         source: see `worker.artifacts.content`.
         mimetype, encoding: guessed from the file's name when not given.
@@ -58,7 +59,7 @@ def save(
             guessed = "application/vnd.plotly.v1+json"
         artifact_id = str(uuid.uuid4())
         parts = [safe_name(part) for part in prefix.split("/") if part]
-        key = "/".join([*parts, artifact_id, filename])
+        key = "/".join([*parts, artifact_id])
         kept_type = mimetype or guessed or "application/octet-stream"
         failure: ArtifactError | None = None
         try:
