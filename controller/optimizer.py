@@ -15,6 +15,7 @@ from typing import Any
 
 from controller.backend import Backend
 from controller.job import Job
+from controller.monitor import AWAY
 from controller.objective import MultiObjective, Objective
 from controller.observer import Observer
 from controller.optuna_strategy import RandomSearch
@@ -123,6 +124,8 @@ class HyperParameterOptimizer:
         self._seconds: float | None = None
         self._error: BaseException | None = None
         self._iteration = 0
+        self._best: list[Any] = []
+        self._kept: set[str] = set()
 
     @staticmethod
     def _own_task(connect: bool | Task, create: bool) -> Task | None:
@@ -369,7 +372,11 @@ class HyperParameterOptimizer:
             for metric, summary in zip(objective.metrics, summaries, strict=True)
         ]
         iterations = [None if summary is None else summary.last_iteration for summary in summaries]
-        best = self.optimizer.get_top_experiments_details(1)
+        try:
+            self._best = list(self.optimizer.get_top_experiments_details(1))
+        except AWAY as error:  # the job is told of all the same
+            log.debug("the best job is not known now: %s", error)
+        best = self._best
         best_id = str(best[0]["task_id"]) if best else ""
         if self._callback is not None:
             single = len(values) == 1
@@ -387,17 +394,18 @@ class HyperParameterOptimizer:
                 )
         self._report_job(objective.metrics, values, best)
         if self.save_top_k_tasks_only:
-            self._archive_all_but(self.save_top_k_tasks_only)
+            try:
+                self._archive_all_but(self.save_top_k_tasks_only, job.task_id())
+            except AWAY as error:  # the next job that ends makes up for it
+                log.debug("nothing was archived: %s", error)
 
-    def _archive_all_but(self, top_k: int) -> None:
-        """Archive the ended jobs that are not among the best, and bring back those that are."""
+    def _archive_all_but(self, top_k: int, ended: str) -> None:
+        """Archive what is not among the best: the job that has ended, or one that it has displaced."""
         kept = {str(row["task_id"]) for row in self.optimizer.get_top_experiments_details(top_k)}
         running = {job.task_id() for job in self.optimizer.get_running_jobs()}
-        for task_id in self.optimizer.get_created_jobs_ids():
-            wanted = task_id not in kept and task_id not in running
-            if wanted != (task_id in self._events.archived):
-                self.optimizer._backend.task(self.optimizer._store.get(task_id)).set_archived(wanted)
-                (self._events.archived.add if wanted else self._events.archived.discard)(task_id)
+        for task_id in (self._kept | {ended}) - kept - running:
+            self.optimizer._backend.task(self.optimizer._store.get(task_id)).set_archived()
+        self._kept = kept | (self._kept & running)
 
     # Reports to the optimizer's task
 
@@ -443,7 +451,6 @@ class _Events(Observer):
     def __init__(self, optimizer: HyperParameterOptimizer) -> None:
         self._optimizer = optimizer
         self.inner: Observer = Observer()
-        self.archived: set[str] = set()
 
     def begin(self, strategy: SearchStrategy) -> None:
         self.inner.begin(strategy)
