@@ -48,6 +48,11 @@ def test_the_folder_is_the_current_one(tmp_path: Path, monkeypatch: pytest.Monke
 def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
     """Defaults are URLs: whoever reads them must find the very folder."""
     folder = tmp_path / name
+    old = sqlalchemy.__version__.startswith("2.0")  # the newest for Python 3.10
+    if old and any(letter in name for letter in "?{}"):
+        with pytest.raises(BadInput, match="set OPTUNA_STORAGE"):
+            resolve(folder=folder, environment={})
+        return
     found = resolve(folder=folder, environment={})
     assert sqlalchemy.make_url(found.storage_url).database == str(folder / ".optuna-rq/optuna.db")
     assert found.storage_url.format() == found.storage_url  # Optuna fills in {SCHEMA_VERSION}
