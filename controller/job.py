@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from worker.protocol import FINISHED, Reason, Status, Summary, TaskRecord, TaskSpec, new_task_id
+from worker.values import full
 
 if TYPE_CHECKING:
     from controller.backend import Backend
@@ -51,7 +52,10 @@ class Job:
         base = backend.base_task(base_task_id)
         fields = {name: getattr(base.spec, name) for name in TaskSpec.__dataclass_fields__}
         fields.update(task_overrides or {})
-        fields["parameters"] = {**base.spec.parameters, **(parameter_override or {})}
+        given = parameter_override or {}
+        replaced = {full(name) for name in given}
+        kept = {name: v for name, v in base.spec.parameters.items() if full(name) not in replaced}
+        fields["parameters"] = {**kept, **given}
         fields["searched"] = tuple(parameter_override or ())
         fields["tags"] = (*base.spec.tags, *(tags or ()))
         self._record = TaskRecord(

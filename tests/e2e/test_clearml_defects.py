@@ -369,6 +369,14 @@ def test_misspelt_parameters_and_metrics_are_said(place: Path) -> None:
     right.start()
     assert len(values(right)) == 2
     assert min(values(right)) >= 0.5
+    # Without its section it is the same parameter.
+    bare = optimizer(
+        base_task_id=task,
+        hyper_parameters=[DiscreteParameterRange("learning_rate", [0.75])],
+        total_max_jobs=2,
+    )
+    bare.start()
+    assert values(bare) == [0.75]
     with pytest.raises(BadInput, match="no task"):
         optimizer(base_task_id="f" * 32)
 
