@@ -4,6 +4,7 @@ the study's record, and local workers where nobody else serves the queue."""
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -39,18 +40,21 @@ class Opening:
         Raises:
             BadInput: the study exists with another search space, or Optuna's storage can't be used.
         """
-        name = self._name(strategy)
-        self._lock = StudyLock(self._backend.store, name)
-        held = self._lock.acquire(
-            wait=True,
-            on_wait=lambda holder: strategy._observer.note(
-                f"controller {holder} acts on study {name!r}; standing by to take over"
-            ),
-            stopped=strategy._stop_asked.is_set,
-        )
-        if not held:
-            self._lock = None
-            return False
+        name = strategy._study
+        if name:
+            self._lock = StudyLock(self._backend.store, name)
+            held = self._lock.acquire(
+                wait=True,
+                on_wait=lambda holder: strategy._observer.note(
+                    f"controller {holder} acts on study {name!r}; standing by to take over"
+                ),
+                stopped=strategy._stop_asked.is_set,
+            )
+            if not held:
+                self._lock = None
+                return False
+        else:
+            name, self._lock = self._free_name(strategy)
         strategy._study, strategy._lock = name, self._lock
         search = strategy._open_search(name)
         self._register(strategy, name)
@@ -68,18 +72,22 @@ class Opening:
         if self._lock:
             self._lock.release()
 
-    def _name(self, strategy: SearchStrategy) -> str:
-        """The study's name: as given, else a free one made of the optimizer's task or the base task."""
-        if strategy._study:
-            return strategy._study
-        task = strategy._optimizer_task
+    def _free_name(self, strategy: SearchStrategy) -> tuple[str, StudyLock]:
+        """A name that no study has, made of the optimizer's task or the base task, and the lock on it."""
+        store = self._backend.store
         base = self._backend.base_task(strategy._base_task_id)
-        stem = getattr(task, "name", "") or base.name
-        name, number = stem, 1
-        while self._backend.store.find_study(name) is not None:
-            number += 1
-            name = f"{stem} {number}"
-        return name
+        stem = getattr(strategy._optimizer_task, "name", "") or base.name or "optimization"
+        for number in itertools.count(1):
+            name = stem if number == 1 else f"{stem} {number}"
+            if store.find_study(name) is not None or strategy._is_taken(name):
+                continue
+            lock = StudyLock(store, name)
+            # Another program may look for a name at this very moment.
+            if lock.acquire(wait=False, on_wait=lambda holder: None, stopped=lambda: False):
+                if store.find_study(name) is None:
+                    return name, lock
+                lock.release()
+        raise AssertionError("unreachable")
 
     def _register(self, strategy: SearchStrategy, name: str) -> None:
         """Write the study's record, or bring it up to date."""

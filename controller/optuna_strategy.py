@@ -132,6 +132,10 @@ class OptunaStrategy(SearchStrategy):
             return redact(self._backend.storage_url)
         return redact(self._storage) if isinstance(self._storage, str) else type(self._storage).__name__
 
+    def _is_taken(self, name: str) -> bool:
+        with quietly():
+            return name in optuna.get_all_study_names(self._open_storage())
+
     def _open_search(self, name: str) -> Search:
         with quietly():
             study = self._open_study(name)
@@ -163,7 +167,7 @@ class OptunaStrategy(SearchStrategy):
             study.pruner = pruner if self._pruner is not None else make_pruner(None, {})
             return study
         storage = self._open_storage()
-        known = {summary.study_name for summary in optuna.get_all_study_summaries(storage)}
+        known = set(optuna.get_all_study_names(storage))
         if isinstance(self._previous, str) and name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -242,6 +242,10 @@ class SearchStrategy(Ending):
         """Where Optuna's trials are, without a password; empty when there are none."""
         return ""
 
+    def _is_taken(self, name: str) -> bool:
+        """Whether there are trials of a study of that name already."""
+        return False
+
     def _open_search(self, name: str) -> Search | None:
         """The search of the study `name`, made or continued; None for a class that creates its own jobs."""
         return None

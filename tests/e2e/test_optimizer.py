@@ -264,6 +264,23 @@ def test_a_budget_survives_a_restart(place: Path) -> None:
         other.start()
 
 
+def test_optimizers_of_one_task_at_once_are_studies_apart(place: Path) -> None:
+    task = base("steps")
+    optimizers = [hpo(base_task_id=task, total_max_jobs=2, hyper_parameters=[
+        UniformParameterRange("General/x", 0.0, 1.0)]) for _ in range(3)]  # fmt: skip
+    for o in optimizers:
+        assert o.start()
+    assert all(o.wait(timeout=1) for o in optimizers)
+    assert len({o.get_optimizer().study for o in optimizers}) == 3
+    assert [len(o.get_top_experiments(9)) for o in optimizers] == [2, 2, 2]
+    # Nor does a new one go on with trials whose records were deleted.
+    home().store.delete_study("base steps")
+    again = hpo(base_task_id=task, total_max_jobs=2)
+    again.start()
+    assert again.wait(timeout=1)
+    assert again.get_optimizer().study == "base steps 4"
+
+
 def test_a_job_by_itself(place: Path) -> None:
     job = Job(base("steps"), parameter_override={"General/x": 0.5}, tags=["alone"])
     assert (job.status(), job.elapsed(), job.iterations(), job.is_pending()) == ("created", -1, -1, True)
