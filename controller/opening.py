@@ -114,7 +114,7 @@ class Opening:
                 artifacts=self._backend.artifacts_url,
                 fingerprint=mark,
                 sweep={"study": {"name": name}, "parameters": space},
-                base_task=strategy._base_task_id,
+                base_task="",  # it is the program's own, and outlives the study
                 state=StudyState.RUNNING,
                 reason="",
                 ended_at=None,

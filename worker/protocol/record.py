@@ -245,6 +245,7 @@ class StudyRecord:
     """Of the search space and the objectives; a different one is a different study."""
     sweep: dict[str, Any] = field(default_factory=dict)
     base_task: str = ""
+    """The base task that was made for this study, and goes with it."""
     state: str = StudyState.RUNNING
     reason: str = ""
     ended_at: float | None = None
