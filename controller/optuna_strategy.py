@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -60,6 +61,10 @@ class OptunaStrategy(SearchStrategy):
             allow_duplicates: run the same parameters again when the sampler asks for them.
             start_from: a study whose trials the sampler starts with, itself or its name.
         """
+        known = [*inspect.signature(SearchStrategy.__init__).parameters, "seed", "start_from"]
+        problems = [_unknown(name, known) for name in options if name not in known]
+        if problems:
+            raise BadInput(*problems)
         super().__init__(base_task_id, hyper_parameters, objective_metric, *args, **options)
         self._sampler, self._pruner = sampler, pruner
         self._seed = seed
@@ -291,8 +296,6 @@ def _is_none(pruner: Any) -> bool:
 
 def _refuse_unknown(options: Mapping[str, Any]) -> None:
     """Arguments that neither Optuna nor the strategy has. Raises `BadInput`."""
-    import inspect
-
     ours = [
         name
         for cls in (SearchStrategy, OptunaStrategy)
@@ -300,11 +303,12 @@ def _refuse_unknown(options: Mapping[str, Any]) -> None:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     ]
     known = [*_KNOWN, *(name for name in ours if name not in _KNOWN)]
-    problems = []
-    for name in options:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_KNOWN)}"
-            problems.append(f"optuna_kwargs: unknown argument {name!r}; {hint}")
+    problems = [_unknown(name, known) for name in options if name not in known]
     if problems:
-        raise BadInput(*problems)
+        raise BadInput(*(f"optuna_kwargs: {problem}" for problem in problems))
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    return f"unknown argument {name!r}; {hint}"

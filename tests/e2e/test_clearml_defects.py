@@ -185,6 +185,8 @@ def test_optunas_arguments_reach_optuna(tmp_path: Path) -> None:
         optimizer(storage=url, study_name="named", load_if_exists=False).start()
     with pytest.raises(BadInput, match="unknown argument 'optuna_sample'; did you mean 'optuna_sampler'"):
         optimizer(optuna_sample=None)
+    with pytest.raises(BadInput, match="unknown argument 'total_max_job'; did you mean 'total_max_jobs'"):
+        optimizer(cls=RandomSearch, total_max_job=3)
 
 
 def test_nothing_is_pruned_unasked() -> None:
