@@ -20,6 +20,11 @@ class Fleet:
         self.empty_since: float | None = None
         """Monotonic time since when the queue has had no worker; None while it has one."""
         self._next = 0.0
+        self._expected = 0
+
+    def expect(self, slots: int) -> None:
+        """So many slots of our own are on their way; they count until the first look finds some."""
+        self._expected = slots
 
     def look(self, now: float) -> None:
         """Count again, if it is time."""
@@ -44,6 +49,7 @@ class Fleet:
             ahead: whether asking early costs the sampler nothing. If it does, a single slot gets its
                 next parameters only when its last result is known.
         """
+        slots = self.slots or self._expected
         if ahead:
-            return self.slots + 2 + self.slots // 16
-        return self.slots + (1 + self.slots // 16 if self.slots > 1 else 0) if self.slots else 1
+            return slots + 2 + slots // 16
+        return slots + (1 + slots // 16 if slots > 1 else 0) if slots else 1

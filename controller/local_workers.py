@@ -70,6 +70,11 @@ class LocalWorkers:
         self._gone = threading.Event()
         self._thread: threading.Thread | None = None
 
+    @property
+    def count(self) -> int:
+        """How many there are to be, with one slot each."""
+        return self._count
+
     def start(self) -> None:
         """Start them; returns when all processes are there. Raises `OSError` when the system refuses."""
         if not self._count:

@@ -228,6 +228,8 @@ class SearchStrategy(Ending):
         self._ranking = Ranking(self._store, self._study, self._objective_metric.metrics)
         self._monitor = Monitor(self._store, self._study)
         self._fleet = Fleet(self._store, self._execution_queue)
+        if self._observer.workers:
+            self._fleet.expect(self._observer.workers.count)
         self._care = Caretaker(
             self._backend,
             self._observer,
