@@ -49,6 +49,8 @@ class Reporter:
         self._summaries: dict[str, Summary] = {}
         self._objective = {metric.key for metric in record.spec.metrics}
         self._seq = 0
+        self._uncertain = 0
+        """Points of a batch whose writing has failed, or seemed to."""
         self._last_write = 0.0
         self._due: float | None = None
         self._not_before = 0.0
@@ -135,7 +137,9 @@ class Reporter:
 
     def _write_some(self) -> bool:
         if self._points:
-            batch = self._points[:BATCH]
+            # A batch that may have been written is written again as it was: its number stands for it.
+            batch = self._points[: self._uncertain or BATCH]
+            self._uncertain = len(batch)
             changed: dict[str, Summary] = {}
             for point in batch:
                 key = point_key(point)
@@ -143,6 +147,7 @@ class Reporter:
             # The number is used again when the write fails: it may have been applied all the same.
             self.stop = self._store.report(self._record, self._seq + 1, batch, changed) or self.stop
             self._seq += 1
+            self._uncertain = 0
             self._summaries.update(changed)
             del self._points[: len(batch)]
         if self._output:
