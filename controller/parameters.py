@@ -50,9 +50,10 @@ class DiscreteParameterRange(Parameter):
 
     def __init__(self, name: str, values: Sequence[Any] = ()) -> None:
         super().__init__(name)
-        if not values:
+        # An array's numbers are no JSON types, but hold one.
+        self.values = [v.item() if hasattr(v, "item") and hasattr(v, "dtype") else v for v in values]
+        if not self.values:
             raise BadInput(f"parameter {name}: there are no values to choose from")
-        self.values = list(values)
 
     def distribution(self) -> BaseDistribution:
         return CategoricalDistribution(self.values if self._plain() else [json.dumps(v) for v in self.values])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -136,3 +137,12 @@ def test_the_grid_of_a_sweep_parameter() -> None:
     assert values(SweepParameter("x", CategoricalDistribution(["a", None]))) == ["a", None]
     with pytest.raises(BadInput, match="parameters.x"):
         SweepParameter("x", FloatDistribution(0, 1)).to_list()
+
+
+def test_values_of_an_array() -> None:
+    for array in (numpy.arange(3), numpy.linspace(0.0, 1.0, 3), numpy.array([True, False])):
+        parameter = DiscreteParameterRange("x", array)
+        assert values(parameter) == array.tolist()
+        assert all(type(value) in (int, float, bool) for value in values(parameter))
+    with pytest.raises(BadInput, match="no values"):
+        DiscreteParameterRange("x", numpy.array([]))
