@@ -73,6 +73,15 @@ class Job:
         self.scalars: dict[str, Summary] = {}
         """As last read; the loop keeps it fresh for running jobs."""
 
+    watched = False
+    """A loop keeps the record fresh; otherwise it is read anew when it is asked about."""
+
+    def _now(self) -> TaskRecord:
+        record = self._record
+        if not self.watched and record.status in (Status.QUEUED, Status.IN_PROGRESS):
+            record = self.refresh()
+        return record
+
     @classmethod
     def adopt(cls, record: TaskRecord, parameters: Mapping[str, Any], backend: Backend) -> Job:
         """The handle on a task that exists already."""
@@ -139,8 +148,16 @@ class Job:
         return self.computed_s() if self.started() else -1.0
 
     def iterations(self) -> int:
-        """Distinct iterations reported for the first objective metric; -1 while it has not begun."""
-        return self._record.iterations if self.started() else -1
+        """Distinct iterations reported for the first objective metric; -1 while it has not begun.
+
+        Of a job without an objective metric, the most that any of its metrics has.
+        """
+        if not self.started():
+            return -1
+        if self._record.spec.metrics:
+            return self._record.iterations
+        found = self._backend.store.scalars([self._record.id])[0]
+        return max((s.iterations for key, s in found.items() if not key.startswith(":monitor:")), default=0)
 
     def get_metric(self, title: str, series: str) -> tuple[float, float, float] | None:
         """(min, max, last) of a metric; None when it was not reported."""
@@ -154,7 +171,7 @@ class Job:
         """The task's status; `force` reads it anew."""
         if force:
             self.refresh()
-        return self._record.status.value
+        return self._now().status.value
 
     def wait(self, timeout: float | None = None, pool_period: float = 1.0) -> bool:
         """Wait for the job's end.
@@ -181,26 +198,26 @@ class Job:
         return True
 
     def is_pending(self) -> bool:
-        return self._record.status in (Status.CREATED, Status.QUEUED)
+        return self._now().status in (Status.CREATED, Status.QUEUED)
 
     def is_running(self) -> bool:
-        return self._record.status is Status.IN_PROGRESS
+        return self._now().status is Status.IN_PROGRESS
 
     def is_completed(self) -> bool:
-        return self._record.status is Status.COMPLETED
+        return self._now().status is Status.COMPLETED
 
     def is_failed(self) -> bool:
-        return self._record.status is Status.FAILED
+        return self._now().status is Status.FAILED
 
     def is_aborted(self) -> bool:
-        return self._record.status is Status.STOPPED
+        return self._now().status is Status.STOPPED
 
     def is_stopped(self) -> bool:
         """True once nothing runs any more, however it ended."""
-        return self._record.status in FINISHED
+        return self._now().status in FINISHED
 
     def started(self) -> bool:
-        return self._record.started_at is not None
+        return self._now().started_at is not None
 
     def worker(self) -> str:
         """The slot that runs it, or ran it last."""

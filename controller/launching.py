@@ -85,6 +85,7 @@ class Launching(StrategyQuestions):
     def _adopt(self, job: Job) -> None:
         """Take a launched job among the running ones."""
         task_id = job.task_id()
+        job.watched = True
         self._running[task_id] = job
         self._created[task_id] = job.parameters
         self._care.queued(task_id)

@@ -66,6 +66,9 @@ class OptunaStrategy(SearchStrategy):
         if problems:
             raise BadInput(*problems)
         super().__init__(base_task_id, hyper_parameters, objective_metric, *args, **options)
+        for name, given, kind in (("sampler", sampler, BaseSampler), ("pruner", pruner, BasePruner)):
+            if given is not None and not isinstance(given, (str, kind)):
+                raise BadInput(f"optuna_{name}: an object of Optuna's {name}s or a name, not {given!r:.80}")
         self._sampler, self._pruner = sampler, pruner
         self._seed = seed
         self._previous = previous
