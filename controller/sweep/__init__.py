@@ -13,6 +13,7 @@ from controller.sweep.parsing import parse_sweep
 from controller.sweep.schema import (
     BudgetSection,
     ChoiceParameter,
+    Constraint,
     FloatParameter,
     IntParameter,
     Metric,
@@ -28,6 +29,7 @@ from controller.sweep.schema import (
 __all__ = [
     "BudgetSection",
     "ChoiceParameter",
+    "Constraint",
     "FloatParameter",
     "IntParameter",
     "Metric",

@@ -14,13 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
 from controller.sweep.conditions import check_when
-from controller.sweep.problems import Path, Problem, closest, show, unknown
+from controller.sweep.options import is_plain
+from controller.sweep.problems import Path, Problem, closest, show
 from controller.sweep.schema import (
-    PRUNER_ALIASES,
-    PRUNERS,
-    SAMPLER_ALIASES,
-    SAMPLERS,
     BudgetSection,
+    Constraint,
     FloatParameter,
     Metric,
     ObjectiveSection,
@@ -53,6 +51,7 @@ class Parts:
 
     study: StudySection | None = None
     metrics: tuple[Metric | None, ...] | None = None
+    constraints: tuple[Constraint | None, ...] = ()
     objective: ObjectiveSection | None = None
     parameters: dict[str, Parameter | None] | None = None
     tries: tuple[Mapping[str, Scalar] | None, ...] = ()
@@ -78,7 +77,6 @@ def check(parts: Parts, source: str) -> Iterator[Problem]:
         yield from _parameters(parts.parameters)
         yield from check_tries(parts.tries, parts.parameters)
     yield from _sampler(parts)
-    yield from _pruner(parts)
     if parts.pruner is not None and parts.metrics is not None and len(parts.metrics) > 1:
         text = f"{len(parts.metrics)} metrics can't be pruned: Optuna prunes a single one; leave [pruner] out"
         yield Problem(path=("pruner",), text=text, related=(("study", "metric"),))
@@ -104,7 +102,7 @@ def _study(parts: Parts) -> Iterator[Problem]:
         yield from _name(("study", "name"), parts.study.name)
         if parts.study.project is not None:
             yield from _name(("study", "project"), parts.study.project)
-        yield from _study_extras(parts.study)
+        yield from _start_from(parts.study)
     metrics = parts.metrics or ()
     for index, metric in enumerate(metrics):
         path: Path = ("study", "metric", index, "name") if len(metrics) > 1 else ("study", "metric", "name")
@@ -113,23 +111,32 @@ def _study(parts: Parts) -> Iterator[Problem]:
         yield from _name(path, metric.name)
         if any(earlier is not None and earlier.name == metric.name for earlier in metrics[:index]):
             yield Problem(path=path, text=f"{show(metric.name)} is there twice; name each metric once")
+    yield from _constraints(parts.constraints)
 
 
-def _study_extras(study: StudySection) -> Iterator[Problem]:
-    if study.start_from is not None:
-        yield from _name(("study", "start_from"), study.start_from)
-        if study.start_from == study.name:
-            text = "is this study itself; name an older one, or leave it out: a study goes on by itself"
-            yield Problem(path=("study", "start_from"), text=text, related=(("study", "name"),))
-    taken: set[tuple[str, bool]] = set()
-    for index, constraint in enumerate(study.constraints):
+def _start_from(study: StudySection) -> Iterator[Problem]:
+    path: Path = ("study", "start_from")
+    if study.start_from is None:
+        return
+    yield from _name(path, study.start_from)
+    if study.start_from == study.name and study.name.strip():
+        text = "is this study itself; name an older one, or leave it out: a study goes on by itself"
+        yield Problem(path=path, text=text, related=(("study", "name"),))
+
+
+def _constraints(constraints: tuple[Constraint | None, ...]) -> Iterator[Problem]:
+    taken: set[tuple[str, str]] = set()
+    for index, constraint in enumerate(constraints):
+        if constraint is None:
+            continue
         path: Path = ("study", "constraints", index, "name")
         yield from _name(path, constraint.name)
-        side = (constraint.name, constraint.max is not None)
-        if side in taken:
-            bound = "max" if constraint.max is not None else "min"
+        if (constraint.max is None) == (constraint.min is None):
+            continue
+        bound = "min" if constraint.max is None else "max"
+        if (constraint.name, bound) in taken:
             yield Problem(path=path, text=f"{show(constraint.name)} has a {bound} already")
-        taken.add(side)
+        taken.add((constraint.name, bound))
 
 
 # The objective
@@ -257,23 +264,28 @@ def _sampler(parts: Parts) -> Iterator[Problem]:
     sampler = parts.sampler
     if sampler is None:
         return
-    base = sampler.options.get("base") if sampler.type == "partial_fixed" else None
-    kind = str(base.get("type", "tpe")) if isinstance(base, Mapping) else sampler.type
+    kind, fixed = sampler.type, frozenset[str]()
+    path: Path = ("sampler", "type")
     if sampler.type == "partial_fixed":
-        yield from _partial_fixed(sampler, parts)
+        yield from _fixed(sampler, parts)
+        base, given = sampler.options.get("base"), sampler.options.get("fixed")
+        kind = str(base.get("type", "tpe")) if isinstance(base, Mapping) else "tpe"
+        path = ("sampler", "base", "type")
+        fixed = frozenset(given if isinstance(given, Mapping) else ())
     if kind in SINGLE_METRIC_SAMPLERS and parts.metrics is not None and len(parts.metrics) > 1:
         text = f"{kind} takes a single metric; tpe, nsgaii, nsgaiii, gp and random take several"
-        yield Problem(path=("sampler", "type"), text=text, related=(("study", "metric"),))
-    if sampler.type not in ENDS_BY_ITSELF:
+        yield Problem(path=path, text=text, related=(("study", "metric"),))
+    if kind not in ENDS_BY_ITSELF:
         return
     for name, parameter in (parts.parameters or {}).items():
         if (
             isinstance(parameter, FloatParameter)
             and parameter.step is None
             and parameter.low < parameter.high
+            and name not in fixed
         ):
-            text = f"the {sampler.type} sampler needs finitely many values: give step, or choices = [...]"
-            yield Problem(path=("parameters", name), text=text, related=(("sampler", "type"),))
+            text = f"the {kind} sampler needs finitely many values: give step, or choices = [...]"
+            yield Problem(path=("parameters", name), text=text, related=(path,))
         if sampler.type == "grid" and parameter is not None and parameter.when is not None:
             text = "the grid sampler knows no conditions; take brute_force, or leave when out"
             yield Problem(path=("parameters", name, "when"), text=text, related=(("sampler", "type"),))
@@ -283,37 +295,18 @@ def _sampler(parts: Parts) -> Iterator[Problem]:
         yield Problem(path=("sampler", "type"), text=text)
 
 
-def _partial_fixed(sampler: SamplerSection, parts: Parts) -> Iterator[Problem]:
-    fixed, base = sampler.options.get("fixed"), sampler.options.get("base", {})
+def _fixed(sampler: SamplerSection, parts: Parts) -> Iterator[Problem]:
     path: Path = ("sampler", "fixed")
-    if not isinstance(fixed, Mapping) or not fixed:
-        yield Problem(path=path, text="missing; give the parameters that stay, such as { lr = 0.1 }")
-    elif parts.parameters is not None:
+    fixed, example = sampler.options.get("fixed"), "give the parameters that stay, such as { lr = 0.1 }"
+    if fixed is None:
+        if "fixed" not in parts.doubtful.get("sampler", frozenset()):
+            yield Problem(path=path, text=f"missing; {example}")
+    elif not isinstance(fixed, Mapping):
+        yield Problem(path=path, text=f"must be a table, got {show(fixed)}; {example}")
+    elif not fixed:
+        yield Problem(path=path, text=f"names no parameter; {example}")
+    elif parts.parameters is not None and is_plain(fixed):
         yield from check_values(path, fixed, parts.parameters)
-    yield from _inner(("sampler", "base"), base, SAMPLERS, SAMPLER_ALIASES, ("partial_fixed", "grid"))
-
-
-def _pruner(parts: Parts) -> Iterator[Problem]:
-    if parts.pruner is not None and parts.pruner.type == "patient" and "wrapped" in parts.pruner.options:
-        wrapped = parts.pruner.options["wrapped"]
-        yield from _inner(("pruner", "wrapped"), wrapped, PRUNERS, PRUNER_ALIASES, ("patient", "none"))
-
-
-def _inner(
-    path: Path, table: object, known: tuple[str, ...], aliases: Mapping[str, str], without: tuple[str, ...]
-) -> Iterator[Problem]:
-    """A sampler or pruner within another one: a table whose type is a known one."""
-    if not isinstance(table, Mapping):
-        yield Problem(path=path, text=f'must be a table such as {{ type = "{known[1]}" }}, got {show(table)}')
-        return
-    name = table.get("type")
-    if name is None:
-        return
-    allowed = [kind for kind in known if kind not in without]
-    plain = str(name).replace("-", "_")
-    if aliases.get(plain, plain) not in allowed:
-        text = unknown(plain, allowed, what=f"type {show(name)}", others="there are")
-        yield Problem(path=(*path, "type"), text=text)
 
 
 def _budget(budget: BudgetSection, parts: Parts) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from controller.sweep.problems import Path, Problem, closest, show
-from controller.sweep.schema import ChoiceParameter, IntParameter, Parameter, Scalar
+from controller.sweep.schema import ChoiceParameter, FloatParameter, IntParameter, Parameter, Scalar
 
 
 def check_when(
@@ -51,9 +51,8 @@ def check_when(
 def never(parameter: Parameter | None, value: Scalar) -> str | None:
     """Why the parameter can't take the value; None where it can."""
     if isinstance(parameter, ChoiceParameter):
-        for choice in parameter.choices:
-            if choice == value and isinstance(choice, bool) == isinstance(value, bool):
-                return None
+        if any(same(choice, value) for choice in parameter.choices):
+            return None
         texts = [choice for choice in parameter.choices if isinstance(choice, str)]
         meant = closest(value, texts) if isinstance(value, str) else None
         hint = f'; did you mean "{meant}"?' if meant else ""
@@ -66,8 +65,19 @@ def never(parameter: Parameter | None, value: Scalar) -> str | None:
         return f"it goes from {parameter.low} to {parameter.high}"
     if isinstance(parameter, IntParameter) and value != int(value):
         return "it is a whole number"
-    if parameter.step is not None and parameter.step > 0:
-        steps = (value - parameter.low) / parameter.step
-        if not math.isclose(steps, round(steps), abs_tol=1e-6):
-            return f"it goes from {parameter.low} in steps of {parameter.step}"
+    if parameter.step is not None and parameter.step > 0 and not _on_step(parameter, value):
+        return f"it goes from {parameter.low} in steps of {parameter.step}"
     return None
+
+
+def same(one: Scalar, other: Scalar) -> bool:
+    """Whether two values are equal, where 1 and true, which Python takes for equal, are not."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _on_step(parameter: FloatParameter | IntParameter, value: float) -> bool:
+    if isinstance(parameter, IntParameter):
+        return (int(value) - parameter.low) % parameter.step == 0  # as floats, large ones would be inexact
+    steps = (value - parameter.low) / (parameter.step or 1.0)
+    # As near as Optuna asks for: what is further off, it would replace by a value of its own.
+    return math.isfinite(steps) and abs(steps - round(steps)) < 1e-8

@@ -6,19 +6,15 @@ so that one run shows all problems.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from controller.sweep.checks import Parts, check
+from controller.sweep.options import fold_pruner, fold_sampler, is_plain
 from controller.sweep.parameters import read_parameter
 from controller.sweep.problems import Path, Problem, closest, key_text, one_line, show, unknown
 from controller.sweep.reading import read_section
 from controller.sweep.schema import (
-    PRUNER_ALIASES,
-    PRUNERS,
-    SAMPLER_ALIASES,
-    SAMPLERS,
     BudgetSection,
     Constraint,
     Metric,
@@ -33,7 +29,6 @@ from controller.sweep.schema import (
 from worker.protocol.errors import BadInput
 
 SECTIONS = ("study", "objective", "parameters", "try", "sampler", "pruner", "budget", "queue")
-MAX_OPTION_DEPTH = 10
 
 
 def parse_sweep(data: Mapping[str, Any], source: str) -> Sweep:
@@ -117,9 +112,10 @@ def _read_study(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[
         stand_in = Metric(name="-", goal="minimize")
         raw = {**raw, "metric": tuple(metric or stand_in for metric in metrics or (None,))}
     if isinstance(raw, Mapping) and "constraints" in raw:
-        constraints, problems = _read_constraints(raw["constraints"])
+        parts.constraints, problems = _read_constraints(raw["constraints"])
         yield from problems
-        raw = {**raw, "constraints": constraints}
+        known = tuple(constraint for constraint in parts.constraints if constraint is not None)
+        raw = {**raw, "constraints": known}
     reading = read_section(StudySection, raw, ("study",), "[study]")
     yield from reading.problems
     parts.study = reading.value
@@ -141,20 +137,25 @@ def _read_metrics(raw: object) -> tuple[tuple[Metric | None, ...] | None, list[P
     return tuple(reading.value for reading in readings), problems
 
 
-def _read_constraints(raw: object) -> tuple[tuple[Constraint, ...], list[Problem]]:
+def _read_constraints(raw: object) -> tuple[tuple[Constraint | None, ...], list[Problem]]:
+    """The constraints; None for one that can't be read."""
     path: Path = ("study", "constraints")
     if not isinstance(raw, (list, tuple)):
         text = f'must be a list such as [{{ name = "memory/peak", max = 8e9 }}], got {show(raw)}'
         return (), [Problem(path=path, text=text)]
-    readings = [
-        read_section(Constraint, item, (*path, index), "a constraint") for index, item in enumerate(raw)
-    ]
-    problems = [problem for reading in readings for problem in reading.problems]
-    for index, reading in enumerate(readings):
-        value = reading.value
-        if value is not None and not reading.problems and (value.max is None) == (value.min is None):
+    constraints: list[Constraint | None] = []
+    problems: list[Problem] = []
+    for index, item in enumerate(raw):
+        reading = read_section(Constraint, item, (*path, index), "a constraint")
+        problems.extend(reading.problems)
+        constraints.append(reading.value)
+        if not isinstance(item, Mapping):
+            continue
+        bounds = [key for key in ("max", "min") if item.get(key) is not None]
+        # An unknown key may well be the bound that seems to be missing.
+        if len(bounds) > 1 or not (bounds or any(problem.unknown for problem in reading.problems)):
             problems.append(Problem(path=(*path, index), text="needs exactly one of max and min"))
-    return tuple(reading.value for reading in readings if reading.value is not None), problems
+    return tuple(constraints), problems
 
 
 def _read_objective(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -201,7 +202,7 @@ def _read_try(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Pr
             text = f"must be a table of parameter to value, got {show(table)}"
             yield Problem(path=("try", index), text=text)
             continue
-        bad = [name for name, value in table.items() if not _is_plain(value) or not is_scalar(value)]
+        bad = [name for name, value in table.items() if not is_plain(value) or not is_scalar(value)]
         for name in bad:
             text = f"must be text, a finite number, true, false or null, got {show(table[name])}"
             yield Problem(path=("try", index, str(name)), text=text)
@@ -214,79 +215,21 @@ def _read_sampler(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterato
     if raw is _MISSING:
         parts.sampler = None if _misspelt("sampler", data) else SamplerSection()
         return
-    folded, known, problems = _fold_options("sampler", raw, ("type", "seed"), SAMPLERS, SAMPLER_ALIASES)
-    reading = read_section(SamplerSection, folded, ("sampler",), "[sampler]")
-    yield from (*problems, *reading.problems)
-    parts.sampler = reading.value if known else None
+    folded = fold_sampler(raw)
+    reading = read_section(SamplerSection, folded.table, ("sampler",), "[sampler]")
+    yield from (*folded.problems, *reading.problems)
+    parts.sampler = reading.value if folded.clear else None
+    parts.doubtful["sampler"] = folded.doubtful
 
 
 def _read_pruner(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
     if raw is _MISSING:
         return
-    folded, known, problems = _fold_options("pruner", raw, ("type",), PRUNERS, PRUNER_ALIASES)
-    reading = read_section(PrunerSection, folded, ("pruner",), "[pruner]")
-    yield from (*problems, *reading.problems)
-    if known and reading.value is not None and reading.value.type != "none":
+    folded = fold_pruner(raw)
+    reading = read_section(PrunerSection, folded.table, ("pruner",), "[pruner]")
+    yield from (*folded.problems, *reading.problems)
+    if folded.clear and reading.value is not None and reading.value.type != "none":
         parts.pruner = reading.value
-
-
-def _fold_options(
-    section: str, raw: object, own: tuple[str, ...], known: tuple[str, ...], aliases: Mapping[str, str]
-) -> tuple[object, bool, list[Problem]]:
-    """The table with all keys but `own` moved into `options` and its type's one true name.
-
-    Returns:
-        The table, whether it is clear which type is meant, and the problems.
-    """
-    if not isinstance(raw, Mapping):
-        return raw, False, []
-    problems: list[Problem] = []
-    table: dict[str, Any] = {"options": {}}
-    clear = True
-    for key, value in ((str(key), value) for key, value in raw.items()):
-        path: Path = (section, key)
-        if key in own:
-            table[key] = value
-            continue
-        table["options"][key] = value
-        meant = closest(key, own, cutoff=0.75)
-        clear = clear and meant != "type"
-        if meant is not None and meant not in raw:
-            # Left to its own, a misspelt "seed" would count as an option of the sampler's.
-            problems.append(Problem(path=path, text=f'unknown key; did you mean "{meant}"?'))
-        elif key == "options":
-            problems.append(Problem(path=path, text=f"write each option as a key of [{section}] itself"))
-        elif not _is_plain(value):
-            text = (
-                f"must be text, a finite number, true, false, or lists and tables of such, got {show(value)}"
-            )
-            problems.append(Problem(path=path, text=text))
-    if isinstance(table.get("type"), str):
-        name = str(table["type"]).replace("-", "_")
-        name = aliases.get(name, name)
-        if name in known:
-            table["type"] = name
-        else:
-            clear = False
-            text = unknown(name, known, what=f"{section} {show(table['type'])}", others="there are")
-            problems.append(Problem(path=(section, "type"), text=text))
-    elif not clear:
-        table["type"] = known[0]  # its misspelling is reported; "missing" would say it twice
-    return table, clear, problems
-
-
-def _is_plain(value: object, depth: int = 0) -> bool:
-    """Whether JSON can carry the value; the depth guards against a YAML list that contains itself."""
-    if isinstance(value, (list, Mapping)) and depth >= MAX_OPTION_DEPTH:
-        return False
-    if isinstance(value, list):
-        return all(_is_plain(item, depth + 1) for item in value)
-    if isinstance(value, Mapping):
-        return all(
-            isinstance(key, str) and is_scalar(key) and _is_plain(item, depth + 1)
-            for key, item in value.items()
-        )
-    return is_scalar(value) and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _read_budget(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:

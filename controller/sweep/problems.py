@@ -46,6 +46,13 @@ _OTHER_WORDS = {
     "program": "script",
     "cmd": "command",
     "method": "type",
+    "tries": "try",
+    "enqueue": "try",
+    "points_to_evaluate": "try",
+    "warm_start": "start_from",
+    "fixed_params": "fixed",
+    "base_sampler": "base",
+    "wrapped_pruner": "wrapped",
 }
 
 

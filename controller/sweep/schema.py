@@ -32,6 +32,7 @@ SAMPLER_ALIASES = {
     "nsga3": "nsgaiii",
     "nsga_ii": "nsgaii",
     "nsga_iii": "nsgaiii",
+    "partialfixed": "partial_fixed",
 }
 PRUNER_ALIASES = {"successive_halving": "asha", "nop": "none"}
 

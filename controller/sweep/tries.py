@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from controller.sweep.conditions import never
+from controller.sweep.conditions import never, same
 from controller.sweep.problems import Path, Problem, closest, show
 from controller.sweep.schema import Parameter, Scalar
 
@@ -20,9 +20,9 @@ def check_tries(
         if not known:
             yield Problem(path=path, text="names no parameter")
         yield from check_values(path, known, parameters)
-        for earlier in range(index):
-            if known and tries[earlier] == known:
-                yield Problem(path=path, text=f"the same as try[{earlier}]")
+        for earlier, other in enumerate(tries[:index]):
+            if known and other is not None and _equal(known, other):
+                yield Problem(path=path, text=f"the same as try[{earlier}]", related=(("try", earlier),))
                 break
 
 
@@ -43,10 +43,10 @@ def check_values(
             text = f"{show(name)} is never {show(value)}: {reason}"
             yield Problem(path=here, text=text, related=(("parameters", name),))
         for parent, values in ((parameter.when or {}) if parameter is not None else {}).items():
-            if parent in given and not _meets(given[parent], values):
+            if parent in given and not any(same(given[parent], known) for known in values):
                 text = f"{show(name)} is there only if {show(parent)} is {show(list(values))}"
                 yield Problem(path=here, text=text, related=(("parameters", name, "when"),))
 
 
-def _meets(value: Scalar, values: Sequence[Scalar]) -> bool:
-    return any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in values)
+def _equal(one: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> bool:
+    return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())

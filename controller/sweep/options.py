@@ -1,0 +1,195 @@
+"""`[sampler]` and `[pruner]`: tables whose keys are mostly Optuna's own, and the same inside of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from controller.sweep.problems import Path, Problem, closest, key_text, show, unknown
+from controller.sweep.schema import PRUNER_ALIASES, PRUNERS, SAMPLER_ALIASES, SAMPLERS, is_scalar
+
+MAX_OPTION_DEPTH = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folded:
+    """A sampler's or pruner's table in the shape of its section.
+
+    Attributes:
+        table: type (by its one true name), seed, and everything else in `options`.
+        clear: whether it can be told which type is meant.
+        problems: what is wrong with the keys and the type.
+        doubtful: what unknown keys were probably meant to be.
+    """
+
+    table: object
+    clear: bool
+    problems: tuple[Problem, ...] = ()
+    doubtful: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Around:
+    """A sampler or pruner around another one.
+
+    Attributes:
+        kind: its type.
+        keys: all that it takes.
+        inner: the one of its keys that is the other one's table.
+        without: types that can't be inside.
+        default: the type inside where the table names none; None where it has to.
+        example: a type, to show how such a table is written.
+    """
+
+    kind: str
+    keys: tuple[str, ...]
+    inner: str
+    without: tuple[str, ...]
+    default: str | None
+    example: str
+
+
+_PARTIAL_FIXED = _Around(
+    kind="partial_fixed",
+    keys=("fixed", "base"),
+    inner="base",
+    without=("partial_fixed", "grid"),
+    default="tpe",
+    example="tpe",
+)
+_PATIENT = _Around(
+    kind="patient",
+    keys=("patience", "min_delta", "wrapped"),
+    inner="wrapped",
+    without=("patient", "none"),
+    default=None,
+    example="median",
+)
+
+
+def fold_sampler(raw: object) -> Folded:
+    """The `[sampler]` table, with one for `base` inside checked likewise."""
+    folded = _fold(("sampler",), raw, ("type", "seed"), SAMPLERS, SAMPLER_ALIASES)
+    return _around(folded, ("sampler",), _PARTIAL_FIXED, SAMPLERS, SAMPLER_ALIASES)
+
+
+def fold_pruner(raw: object) -> Folded:
+    """The `[pruner]` table, with one for `wrapped` inside checked likewise."""
+    folded = _fold(("pruner",), raw, ("type",), PRUNERS, PRUNER_ALIASES)
+    return _around(folded, ("pruner",), _PATIENT, PRUNERS, PRUNER_ALIASES)
+
+
+def is_plain(value: object, depth: int = 0) -> bool:
+    """Whether JSON can carry the value; the depth guards against a YAML list that contains itself."""
+    if isinstance(value, (list, Mapping)) and depth >= MAX_OPTION_DEPTH:
+        return False
+    if isinstance(value, list):
+        return all(is_plain(item, depth + 1) for item in value)
+    if isinstance(value, Mapping):
+        return all(
+            isinstance(key, str) and is_scalar(key) and is_plain(item, depth + 1)
+            for key, item in value.items()
+        )
+    return is_scalar(value) and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def _fold(
+    path: Path, raw: object, own: tuple[str, ...], known: tuple[str, ...], aliases: Mapping[str, str]
+) -> Folded:
+    """The table with all keys but `own` moved into `options` and its type's one true name."""
+    if not isinstance(raw, Mapping):
+        return Folded(table=raw, clear=False)
+    problems: list[Problem] = []
+    table: dict[str, Any] = {"options": {}}
+    clear = True
+    for key, value in ((str(key), value) for key, value in raw.items()):
+        here: Path = (*path, key)
+        if key in own:
+            table[key] = value
+            continue
+        table["options"][key] = value
+        meant = closest(key, own, cutoff=0.75)
+        clear = clear and meant != "type"
+        if meant is not None and meant not in raw:
+            # Left to its own, a misspelt "seed" would count as an option of the sampler's.
+            problems.append(Problem(path=here, text=f'unknown key; did you mean "{meant}"?'))
+        elif key == "options":
+            text = f"write each option as a key of [{key_text(path)}] itself"
+            problems.append(Problem(path=here, text=text))
+        elif not is_plain(value):
+            text = (
+                f"must be text, a finite number, true, false, or lists and tables of such, got {show(value)}"
+            )
+            problems.append(Problem(path=here, text=text))
+    if isinstance(table.get("type"), str):
+        name = _plain_name(table["type"], aliases)
+        if name in known:
+            table["type"] = name
+        else:
+            clear = False
+            text = unknown(name, known, what=f"{path[0]} {show(table['type'])}", others="there are")
+            problems.append(Problem(path=(*path, "type"), text=text))
+    elif not clear:
+        table["type"] = known[0]  # its misspelling is reported; "missing" would say it twice
+    return Folded(table=table, clear=clear, problems=tuple(problems))
+
+
+def _plain_name(name: str, aliases: Mapping[str, str]) -> str:
+    plain = name.replace("-", "_")
+    return aliases.get(plain, plain)
+
+
+def _around(
+    folded: Folded, path: Path, around: _Around, known: tuple[str, ...], aliases: Mapping[str, str]
+) -> Folded:
+    """The table with the one inside of it checked and its type's one true name; others as they are."""
+    table = folded.table
+    if not isinstance(table, Mapping) or table.get("type") != around.kind or not folded.clear:
+        return folded
+    problems, doubtful = list(folded.problems), set[str]()
+    reported = {problem.path for problem in problems}
+    options = dict(table["options"])
+    for key in options:
+        if key not in around.keys and (*path, key) not in reported:
+            meant = closest(key, around.keys, present=options)
+            doubtful |= {meant} if meant else set()
+            others = f"{around.kind} takes"
+            text = unknown(key, around.keys, what="key", others=others, present=options)
+            problems.append(Problem(path=(*path, key), text=text, unknown=True))
+    if around.inner in options and (*path, around.inner) not in reported:
+        inner, found = _inner((*path, around.inner), options[around.inner], around, known, aliases)
+        options[around.inner] = inner
+        problems.extend(found)
+    return Folded(
+        table={**table, "options": options},
+        clear=folded.clear,
+        problems=tuple(problems),
+        doubtful=frozenset(doubtful),
+    )
+
+
+def _inner(
+    path: Path, raw: object, around: _Around, known: tuple[str, ...], aliases: Mapping[str, str]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """The table inside, flat as it was; empty where it is none."""
+    if not isinstance(raw, Mapping):
+        text = f'must be a table such as {{ type = "{around.example}" }}, got {show(raw)}'
+        return {}, [Problem(path=path, text=text)]
+    allowed = tuple(kind for kind in known if kind not in around.without)
+    here = (*path, "type")
+    kind = raw.get("type")
+    if isinstance(kind, str) and _plain_name(kind, aliases) in around.without:
+        text = f"{around.kind} can't have {show(kind)} inside; there are {', '.join(allowed)}"
+        return {}, [Problem(path=here, text=text)]
+    if "type" in raw and not isinstance(kind, str):
+        return {}, [Problem(path=here, text=f"must be text, got {show(kind)}")]
+    folded = _fold(path, raw, ("type",), allowed, aliases)
+    problems = list(folded.problems)
+    if "type" not in raw and around.default is None and folded.clear:
+        text = f'missing; {key_text(path)} needs type, such as "{around.example}"'
+        problems.append(Problem(path=here, text=text))
+    assert isinstance(folded.table, dict)
+    options = folded.table.pop("options")
+    return {**folded.table, **options}, problems
