@@ -30,7 +30,7 @@ class Backend:
 
     Args:
         redis_url: with its password.
-        storage_url: Optuna's storage; see `controller.study.open_storage`.
+        storage_url: Optuna's storage; see `worker.trials.storage.open_storage`.
         artifacts_url: the artifact store.
         home: the same Redis as tasks find it that a program looks at.
     """

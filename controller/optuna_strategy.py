@@ -16,9 +16,10 @@ from controller.parameters import Parameter, rows_of
 from controller.samplers import grid, make_pruner, make_sampler, seed_after
 from controller.search import Search
 from controller.strategy import SearchStrategy
-from controller.study import open_storage, open_study, quietly, refuse_other_trials
+from controller.study import open_study, refuse_other_trials
 from worker.protocol.errors import BadInput
 from worker.protocol.urls import redact
+from worker.trials.storage import open_storage, quietly
 
 _KNOWN = (
     "optuna_sampler",

@@ -1,67 +1,19 @@
-"""Optuna's samplers and pruners by name, with their options checked before anything starts."""
+"""Optuna's samplers for a search space that is known, and what is known of samplers."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import importlib.util
-import inspect
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
 
 from controller.parameters import Parameter, ParameterRows
-from controller.study import quietly
 from worker.protocol.errors import BadInput
+from worker.trials.samplers import build_sampler, known_sampler, make_pruner
+from worker.trials.storage import quietly
 
-_SAMPLERS = {
-    "random": "RandomSampler",
-    "tpe": "TPESampler",
-    "grid": "GridSampler",
-    "qmc": "QMCSampler",
-    "cmaes": "CmaEsSampler",
-    "gp": "GPSampler",
-    "nsgaii": "NSGAIISampler",
-    "nsgaiii": "NSGAIIISampler",
-    "brute_force": "BruteForceSampler",
-    "partial_fixed": "PartialFixedSampler",
-}
-_PRUNERS = {
-    "median": "MedianPruner",
-    "percentile": "PercentilePruner",
-    "asha": "SuccessiveHalvingPruner",
-    "hyperband": "HyperbandPruner",
-    "threshold": "ThresholdPruner",
-    "wilcoxon": "WilcoxonPruner",
-    "patient": "PatientPruner",
-    "nop": "NopPruner",
-}
-_ALIASES = {
-    "successive_halving": "asha",
-    "none": "nop",
-    "nsga_ii": "nsgaii",
-    "nsga_iii": "nsgaiii",
-    "cma_es": "cmaes",
-}
-
-_NEEDS = {
-    "cmaes": ("cmaes",),
-    "gp": ("scipy", "torch"),
-    "qmc": ("scipy",),
-    "wilcoxon": ("scipy",),
-}
-"""Packages that Optuna itself comes without, and imports in the middle of a study."""
-_PLAIN: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "bool": (bool,),
-    "str": (str,),
-    "dict[str, Any]": (dict,),
-}
-"""Types of options, as Optuna annotates them, that a sweep file can give."""
-_SET_BY_US = ("search_space", "constraints_func", "wrapped_pruner")
+__all__ = ["grid", "ignores_history", "make_pruner", "make_sampler", "seed_after"]
 
 # BruteForceSampler is not among them: asked ahead, it would repeat itself when it has tried everything.
 _IGNORE_HISTORY = ("RandomSampler", "GridSampler", "QMCSampler")
@@ -79,24 +31,15 @@ def make_sampler(
     Raises:
         BadInput: an option that it doesn't have, or a value that it refuses.
     """
-    kind = _known(name, _SAMPLERS, "sampler.type")
+    kind = known_sampler(name)
     if kind == "partial_fixed":
         return _partial_fixed(options, seed, parameters, constraints)
-    cls = getattr(optuna.samplers, _SAMPLERS[kind])
-    _check(cls, kind, options, "sampler")
-    arguments = dict(options)
+    more: dict[str, Any] = {}
     if kind == "grid":
-        arguments["search_space"] = grid(parameters)
-    elif kind == "qmc":
-        # A sequence of our own, scrambled by the seed; its warnings about independent sampling are moot.
-        arguments.setdefault("warn_independent_sampling", False)
-    if seed is not None:
-        arguments["seed"] = seed
+        more["search_space"] = grid(parameters)
     if constraints is not None:
-        arguments["constraints_func"] = constraints
-    sampler = _build(cls, arguments, "sampler")
-    assert isinstance(sampler, optuna.samplers.BaseSampler)
-    return sampler
+        more["constraints_func"] = constraints
+    return build_sampler(kind, options, seed, **more)
 
 
 def _partial_fixed(
@@ -133,33 +76,6 @@ def _partial_fixed(
     )
     with quietly():
         return optuna.samplers.PartialFixedSampler(kept, inner)
-
-
-def make_pruner(name: str | None, options: Mapping[str, Any]) -> optuna.pruners.BasePruner:
-    """The pruner of a sweep file's ``[pruner]``; none asked for means none. Raises `BadInput`."""
-    if name is None:
-        return optuna.pruners.NopPruner()
-    kind = _known(name, _PRUNERS, "pruner.type")
-    if kind == "patient":
-        options = dict(options)
-        wrapped = options.pop("wrapped", None)
-        if wrapped is not None and not isinstance(wrapped, Mapping):
-            raise BadInput('pruner.wrapped: must be a table, such as { type = "median" }')
-        inner = None
-        if wrapped is not None:
-            rest = {key: value for key, value in wrapped.items() if key != "type"}
-            inner = make_pruner(str(wrapped.get("type", "median")), rest)
-        _check(optuna.pruners.PatientPruner, kind, options, "pruner")
-        with quietly():
-            patient = _build(optuna.pruners.PatientPruner, {**options, "wrapped_pruner": inner}, "pruner")
-        assert isinstance(patient, optuna.pruners.BasePruner)
-        return patient
-    cls = getattr(optuna.pruners, _PRUNERS[kind])
-    _check(cls, kind, options, "pruner")
-    pruner = _build(cls, dict(options), "pruner")
-    assert isinstance(pruner, optuna.pruners.BasePruner)
-    _try(_build(cls, dict(options), "pruner"))
-    return pruner
 
 
 def grid(parameters: Sequence[Parameter]) -> dict[str, list[Any]]:
@@ -200,71 +116,3 @@ def ignores_history(sampler: optuna.samplers.BaseSampler) -> bool:
     if isinstance(sampler, optuna.samplers.PartialFixedSampler):
         return ignores_history(sampler._base_sampler)
     return type(sampler).__name__ in _IGNORE_HISTORY
-
-
-def _known(name: str, table: Mapping[str, str], where: str) -> str:
-    wanted = name.lower().replace("-", "_")
-    wanted = _ALIASES.get(wanted, wanted)
-    if wanted not in table:
-        near = difflib.get_close_matches(wanted, table, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(table)}"
-        raise BadInput(f"{where}: unknown {where.split('.')[0]} {name!r}{hint}")
-    return wanted
-
-
-def _check(cls: Any, kind: str, options: Mapping[str, Any], where: str) -> None:
-    """Options that `cls` doesn't have or that aren't of their type, and packages that aren't there."""
-    known = {name: p for name, p in inspect.signature(cls).parameters.items() if name not in _SET_BY_US}
-    problems = []
-    for name, value in options.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            there = ", ".join(known) or "no options"
-            hint = f"; did you mean {near[0]!r}?" if near else f"; {cls.__name__} has {there}"
-            problems.append(f"{where}.{name}: unknown option{hint}")
-            continue
-        annotation = known[name].annotation
-        text = annotation if isinstance(annotation, str) else annotation.__name__
-        kinds = [part for part in text.split(" | ") if part != "None"]
-        if not all(part in _PLAIN for part in kinds):
-            problems.append(f"{where}.{name}: takes a Python object, which a sweep file can't give")
-        elif not any(_is(value, _PLAIN[part]) for part in kinds):
-            problems.append(f"{where}.{name}: must be {' or '.join(kinds)}, got {value!r}")
-    missing = [name for name in _NEEDS.get(kind, ()) if importlib.util.find_spec(name) is None]
-    if missing:
-        need = f"needs {' and '.join(missing)}, which isn't installed: pip install {' '.join(missing)}"
-        problems.append(f"{where}.type: {kind} {need}")
-    if problems:
-        raise BadInput(*problems)
-
-
-def _is(value: Any, types: tuple[type, ...]) -> bool:
-    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
-
-
-def _build(cls: Any, arguments: dict[str, Any], where: str) -> Any:
-    for name, parameter in inspect.signature(cls).parameters.items():
-        if parameter.default is inspect.Parameter.empty and name not in arguments:
-            raise BadInput(f"{where}.{name}: missing; {cls.__name__} needs it")
-    try:
-        return cls(**arguments)
-    except ImportError as error:
-        raise BadInput(f"{where}: {cls.__name__} needs a package that isn't installed: {error}") from error
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{where}: {cls.__name__}: {error}") from error
-
-
-def _try(pruner: Any) -> None:
-    """Prune a few imagined trials: some options are refused only in use. Raises `BadInput`."""
-    with quietly(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), pruner=pruner)
-        try:
-            for _ in range(3):
-                trial = study.ask()
-                for step in range(3):
-                    trial.report(float(step), step)
-                    trial.should_prune()
-                study.tell(trial, 0.0)
-        except Exception as error:
-            raise BadInput(f"pruner: {type(pruner).__name__}: {error}") from error

@@ -23,7 +23,6 @@ from controller.samplers import grid, make_pruner, make_sampler, seed_after
 from controller.search import Search
 from controller.settings import Settings, open_redis
 from controller.study import (
-    open_storage,
     open_study,
     quiet_optuna,
     refuse_other_trials,
@@ -39,6 +38,7 @@ from worker.protocol import Status, StudyRecord, StudyState, TaskRecord, TaskSpe
 from worker.protocol.errors import BadInput
 from worker.protocol.transport import check_queue_name
 from worker.protocol.urls import redact
+from worker.trials.storage import open_storage
 
 log = logging.getLogger(__name__)
 

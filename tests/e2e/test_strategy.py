@@ -14,9 +14,9 @@ import pytest
 from controller import Job, Objective, OptimizerOptuna, UniformIntegerParameterRange, UniformParameterRange
 from controller.backend import Backend
 from controller.search import Search
-from controller.study import open_storage
 from tests.e2e.harness import started, wait_for
 from worker.protocol import Reason, Status, StudyRecord, TaskRecord, TaskSpec, new_task_id
+from worker.trials.storage import open_storage
 
 OBJECTIVE = """
 import time

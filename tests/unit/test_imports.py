@@ -22,6 +22,7 @@ ALLOWED = (
     "worker.home",
     "worker.settings",
     "worker.task",
+    "worker.trials",
     "worker.values",
     "worker.version",
 )

@@ -8,8 +8,9 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from controller.study import open_storage, open_study, refuse_other_trials
+from controller.study import open_study, refuse_other_trials
 from worker.protocol.errors import BadInput
+from worker.trials.storage import open_storage
 
 MINIMIZE = [optuna.study.StudyDirection.MINIMIZE]
 
