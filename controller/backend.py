@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from controller.launcher import Launcher
 from controller.local_workers import LocalWorkers
-from controller.settings import sqlite_url
-from worker.home import STATE_FOLDER, Home, home
+from worker.home import STATE_FOLDER, Home, home, sqlite_url
 from worker.protocol import Clock, Status, Store, SystemClock, TaskRecord
 from worker.protocol.connection import connect
 from worker.protocol.errors import BadInput, TransitionRefused
@@ -78,6 +77,7 @@ class Backend:
                 os.cpu_count() or 1,
                 redis_url=at.redis_url,
                 artifacts_url=self.artifacts_url,
+                storage_url=self.storage_url,
                 queue=queue,
                 folder=at.folder,
                 log_folder=at.folder / STATE_FOLDER / "workers",

@@ -72,6 +72,8 @@ class Ending(Launching):
             return over
         if self._running or self._ended:
             return None
+        if self._finish_asked:
+            return Verdict(ok=False, final=True, reason="an objective called study.stop()")
         if self._exhausted():
             return Verdict(ok=False, final=True, reason="search space exhausted")
         if self._paused:

@@ -26,6 +26,8 @@ class Launching(StrategyQuestions):
     _execution_queue: str
     _ending: Verdict | None
     _paused: bool
+    _finish_asked: bool
+    """An objective has called ``study.stop()``: what runs is the last."""
     _stop_asked: threading.Event
 
     def __init__(self) -> None:
@@ -38,7 +40,7 @@ class Launching(StrategyQuestions):
         raise NotImplementedError
 
     def _may_create(self) -> bool:
-        if self._ending or self._paused or self._stop_asked.is_set() or self._exhausted():
+        if self._over() or self._paused or self._exhausted():
             return False
         ahead = self._search is not None and self._search.can_ask_ahead
         # Whoever learns from results is not asked for more than the workers can run.
@@ -47,6 +49,10 @@ class Launching(StrategyQuestions):
         ):
             return False
         return self.budget.may_create().ok
+
+    def _over(self) -> bool:
+        """Whether the end was asked for or has begun."""
+        return self._ending is not None or self._stop_asked.is_set() or self._finish_asked
 
     def _exhausted(self) -> bool:
         """Whether the sampler has nothing left; what it has given already is still to be run."""
@@ -97,7 +103,7 @@ class Launching(StrategyQuestions):
         if search is None or not search.can_ask_ahead or self._asked or not self._running:
             return
         limit = self.budget.jobs.limit
-        if self._ending or self._stop_asked.is_set() or search.exhausted or self._paused:
+        if self._over() or search.exhausted or self._paused:
             return
         if self.budget.iterations.limit is None and (limit is None or self.budget.jobs.used < limit):
             asked = search.ask()

@@ -42,6 +42,7 @@ class LocalWorkers:
         *,
         redis_url: str,
         artifacts_url: str,
+        storage_url: str,
         queue: str,
         folder: Path,
         log_folder: Path,
@@ -53,6 +54,7 @@ class LocalWorkers:
             **os.environ,
             "REDIS_URL": redis_url,
             "ARTIFACT_STORE": artifacts_url,
+            "OPTUNA_STORAGE": storage_url,
             PARENT_VARIABLE: str(os.getpid()),
         }
         self._arguments = ["--queue", queue, "--slots", "1", "--drain", f"{DRAIN_S:g}"]

@@ -26,7 +26,7 @@ class Changes:
     ended: list[str] = field(default_factory=list)
     requeued: list[str] = field(default_factory=list)
     request: str = ""
-    """stop, pause or resume, when a person asked for it."""
+    """stop, pause or resume, when a person asked for it; finish, when an objective did."""
 
     def __bool__(self) -> bool:
         return bool(self.started or self.points or self.ended or self.requeued or self.request)

@@ -140,6 +140,7 @@ class Opening:
             count,
             redis_url=home.redis_url,
             artifacts_url=self._backend.artifacts_url,
+            storage_url=self._backend.storage_url,
             queue=queue,
             folder=home.folder,
             log_folder=home.folder / ".optuna-rq" / "workers",

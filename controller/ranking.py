@@ -102,7 +102,9 @@ class Ranking:
 def hyper_parameters(record: TaskRecord, *, everything: bool) -> dict[str, str]:
     """``Section/name`` → value as text, the searched parameters or all of them."""
     parameters = record.spec.parameters
-    searched = set(record.spec.searched) if record.spec.searched else set(parameters)
+    # An objective written for Optuna chooses as it runs: what its record has was chosen.
+    by_run = record.spec.objective.get("kind") == "optuna"
+    searched = set(parameters) if by_run or not record.spec.searched else set(record.spec.searched)
     return {
         (name if "/" in name else f"General/{name}"): _text(value)
         for name, value in parameters.items()

@@ -59,10 +59,16 @@ class Search:
         study: Optuna's, with its sampler and pruner.
         parameters: what is searched, in the order in which conditions are decided.
         allow_duplicates: run the same parameters again when the sampler asks for them.
+        reports: tell Optuna what tasks report, and ask its pruner; False where objectives do so themselves.
     """
 
     def __init__(
-        self, study: optuna.Study, parameters: Sequence[Parameter], *, allow_duplicates: bool = False
+        self,
+        study: optuna.Study,
+        parameters: Sequence[Parameter],
+        *,
+        allow_duplicates: bool = False,
+        reports: bool = True,
     ) -> None:
         self._study = study
         self._parameters = list(parameters)
@@ -71,6 +77,7 @@ class Search:
         self._reported: dict[int, set[int]] = {}
         self._simple = not any(parameter.conditional for parameter in parameters)
         self._allow_duplicates = allow_duplicates
+        self._reports = reports
         self._seen: dict[str, int] | None = None
         """What a trial has → its number; None until the first ask."""
         self._left: dict[str, dict[str, Any]] | None = None
@@ -91,9 +98,8 @@ class Search:
     @property
     def prunes(self) -> bool:
         """Whether reports can lead to a trial being given up."""
-        return len(self._study.directions) == 1 and not isinstance(
-            self._study.pruner, optuna.pruners.NopPruner
-        )
+        nop = isinstance(self._study.pruner, optuna.pruners.NopPruner)
+        return self._reports and len(self._study.directions) == 1 and not nop
 
     def ask(self) -> Asked | None:
         """The next trial; None, and `exhausted`, when nothing is left to try.
@@ -256,7 +262,7 @@ class Search:
                 a value that isn't finite is not told.
         """
         trial = self._trials.get(number)
-        if trial is None or len(self._study.directions) > 1:
+        if trial is None or len(self._study.directions) > 1 or not self._reports:
             return False
         told = self._reported.setdefault(number, set())
         fresh = False
@@ -344,7 +350,9 @@ class Search:
         if trial is None:
             return
         trial.set_user_attr(NOT_RUN, True)
-        again = replay(self._parameters, trial.params)
+        # What an objective has chosen by itself stands in the storage only.
+        chosen = trial.params if self._reports else trial.storage.get_trial(trial._trial_id).params
+        again = replay(self._parameters, chosen)
         if again is not None and self._seen is not None:
             self._seen.pop(_key(again[0]), None)
             if self._left is not None:
@@ -354,7 +362,7 @@ class Search:
         kept = {name: attributes[name] for name in _GRID_ATTRS if name in attributes}
         self._study.add_trial(
             optuna.trial.create_trial(
-                state=TrialState.WAITING, system_attrs={"fixed_params": dict(trial.params), **kept}
+                state=TrialState.WAITING, system_attrs={"fixed_params": dict(chosen), **kept}
             )
         )
 

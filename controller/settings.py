@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from worker.embedded import EmbeddedRedis
-from worker.home import STATE_FOLDER, default_artifacts
+from worker.home import STATE_FOLDER, default_artifacts, sqlite_url
 from worker.protocol.connection import check, connect
 from worker.protocol.errors import BadInput
 from worker.protocol.store import Store
@@ -53,29 +52,6 @@ def resolve(
         artifacts_url=artifacts_url or environment.get("ARTIFACT_STORE") or default_artifacts(folder),
         folder=folder,
     )
-
-
-def sqlite_url(path: Path) -> str:
-    """A file's URL as SQLAlchemy and Optuna read it: what has a meaning in it is percent-encoded.
-
-    Raises:
-        BadInput: the path can't be written so for the SQLAlchemy that is installed.
-    """
-    text = str(path)
-    if not re.search("[%?{}]", text):
-        return f"sqlite:///{text}"
-    import sqlalchemy
-
-    encoded = "sqlite:///" + re.sub("[%?{}]", lambda found: f"%{ord(found[0]):02X}", text)
-    if sqlalchemy.make_url(encoded).database == text:
-        return encoded
-    # SQLAlchemy 2.0, the newest for Python 3.10, decodes nothing.
-    if re.search("[?{}]", text):
-        raise BadInput(
-            f"{path}: SQLAlchemy {sqlalchemy.__version__} can't name a folder with ?, {{ or }}; work in "
-            "another folder, set OPTUNA_STORAGE, or take Python 3.11 or newer"
-        )
-    return f"sqlite:///{text}"
 
 
 @contextlib.contextmanager

@@ -101,8 +101,17 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
     )
     artifacts = open_artifacts(settings.artifacts_url)
     # The store's own URL: what is given may be a path relative to this folder, which workers don't share.
-    spec = task_spec(sweep, parameters, objective, artifacts.url, options.grace_s)
+    spec = task_spec(
+        sweep,
+        parameters,
+        objective,
+        artifacts_url=artifacts.url,
+        storage_url=settings.storage_url,
+        grace_s=options.grace_s,
+    )
     can_tell = preflight.check_here(spec, settings.folder, must_run_here=settings.embedded)
+    if sweep.objective.kind == "optuna" and not settings.embedded:
+        can_tell = False  # whether a worker reaches the storage
     artifacts.check()
     with Interrupts().installed() as interrupts, open_redis(settings, create=True) as (url, embedded):
         at = Home(url, artifacts.url, settings.folder, embedded)
@@ -124,6 +133,7 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
             count,
             redis_url=url,
             artifacts_url=artifacts.url,
+            storage_url=settings.storage_url,
             queue=sweep.queue.name,
             folder=settings.folder,
             log_folder=settings.state_folder / "workers",
@@ -138,17 +148,24 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
             _refuse_other_study(backend, sweep, settings)
             workers.start()
             view.workers = workers
-            if not can_tell and not preflight.check_on_worker(backend, spec, view.note, interrupts.pending):
-                return INTERRUPTED
             study = open_study(
                 open_storage(settings.storage_url), sweep.study.name, objective.directions, sampler, pruner
             )
             refuse_other_trials(study, {p.name: p.distribution() for p in parameters})
+            if not can_tell and not preflight.check_on_worker(backend, spec, view.note, interrupts.pending):
+                return INTERRUPTED
             study.sampler = _sampler(sweep, parameters, len(study.get_trials(deepcopy=False)))
             if left_over and left_over == backend.store.pending_request(sweep.study.name):
                 # Asked of an earlier controller, which was gone by then.
                 backend.store.take_request(sweep.study.name)
-            search = Search(study, parameters, allow_duplicates=sweep.study.allow_duplicates)
+            by_objective = sweep.objective.kind == "optuna"
+            search = Search(
+                study,
+                parameters,
+                # What an objective chooses by itself is not known beforehand.
+                allow_duplicates=sweep.study.allow_duplicates or by_objective,
+                reports=not by_objective,
+            )
             _know(search, study, sweep, view)
             base_task = _write_study(
                 backend, sweep, settings, study_uid(study).hex, spec, objective, lock.name

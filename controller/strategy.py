@@ -160,6 +160,7 @@ class SearchStrategy(Ending):
         self._stop_asked = threading.Event()
         self._begun = False
         self._interrupted = False
+        self._finish_asked = False
         self._out_of_time = ""
         self._ending: Verdict | None = None
         self._paused = False
@@ -509,6 +510,8 @@ class SearchStrategy(Ending):
     def _obey(self, request: str) -> None:
         if request == "stop":
             self.stop()
+        elif request == "finish":
+            self._finish_asked = True
         elif request in ("pause", "resume"):
             self._paused = request == "pause"
             self.state = StudyState.PAUSED if self._paused else StudyState.RUNNING

@@ -10,8 +10,8 @@ from controller.objective import Objective
 from controller.parameters import Parameter, SweepParameter
 from controller.sweep import FloatParameter, IntParameter, Sweep
 from worker.protocol import TaskSpec
-from worker.protocol.errors import BadInput
 from worker.protocol.metrics import split_key
+from worker.protocol.urls import redact
 
 
 def parameters_of(sweep: Sweep) -> list[Parameter]:
@@ -44,8 +44,25 @@ def constraints_of(sweep: Sweep) -> list[dict[str, Any]]:
     ]
 
 
+def _sampler_of_the_rest(sweep: Sweep) -> dict[str, Any]:
+    """The sampler for parameters that the sweep file doesn't declare, as a worker makes it."""
+    given = sweep.sampler.to_dict()
+    seed = {} if sweep.sampler.seed is None else {"seed": sweep.sampler.seed}
+    if sweep.sampler.type == "grid":
+        return {"type": "random", **seed}  # a grid knows declared parameters only
+    if sweep.sampler.type == "partial_fixed":
+        return {"type": "tpe", **seed, **given.get("base", {})}
+    return given
+
+
 def task_spec(
-    sweep: Sweep, parameters: list[Parameter], objective: Objective, artifacts_url: str, grace_s: float
+    sweep: Sweep,
+    parameters: list[Parameter],
+    objective: Objective,
+    *,
+    artifacts_url: str,
+    storage_url: str,
+    grace_s: float,
 ) -> TaskSpec:
     """What all tasks of the study share; its parameters have no values yet, only names."""
     given = sweep.objective
@@ -57,10 +74,15 @@ def task_spec(
     elif given.kind == "command":
         description = {"kind": "command", "argv": list(given.command or ())}
     else:
-        raise BadInput(
-            "objective.optuna: objectives that take an Optuna trial are not supported by this version yet; "
-            'use function = "module:name", whose arguments are the parameters'
-        )
+        description = {
+            "kind": "optuna",
+            "target": given.optuna,
+            "study": sweep.study.name,
+            "storage": redact(storage_url),
+            "sampler": _sampler_of_the_rest(sweep),
+            "pruner": {} if sweep.pruner is None else sweep.pruner.to_dict(),
+            "min_iterations": sweep.budget.min_iterations or 0,
+        }
     if given.env:
         description["env"] = dict(given.env)
     return TaskSpec(

@@ -10,6 +10,7 @@ import sys
 import click
 
 from worker import __version__
+from worker.check import check_storage
 from worker.daemon import Daemon
 from worker.lifeline import die_with_parent
 from worker.logs import configure
@@ -36,6 +37,12 @@ from worker.settings import DEFAULT_DRAIN_S, PARENT_VARIABLE, resolve
 )
 @click.option(
     "--artifacts", metavar="URL", help="Artifact store, if not the study's own. [env: ARTIFACT_STORE]"
+)
+@click.option(
+    "--storage",
+    "storage_url",
+    metavar="URL",
+    help="Optuna's storage, for objectives that take Optuna's trial. [env: OPTUNA_STORAGE]",
 )
 @click.option("--burst", is_flag=True, help="End when the queues are empty.")
 @click.option(
@@ -68,6 +75,7 @@ def command(
     slots: int,
     redis_url: str | None,
     artifacts: str | None,
+    storage_url: str | None,
     burst: bool,
     drain_s: float,
     name: str | None,
@@ -99,6 +107,7 @@ def command(
         drain_s=drain_s,
         name=name,
         share_redis=share_redis,
+        storage_url=storage_url,
     )
     for path in shadowing(settings.folder):
         logging.getLogger(__name__).warning(
@@ -106,6 +115,8 @@ def command(
             path,
         )
     parent = os.environ.pop(PARENT_VARIABLE, None)
+    if settings.storage_url and not parent:
+        check_storage(settings.storage_url)
     if parent:
         die_with_parent(int(parent), signal.SIGTERM)
     sys.exit(Daemon(settings).run())

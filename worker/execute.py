@@ -36,6 +36,9 @@ from worker.session import describe
 
 log = logging.getLogger(__name__)
 
+RUNNER_KINDS = ("function", "optuna")
+"""Kinds of objectives that a warm runner calls; others are programs of their own."""
+
 
 @dataclass(kw_only=True)
 class Surroundings:
@@ -47,6 +50,8 @@ class Surroundings:
     """Where programs start, and the first place that modules are imported from."""
     wake: socket.socket | None
     """Readable when a stop request may have arrived for this worker."""
+    storage_url: str | None
+    """Optuna's storage, for objectives that take Optuna's trial; None when nobody said where it is."""
     heartbeat: Callable[[], None]
     """To be called now and then while an attempt runs."""
     hand_back_at: Callable[[], float | None]
@@ -102,7 +107,7 @@ class Attempt:
         record, around = self._record, self._around
         objective = record.spec.objective
         kind = objective.get("kind")
-        if kind == "function":
+        if kind in RUNNER_KINDS:
             program = around.runner.get(objective, around.folder)
             self._listen(program.channel)
             program.send(
@@ -112,6 +117,7 @@ class Attempt:
                     "objective": objective,
                     "folder": str(around.folder),
                     "optional": record.spec.optional,
+                    **({"storage": around.storage_url} if kind == "optuna" else {}),
                 }
             )
         elif kind in ("script", "command"):
@@ -393,7 +399,7 @@ class Attempt:
     def _clean_up(self) -> None:
         program = self._program
         kind = self._record.spec.objective.get("kind")
-        if kind == "function":
+        if kind in RUNNER_KINDS:
             result = self._result if self._exit is None and not self._killed else None
             self._around.runner.after(result)
         elif program:
@@ -431,6 +437,8 @@ class Attempt:
             if self._reporter.flush() and self._reporter.attempt(
                 lambda: self._record_end(outcome, compute_s)
             ):
+                if (self._result or {}).get("stop_study") and self._record.study:
+                    self._reporter.attempt(lambda: self._around.store.control(self._record.study, "finish"))
                 return
             self._reporter.renew()
             time.sleep(0.1)

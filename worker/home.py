@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,29 @@ def home(*, create: bool = True) -> Home:
 def default_artifacts(folder: Path) -> str:
     """URL of the folder that artifacts go to when no store is named."""
     return f"file://{quote(str(folder / STATE_FOLDER / 'artifacts'))}"
+
+
+def sqlite_url(path: Path) -> str:
+    """A file's URL as SQLAlchemy and Optuna read it: what has a meaning in it is percent-encoded.
+
+    Raises:
+        BadInput: the path can't be written so for the SQLAlchemy that is installed.
+    """
+    text = str(path)
+    if not re.search("[%?{}]", text):
+        return f"sqlite:///{text}"
+    import sqlalchemy
+
+    encoded = "sqlite:///" + re.sub("[%?{}]", lambda found: f"%{ord(found[0]):02X}", text)
+    if sqlalchemy.make_url(encoded).database == text:
+        return encoded
+    # SQLAlchemy 2.0, the newest for Python 3.10, decodes nothing.
+    if re.search("[?{}]", text):
+        raise BadInput(
+            f"{path}: SQLAlchemy {sqlalchemy.__version__} can't name a folder with ?, {{ or }}; work in "
+            "another folder, set OPTUNA_STORAGE, or take Python 3.11 or newer"
+        )
+    return f"sqlite:///{text}"
 
 
 def _open(named: str | None, artifacts: str, folder: Path, create: bool) -> Home:

@@ -6,6 +6,8 @@ A description is a JSON object:
 - ``{"kind": "script", "path": "train.py", "args": [...]}``, with ``at``, where it lay when it was run by hand
 - ``{"kind": "script", "module": "package.train", "args": [...]}``, for ``python -m``
 - ``{"kind": "command", "argv": ["./train", "--lr", "{lr}"]}``
+- ``{"kind": "optuna", "target": "module:name", "storage": URL without its password, "sampler": {"type": ...},
+  "pruner": {"type": ...}, "min_iterations": 0}``, called with an Optuna trial, see `worker.trials.trial`
 
 each optionally with ``"env": {...}`` (added to the program's environment).
 """

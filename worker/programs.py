@@ -144,7 +144,8 @@ class WarmRunner:
 
     def get(self, objective: Mapping[str, Any], folder: Path) -> Program:
         """A runner for this objective: the warm one where it still fits, else a new one."""
-        wanted = (objective["target"], str(folder), tuple(sorted(objective.get("env", {}).items())))
+        environment = tuple(sorted(objective.get("env", {}).items()))
+        wanted = (objective["kind"], objective["target"], str(folder), environment)
         if self._program and (self._for != wanted or self._program.poll() is not None or self._changed()):
             self.discard()
         if self._program is None:

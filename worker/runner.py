@@ -17,9 +17,10 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker import runtime
 from worker.channel import Endpoint, Message
@@ -28,6 +29,9 @@ from worker.lifeline import die_with_parent
 from worker.objective import call_function, check_signature, load_function
 from worker.protocol.errors import ObjectiveLoadError
 from worker.session import ChannelSession
+
+if TYPE_CHECKING:
+    from worker.task import Task
 
 
 class Runner:
@@ -64,22 +68,26 @@ class Runner:
         target, folder = objective["target"], Path(order["folder"])
         session = self._session
         assert session is not None
+        task = Task(description, session)
         try:
             function = load_function(target, folder)
-            check_signature(function, target, description["parameters"], order.get("optional", ()))
+            call: Callable[[], Message]
+            if objective["kind"] == "optuna":
+                call = _trial_of(function, task, order)
+            else:
+                check_signature(function, target, description["parameters"], order.get("optional", ()))
+                call = partial(_call, function, task, description["parameters"])
             if order["op"] == "check":
                 return {"op": "result", "kind": "ok"}
         except ObjectiveLoadError as error:
             trace = "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""
             return {"op": "result", "kind": "load_error", "reason": str(error), "error": trace}
-        task = Task(description, session)
         runtime.enter(task)
         _reseed()
         before = {thread.ident for thread in threading.enumerate()}
         try:
             with self._stoppable(session), _environment(objective.get("env", {}), folder):
-                value = call_function(function, task, description["parameters"])
-            result: Message = {"op": "result", "kind": "ok", **_returned(value)}
+                result: Message = {"op": "result", "kind": "ok", **call()}
         except BaseException as error:
             result = _explain(error)
         finally:
@@ -112,6 +120,29 @@ class Runner:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+def _call(function: Callable[..., Any], task: Task, parameters: Mapping[str, Any]) -> Message:
+    return _returned(call_function(function, task, parameters))
+
+
+def _trial_of(function: Callable[..., Any], task: Task, order: Message) -> Callable[[], Message]:
+    """A call of an objective that takes Optuna's trial. Raises `ObjectiveLoadError`."""
+    # A compute node needs Optuna for these objectives only.
+    from worker.trials.trial import call_objective, check_objective, open_trial, open_trial_study
+
+    objective, storage = order["objective"], order.get("storage")
+    objective_of_trial = check_objective(function, objective["target"])
+    if order["op"] == "check":
+        open_trial_study(task.study or objective["study"], objective, storage, 0)
+        return dict
+    trial = open_trial(task, objective, storage)
+
+    def call() -> Message:
+        values, stop = call_objective(objective_of_trial, trial)
+        return {"ordered": values, "stop_study": stop}
+
+    return call
+
+
 def _returned(value: Any) -> Message:
     """A return value as metric values: a number, a mapping of metrics, or one number per objective."""
     if value is None:
@@ -132,6 +163,9 @@ def _explain(error: BaseException) -> Message:
     """How a trial that raised has ended."""
     if isinstance(error, TaskStopped):
         return {"op": "result", "kind": "stopped", "class": error.reason_class, "reason": error.reason}
+    if _is_pruned(error):
+        reason = str(error) or "given up by the objective"
+        return {"op": "result", "kind": "stopped", "class": "pruned", "reason": reason}
     if isinstance(error, SystemExit):
         code = error.code
         if code is None or code == 0:
@@ -148,6 +182,13 @@ def _explain(error: BaseException) -> Message:
     text = str(error).strip().splitlines()
     reason = f"{name}: {text[0]}" if text else name
     return {"op": "result", "kind": kind, "reason": reason[:500], "error": _trace(error)}
+
+
+def _is_pruned(error: BaseException) -> bool:
+    """Whether it is Optuna's TrialPruned, which is not imported for this."""
+    return any(
+        cls.__name__ == "TrialPruned" and cls.__module__.startswith("optuna.") for cls in type(error).__mro__
+    )
 
 
 def _trace(error: BaseException) -> str:

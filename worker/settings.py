@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from worker.artifacts import open_store
 from worker.embedded import EmbeddedRedis
-from worker.home import STATE_FOLDER
+from worker.home import STATE_FOLDER, sqlite_url
 from worker.protocol.errors import BadInput
 from worker.protocol.transport import check_queue_name
 
@@ -32,6 +33,8 @@ class WorkerSettings:
     """Attempts at a time."""
     artifacts: str | None = None
     """Overrides the study's artifact store on this worker; from ``--artifacts`` or ``ARTIFACT_STORE``."""
+    storage_url: str | None = None
+    """Optuna's storage, for objectives that take Optuna's trial; from ``--storage`` or ``OPTUNA_STORAGE``."""
     burst: bool = False
     """End when the queues are empty."""
     drain_s: float = DEFAULT_DRAIN_S
@@ -61,6 +64,7 @@ def resolve(
     drain_s: float,
     name: str | None,
     share_redis: bool = False,
+    storage_url: str | None = None,
     folder: Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> WorkerSettings:
@@ -98,6 +102,11 @@ def resolve(
         problems.append(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
     if problems:
         raise BadInput(*problems)
+    storage_url = storage_url or environment.get("OPTUNA_STORAGE") or None
+    database = folder / STATE_FOLDER / "optuna.db"
+    if storage_url is None and database.exists():
+        with contextlib.suppress(BadInput):
+            storage_url = sqlite_url(database)
     embedded = EmbeddedRedis(folder / STATE_FOLDER) if here else None
     url = embedded.ensure() if embedded else url
     assert url is not None
@@ -111,5 +120,6 @@ def resolve(
         name=name or default_name(),
         folder=folder,
         share_redis=share_redis,
+        storage_url=storage_url,
         embedded=embedded,
     )

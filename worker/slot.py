@@ -52,7 +52,7 @@ class Slot(SimpleWorker):
         """
         Args:
             number: of this slot within its worker, from 0.
-            options: what the daemon passes on: redis_url, queues, name, folder, artifacts, drain_s.
+            options: what the daemon passes on, by the names of `WorkerSettings`.
             wake: end of the socket on which the daemon forwards stop requests.
         """
         url = options["redis_url"]
@@ -69,6 +69,7 @@ class Slot(SimpleWorker):
             runner=self._runner,
             folder=Path(options["folder"]),
             wake=wake,
+            storage_url=options.get("storage_url"),
             heartbeat=self._heartbeat_while_busy,
             hand_back_at=self._hand_back_at,
         )

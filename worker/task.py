@@ -219,6 +219,12 @@ class Task(TaskParameters, TaskQueries):
         """Which execution of the task this is, from 1."""
         return int(self._about.get("attempt", 1))
 
+    @property
+    def resumed_at(self) -> int | None:
+        """Iteration of the checkpoint that this attempt may continue from; None when there is none."""
+        found = self._about.get("resumed_at")
+        return None if found is None else int(found)
+
     def reload(self) -> None:
         """Read the task anew."""
         if self._at is not None:

@@ -88,7 +88,7 @@ class StudyStore:
         }
 
     def control(self, name: str, request: str) -> None:
-        """Ask the study's controller to ``stop``, ``pause`` or ``resume``."""
+        """Ask the study's controller to ``stop``, ``pause``, ``resume``, or ``finish``: launch no more."""
         with self.redis.pipeline() as pipe:
             pipe.hset(keys.study(name), "request", request)
             self._emit(pipe, name, Event(kind=EventKind.CONTROL, data={"request": request}))

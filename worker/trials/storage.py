@@ -68,6 +68,26 @@ def open_storage(url: str) -> BaseStorage:
     return storage
 
 
+def check_storage(url: str) -> None:
+    """Prove that a storage which exists can be read from here. Raises `BadInput`."""
+    path = file_of(url)
+    if path is not None and not path.exists():
+        raise BadInput(f"storage {redact(url)}: no such file on this machine")  # opening it would make one
+    storage = open_storage(url)
+    with _refusals(redact(url)):
+        storage.get_all_studies()
+
+
+def file_of(url: str) -> Path | None:
+    """The file that a storage's URL names, if it names one."""
+    if url.startswith("journal://"):
+        return Path(url.removeprefix("journal://"))
+    if url.startswith("sqlite"):
+        database = sqlalchemy.make_url(url).database
+        return Path(database) if database else None
+    return None
+
+
 def _create(url: str, arguments: dict[str, Any]) -> RDBStorage:
     """Open the database; two processes that create its tables at the same moment both get it."""
     tries = 10

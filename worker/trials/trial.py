@@ -1,0 +1,208 @@
+"""Objectives written for Optuna: the trial that they are called with, on a compute node.
+
+The worker reaches the study in Optuna's own storage, as Optuna's processes do. Parameters, attributes,
+intermediate values and pruning decisions are written and read there; each report goes to the task, too, so
+that budgets, ranking and `controller top` know it. How the trial has ended is told by the controller alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import optuna
+
+from worker.protocol.errors import BadInput, ObjectiveLoadError
+from worker.protocol.metrics import split_key
+from worker.protocol.urls import redact
+from worker.trials.samplers import build_sampler, known_sampler, make_pruner
+from worker.trials.storage import file_of, open_storage, quietly
+from worker.values import plain
+
+# What happens to trials is said by the controller.
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+_SEQUENCES = ("grid", "qmc", "brute_force")
+"""Samplers that find their place by themselves: their seed is the study's."""
+
+_storages: dict[str, optuna.storages.BaseStorage] = {}
+"""By URL: a runner lives for many trials, and what a storage has cached of finished ones stays good."""
+_lock = threading.Lock()
+
+
+class TaskTrial(optuna.Trial):
+    """Optuna's trial, whose parameters and reports are the task's as well.
+
+    Args:
+        study: with the sampler that chooses what the sweep file doesn't name.
+        trial_id: Optuna's id of the trial in its storage, not its number.
+        task: that runs it.
+        min_iterations: reports of this attempt before `should_prune` may say yes.
+    """
+
+    def __init__(self, study: optuna.Study, trial_id: int, task: Any, min_iterations: int) -> None:
+        super().__init__(study, trial_id)
+        self._task = task
+        self._min_iterations = min_iterations
+        self._known = set(task.get_parameters())
+        # What an attempt before this one has reported is reported anew, up to where this one begins.
+        resumed = task.resumed_at
+        values = self._cached_frozen_trial.intermediate_values
+        kept = {step: value for step, value in values.items() if resumed is not None and step <= resumed}
+        self._cached_frozen_trial.intermediate_values = kept
+
+    def report(self, value: float, step: int) -> None:
+        """As Optuna's. Raises `TaskStopped` once the task is to stop."""
+        new = step not in self._cached_frozen_trial.intermediate_values
+        super().report(value, step)
+        if new:
+            title, series = split_key(self._task._about["metrics"][0])
+            self._task.report_scalar(title, series, float(value), int(step))
+
+    def should_prune(self) -> bool:
+        """As Optuna's, by the study's pruner; False before the study's ``min_iterations``."""
+        enough = len(self._cached_frozen_trial.intermediate_values) >= self._min_iterations
+        return super().should_prune() if enough else False
+
+    def _suggest(self, name: str, distribution: optuna.distributions.BaseDistribution) -> Any:
+        value = super()._suggest(name, distribution)
+        if name not in self._known:
+            self._known.add(name)
+            self._task._session.parameters({name: plain(value)})
+        return value
+
+
+def check_objective(function: Callable[..., Any], target: str) -> Callable[..., Any]:
+    """What is called with a trial: `function`, or an instance of it where it is a class.
+
+    Raises:
+        ObjectiveLoadError: it can't be called with one argument.
+    """
+    if inspect.isclass(function):
+        made: Any
+        try:
+            made = function()
+        except Exception as error:
+            raise ObjectiveLoadError(
+                f"objective {target!r}: it is a class, and making an instance of it fails: {error}; name an "
+                "instance, as in: objective = Objective(artifact_store)"
+            ) from error
+        if not callable(made):
+            raise ObjectiveLoadError(f"objective {target!r}: instances of this class can't be called")
+        function = made
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise ObjectiveLoadError(
+            f"objective {target!r} is a coroutine or a generator, which would never run; "
+            "make it a plain function"
+        )
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        call = f"{getattr(function, '__name__', type(function).__name__)}{inspect.signature(function)}"
+        raise ObjectiveLoadError(
+            f"objective {target!r}: {call} can't be called with a trial alone: {error}"
+        ) from error
+    except ValueError:
+        pass  # built in: it has no signature to look at
+    return function
+
+
+def open_trial(task: Any, objective: Mapping[str, Any], storage_url: str | None) -> TaskTrial:
+    """The trial of `task`, in the storage that this worker reaches.
+
+    Args:
+        objective: the task's description of it, see `worker.objective`.
+        storage_url: as this worker knows it; None when nobody told it.
+
+    Raises:
+        ObjectiveLoadError: the study can't be reached from here; says what to set.
+    """
+    study = open_trial_study(task.study, objective, storage_url, task.trial_number)
+    # Optuna's cache writes only to trials that it has read.
+    study.get_trials(deepcopy=False)
+    try:
+        trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, task.trial_number)
+    except KeyError as error:
+        where = redact(str(storage_url))
+        raise ObjectiveLoadError(
+            f"study {task.study!r} has no trial {task.trial_number} in {where}; {_advice(objective)}"
+        ) from error
+    return TaskTrial(study, trial_id, task, int(objective.get("min_iterations", 0)))
+
+
+def open_trial_study(
+    name: str, objective: Mapping[str, Any], storage_url: str | None, number: int
+) -> optuna.Study:
+    """The study as trial `number` sees it. Raises `ObjectiveLoadError`."""
+    if not storage_url:
+        raise ObjectiveLoadError(f"this worker doesn't know where Optuna's trials are; {_advice(objective)}")
+    path = file_of(storage_url)
+    if path is not None and not path.exists():
+        # Opening it would make an empty one.
+        raise ObjectiveLoadError(
+            f"storage {redact(storage_url)}: no such file on this machine; {_advice(objective)}"
+        )
+    sampler = dict(objective.get("sampler") or {"type": "tpe"})
+    pruner = dict(objective.get("pruner") or {})
+    try:
+        with _lock:
+            if storage_url not in _storages:
+                _storages[storage_url] = optuna.storages.get_storage(open_storage(storage_url))
+        kind = known_sampler(str(sampler.pop("type")))
+        seed = _seed(sampler.pop("seed", None), number, kind)
+        with quietly():
+            return optuna.load_study(
+                study_name=name,
+                storage=_storages[storage_url],
+                sampler=build_sampler(kind, sampler, seed),
+                pruner=make_pruner(pruner.pop("type", None), pruner),
+            )
+    except BadInput as error:
+        raise ObjectiveLoadError(f"{error}; {_advice(objective)}") from error
+    except KeyError as error:
+        raise ObjectiveLoadError(
+            f"there is no study {name!r} in {redact(storage_url)}; {_advice(objective)}"
+        ) from error
+
+
+def call_objective(function: Callable[..., Any], trial: TaskTrial) -> tuple[list[float], bool]:
+    """Call an objective as Optuna does.
+
+    Returns:
+        Its values, one for each of the study's objectives, and whether it has called ``study.stop()``.
+    """
+    study = trial.study
+    study._thread_local.in_optimize_loop = True
+    try:
+        value = function(trial)
+    except optuna.TrialPruned as error:
+        last = trial._get_latest_trial().last_step
+        if str(error) or last is None:
+            raise
+        raise optuna.TrialPruned(f"given up at iteration {last}") from error
+    many = isinstance(value, Sequence) and not isinstance(value, str)
+    values = []
+    for item in value if many else (value,):
+        try:
+            values.append(float(item))
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"the objective returned {value!r:.80}; return a number, or one for each objective"
+            ) from None
+    return values, bool(study._stop_flag)
+
+
+def _seed(seed: int | None, number: int, kind: str) -> int | None:
+    """Of a trial's own: the same on whatever worker it runs, and another for each trial."""
+    if seed is None or kind in _SEQUENCES:
+        return seed
+    return int.from_bytes(hashlib.blake2b(f"{seed}/trial {number}".encode(), digest_size=4).digest(), "big")
+
+
+def _advice(objective: Mapping[str, Any]) -> str:
+    where = objective.get("storage")
+    shown = f" (the controller's is {where})" if where else ""
+    return f"set OPTUNA_STORAGE on this worker to a storage that it shares with the controller{shown}"
