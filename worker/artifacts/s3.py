@@ -7,7 +7,9 @@ Endpoint, region, credentials and certificates come by boto3's usual means (``AW
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +24,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.artifacts.names import checked_key
+from worker.artifacts.ranges import Download
 from worker.artifacts.s3_errors import code_of, explain, may_pass
 from worker.artifacts.stores import ArtifactStoreUnavailable
 from worker.protocol.errors import ArtifactError, BadInput
+
+log = logging.getLogger(__name__)
 
 # Two threads and parts of 8 MiB keep memory flat and the line busy.
 _TRANSFER = TransferConfig(
@@ -34,7 +39,7 @@ _TRANSFER = TransferConfig(
 _PATIENT = {
     "connect_timeout": 10,
     "read_timeout": 60,
-    "retries": {"mode": "standard", "total_max_attempts": 8},
+    "retries": {"mode": "standard", "total_max_attempts": 4},
 }
 _QUICK = {"connect_timeout": 3, "read_timeout": 5, "retries": {"mode": "standard", "total_max_attempts": 2}}
 """For `check`, whose answer a user waits for. Seconds."""
@@ -47,6 +52,11 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._made: tuple[int, Any] | None = None
+        self._lock = threading.Lock()
+        self._unfinished: set[str] = set()
+        """Keys whose uploads may have left parts."""
+        self._broken: dict[tuple[str, str], Download] = {}
+        """Downloads that can go on where they broke off, by key and path."""
 
     @property
     def url(self) -> str:
@@ -76,14 +86,60 @@ class S3Store:
 
     def put_file(self, key: str, path: Path, mimetype: str | None) -> None:
         kind = {"ContentType": mimetype} if mimetype else {}
-        with self._refusals(key):
-            self._client().upload_file(
-                os.fspath(path), self._bucket, self._key(key), ExtraArgs=kind, Config=_TRANSFER
-            )
+        try:
+            with self._refusals(key):
+                self._client().upload_file(
+                    os.fspath(path), self._bucket, self._key(key), ExtraArgs=kind, Config=_TRANSFER
+                )
+        except ArtifactError:
+            # Parts that were uploaded cost until they are aborted; boto3 can't while the server is away.
+            self._unfinished.add(key)
+            self._abort_parts(key)
+            raise
+        if key in self._unfinished:
+            self._abort_parts(key)
+
+    def _abort_parts(self, key: str) -> None:
+        """Have the server forget what unfinished uploads of `key` have left, if it can be told now."""
+        full = self._key(key)
+        try:
+            client = self._new_client(_QUICK)
+            found = client.list_multipart_uploads(Bucket=self._bucket, Prefix=full).get("Uploads", ())
+            for upload in found:
+                if upload["Key"] == full:
+                    client.abort_multipart_upload(Bucket=self._bucket, Key=full, UploadId=upload["UploadId"])
+        except (BotoCoreError, ClientError, ArtifactError) as error:
+            log.debug("parts of %s were not looked for: %s", full, error)
+            return
+        self._unfinished.discard(key)
 
     def get_file(self, key: str, path: Path) -> None:
+        place = (key, os.fspath(path))
         with self._refusals(key):
-            self._client().download_file(self._bucket, self._key(key), os.fspath(path), Config=_TRANSFER)
+            download = self._broken.pop(place, None) or self._download(self._key(key), path)
+            try:
+                download.run()
+            except Exception as error:
+                if may_pass(error):
+                    self._broken[place] = download
+                raise
+
+    def _download(self, full: str, path: Path) -> Download:
+        try:
+            head = self._client().head_object(Bucket=self._bucket, Key=full)
+        except ClientError as error:
+            if code_of(error) == "404":
+                # An answer without a body doesn't say whether the object or the bucket is missing.
+                self._client().get_object(Bucket=self._bucket, Key=full)
+            raise
+        same = {"IfMatch": head["ETag"]} if head.get("ETag") else {}
+
+        def read(first: int, last: int) -> Any:
+            client = self._client()
+            answer = client.get_object(Bucket=self._bucket, Key=full, Range=f"bytes={first}-{last}", **same)
+            return answer["Body"]
+
+        return Download(int(head["ContentLength"]), read, path)
 
     def exists(self, key: str) -> bool:
         with self._refusals(key):
@@ -113,9 +169,10 @@ class S3Store:
 
     def _client(self) -> Any:
         # One for each process: a connection must not be shared across a fork.
-        if self._made is None or self._made[0] != os.getpid():
-            self._made = os.getpid(), self._new_client(_PATIENT)
-        return self._made[1]
+        with self._lock:
+            if self._made is None or self._made[0] != os.getpid():
+                self._made = os.getpid(), self._new_client(_PATIENT)
+            return self._made[1]
 
     def _new_client(self, patience: dict[str, Any]) -> Any:
         # Sessions of its own: boto3's default one is not safe to use from several threads.
@@ -160,7 +217,7 @@ class S3Store:
     def _refusals(self, key: str) -> Iterator[None]:
         try:
             yield
-        except (BotoCoreError, ClientError, Boto3Error) as error:
+        except (BotoCoreError, ClientError, Boto3Error, ConnectionError) as error:
             reason = self._explain(error, self._made[1] if self._made else None)
             kind = ArtifactStoreUnavailable if may_pass(error) else ArtifactError
             raise kind(f"artifact store {self.url}: {key!r}: {reason}") from error

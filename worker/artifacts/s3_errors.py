@@ -8,7 +8,6 @@ from boto3.exceptions import Boto3Error, RetriesExceededError
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectionError,
     ConnectTimeoutError,
     EndpointConnectionError,
     HTTPClientError,
@@ -18,6 +17,7 @@ from botocore.exceptions import (
     ProfileNotFound,
     SSLError,
 )
+from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from worker.protocol.urls import redact
 
@@ -32,6 +32,10 @@ _BUSY = frozenset(
     ("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests",
      "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted")
 )  # fmt: skip
+
+
+_BROKEN = (BotoConnectionError, HTTPClientError, IncompleteReadError, ConnectionError)
+"""What a connection that breaks or stalls raises; the last is Python's own."""
 
 
 def unwrapped(error: Exception) -> Exception:
@@ -58,7 +62,7 @@ def may_pass(error: Exception) -> bool:
         return status >= 500 or status == 429 or code_of(error) in _BUSY
     if isinstance(error, SSLError):
         return False
-    return isinstance(error, (ConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError))
+    return isinstance(error, (*_BROKEN, RetriesExceededError))
 
 
 def explain(error: Exception, bucket: str, endpoint: str) -> str:
@@ -80,7 +84,7 @@ def explain(error: Exception, bucket: str, endpoint: str) -> str:
         return f"TLS to {endpoint} fails: {_flat(error)}; for a private authority set AWS_CA_BUNDLE"
     if isinstance(error, (EndpointConnectionError, ConnectTimeoutError)):
         return f"no S3 server answers at {endpoint}; is AWS_ENDPOINT_URL_S3 right?"
-    if isinstance(error, (HTTPClientError, ConnectionError, IncompleteReadError)):
+    if isinstance(error, _BROKEN):
         return f"the connection to {endpoint} broke or stalled ({type(error).__name__})"
     if isinstance(error, ClientError):
         return _explain_answer(error, bucket)
@@ -93,6 +97,8 @@ def _explain_answer(error: ClientError, bucket: str) -> str:
         return f"bucket {bucket!r} does not exist; create it, or check the name and AWS_ENDPOINT_URL_S3"
     if code in ("NoSuchKey", "404"):
         return "no such object"
+    if code in ("PreconditionFailed", "412"):
+        return "the object was replaced meanwhile"
     if code == "AccessDenied":
         return f"access is denied; check {_KEYS} and what the bucket's policy allows them"
     if code in _REFUSED:

@@ -47,7 +47,11 @@ class ArtifactStore(Protocol):
         ...
 
     def get_file(self, key: str, path: Path) -> None:
-        """Write an object's bytes to `path`, streaming. After an error, what `path` holds is undefined."""
+        """Write an object's bytes to `path`, streaming.
+
+        After an `ArtifactStoreUnavailable` the same call may go on where this one broke off; after another
+        error, what `path` holds is undefined.
+        """
         ...
 
     def exists(self, key: str) -> bool: ...

@@ -8,6 +8,7 @@ import mimetypes
 import shutil
 import tempfile
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from worker.artifacts.atomic import replacing
 from worker.artifacts.content import from_file, to_file
 from worker.artifacts.meta import ArtifactMeta
 from worker.artifacts.names import safe_name
+from worker.artifacts.patience import patiently
 from worker.artifacts.stores import ArtifactStore, open_store
 from worker.protocol.clock import Clock, SystemClock, iso
 from worker.protocol.errors import ArtifactError
@@ -28,6 +30,9 @@ def save(
     *,
     mimetype: str | None = None,
     encoding: str | None = None,
+    patience_s: float = 0.0,
+    waiting: Callable[[], None] = lambda: None,
+    keep_in: Path | None = None,
     clock: Clock | None = None,
 ) -> ArtifactMeta:
     """Store a file, folder or object.
@@ -39,6 +44,9 @@ def save(
         name: of the artifact, any text.
         source: see `worker.artifacts.content`.
         mimetype, encoding: guessed from the file's name when not given.
+        patience_s: how long a store that is away is waited for, in seconds; the upload begins anew then.
+        waiting: called now and then meanwhile; what it raises ends the waiting.
+        keep_in: folder for the file of an object that could not be stored, so that it isn't lost.
 
     Returns:
         Its description; the bytes are stored when this returns.
@@ -62,8 +70,14 @@ def save(
         key = "/".join([*parts, artifact_id])
         kept_type = mimetype or guessed or "application/octet-stream"
         failure: ArtifactError | None = None
+
+        def put() -> None:
+            # Not again once the file has changed: it would not be what was described.
+            if _signature(path, name) == before:
+                store.put_file(key, path, kept_type)
+
         try:
-            store.put_file(key, path, kept_type)
+            patiently(put, patience_s, waiting=waiting)
         except ArtifactError as error:
             failure = error
         if _signature(path, name) != before:
@@ -75,7 +89,7 @@ def save(
                 f"artifact {name!r}: {path} changed meanwhile; store a finished file"
             ) from failure
         if failure is not None:
-            raise failure
+            raise _with_place(failure, name, path, Path(scratch), keep_in, artifact_id)
     return ArtifactMeta(
         artifact_id=artifact_id,
         name=name,
@@ -92,8 +106,31 @@ def save(
     )
 
 
+def _with_place(
+    failure: ArtifactError, name: str, path: Path, scratch: Path, keep_in: Path | None, artifact_id: str
+) -> ArtifactError:
+    """The failure, and where the file is; one that only this call has is kept."""
+    where = path
+    if path.is_relative_to(scratch):
+        if keep_in is None:
+            return failure
+        where = keep_in / f"{artifact_id}-{safe_name(path.name)}"
+        try:
+            keep_in.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, where)
+        except OSError as error:
+            reason = f"; nor could it be kept in {keep_in}: {error.strerror or error}"
+            return type(failure)(f"artifact {name!r} was not stored: {failure}{reason}")
+    return type(failure)(f"artifact {name!r} was not stored: {failure}; the file is at {where.absolute()}")
+
+
 def fetch(
-    meta: ArtifactMeta, destination: Path, *, overwrite: bool = False, store: ArtifactStore | None = None
+    meta: ArtifactMeta,
+    destination: Path,
+    *,
+    overwrite: bool = False,
+    store: ArtifactStore | None = None,
+    patience_s: float = 30.0,
 ) -> Path:
     """Download an artifact, verified.
 
@@ -101,6 +138,8 @@ def fetch(
         destination: a folder (the artifact's safe file name is used in it) or a file.
         overwrite: replace an existing file.
         store: by default the one that the artifact was put into.
+        patience_s: how long a store that goes away is waited for, in seconds; the download goes on where
+            it broke.
 
     Returns:
         The file. It is there whole or not at all.
@@ -114,7 +153,8 @@ def fetch(
         if not overwrite and target.exists():
             raise FileExistsError
         with replacing(target, overwrite=overwrite) as partial:
-            store.get_file(meta.key, partial)
+            opened = store
+            patiently(lambda: opened.get_file(meta.key, partial), patience_s)
             digest, size = _sha256(partial, meta.name)
             if (digest, size) != (meta.sha256, meta.size):
                 raise ArtifactError(

@@ -1,0 +1,58 @@
+"""Waiting for an artifact store that is away."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from worker.artifacts.stores import ArtifactStoreUnavailable
+
+log = logging.getLogger(__name__)
+
+FIRST_S, LONGEST_S = 0.5, 10.0
+"""Pauses between two tries: the first, doubled each time up to the longest, in seconds."""
+LOOK_S = 0.2
+"""How often a pause asks whether to go on waiting, in seconds."""
+
+T = TypeVar("T")
+
+
+def patiently(
+    call: Callable[[], T],
+    patience_s: float,
+    *,
+    waiting: Callable[[], None] = lambda: None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """`call()`, tried again while the store is away.
+
+    Args:
+        patience_s: how long after the first failure a further try may begin, in seconds.
+        waiting: called now and then in pauses; what it raises ends the waiting.
+
+    Raises:
+        ArtifactStoreUnavailable: of the last try.
+    """
+    deadline: float | None = None
+    pause = FIRST_S
+    while True:
+        try:
+            return call()
+        except ArtifactStoreUnavailable as error:
+            now = clock()
+            if deadline is None:
+                deadline = now + patience_s
+                if patience_s:
+                    log.warning("%s; trying again for up to %g s", error, patience_s)
+            if now >= deadline:
+                raise
+        # Some earlier, some later: many tasks may wait for the same store.
+        until = min(clock() + pause * random.uniform(0.75, 1.25), deadline)
+        pause = min(2 * pause, LONGEST_S)
+        while clock() < until:
+            waiting()
+            sleep(min(LOOK_S, max(0.0, until - clock())))
