@@ -21,6 +21,8 @@ class Changes:
 
     started: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Task id → attempt, and when it began."""
+    resumed: list[str] = field(default_factory=list)
+    """Tasks among the started ones that go on from a checkpoint."""
     points: dict[str, list[tuple[int, int, float]]] = field(default_factory=dict)
     """Task id → (metric index, iteration, value), oldest first."""
     ended: list[str] = field(default_factory=list)
@@ -75,6 +77,8 @@ class Monitor:
                     points += [(int(i), int(step), float(value)) for i, step, value, _ in data["points"]]
             elif event.kind is EventKind.STARTED:
                 changes.started[event.task] = (event.attempt, float(data.get("at", 0.0)))
+                if "resumed" in data:
+                    changes.resumed.append(event.task)
             elif event.kind is EventKind.ENDED:
                 self._sequences.pop(event.task, None)
                 changes.ended.append(event.task)

@@ -461,6 +461,8 @@ class SearchStrategy(Ending):
                 job.scalars = {}
                 self._care.forget(task_id)
                 self._observer.started(job)
+        # What counts until their checkpoints stands in the records.
+        self._refresh([task_id for task_id in changes.resumed if task_id in self._running])
         for task_id, points in changes.points.items():
             job = self._running.get(task_id)
             if job:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from worker.exceptions import TaskPruned, TaskStopped
     from worker.logger import Logger
     from worker.task import Task, TaskTypes
+    from worker.task_artifacts import Checkpoint
 
 _HOMES = {
+    "Checkpoint": "task_artifacts",
     "Logger": "logger",
     "Task": "task",
     "TaskPruned": "exceptions",
@@ -36,4 +38,13 @@ def __getattr__(name: str) -> Any:
     return found
 
 
-__all__ = ["Logger", "Task", "TaskPruned", "TaskStopped", "TaskTypes", "__version__", "artifact_store"]
+__all__ = [
+    "Checkpoint",
+    "Logger",
+    "Task",
+    "TaskPruned",
+    "TaskStopped",
+    "TaskTypes",
+    "__version__",
+    "artifact_store",
+]

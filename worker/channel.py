@@ -3,7 +3,7 @@
 A program never talks to Redis. It tells its slot, which fences, batches and keeps what it is told while
 Redis is away, and which hands it stop requests. Messages to the program: ``task``, ``run``, ``check``,
 ``stop``, ``answer``. Messages from it: ``hello``, ``points``, ``parameters``, ``mark``, ``result``, and those
-that are answered: ``artifact``, ``ask``.
+that are answered: ``artifact``, ``unlink``, ``ask``.
 """
 
 from __future__ import annotations

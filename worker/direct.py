@@ -7,13 +7,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import redis
 
 from worker.exceptions import TaskPruned, TaskStopped
+from worker.protocol.checkpoint import with_resume_point
 from worker.protocol.errors import TransitionRefused
 from worker.protocol.metrics import Summary
 from worker.protocol.record import StopRequest, TaskRecord
@@ -63,9 +64,15 @@ class DirectSession:
         if not self._wake.is_set():
             self._wake.set()
 
-    def artifact(self, name: str, meta: str) -> None:
-        self.check_stop()
+    def artifact(self, name: str, meta: str, checkpoint: int | None = None) -> None:
+        if checkpoint is not None:
+            with self._lock:
+                self.flush()
+                meta = with_resume_point(meta, checkpoint, time.time(), self._reporter.summaries())
         self._store.add_artifact(self._record.id, self._record.attempt, name, meta)
+
+    def unlink(self, names: Sequence[str]) -> None:
+        self._store.remove_artifacts(self._record.id, self._record.attempt, names)
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         def change(old: TaskRecord) -> TaskRecord:

@@ -14,7 +14,7 @@ import selectors
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from worker.channel import Lines, Message, encode
 from worker.outcome import Ended, Outcome, judge
 from worker.output import ScalarLines
 from worker.programs import Program, WarmRunner, command_argv, script_argv, start_fresh
+from worker.protocol.checkpoint import ResumePoint, with_resume_point
 from worker.protocol.errors import ObjectiveLoadError, StaleAttempt, TransitionRefused
 from worker.protocol.metrics import MACHINE, split_key, violations
 from worker.protocol.record import StopRequest, TaskRecord
@@ -64,12 +65,21 @@ class Attempt:
     """Runs `record`'s current attempt to its end. Use once: ``Attempt(...).run()``."""
 
     def __init__(
-        self, record: TaskRecord, around: Surroundings, monotonic: Callable[[], float] = time.monotonic
+        self,
+        record: TaskRecord,
+        around: Surroundings,
+        monotonic: Callable[[], float] = time.monotonic,
+        checkpoints: Sequence[ResumePoint] = (),
     ) -> None:
+        """
+        Args:
+            checkpoints: what attempts before this one have left, the oldest first.
+        """
         self._record = record
+        self._checkpoints = list(checkpoints)
         self._around = around
         self._now = monotonic
-        self._reporter = Reporter(around.store, record, monotonic)
+        self._reporter = Reporter(around.store, record, monotonic, checkpoints[-1] if checkpoints else None)
         self._selector = selectors.DefaultSelector()
         self._lines: dict[int, Lines] = {}
         self._connections: dict[int, socket.socket] = {}
@@ -113,7 +123,7 @@ class Attempt:
             program.send(
                 {
                     "op": "check" if record.spec.check_only else "run",
-                    "task": describe(record),
+                    "task": self._description(),
                     "objective": objective,
                     "folder": str(around.folder),
                     "optional": record.spec.optional,
@@ -139,6 +149,13 @@ class Attempt:
             self._selector.register(program.stderr, selectors.EVENT_READ, self._read_output)
         if around.wake:
             self._selector.register(around.wake, selectors.EVENT_READ, self._woken)
+
+    def _description(self) -> Message:
+        about = describe(self._record)
+        if self._checkpoints:
+            about["resumed_at"] = self._checkpoints[-1].iteration
+            about["checkpoints"] = [point.meta for point in self._checkpoints]
+        return about
 
     def _supervise(self, started: float) -> None:
         """The loop: until the program has ended, or has come back with a result."""
@@ -289,7 +306,7 @@ class Attempt:
         self._listen(connection)
         self._connections[connection.fileno()] = connection
         with contextlib.suppress(OSError):
-            connection.sendall(encode({"op": "task", "task": describe(self._record)}))
+            connection.sendall(encode({"op": "task", "task": self._description()}))
             if self._request:
                 stop = {
                     "op": "stop",
@@ -325,6 +342,9 @@ class Attempt:
                     self._reporter.add(point)
         elif op == "artifact":
             self._link_artifact(message, connection)
+        elif op == "unlink":
+            names = [str(name) for name in message.get("names", ())]
+            self._reporter.unlink(names, lambda error: self._answer(connection, message, {"error": error}))
         elif op == "parameters":
             self._reporter.know(message.get("values") or {})
         elif op == "ask":
@@ -353,7 +373,11 @@ class Attempt:
         def acknowledge(error: str | None) -> None:
             self._answer(connection, message, {"error": error})
 
-        self._reporter.link(str(message.get("name")), str(message.get("meta")), acknowledge)
+        meta, iteration = str(message.get("meta")), message.get("checkpoint")
+        if iteration is not None:
+            # The program waits: all that it has reported has been taken by now.
+            meta = with_resume_point(meta, int(iteration), float(message["at"]), self._reporter.summaries())
+        self._reporter.link(str(message.get("name")), meta, acknowledge)
 
     def _read_output(self, descriptor: int) -> None:
         assert self._program is not None

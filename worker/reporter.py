@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import redis
 
+from worker.protocol.checkpoint import ResumePoint
 from worker.protocol.errors import TransitionRefused
 from worker.protocol.metrics import Summary
 from worker.protocol.record import StopRequest, TaskRecord
@@ -38,13 +39,24 @@ class Reporter:
         over_limit: True once an iteration beyond the task's limit was reported; it is dropped.
     """
 
-    def __init__(self, store: Store, record: TaskRecord, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        record: TaskRecord,
+        monotonic: Callable[[], float],
+        resumed: ResumePoint | None = None,
+    ) -> None:
+        """
+        Args:
+            record: as `Store.start` returned it.
+            resumed: where this attempt goes on, if another has left a checkpoint.
+        """
         self._store = store
         self._record = record
         self._monotonic = monotonic
         self._points: list[Point] = []
         self._output = bytearray()
-        self._links: list[tuple[str, str, Callable[[str | None], None]]] = []
+        self._links: list[tuple[str, Callable[[], None], Callable[[str | None], None]]] = []
         self._parameters: dict[str, Any] = {}
         self._summaries: dict[str, Summary] = {}
         self._objective = {metric.key for metric in record.spec.metrics}
@@ -60,6 +72,11 @@ class Reporter:
         self.over_limit = False
         self._first = record.spec.metrics[0].key if record.spec.metrics else None
         self._iterations, self._last_iteration = 0, -1
+        if resumed is not None:
+            self._summaries = dict(resumed.summaries)
+            known = self._summaries.get(self._first) if self._first else None
+            if known is not None:
+                self._iterations, self._last_iteration = known.iterations, known.last_iteration
 
     # Taking
 
@@ -83,7 +100,26 @@ class Reporter:
 
     def link(self, name: str, meta: str, done: Callable[[str | None], None]) -> None:
         """Take an artifact to list; `done` is called with None once it is, or with why it was refused."""
-        self._links.append((name, meta, done))
+        record = self._record
+        self._links.append(
+            (
+                f"artifact {name!r}",
+                lambda: self._store.add_artifact(record.id, record.attempt, name, meta),
+                done,
+            )
+        )
+        self._ask(0.0)
+
+    def unlink(self, names: Sequence[str], done: Callable[[str | None], None]) -> None:
+        """Take artifacts to list no more; `done` as for `link`."""
+        record = self._record
+        self._links.append(
+            (
+                "removing artifacts",
+                lambda: self._store.remove_artifacts(record.id, record.attempt, names),
+                done,
+            )
+        )
         self._ask(0.0)
 
     def know(self, parameters: Mapping[str, Any]) -> None:
@@ -129,8 +165,8 @@ class Reporter:
             if not self.attempt(self._write_some) and not self.stale:
                 self._due = self._not_before
                 return False
-        for name, _, done in self._links:
-            done(f"artifact {name!r} is refused: another attempt of the task is current")
+        for what, _, done in self._links:
+            done(f"{what} is refused: another attempt of the task is current")
         self._links.clear()
         self._last_write = self._monotonic()
         return True
@@ -159,8 +195,8 @@ class Reporter:
             self._store.add_parameters(self._record.id, self._record.attempt, known)
             self._parameters.clear()
         while self._links:
-            name, meta, done = self._links[0]
-            self._store.add_artifact(self._record.id, self._record.attempt, name, meta)
+            _, write, done = self._links[0]
+            write()
             del self._links[0]
             done(None)
         return True

@@ -92,6 +92,7 @@ class Runner:
             result = _explain(error)
         finally:
             task.finish_following()
+            task._remove_scratch()
             runtime.leave(task)
             with contextlib.suppress(Exception):
                 sys.stdout.flush()

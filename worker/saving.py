@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,13 @@ from worker.protocol.errors import ArtifactError
 if TYPE_CHECKING:
     from worker.artifacts import ArtifactMeta
     from worker.session import Session
+
+
+log = logging.getLogger(__name__)
+
+STATE_FOLDER = ".optuna-rq"
+PATIENCE_S = 300.0
+"""How long a store that is away is waited for, in seconds; ``ARTIFACT_PATIENCE`` in the environment."""
 
 
 class ArtifactHandle:
@@ -63,22 +72,63 @@ class ArtifactHandle:
         return load(self.meta)
 
 
-def upload(about: Mapping[str, Any], session: Session, name: str, source: Any) -> ArtifactHandle:
+def upload(
+    about: Mapping[str, Any],
+    session: Session,
+    name: str,
+    source: Any,
+    *,
+    mimetype: str | None = None,
+    encoding: str | None = None,
+    checkpoint: int | None = None,
+) -> ArtifactHandle:
     """Store `source` and link it to the task that `about` describes (see `worker.session.describe`).
+
+    Args:
+        mimetype, encoding: guessed when not given.
+        checkpoint: the iteration, for an artifact that another attempt may go on from.
 
     Raises:
         ArtifactError: it can't be read or stored, or the name is none.
-        TaskStopped: the task's attempt is over.
+        TaskStopped: the task is to stop while its store is away, or its attempt is over.
     """
     from worker.artifacts import open_store, save
 
     if not isinstance(name, str) or not name:
         raise ArtifactError(f"an artifact needs a name, a str that is not empty, not {name!r:.80}")
     name = name.encode("utf-8", "replace").decode()  # no record can hold half a character
-    session.check_stop()
     # A path as it is: in a URL, a "%" or "#" in it would mean something.
-    url = about.get("artifacts") or str(Path.cwd() / ".optuna-rq" / "artifacts")
+    url = about.get("artifacts") or str(Path.cwd() / STATE_FOLDER / "artifacts")
     group = about.get("study") or about.get("project") or "tasks"
-    meta = save(open_store(url), group, name, source)
-    session.artifact(name, meta.to_json())
+    meta = save(
+        open_store(url),
+        group,
+        name,
+        source,
+        mimetype=mimetype,
+        encoding=encoding,
+        patience_s=_patience_s(),
+        waiting=session.check_stop,
+        keep_in=Path.cwd() / STATE_FOLDER / "unsent",
+    )
+    session.artifact(name, meta.to_json(), checkpoint)
     return ArtifactHandle(meta)
+
+
+def forget(metas: Iterable[ArtifactMeta]) -> None:
+    """Remove the bytes of artifacts that nothing lists any more; what can't be removed is left."""
+    from worker.artifacts import open_store
+
+    for meta in metas:
+        try:
+            open_store(meta.store).delete(meta.key)
+        except ArtifactError as error:
+            log.warning("artifact %r is listed no more, but its bytes are left: %s", meta.name, error)
+
+
+def _patience_s() -> float:
+    given = os.environ.get("ARTIFACT_PATIENCE", "")
+    try:
+        return max(0.0, float(given)) if given else PATIENCE_S
+    except ValueError:
+        raise ArtifactError(f"ARTIFACT_PATIENCE={given!r}: give a number of seconds, such as 300") from None

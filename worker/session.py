@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from worker.channel import Endpoint, Message
@@ -35,8 +35,16 @@ class Session(Protocol):
         """Take one point. Raises `TaskStopped` once the task is to stop."""
         ...
 
-    def artifact(self, name: str, meta: str) -> None:
-        """List an artifact whose bytes are stored; returns when it is recorded."""
+    def artifact(self, name: str, meta: str, checkpoint: int | None = None) -> None:
+        """List an artifact whose bytes are stored; returns when it is recorded.
+
+        Args:
+            checkpoint: the iteration, where another attempt may go on from this artifact.
+        """
+        ...
+
+    def unlink(self, names: Sequence[str]) -> None:
+        """Take artifacts off the task's list; returns when that is recorded."""
         ...
 
     def parameters(self, values: Mapping[str, Any]) -> None:
@@ -85,8 +93,12 @@ class LocalSession:
     def report(self, point: RawPoint) -> None:
         self.points.append(point)
 
-    def artifact(self, name: str, meta: str) -> None:
+    def artifact(self, name: str, meta: str, checkpoint: int | None = None) -> None:
         self.artifacts[name] = meta
+
+    def unlink(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.artifacts.pop(name, None)
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         pass
@@ -167,8 +179,17 @@ class ChannelSession:
             if points:
                 self._endpoint.send({"op": "points", "points": points})
 
-    def artifact(self, name: str, meta: str) -> None:
-        error = self._request({"op": "artifact", "name": name, "meta": meta}).get("error")
+    def artifact(self, name: str, meta: str, checkpoint: int | None = None) -> None:
+        about = {} if checkpoint is None else {"checkpoint": checkpoint, "at": time.time()}
+        # What was reported before a checkpoint is part of it.
+        self.flush()
+        self._record({"op": "artifact", "name": name, "meta": meta, **about})
+
+    def unlink(self, names: Sequence[str]) -> None:
+        self._record({"op": "unlink", "names": list(names)})
+
+    def _record(self, message: Message) -> None:
+        error = self._request(message).get("error")
         if error:
             raise self._stop or TaskStopped("worker_lost", str(error))
 

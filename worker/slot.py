@@ -170,7 +170,8 @@ class Slot(SimpleWorker):
         )
         self._show(task_id)
         try:
-            Attempt(record, self._around).run()
+            left = self.store.checkpoints(task_id) if attempt > 1 else []
+            Attempt(record, self._around, checkpoints=left).run()
         finally:
             self._show("")
 

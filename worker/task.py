@@ -23,8 +23,8 @@ from worker.logger import Logger
 from worker.protocol.errors import BadInput, TransitionRefused
 from worker.protocol.record import TaskRecord, new_task_id
 from worker.protocol.status import FINISHED, Reason, Status
-from worker.saving import ArtifactHandle, upload
 from worker.session import LocalSession, Session, describe
+from worker.task_artifacts import TaskArtifacts
 from worker.task_parameters import TaskParameters
 from worker.task_queries import ARCHIVED, TaskQueries
 
@@ -53,7 +53,7 @@ class TaskTypes(str, Enum):
         return self.value
 
 
-class Task(TaskParameters, TaskQueries):
+class Task(TaskParameters, TaskArtifacts, TaskQueries):
     """One experiment.
 
     A function objective gets its task as its argument. A script gets it from `Task.init`, and anything
@@ -80,7 +80,7 @@ class Task(TaskParameters, TaskQueries):
         self._connected: dict[str, Any] = {}
         self._matched: set[str] = set()
         self._logger = Logger(self)
-        self._uploaded: dict[str, ArtifactHandle] = {}
+        TaskArtifacts.__init__(self)
         self._followers: list[Any] = []
 
     @classmethod
@@ -359,51 +359,6 @@ class Task(TaskParameters, TaskQueries):
         """Take what TensorBoard has written until now, and look no more."""
         while self._followers:
             self._followers.pop().stop()
-
-    # Artifacts
-
-    @property
-    def artifacts(self) -> Mapping[str, ArtifactHandle]:
-        """Name → artifact: those of the task, or, in a worker's program, those that it has uploaded."""
-        if self._at is None:
-            return dict(self._uploaded)
-        from worker.artifacts import ArtifactMeta
-
-        stored = self._at.store.artifacts(self.id)
-        return {name: ArtifactHandle(ArtifactMeta.from_json(text)) for name, text in stored.items()}
-
-    def upload_artifact(
-        self,
-        name: str,
-        artifact_object: Any,
-        metadata: Any = None,
-        delete_after_upload: bool = False,
-        **_: Any,
-    ) -> bool:
-        """Store a file, a folder or an object with the task; returns when it is stored and listed.
-
-        Args:
-            name: under which it is listed; a later artifact of the same name replaces it.
-            artifact_object: a path (str or Path) to a file or folder, bytes, a dict or list, a numpy
-                array, a DataFrame, a figure or an image.
-            metadata: ClearML's, not kept.
-            delete_after_upload: remove the file or folder once it is stored.
-
-        Raises:
-            ArtifactError: it can't be read or stored; the message says why.
-        """
-        if self._session is None:
-            raise BadInput(f"task {self.id}: artifacts come from the program that runs it")
-        self._uploaded[name] = upload(self._about, self._session, name, artifact_object)
-        if delete_after_upload and isinstance(artifact_object, (str, Path)):
-            path = Path(artifact_object)
-            if path.is_dir():
-                import shutil
-
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-        return True
 
     # Its life
 

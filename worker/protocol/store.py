@@ -20,8 +20,9 @@ from typing import Any
 import redis
 
 from worker.protocol import keys
+from worker.protocol.checkpoint import ResumePoint, resume_points
 from worker.protocol.clock import Clock, SystemClock
-from worker.protocol.errors import BadInput, StaleAttempt, TransitionRefused
+from worker.protocol.errors import BadInput, RecordError, StaleAttempt, TransitionRefused
 from worker.protocol.events import Event, EventKind
 from worker.protocol.metrics import Summary
 from worker.protocol.record import StopRequest, TaskRecord, TaskSpec
@@ -92,7 +93,7 @@ class Store(StudyStore):
     def series(self, task_id: str) -> dict[str, list[tuple[int, float, float]]]:
         """All points kept of a task: metric key → [(iteration, value, seconds since the epoch)]."""
         found: dict[str, list[tuple[int, float, float]]] = {}
-        seen: set[int] = set()
+        seen: set[int | str] = set()
         for text in self.redis.lrange(keys.series(task_id), 0, -1):
             seq, points = json.loads(text)
             if seq in seen:
@@ -101,6 +102,25 @@ class Store(StudyStore):
             for key, iteration, value, at in points:
                 found.setdefault(key, []).append((iteration, float(value), at))
         return found
+
+    def checkpoints(self, task_id: str) -> list[ResumePoint]:
+        """The task's checkpoints, the oldest first; none where they can't be read."""
+        try:
+            return resume_points(self.artifacts(task_id))
+        except RecordError as error:
+            log.warning("task %s begins anew: %s", task_id, error)
+            return []
+
+    def _series_until(self, task_id: str, at: float, attempt: int) -> list[str]:
+        """The batches of points that were reported up to a moment, as they are stored, for an attempt."""
+        kept: list[str] = []
+        for text in self.redis.lrange(keys.series(task_id), 0, -1):
+            _, points = json.loads(text)
+            earlier = [point for point in points if point[3] <= at + 0.001]  # stored to the millisecond
+            if earlier:
+                # Numbers of their own: the attempt counts its batches from 1.
+                kept.append(json.dumps([f"{attempt}/{len(kept)}", earlier], separators=(",", ":")))
+        return kept
 
     def task_log(self, task_id: str, start: int = 0) -> tuple[str, int]:
         """What the program wrote, from byte `start` of all it ever wrote.
@@ -188,13 +208,17 @@ class Store(StudyStore):
     def start(self, task_id: str, attempt: int, worker: str) -> TaskRecord:
         """queued → in_progress for the slot `worker`, with a lease of the task's `lease_s`.
 
-        What an earlier attempt reported is removed: this one reports from the beginning.
+        What an earlier attempt reported is removed, since this one reports from the beginning, but for
+        what it had reported when its last checkpoint was saved: from there this one goes on.
 
         Raises:
             StaleAttempt: the task is at another attempt.
             TransitionRefused: the task has ended, was stopped, or another slot has it.
         """
         now = self.clock.now()
+        # Nobody adds to these meanwhile: writes of the attempts before are refused.
+        points = self.checkpoints(task_id) if attempt > 1 else []
+        kept = self._series_until(task_id, points[-1].at, attempt) if points else []
 
         def change(old: TaskRecord) -> dict[str, Any]:
             return {"status": Status.IN_PROGRESS.value, "started_at": repr(now), "worker": worker}
@@ -205,8 +229,11 @@ class Store(StudyStore):
                 pipe.delete(keys.scalars(task_id), keys.series(task_id))
                 pipe.hdel(keys.task(task_id), "iterations")
                 unrank(pipe, old)
+            if points:
+                _take_up(pipe, old, points[-1], kept)
             if old.study:
-                event = Event(kind=EventKind.STARTED, task=task_id, attempt=attempt, data={"at": now})
+                data = {"at": now, **({"resumed": points[-1].iteration} if points else {})}
+                event = Event(kind=EventKind.STARTED, task=task_id, attempt=attempt, data=data)
                 self._emit(pipe, old.study, event)
 
         return self._move(
@@ -580,6 +607,25 @@ class Store(StudyStore):
                 except redis.WatchError:
                     continue
 
+    def remove_artifacts(self, task_id: str, attempt: int | None, names: Sequence[str]) -> None:
+        """Take artifacts off the task's list; their bytes are the caller's matter.
+
+        Args:
+            attempt: the attempt that speaks, or None for somebody outside a worker.
+
+        Raises:
+            StaleAttempt: another attempt is current.
+        """
+        with self.redis.pipeline() as pipe:
+            for _ in _tries():
+                try:
+                    self._watch_attempt(pipe, task_id, attempt, "its artifacts stay; the removal is")
+                    pipe.hdel(keys.artifacts(task_id), *names)
+                    pipe.execute()
+                    return
+                except redis.WatchError:
+                    continue
+
     def add_parameters(self, task_id: str, attempt: int, parameters: Mapping[str, Any]) -> None:
         """Note parameters that the program has besides those of the record, which stay as they are.
 
@@ -618,6 +664,20 @@ def rank(pipe: Any, record: TaskRecord, summaries: Mapping[str, Summary]) -> Non
             pipe.zadd(key, {record.id: metric.score(value)})
         else:
             pipe.zrem(key, record.id)
+
+
+def _take_up(pipe: Any, old: TaskRecord, point: ResumePoint, series: Sequence[str]) -> None:
+    """Put back what was reported when a checkpoint was saved."""
+    shown = {key: json.dumps(summary.to_list()) for key, summary in point.summaries.items()}
+    if shown:
+        pipe.hset(keys.scalars(old.id), mapping=shown)
+    if series:
+        pipe.rpush(keys.series(old.id), *series)
+    first = point.summaries.get(old.spec.metrics[0].key) if old.spec.metrics else None
+    if first:
+        pipe.hset(keys.task(old.id), "iterations", first.iterations)
+    if old.study:
+        rank(pipe, old, point.summaries)
 
 
 def unrank(pipe: Any, record: TaskRecord) -> None:
