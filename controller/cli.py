@@ -15,6 +15,7 @@ from typing import Any
 import click
 import redis
 
+from controller.artifact_commands import artifacts, remove_all
 from controller.settings import open_store, pick_study, pick_task, resolve
 from worker import __version__
 from worker.protocol import FINISHED, Reason, Status, Store, StudyState
@@ -434,72 +435,31 @@ def _ask(study: str | None, redis_url: str | None, request: str) -> None:
 
 @command.command()
 @click.argument("study")
+@click.option("--artifacts", "with_artifacts", is_flag=True, help="Remove its artifacts as well.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_redis
-def delete(study: str, yes: bool, redis_url: str | None) -> None:
-    """Remove a study's records from Redis: tasks, scalars, logs. Optuna's trials and artifacts stay."""
-    with _store(redis_url) as store:
+def delete(study: str, with_artifacts: bool, yes: bool, redis_url: str | None) -> None:
+    """Remove a study's records from Redis: tasks, scalars, logs. Optuna's trials stay.
+
+    Its artifacts stay, too, unless --artifacts is given; without their records nothing lists them.
+    """
+    settings = resolve(redis_url)
+    with open_store(settings) as store:
         name = store.get_study(study).name
         if _acts(store, name):
             raise BadInput(f"study {name!r} is running; stop it first: controller stop {name}")
         if not yes:
-            click.confirm(f"Remove all records of study {name}?", abort=True)
+            what = "all records and all artifacts" if with_artifacts else "all records"
+            click.confirm(f"Remove {what} of study {name}?", abort=True)
+        problems = remove_all(store, settings, name) if with_artifacts else []
+        if problems:
+            problems.insert(0, f"study {name}: its records are kept, as not all artifacts went:")
+            raise OptunaRQError("\n".join(problems))
         count = store.delete_study(name)
         click.echo(f"study {name}: {count} task(s) removed")
 
 
-@command.group()
-def artifacts() -> None:
-    """Files and objects that tasks have saved."""
-
-
-@artifacts.command("list")
-@_study
-@click.option("--task", help="Of one task only: its id, or the beginning of it.")
-@_redis
-@_table
-def artifacts_list(study: str | None, task: str | None, redis_url: str | None, output_format: str) -> None:
-    """The artifacts of a task, or of all tasks of a study."""
-    from controller.tables import show
-
-    rows, full = [], []
-    with _store(redis_url) as store:
-        ids = [pick_task(store, task)] if task else store.study_tasks(pick_study(store, study))
-        for task_id in ids:
-            for name, text in store.artifacts(task_id).items():
-                meta = json.loads(text)
-                full.append({"task_id": task_id, "name": name, **meta})
-                shown = task_id[:8] if output_format == "table" else task_id
-                rows.append(
-                    {
-                        "task": shown,
-                        "name": name,
-                        "bytes": meta["size"],
-                        "type": meta["mimetype"],
-                        "url": meta["url"],
-                    }
-                )
-    show(rows, output_format, raw=full)
-
-
-@artifacts.command("get")
-@click.argument("task")
-@click.argument("name")
-@click.argument("target", required=False, type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Overwrite an existing file.")
-@_redis
-def artifacts_get(task: str, name: str, target: Path | None, force: bool, redis_url: str | None) -> None:
-    """Download an artifact of a task, verified, to TARGET (a file or folder; the current one by default)."""
-    from worker.artifacts import ArtifactMeta, fetch
-
-    with _store(redis_url) as store:
-        task_id = pick_task(store, task)
-        known = store.artifacts(task_id)
-        if name not in known:
-            there = ", ".join(known) or "none"
-            raise BadInput(f"task {task_id[:8]} has no artifact {name!r}; there are: {there}")
-    path = fetch(ArtifactMeta.from_json(known[name]), target or Path.cwd(), overwrite=force)
-    click.echo(path)
+command.add_command(artifacts)
 
 
 @contextlib.contextmanager

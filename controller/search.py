@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from controller.artifacts import LINK, link_text
 from controller.parameters import Parameter
 from controller.samplers import ignores_history
 from controller.space import MOST, chosen_by, points, replay
@@ -323,16 +324,9 @@ class Search:
         if trial is None:
             return
         for meta in artifacts:
-            text = json.dumps(
-                {
-                    "artifact_id": meta.artifact_id,
-                    "filename": meta.filename,
-                    "mimetype": meta.mimetype,
-                    "encoding": meta.encoding,
-                }
-            )
+            name, text = f"{LINK}{meta.artifact_id}", link_text(meta)
             try:
-                trial.storage.set_trial_system_attr(trial._trial_id, f"artifacts:{meta.artifact_id}", text)
+                trial.storage.set_trial_system_attr(trial._trial_id, name, text)
             except optuna.exceptions.UpdateFinishedTrialError as error:
                 log.info("trial %d was told before its artifacts were linked: %s", number, error)
                 return

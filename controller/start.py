@@ -14,6 +14,7 @@ import optuna
 
 from controller import preflight
 from controller.backend import Backend
+from controller.keeper import ArtifactKeeper
 from controller.local_workers import LocalWorkers
 from controller.lock import StudyLock
 from controller.objective import Objective
@@ -176,7 +177,15 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
             interrupts.strategy = strategy
             if interrupts.pending():
                 strategy.interrupt()
-            strategy.start()
+            keep_top = sweep.artifacts.keep_top
+            keeper = ArtifactKeeper(backend.store, sweep.study.name, keep_top) if keep_top else None
+            if keeper:
+                keeper.start()
+            try:
+                strategy.start()
+            finally:
+                if keeper:
+                    keeper.stop()
         finally:
             workers.stop(at_once=interrupts.count > 1)
             lock.release()

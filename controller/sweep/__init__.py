@@ -11,6 +11,7 @@ from controller.sweep.durations import parse_duration
 from controller.sweep.loading import load_sweep
 from controller.sweep.parsing import parse_sweep
 from controller.sweep.schema import (
+    ArtifactsSection,
     BudgetSection,
     ChoiceParameter,
     Constraint,
@@ -27,6 +28,7 @@ from controller.sweep.schema import (
 )
 
 __all__ = [
+    "ArtifactsSection",
     "BudgetSection",
     "ChoiceParameter",
     "Constraint",

@@ -17,6 +17,7 @@ from controller.sweep.conditions import check_when
 from controller.sweep.options import is_plain
 from controller.sweep.problems import Path, Problem, closest, show
 from controller.sweep.schema import (
+    ArtifactsSection,
     BudgetSection,
     Constraint,
     FloatParameter,
@@ -59,6 +60,7 @@ class Parts:
     pruner: PrunerSection | None = None
     budget: BudgetSection | None = None
     queue: QueueSection | None = None
+    artifacts: ArtifactsSection | None = None
     doubtful: dict[str, frozenset[str]] = field(default_factory=dict)
 
 

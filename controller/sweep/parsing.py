@@ -15,6 +15,7 @@ from controller.sweep.parameters import read_parameter
 from controller.sweep.problems import Path, Problem, closest, key_text, one_line, show, unknown
 from controller.sweep.reading import read_section
 from controller.sweep.schema import (
+    ArtifactsSection,
     BudgetSection,
     Constraint,
     Metric,
@@ -28,7 +29,7 @@ from controller.sweep.schema import (
 )
 from worker.protocol.errors import BadInput
 
-SECTIONS = ("study", "objective", "parameters", "try", "sampler", "pruner", "budget", "queue")
+SECTIONS = ("study", "objective", "parameters", "try", "sampler", "pruner", "budget", "queue", "artifacts")
 
 
 def parse_sweep(data: Mapping[str, Any], source: str) -> Sweep:
@@ -69,7 +70,7 @@ def examine(data: object, source: str) -> tuple[Sweep | None, list[Problem]]:
     if problems:
         return None, problems
     # Without problems these are all there; saying so again keeps the types honest.
-    if not (parts.study and parts.objective and parts.sampler and parts.budget and parts.queue):
+    if not (parts.study and parts.objective and parts.sampler and parts.budget):
         raise AssertionError(f"a section of {source} is missing without a problem")
     return (
         Sweep(
@@ -80,7 +81,8 @@ def examine(data: object, source: str) -> tuple[Sweep | None, list[Problem]]:
             sampler=parts.sampler,
             pruner=parts.pruner,
             budget=parts.budget,
-            queue=parts.queue,
+            queue=parts.queue or QueueSection(),
+            artifacts=parts.artifacts or ArtifactsSection(),
         ),
         [],
     )
@@ -247,6 +249,12 @@ def _read_queue(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[
     parts.queue = reading.value
 
 
+def _read_artifacts(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
+    reading = read_section(ArtifactsSection, {} if raw is _MISSING else raw, ("artifacts",), "[artifacts]")
+    yield from reading.problems
+    parts.artifacts = reading.value
+
+
 _READERS = {
     "study": _read_study,
     "objective": _read_objective,
@@ -256,4 +264,5 @@ _READERS = {
     "pruner": _read_pruner,
     "budget": _read_budget,
     "queue": _read_queue,
+    "artifacts": _read_artifacts,
 }

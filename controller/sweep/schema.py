@@ -277,6 +277,16 @@ class QueueSection(Section):
     name: str = "default"
 
 
+class ArtifactsSection(Section):
+    """`[artifacts]`: which of them stay.
+
+    Attributes:
+        keep_top: tasks, the best ones, whose artifacts stay; those of others go once they have ended.
+    """
+
+    keep_top: _Positive | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """A sweep file, read and checked. `parameters` keep the file's order; treat them as read-only."""
@@ -290,6 +300,7 @@ class Sweep:
     pruner: PrunerSection | None = None
     budget: BudgetSection = field(default_factory=BudgetSection)
     queue: QueueSection = field(default_factory=QueueSection)
+    artifacts: ArtifactsSection = field(default_factory=ArtifactsSection)
 
     @property
     def conditional_parameters(self) -> tuple[str, ...]:
@@ -310,13 +321,14 @@ class Sweep:
             "pruner": {} if self.pruner is None else self.pruner.to_dict(),
             "budget": self.budget.to_dict(),
             "queue": self.queue.to_dict(),
+            "artifacts": self.artifacts.to_dict(),
         }
         return {name: section for name, section in sections.items() if section}
 
     def search_space_fingerprint(self) -> str:
         """SHA-256 (hex) of metrics, goals and parameters: what makes two sweeps the same study.
 
-        Budget, sampler, pruner, queue and the order of the parameters don't count.
+        Budget, sampler, pruner, queue, artifacts and the order of the parameters don't count.
         """
         canonical = json.dumps(search_space(self.to_dict()), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

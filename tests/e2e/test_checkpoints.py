@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -96,10 +95,10 @@ for epoch in range(begin, 6):
 
 
 @pytest.fixture
-def bench(redis_url: str, tmp_path: Path) -> Iterator[Bench]:
+def bench(redis_url: str, tmp_path: Path) -> Bench:
     bench = Bench(redis_url, tmp_path)
     bench.module("obj.py", OBJECTIVES)
-    yield bench
+    return bench
 
 
 def lose(bench: Bench, task: str, pid: int) -> None:

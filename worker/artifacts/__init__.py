@@ -4,8 +4,18 @@
 object it was made from. Nothing is ever pickled.
 """
 
+from worker.artifacts.entry import Entry
 from worker.artifacts.meta import ArtifactMeta
 from worker.artifacts.stores import ArtifactStore, ArtifactStoreUnavailable, open_store
 from worker.artifacts.transfer import fetch, load, save
 
-__all__ = ["ArtifactMeta", "ArtifactStore", "ArtifactStoreUnavailable", "fetch", "load", "open_store", "save"]
+__all__ = [
+    "ArtifactMeta",
+    "ArtifactStore",
+    "ArtifactStoreUnavailable",
+    "Entry",
+    "fetch",
+    "load",
+    "open_store",
+    "save",
+]

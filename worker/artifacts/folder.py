@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from worker.artifacts.atomic import is_partial, replacing
+from worker.artifacts.entry import Entry
 from worker.artifacts.names import checked_key
 from worker.protocol.errors import ArtifactError, BadInput
 
@@ -77,16 +78,37 @@ class FileStore:
                 except OSError:
                     break
 
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        for path, key in self._files(prefix):
+            if not _is_leftover(path.name):
+                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                    status = path.stat()
+                    yield Entry(key=key, size=status.st_size, modified=status.st_mtime)
+
     def list(self, prefix: str) -> Iterator[str]:
+        return (key for path, key in self._files(prefix) if not _is_leftover(path.name))
+
+    def remove_leftovers(self, prefix: str, before: float) -> int:
+        count = 0
+        with self._refusals(prefix):
+            for path, _ in self._files(prefix):
+                with contextlib.suppress(FileNotFoundError):
+                    if _is_leftover(path.name) and path.stat().st_mtime < before:
+                        path.unlink()
+                        count += 1
+        return count
+
+    def _files(self, prefix: str) -> Iterator[tuple[Path, str]]:
         # Only the folder that the prefix names is walked: a study's list must not cost all the studies.
         named, _, _ = prefix.rpartition("/")
         start = self._path(named) if named else self._base
         with self._refusals(prefix):
             for folder, _, files in os.walk(start, onerror=_unless_missing):
                 for name in files:
-                    key = (Path(folder) / name).relative_to(self._base).as_posix()
-                    if key.startswith(prefix) and not (is_partial(name) or _PROBE.fullmatch(name)):
-                        yield key
+                    path = Path(folder) / name
+                    key = path.relative_to(self._base).as_posix()
+                    if key.startswith(prefix):
+                        yield path, key
 
     @contextlib.contextmanager
     def _refusals(self, key: str) -> Iterator[None]:
@@ -100,6 +122,10 @@ class FileStore:
 
 def _file_url(path: Path) -> str:
     return f"file://{quote(os.fsencode(path))}"
+
+
+def _is_leftover(name: str) -> bool:
+    return is_partial(name) or _PROBE.fullmatch(name) is not None
 
 
 def _unless_missing(error: OSError) -> None:

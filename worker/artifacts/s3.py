@@ -23,6 +23,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from worker.artifacts.entry import Entry
 from worker.artifacts.names import checked_key
 from worker.artifacts.ranges import Download
 from worker.artifacts.s3_errors import code_of, explain, may_pass
@@ -156,13 +157,32 @@ class S3Store:
             self._client().delete_object(Bucket=self._bucket, Key=self._key(key))
 
     def list(self, prefix: str) -> Iterator[str]:
+        return (entry.key for entry in self.entries(prefix))
+
+    def remove_leftovers(self, prefix: str, before: float) -> int:
+        count = 0
+        with self._refusals(prefix):
+            client = self._client()
+            pages = client.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
+                for upload in page.get("Uploads", ()):
+                    if upload["Initiated"].timestamp() < before:
+                        client.abort_multipart_upload(
+                            Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
+                        count += 1
+        return count
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
         if "/" in prefix:
             checked_key(prefix.rpartition("/")[0])
         with self._refusals(prefix):
             pages = self._client().get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
                 for item in page.get("Contents", ()):
-                    yield str(item["Key"]).removeprefix(self._prefix)
+                    key = str(item["Key"]).removeprefix(self._prefix)
+                    modified = item["LastModified"].timestamp()
+                    yield Entry(key=key, size=int(item["Size"]), modified=modified)
 
     def _key(self, key: str) -> str:
         return self._prefix + checked_key(key)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
+from worker.artifacts.entry import Entry
 from worker.artifacts.folder import FileStore
 from worker.protocol.errors import ArtifactError, BadInput, Retryable
 from worker.protocol.urls import redact
@@ -60,8 +61,20 @@ class ArtifactStore(Protocol):
         """Remove an object; nothing happens when it is not there."""
         ...
 
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """The objects whose keys begin with `prefix` ("" for all), in no particular order."""
+        ...
+
     def list(self, prefix: str) -> Iterator[str]:
-        """Keys that begin with `prefix` ("" for all), in no particular order."""
+        """Their keys."""
+        ...
+
+    def remove_leftovers(self, prefix: str, before: float) -> int:
+        """Remove what writes have left that were cut short before a moment (seconds since the epoch).
+
+        Returns:
+            How many there were.
+        """
         ...
 
 

@@ -14,6 +14,8 @@ Names of studies stand in keys as they are, but for ``:`` and ``%``, which are p
 | `orq:study:S:rank:completed` | zset | the same, completed tasks of one objective | worker | with the study |
 | `orq:study:S:rank:I` | zset | as `rank`, by objective I of several, from 1 | worker | with the study |
 | `orq:study:S:events` | stream | starts, reports, ends, requests | both | trimmed behind the reader |
+| `orq:study:S:artifacts` | hash | artifact name → description, of its own | controller | with the study |
+| `orq:study:S:removed` | set | ids of artifacts that were removed | controller | with the study |
 | `orq:base_tasks` | zset | ids of tasks outside any study → time created | both | with the task |
 | `orq:task:T` | hash | the task record | both | deleted with its study |
 | `orq:task:T:lease` | string, expires | attempt and worker that may report | worker | its lease |
@@ -66,6 +68,14 @@ def events(name: str) -> str:
     return f"{study(name)}:events"
 
 
+def study_artifacts(name: str) -> str:
+    return f"{study(name)}:artifacts"
+
+
+def removed_artifacts(name: str) -> str:
+    return f"{study(name)}:removed"
+
+
 def task(task_id: str) -> str:
     return f"orq:task:{task_id}"
 
@@ -113,4 +123,6 @@ def of_study(name: str) -> list[str]:
         *(rank(name, index=index) for index in range(MAX_OBJECTIVES)),
         rank(name, only_completed=True),
         events(name),
+        study_artifacts(name),
+        removed_artifacts(name),
     ]

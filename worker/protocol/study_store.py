@@ -121,6 +121,29 @@ class StudyStore:
             pipe.execute()
         return len(ids)
 
+    # Artifacts that belong to no task
+
+    def study_artifacts(self, name: str) -> dict[str, str]:
+        """Artifact name → its description as JSON text, of a study's own."""
+        found: dict[str, str] = self.redis.hgetall(keys.study_artifacts(name))
+        return dict(sorted(found.items()))
+
+    def add_study_artifact(self, name: str, artifact: str, meta: str) -> None:
+        """List an artifact of a study's own. A later one of the same name replaces it."""
+        self.redis.hset(keys.study_artifacts(name), artifact, meta)
+
+    def remove_study_artifact(self, name: str, artifact: str) -> None:
+        self.redis.hdel(keys.study_artifacts(name), artifact)
+
+    def removed_artifacts(self, name: str) -> set[str]:
+        """Ids of a study's artifacts that were removed; Optuna may still link them."""
+        return set(self.redis.smembers(keys.removed_artifacts(name)))
+
+    def note_removed_artifact(self, name: str, artifact_id: str) -> None:
+        self.redis.sadd(keys.removed_artifacts(name), artifact_id)
+
+    # Tasks outside any study, and tasks that go
+
     def base_tasks(self) -> list[str]:
         """Ids of the tasks outside any study, the newest first."""
         ids: list[str] = self.redis.zrevrange(keys.BASE_TASKS, 0, -1)
