@@ -105,14 +105,24 @@ class S3Store:
         full = self._key(key)
         try:
             client = self._new_client(_QUICK)
-            found = client.list_multipart_uploads(Bucket=self._bucket, Prefix=full).get("Uploads", ())
-            for upload in found:
+            for upload in self._uploads(client, full):
                 if upload["Key"] == full:
                     client.abort_multipart_upload(Bucket=self._bucket, Key=full, UploadId=upload["UploadId"])
         except (BotoCoreError, ClientError, ArtifactError) as error:
             log.debug("parts of %s were not looked for: %s", full, error)
             return
         self._unfinished.discard(key)
+
+    def _uploads(self, client: Any, prefix: str) -> list[Any]:
+        """The multipart uploads that have not come to an end."""
+        pages = client.get_paginator("list_multipart_uploads")
+        try:
+            found = pages.paginate(Bucket=self._bucket, Prefix=prefix)
+            return [upload for page in found for upload in page.get("Uploads", ())]
+        except ClientError as error:
+            if code_of(error) == "NoSuchUpload":  # some servers' way to say that there are none
+                return []
+            raise
 
     def get_file(self, key: str, path: Path) -> None:
         place = (key, os.fspath(path))
@@ -163,14 +173,12 @@ class S3Store:
         count = 0
         with self._refusals(prefix):
             client = self._client()
-            pages = client.get_paginator("list_multipart_uploads")
-            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
-                for upload in page.get("Uploads", ()):
-                    if upload["Initiated"].timestamp() < before:
-                        client.abort_multipart_upload(
-                            Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                        )
-                        count += 1
+            for upload in self._uploads(client, self._prefix + prefix):
+                if upload["Initiated"].timestamp() < before:
+                    client.abort_multipart_upload(
+                        Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                    )
+                    count += 1
         return count
 
     def entries(self, prefix: str) -> Iterator[Entry]:
