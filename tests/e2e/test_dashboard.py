@@ -1,0 +1,209 @@
+"""`controller dashboard`, by HTTP and in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from controller.settings import resolve
+from tests.e2e.cli import Cli, folder_of
+from tests.e2e.harness import started, wait_for
+from tests.s3server import S3Server
+
+OBJECTIVES = """
+from pathlib import Path
+import numpy
+from PIL import Image
+def saves(task, x):
+    task.upload_artifact("notes", b"<script>alert(1)</script>")
+    Path(task.id).mkdir()
+    page = Path(task.id, "structure.txt")
+    page.write_text(f"structure of trial {task.trial_number}")
+    task.upload_artifact("structure", page)
+    task.upload_artifact("picture", Image.fromarray(numpy.full((40, 60, 3), 200, dtype="uint8")))
+    return x
+"""
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    with folder_of(tmp_path, OBJECTIVES) as found:
+        yield found
+
+
+def run_study(cli: Cli, **env: str) -> optuna.Study:
+    done = cli.start(cli.sweep(objective={"function": "obj:saves"}, budget={"max_trials": 2}), **env)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return optuna.load_study(study_name="s", storage=resolve(folder=cli.folder, environment={}).storage_url)
+
+
+@contextmanager
+def dashboard(cli: Cli, *options: str, **env: str) -> Iterator[str]:
+    """Its address, up to the port."""
+    log = cli.folder / "dashboard.log"
+    with started(
+        "controller", "dashboard", "--port", "0", *options, cwd=cli.folder, log=log, **env
+    ) as process:
+        line = wait_for(lambda: next(iter(log.read_text().splitlines()), ""), "the dashboard's address")
+        url = line.split()[1]
+        assert url.startswith("http://127.0.0.1:")
+        assert "/dashboard/studies/" in url
+        yield url
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(20) == 0
+        assert log.read_text().splitlines()[-1] == "dashboard: ended"
+
+
+def ask(url: str, method: str = "GET", body: Any = None, **headers: str) -> tuple[int, bytes, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, method=method)
+    if body is not None:
+        request.add_header("Content-Type", "application/json")
+    for name, value in headers.items():
+        request.add_header(name, value)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read(), answer.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(), error.headers
+
+
+def base_of(url: str) -> str:
+    return url.partition("/dashboard/")[0]
+
+
+def test_it_shows_and_changes_nothing(cli: Cli) -> None:
+    study = run_study(cli)
+    trial = study.trials[0]
+    metas = {
+        meta.filename: meta for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=study._storage)
+    }
+    with dashboard(cli) as url:
+        base = base_of(url)
+        assert ask(url)[0] == 200
+        status, body, _ = ask(f"{base}/api/studies/{study._study_id}?after=0")
+        assert status == 200
+        assert len(json.loads(body)["trials"]) == 2
+        for filename, text in (
+            ("structure.txt", b"structure of trial 0"),
+            ("notes.bin", b"<script>alert(1)</script>"),
+        ):
+            place = f"{base}/artifacts/{study._study_id}/{trial._trial_id}/{metas[filename].artifact_id}"
+            status, body, headers = ask(place)
+            assert (status, body) == (200, text)
+            # What a task has saved can't act as the dashboard, and other sites can't read it.
+            assert headers["Content-Security-Policy"] == "sandbox"
+            assert headers["X-Content-Type-Options"] == "nosniff"
+            assert headers["Access-Control-Allow-Origin"] is None
+        assert ask(f"{base}/artifacts/{study._study_id}/{trial._trial_id}/{'0' * 8}")[0] == 404
+        for method, path, data in [
+            ("POST", "/api/studies", {"study_name": "new", "directions": ["minimize"]}),
+            ("POST", f"/api/studies/{study._study_id}/rename", {"study_name": "other"}),
+            ("DELETE", f"/api/studies/{study._study_id}", None),
+            ("PUT", f"/api/studies/{study._study_id}/note", {"body": "x", "version": 1}),
+            (
+                "DELETE",
+                f"/api/artifacts/{study._study_id}/{trial._trial_id}/{metas['notes.bin'].artifact_id}",
+                None,
+            ),
+        ]:
+            status, body, _ = ask(base + path, method, data)
+            assert status == 403, (method, path)
+            assert "--allow-changes" in json.loads(body)["reason"]
+        # A name of somebody else's that leads here.
+        assert ask(url, Host="evil.example")[0] == 403
+        assert ask(url, Host="localhost:1")[0] == 200
+        assert len(optuna.get_all_study_names(study._storage)) == 1
+
+
+def test_changes_when_they_are_allowed(cli: Cli) -> None:
+    study = run_study(cli)
+    trial = study.trials[0]
+    meta = optuna.artifacts.get_all_artifact_meta(trial, storage=study._storage)[0]
+    with dashboard(cli, "--allow-changes") as url:
+        base = base_of(url)
+        new = {"study_name": "new", "directions": ["minimize"]}
+        assert ask(f"{base}/api/studies", "POST", new, Origin="http://evil.example")[0] == 403
+        assert ask(f"{base}/api/studies", "POST", new, Origin=base)[0] == 201
+        status, body, _ = ask(
+            f"{base}/api/artifacts/{study._study_id}/{trial._trial_id}/{meta.artifact_id}", "DELETE"
+        )
+        # A finished trial keeps its link, says Optuna; whatever the answer, nothing of ours breaks.
+        assert status in (204, 400, 404, 500), body
+    assert "new" in optuna.get_all_study_names(study._storage)
+    assert len(cli.json("artifacts", "list")) == 6
+
+
+def test_artifacts_in_a_bucket(cli: Cli, s3_server: S3Server) -> None:
+    s3_server.make_bucket("dashboard")
+    study = run_study(cli, ARTIFACT_STORE="s3://dashboard/here", **s3_server.env())
+    trial = study.trials[1]
+    metas = {
+        meta.filename: meta for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=study._storage)
+    }
+    # Where they are stands in the study's record.
+    with dashboard(cli, **s3_server.env()) as url:
+        identifier = metas["structure.txt"].artifact_id
+        place = f"{base_of(url)}/artifacts/{study._study_id}/{trial._trial_id}/{identifier}"
+        assert ask(place)[:2] == (200, b"structure of trial 1")
+
+
+def test_mistakes(cli: Cli) -> None:
+    nothing = cli("dashboard", "--port", "0")
+    assert nothing.returncode == 2
+    assert "no such file" in nothing.stderr
+    run_study(cli)
+    unknown = cli("dashboard", "other", "--port", "0")
+    assert unknown.returncode == 2
+    assert "no study 'other' in Optuna's storage" in unknown.stderr
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        refused = cli("dashboard", "--port", str(taken.getsockname()[1]))
+    assert refused.returncode == 2
+    assert "can't listen on 127.0.0.1" in refused.stderr
+    for done in (nothing, unknown, refused):
+        assert "Traceback" not in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_browser_sees_a_tasks_artifact(cli: Cli) -> None:
+    if not Path(CHROMIUM).exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no {CHROMIUM}: apt install chromium", pytrace=False)
+        pytest.skip(f"no {CHROMIUM}")
+    from playwright.sync_api import expect, sync_playwright
+
+    run_study(cli)
+    with dashboard(cli) as url, sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            page = browser.new_page()
+            problems: list[str] = []
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.goto(f"{url}/trials")
+            expect(page.get_by_text("structure.txt").first).to_be_visible(timeout=30_000)
+            expect(page.get_by_text("notes.bin").first).to_be_visible()
+            # The picture is drawn, not just named.
+            picture = page.locator("img[src*='/artifacts/']").first
+            expect(picture).to_be_visible(timeout=30_000)
+            wait_for(lambda: picture.evaluate("image => image.naturalWidth") == 60, "the picture", 20)
+            assert picture.evaluate("image => image.naturalHeight") == 40
+            assert problems == []
+        finally:
+            browser.close()
