@@ -645,7 +645,7 @@ class Store(StudyStore):
                 try:
                     self._watch_attempt(pipe, task_id, attempt, "its parameters are")
                     spec = TaskSpec.decode(str(self.redis.hget(key, "spec")))
-                    merged = {**parameters, **spec.parameters}
+                    merged = {**spec.parameters, **parameters, **spec.parameters}
                     pipe.hset(key, "spec", replace(spec, parameters=merged).encode())
                     pipe.execute()
                     return
