@@ -6,10 +6,11 @@ import atexit
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from controller.launcher import Launcher
 from controller.local_workers import LocalWorkers
+from worker.artifacts import open_store as open_artifacts
 from worker.home import STATE_FOLDER, Home, home, sqlite_url
 from worker.protocol import Clock, Status, Store, SystemClock, TaskRecord
 from worker.protocol.connection import connect
@@ -30,7 +31,7 @@ class Backend:
     Args:
         redis_url: with its password.
         storage_url: Optuna's storage; see `worker.trials.storage.open_storage`.
-        artifacts_url: the artifact store.
+        artifacts_url: the artifact store, or one of Optuna's, which workers open by its URL.
         home: the same Redis as tasks find it that a program looks at.
     """
 
@@ -38,18 +39,20 @@ class Backend:
         self,
         redis_url: str,
         storage_url: str,
-        artifacts_url: str,
+        artifacts_url: Any,
         clock: Clock | None = None,
         home: Home | None = None,
     ) -> None:
         self.redis_url = redis_url
         self.storage_url = storage_url
-        self.artifacts_url = artifacts_url
+        self.artifacts_url = (
+            artifacts_url if isinstance(artifacts_url, str) else open_artifacts(artifacts_url).url
+        )
         self.clock = clock or SystemClock()
         # A short patience: the loop itself waits for a Redis that is away, and says so.
         self.store = Store(connect(redis_url, patience_s=PATIENCE_S), self.clock)
         self.launcher = Launcher(redis_url, patience_s=PATIENCE_S)
-        self.home = home or Home(redis_url, artifacts_url, Path.cwd(), None)
+        self.home = home or Home(redis_url, self.artifacts_url, Path.cwd(), None)
         self._bases: dict[str, TaskRecord] = {}
         self._local: LocalWorkers | None = None
 

@@ -1,3 +1,3 @@
 """Fixtures of all tests: real servers."""
 
-pytest_plugins = ["tests.redisserver", "tests.s3server", "tests.mariadb"]
+pytest_plugins = ["tests.redisserver", "tests.s3server", "tests.mariadb", "tests.gcsserver"]

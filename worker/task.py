@@ -102,7 +102,7 @@ class Task(TaskParameters, TaskArtifacts, TaskQueries):
         tags: Sequence[str] | None = None,
         reuse_last_task_id: bool | str = True,
         continue_last_task: bool | str | int = False,
-        output_uri: str | bool | None = None,
+        output_uri: Any = None,
         auto_connect_arg_parser: bool | Mapping[str, bool] = True,
         auto_connect_frameworks: bool | Mapping[str, Any] = True,
         auto_resource_monitoring: bool | Mapping[str, Any] = True,
@@ -119,7 +119,7 @@ class Task(TaskParameters, TaskArtifacts, TaskQueries):
             project_name, task_name: to find the task by; by default no project and the script's name.
             task_type: ClearML's word for what it does.
             tags: free words.
-            output_uri: artifact store of this task, if it is a URL; by default ``ARTIFACT_STORE``.
+            output_uri: artifact store of this task, a URL or one of Optuna's; by default ``ARTIFACT_STORE``.
             auto_connect_arg_parser: take what argparse parses as parameters ``Args/…``.
 
         The other arguments are ClearML's and without effect: every run by hand is a task of its own, and
@@ -130,7 +130,7 @@ class Task(TaskParameters, TaskArtifacts, TaskQueries):
         """
         current = cls.current_task()
         if current is None:
-            uri = output_uri if isinstance(output_uri, str) and output_uri else None
+            uri = _store_url(output_uri)
             current = by_hand(cls, project_name or "", task_name, str(task_type), tuple(tags or ()), uri)
             runtime.enter(current)
         if auto_connect_arg_parser:
@@ -541,6 +541,15 @@ class Task(TaskParameters, TaskArtifacts, TaskQueries):
 
     def __repr__(self) -> str:
         return f"Task(id={self.id!r}, name={self.name!r})"
+
+
+def _store_url(given: Any) -> str | None:
+    """The URL of a store as `Task.init` takes it; None for ClearML's True and False."""
+    if not given or given is True:
+        return None
+    from worker.artifacts import open_store
+
+    return open_store(given).url
 
 
 def _thinned(points: list[tuple[int, float, float]], most: int) -> list[tuple[int, float, float]]:

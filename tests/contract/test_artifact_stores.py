@@ -1,4 +1,4 @@
-"""The stores' contract, and saving and fetching: the same tests on a folder and on a real S3 server."""
+"""The stores' contract, and saving and fetching: the same tests on a folder and on a real S3 server and one of GCS."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 import pytest
 
+from tests.gcsserver import GCSServer
 from tests.s3server import S3Server
 from worker.artifacts import (
     ArtifactMeta,
@@ -26,14 +27,19 @@ from worker.artifacts.names import safe_name
 from worker.protocol.errors import ArtifactError, Retryable
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(params=["file", "s3", "gs"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
     if request.param == "file":
         return open_store(f"file://{tmp_path}/store ä")
+    bucket = f"b-{uuid.uuid4().hex[:8]}"
+    if request.param == "gs":
+        google: GCSServer = request.getfixturevalue("gcs_server")
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", google.endpoint)
+        google.make_bucket(bucket)
+        return open_store(f"gs://{bucket}/some/prefix")
     server: S3Server = request.getfixturevalue("s3_server")
     for name, value in server.env().items():
         monkeypatch.setenv(name, value)
-    bucket = f"b-{uuid.uuid4().hex[:8]}"
     server.make_bucket(bucket)
     return open_store(f"s3://{bucket}/some/prefix")
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from worker.artifacts.names import checked_key, safe_name
 from worker.artifacts.stores import ArtifactStore, open_store
@@ -83,11 +83,12 @@ def _not_found(artifact_id: str) -> Exception:
     return ArtifactNotFound(f"no artifact {artifact_id!r}")
 
 
-def artifact_store(url: str | None = None, study: str | None = None) -> OptunaArtifactStore:
+def artifact_store(url: Any = None, study: str | None = None) -> OptunaArtifactStore:
     """The artifact store as Optuna's functions take it.
 
     Args:
-        url: of the store; by default this task's, else ``ARTIFACT_STORE``, else ``.optuna-rq/artifacts``.
+        url: of the store, or one of Optuna's artifact stores; by default this task's, else
+            ``ARTIFACT_STORE``, else ``.optuna-rq/artifacts``.
         study: whose artifacts; by default this task's study, else the store's root.
 
     Raises:

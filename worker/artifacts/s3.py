@@ -47,12 +47,17 @@ _QUICK = {"connect_timeout": 3, "read_timeout": 5, "retries": {"mode": "standard
 
 
 class S3Store:
-    """A prefix of a bucket. Safe to use from several threads, and after a fork."""
+    """A prefix of a bucket. Safe to use from several threads, and after a fork.
 
-    def __init__(self, bucket: str, prefix: str) -> None:
+    Args:
+        client: boto3's, to use in this process; by default one of its own, see the module.
+    """
+
+    def __init__(self, bucket: str, prefix: str, client: Any = None) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
-        self._made: tuple[int, Any] | None = None
+        self._given = client
+        self._made: tuple[int, Any] | None = (os.getpid(), client) if client is not None else None
         self._lock = threading.Lock()
         self._unfinished: set[str] = set()
         """Keys whose uploads may have left parts."""
@@ -70,7 +75,7 @@ class S3Store:
         probe = self._key(f".probe-{uuid.uuid4().hex}")
         client = None
         try:
-            client = self._new_client(_QUICK)
+            client = self._given or self._new_client(_QUICK)
             # A put tells a missing bucket and refused keys apart, and needs no right to look at the bucket.
             client.put_object(Bucket=self._bucket, Key=probe, Body=b"optuna-rq")
         except (BotoCoreError, ClientError) as error:
@@ -104,7 +109,7 @@ class S3Store:
         """Have the server forget what unfinished uploads of `key` have left, if it can be told now."""
         full = self._key(key)
         try:
-            client = self._new_client(_QUICK)
+            client = self._given or self._new_client(_QUICK)
             for upload in self._uploads(client, full):
                 if upload["Key"] == full:
                     client.abort_multipart_upload(Bucket=self._bucket, Key=full, UploadId=upload["UploadId"])

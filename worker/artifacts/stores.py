@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from worker.artifacts.entry import Entry
@@ -14,7 +14,7 @@ from worker.artifacts.folder import FileStore
 from worker.protocol.errors import ArtifactError, BadInput, Retryable
 from worker.protocol.urls import redact
 
-ACCEPTED = "use file:///PATH or s3://BUCKET/PREFIX"
+ACCEPTED = "use file:///PATH, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 
@@ -78,14 +78,22 @@ class ArtifactStore(Protocol):
         ...
 
 
-def open_store(url: str) -> ArtifactStore:
-    """The store that `url` names: ``file:///PATH`` (or a plain path), ``s3://BUCKET/PREFIX``.
+def open_store(url: Any) -> ArtifactStore:
+    """The store that `url` names: ``file:///PATH`` (or a plain path), ``s3://BUCKET/PREFIX``,
+    ``gs://BUCKET/PREFIX``; or one of Optuna's artifact stores, see `worker.artifacts.adopted`.
 
     Nothing is reached yet, see `ArtifactStore.check`.
 
     Raises:
         BadInput: it is none of these, or holds credentials, which belong in the environment.
     """
+    if isinstance(url, os.PathLike):
+        url = os.fspath(url)
+    if not isinstance(url, str):
+        from worker.artifacts.adopted import adopt
+
+        adopted: ArtifactStore = adopt(url)
+        return adopted
     shown = f"artifact store {redact(url)}"
     if not url.strip() or any(ord(letter) < 32 for letter in url):
         raise BadInput(f"artifact store {url!r}: names nothing; {ACCEPTED}")
@@ -111,24 +119,32 @@ def open_store(url: str) -> ArtifactStore:
                 raise BadInput(f"{shown}: write three slashes: file:///PATH")
             return FileStore(Path("/" + os.fsdecode(unquote_to_bytes(inside)).lstrip("/")))
         case "s3":
-            return _open_s3(shown, place, inside)
+            prefix = _checked_place(shown, "s3", place, inside)
+            from worker.artifacts.s3 import S3Store  # boto3 takes a while to import
+
+            return S3Store(place, prefix)
         case "gs":
-            raise BadInput(f"{shown}: Google Cloud Storage is not supported by this version yet; {ACCEPTED}")
+            prefix = _checked_place(shown, "gs", place, inside)
+            try:
+                from worker.artifacts.gcs import GCSStore
+            except ImportError as error:
+                raise BadInput(
+                    f"{shown}: google-cloud-storage isn't installed: pip install 'optuna-rq[gcs]'"
+                ) from error
+            return GCSStore(place, prefix)
     raise BadInput(f"{shown}: {ACCEPTED}")
 
 
-def _open_s3(shown: str, bucket: str, prefix: str) -> ArtifactStore:
+def _checked_place(shown: str, scheme: str, bucket: str, prefix: str) -> str:
+    """The prefix, if it and the bucket's name can be. Raises `BadInput`."""
     if not bucket:
-        raise BadInput(f"{shown}: no bucket; write s3://BUCKET/PREFIX")
+        raise BadInput(f"{shown}: no bucket; write {scheme}://BUCKET/PREFIX")
     if not _BUCKET.fullmatch(bucket):
-        raise BadInput(f"{shown}: {bucket!r} can't be a bucket's name; write s3://BUCKET/PREFIX")
+        raise BadInput(f"{shown}: {bucket!r} can't be a bucket's name; write {scheme}://BUCKET/PREFIX")
     if "?" in prefix:
-        raise BadInput(
-            f"{shown}: no options in the URL; set AWS_REGION, AWS_ENDPOINT_URL_S3 and the like instead"
-        )
+        where = "AWS_REGION, AWS_ENDPOINT_URL_S3" if scheme == "s3" else "STORAGE_EMULATOR_HOST"
+        raise BadInput(f"{shown}: no options in the URL; set {where} and the like instead")
     prefix = prefix.strip("/")
     if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
         raise BadInput(f"{shown}: {prefix!r} can't be a prefix: leave out empty names, . and ..")
-    from worker.artifacts.s3 import S3Store  # boto3 takes a while to import
-
-    return S3Store(bucket, prefix)
+    return prefix
