@@ -16,7 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import noop, reports
+from benchmarks import artifacts, noop, reports
 from benchmarks.rows import Row, Sample
 from worker.embedded.finder import find_redis_server, server_version
 
@@ -63,6 +63,7 @@ def main() -> int:
             aim=0.5,
         )
     )
+    rows += _artifact_rows(runs, 64 if options.quick else 1024)
     environment = {
         "cores": os.cpu_count(),
         "machine": platform.machine(),
@@ -70,6 +71,7 @@ def main() -> int:
         "redis": ".".join(map(str, server_version(find_redis_server()) or ())),
         "rq": version("rq"),
         "optuna": version("optuna"),
+        "boto3": version("boto3"),
         "runs": runs,
         "jobs": jobs,
     }
@@ -77,6 +79,36 @@ def main() -> int:
     result = {"environment": environment, "rows": [row.to_dict() for row in rows]}
     options.output.write_text(json.dumps(result, indent=1) + "\n")
     return 0
+
+
+def _artifact_rows(runs: int, size_mb: int) -> list[Row]:
+    """A file of so many MiB to S3 and back."""
+    found: dict[tuple[str, str], list[artifacts.Transfer]] = {}
+    with artifacts.bench(size_mb) as measure:
+        for number in range(runs):
+            for way in ("up", "down"):
+                for side in artifacts.SIDES:
+                    print(f"run {number + 1} of {runs}: {size_mb} MiB {way}, {side} …", file=sys.stderr)
+                    found.setdefault((side, way), []).append(measure(side, way))
+
+    def median(side: str, way: str, field: str) -> float:
+        return statistics.median(getattr(one, field) for one in found[side, way])
+
+    rows = []
+    for way, words in (("up", "to S3"), ("down", "from S3")):
+        speed, memory = median("ours", way, "mb_per_s"), median("ours", way, "above_idle_mb")
+        for side, peer, aim in (("boto3", "bare boto3", 0.9), ("optuna", "Optuna's store", 0.9)):
+            reference = median(side, way, "mb_per_s")
+            name = f"{size_mb} MiB {words}, MiB/s (reference: {peer})"
+            rows.append(Row(name=name, ours=speed, reference=reference, sense=">=", aim=aim))
+        name = f"{size_mb} MiB {words}, MiB of memory above idle (reference: the limit)"
+        rows.append(Row(name=name, ours=memory, reference=96.0, sense="<=", aim=1.0))
+        name = f"{size_mb} MiB {words}, MiB of memory above idle (reference: Optuna's store)"
+        optuna = median("optuna", way, "above_idle_mb")
+        rows.append(
+            Row(name=name, ours=memory, reference=optuna, sense="<=", aim=1.0 if way == "up" else 3.0)
+        )
+    return rows
 
 
 def _compare(

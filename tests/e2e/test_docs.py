@@ -62,6 +62,54 @@ def test_the_script_of_the_objectives_page(tmp_path: Path) -> None:
     assert [entry["metrics"]["accuracy/validation"]["value"] for entry in top] == [38.0, 9.5]
 
 
+SWEEP = """
+[study]
+name = "digits"
+metric = {{ name = "{metric}", goal = "minimize" }}
+[objective]
+{kind} = "train:{name}"
+[budget]
+max_trials = 4
+{more}
+"""
+
+
+def test_the_optuna_objective_of_the_objectives_page(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(blocks((ROOT / "docs/objectives.md").read_text(), "python")[2])
+    sweep = SWEEP.format(metric="value", kind="optuna", name="objective", more="")
+    (tmp_path / "sweep.toml").write_text(sweep)
+    done = run("controller", "start", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert run_json("controller", "status", cwd=tmp_path)["tasks"]["completed"] == 4
+
+
+def test_the_code_of_the_artifacts_page(tmp_path: Path) -> None:
+    saving, reading, checkpoints = blocks((ROOT / "docs/artifacts.md").read_text(), "python")
+    files = "import os\nos.makedirs('runs/7', exist_ok=True)\n"
+    for name in ("model.npz", "runs/7/log.txt", "t.tsv", "state.pt"):
+        files += f"if not os.path.exists({name!r}): open({name!r}, 'w').write('x')\n"
+    saving = saving.replace("def train(", "def saves(") + "    return lr\n"
+    (tmp_path / "train.py").write_text(files + saving + checkpoints)
+    more = "[parameters]\nlr = { type = 'float', low = 0, high = 1 }\n[artifacts]\nkeep_top = 2\n"
+    for name, metric in (("saves", "value"), ("train", "loss/validation")):
+        sweep = SWEEP.format(metric=metric, kind="function", name=name, more=more)
+        study = f'name = "{"digits" if name == "saves" else name}"'
+        (tmp_path / "sweep.toml").write_text(sweep.replace('name = "digits"', study))
+        done = run("controller", "start", "--workers", "1", cwd=tmp_path, timeout=120)
+        assert done.returncode == 0, done.stderr + done.stdout
+        rows = run_json("controller", "artifacts", "list", cwd=tmp_path)
+        assert len({row["task_id"] for row in rows}) == 2
+        names = {row["name"] for row in rows}
+        assert names == (
+            {"model", "run", "run/log.txt", "settings", "table"}
+            if name == "saves"
+            else {"checkpoint/98", "checkpoint/99"}
+        )
+    done = run("python", "-c", reading, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "settings.json").exists()
+
+
 def commands(group: click.Group, prefix: str = "") -> list[str]:
     found = []
     for name, command in group.commands.items():
@@ -99,5 +147,5 @@ def test_every_reason_and_status_is_explained() -> None:
 
 
 def test_every_setting_is_in_the_readme() -> None:
-    for name in ("REDIS_URL", "OPTUNA_STORAGE", "ARTIFACT_STORE", "AWS_ENDPOINT_URL_S3"):
+    for name in ("REDIS_URL", "OPTUNA_STORAGE", "ARTIFACT_STORE", "ARTIFACT_PATIENCE", "AWS_ENDPOINT_URL_S3"):
         assert f"`{name}`" in README or f"{name}=" in README

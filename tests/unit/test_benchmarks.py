@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks import artifacts
 from benchmarks.reports import measure
 from benchmarks.rows import Row, read_stamps, sample
+from tests.s3server import S3Server
 
 
 def test_figures_come_from_the_stamps() -> None:
@@ -23,6 +25,16 @@ def test_figures_come_from_the_stamps() -> None:
 )
 def test_an_aim_is_met_or_not(sense: str, ours: float, holds: bool) -> None:
     assert Row(name="x", ours=ours, reference=100, sense=sense, aim=0.6).holds is holds
+
+
+def test_transfers_are_measured(s3_server: S3Server) -> None:
+    # The server is asked for because it says why when it can't be had; the benchmark starts its own.
+    with artifacts.bench(4) as transfer:
+        for way in ("up", "down"):
+            for side in artifacts.SIDES:
+                found = transfer(side, way)
+                assert found.mb_per_s > 0
+                assert 0 <= found.above_idle_mb < 200
 
 
 def test_reports_are_measured(redis_url: str) -> None:

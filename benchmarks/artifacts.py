@@ -1,0 +1,120 @@
+"""A file to a real S3 server and back: ours beside bare boto3 and beside Optuna's store.
+
+Each transfer is made by a process of its own, whose memory is its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.s3server import S3Server
+
+MB = 1 << 20
+BUCKET = "benchmark"
+SIDES = ("boto3", "ours", "optuna")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """One transfer."""
+
+    mb_per_s: float
+    above_idle_mb: float
+    """Peak memory over that of the same process just before, in MiB."""
+
+
+@contextmanager
+def bench(size_mb: int) -> Iterator[Callable[[str, str], Transfer]]:
+    """Gives a function: (side, ``up`` or ``down``) → one transfer of a file of `size_mb`; up comes first."""
+    with tempfile.TemporaryDirectory(prefix="orq-bench-") as name:
+        folder = Path(name)
+        with open(folder / "file", "wb") as file:
+            for _ in range(size_mb):
+                file.write(os.urandom(MB))
+        (folder / "s3").mkdir()
+        with S3Server(folder / "s3") as server:
+            server.make_bucket(BUCKET)
+
+            def measure(side: str, way: str) -> Transfer:
+                done = subprocess.run(
+                    [sys.executable, "-m", "benchmarks.artifacts", side, way, name],
+                    env={**os.environ, **server.env()},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                if done.returncode:
+                    raise RuntimeError(f"{side} {way}: {done.stderr}")
+                seconds, above_idle = json.loads(done.stdout)
+                return Transfer(mb_per_s=size_mb / seconds, above_idle_mb=above_idle)
+
+            yield measure
+
+
+def _boto3(way: str, folder: Path) -> Callable[[], object]:
+    import boto3
+
+    client = boto3.client("s3")
+    client.list_objects_v2(Bucket=BUCKET, MaxKeys=1)
+    if way == "up":
+        return lambda: client.upload_file(str(folder / "file"), BUCKET, "boto3")
+    return lambda: client.download_file(BUCKET, "boto3", str(folder / "boto3"))
+
+
+def _ours(way: str, folder: Path) -> Callable[[], object]:
+    from worker.artifacts import ArtifactMeta, fetch, open_store, save
+
+    store = open_store(f"s3://{BUCKET}/ours")
+    store.check()
+    if way == "up":
+        return lambda: (folder / "meta").write_text(save(store, "g", "file", folder / "file").to_json())
+    meta = ArtifactMeta.from_json((folder / "meta").read_text())
+    return lambda: fetch(meta, folder / "ours", store=store, overwrite=True)
+
+
+def _optuna(way: str, folder: Path) -> Callable[[], object]:
+    import boto3
+    from optuna.artifacts import Boto3ArtifactStore, download_artifact
+
+    client = boto3.client("s3")
+    client.list_objects_v2(Bucket=BUCKET, MaxKeys=1)
+    store = Boto3ArtifactStore(BUCKET, client)
+
+    def up() -> None:
+        with open(folder / "file", "rb") as file:
+            store.write("optuna", file)
+
+    if way == "up":
+        return up
+    target = str(folder / "optuna")
+    return lambda: download_artifact(artifact_store=store, artifact_id="optuna", file_path=target)
+
+
+def main() -> None:
+    side, way, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    transfer = {"boto3": _boto3, "ours": _ours, "optuna": _optuna}[side](way, folder)
+    idle = _rss_mb()
+    begun = time.perf_counter()
+    transfer()
+    seconds = time.perf_counter() - begun
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps([seconds, max(0.0, peak - idle)]))
+
+
+def _rss_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / MB
+
+
+if __name__ == "__main__":
+    main()
