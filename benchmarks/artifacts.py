@@ -103,6 +103,8 @@ def _optuna(way: str, folder: Path) -> Callable[[], object]:
 def main() -> None:
     side, way, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     transfer = {"boto3": _boto3, "ours": _ours, "optuna": _optuna}[side](way, folder)
+    if way == "down":
+        (folder / side).unlink(missing_ok=True)
     idle = _rss_mb()
     begun = time.perf_counter()
     transfer()
