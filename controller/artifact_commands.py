@@ -6,18 +6,19 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller.artifacts import Artifacts, Listed
 from controller.settings import Settings, open_store, pick_study, pick_task, resolve
-from controller.sweep import parse_duration
-from controller.tables import show
 from worker.artifacts.names import safe_name
 from worker.protocol import Store, StudyRecord
 from worker.protocol.errors import BadInput, OptunaRQError
 from worker.protocol.urls import redact
+
+if TYPE_CHECKING:
+    # Optuna takes a second to import, and every command imports this module.
+    from controller.artifacts import Artifacts, Listed
 
 _redis = click.option(
     "--redis", "redis_url", metavar="URL", help="Redis. [env: REDIS_URL; default: embedded]"
@@ -59,6 +60,8 @@ def list_(
     output_format: str,
 ) -> None:
     """The artifacts of a study and its tasks, of one task, or of the best tasks."""
+    from controller.tables import show
+
     with _opened(redis_url, storage_url, study, task) as (found, chosen):
         listed = _choose(found, chosen, top_k)
     rows = [
@@ -221,12 +224,15 @@ def gc(
     What crashed uploads have left goes, too. A store that another Redis uses for a study of the same name
     holds artifacts that this one doesn't know: look with --dry-run first.
     """
+    from controller.sweep.durations import parse_duration
+
     before = time.time() - parse_duration(older_than)
     with _opened(redis_url, storage_url, study, None, must_reach_optuna=True) as (found, _):
         record = found.study
         keep = keep_top or (record.sweep.get("artifacts") or {}).get("keep_top")
         stray = found.unlisted(before)
-        outside = found.outside_top(int(keep)) if keep else []
+        # What objectives have put into stores of their own is theirs.
+        outside = [one for one in (found.outside_top(int(keep)) if keep else ()) if found.is_here(one)]
         for key, size in stray:
             click.echo(f"unlisted  {size:>12}  {key}")
         for one in outside:
@@ -247,6 +253,8 @@ def gc(
 
 def remove_all(store: Store, settings: Settings, name: str) -> list[str]:
     """Remove all artifacts of a study, for `controller delete --artifacts`; returns what went wrong."""
+    from controller.artifacts import Artifacts
+
     record = store.get_study(name)
     found = Artifacts(store, record, optuna_study(record, settings))
     return found.remove(found.all())
@@ -278,6 +286,8 @@ def _opened(
     must_reach_optuna: bool = False,
 ) -> Iterator[tuple[Artifacts, list[str] | None]]:
     """The artifacts of a study (or of a task's study), and the task that was named."""
+    from controller.artifacts import Artifacts
+
     settings = resolve(redis_url, storage_url)
     with open_store(settings) as store:
         chosen = [pick_task(store, task)] if task else None

@@ -159,6 +159,15 @@ class Artifacts:
             f"is not in {store.url}; name the store that the objective used with --store URL"
         )
 
+    def is_here(self, listed: Listed) -> bool:
+        """Whether it is known where its bytes are."""
+        if listed.meta is not None:
+            return True
+        try:
+            return bool(self._place_of(listed))
+        except ArtifactError:
+            return False
+
     # Adding
 
     def put(self, path: Path, name: str, mimetype: str | None = None) -> ArtifactMeta:

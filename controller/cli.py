@@ -464,7 +464,9 @@ command.add_command(artifacts)
 
 @command.command()
 @_study
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 for any.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 for any."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--allow-changes", is_flag=True, help="Let its pages change and delete; else they only show.")
 @_redis

@@ -166,6 +166,10 @@ def check_base_task(base: TaskRecord, parameters: Sequence[Parameter], *, allow_
     Raises:
         BadInput: it has nothing to run, or lacks parameters; one line for each, with the nearest name.
     """
+    names = [full(name) for parameter in parameters for name in parameter.names]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadInput(*(f"hyper_parameters: {name} is given twice" for name in twice))
     if not base.spec.objective:
         raise BadInput(
             f"base task {base.id} ({base.name}): nothing is known that a worker could run; run its script "

@@ -9,6 +9,7 @@ that are answered: ``artifact``, ``unlink``, ``ask``.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from typing import Any
@@ -52,8 +53,13 @@ class Endpoint:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._lock = threading.Lock()
+        # A fork in the middle of a message must not leave its copy waiting for ever.
+        os.register_at_fork(after_in_child=self._renew_lock)
         self._lines = Lines()
         self.closed = False
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
 
     def send(self, message: Message) -> bool:
         """False when the slot is gone; the program then runs on unheard until it is killed."""

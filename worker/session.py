@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -148,11 +149,19 @@ class ChannelSession:
         self._answers: dict[int, Message] = {}
         self._answered = threading.Condition()
         self._number = 0
+        self._pid = os.getpid()
         self.on_stop: Callable[[], None] | None = None
+
+    def _is_copy(self) -> bool:
+        """Whether this process was forked from the task's: it has neither our threads nor our answers."""
+        return os.getpid() != self._pid
 
     def report(self, point: RawPoint) -> None:
         if self._stop is not None:
             raise self._stop
+        if self._is_copy():
+            self._endpoint.send({"op": "points", "points": [point]})
+            return
         self._pending.append(point)
         if not self._wake.is_set():
             self._wake.set()
@@ -173,6 +182,8 @@ class ChannelSession:
             self.flush()
 
     def flush(self) -> None:
+        if self._is_copy():
+            return  # what is pending is the parent's
         with self._lock:
             pending = self._pending
             points = [pending.popleft() for _ in range(len(pending))]
@@ -220,7 +231,11 @@ class ChannelSession:
         return found
 
     def _request(self, message: Message) -> Message:
-        """Send a message that the slot answers; returns the answer."""
+        """Send a message that the slot answers; returns the answer, none in a forked process."""
+        if self._is_copy():
+            # The answer reaches the parent, which passes it over.
+            self._endpoint.send({**message, "id": -os.getpid()})
+            return {}
         with self._answered:
             self._number += 1
             number = self._number
@@ -250,9 +265,11 @@ class ChannelSession:
             if self.on_stop:
                 self.on_stop()
         elif op == "answer":
-            with self._answered:
-                self._answers[int(message["id"])] = message
-                self._answered.notify_all()
+            number = int(message["id"])
+            if number > 0:
+                with self._answered:
+                    self._answers[number] = message
+                    self._answered.notify_all()
 
 
 def stopped(message: Message) -> TaskStopped:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,7 +141,7 @@ class TaskParameters:
             }
             changed = self._override(defaults, "Args")
             mutable.set_defaults(**{path[0]: value for path, value in changed.items()})
-        elif isinstance(mutable, dict):
+        elif isinstance(mutable, MutableMapping):
             for path, value in self._override(dict(flat(mutable)), name).items():
                 inner = mutable
                 for part in path[:-1]:
@@ -201,7 +201,8 @@ class TaskParameters:
         Run by hand, it is kept with the task. Under a worker, what is kept there replaces it.
 
         Args:
-            configuration: a dict of JSON types, or the path of a text file of at most 1 MiB.
+            configuration: a dict, list or other mapping of JSON types, or the path of a text file of at
+                most 1 MiB.
             name: of the configuration; several are told apart by it.
 
         Returns:
@@ -216,13 +217,18 @@ class TaskParameters:
         if kept is not None:
             if kept.get("kind") != "dict":
                 raise ValueError(f"configuration {name!r}: the task has a file of that name, not a dict")
-            if isinstance(configuration, dict):
+            value = kept["value"]
+            if isinstance(configuration, MutableMapping) and isinstance(value, dict):
                 configuration.clear()
-                configuration.update(kept["value"])
+                configuration.update(value)
                 return configuration
-            return dict(kept["value"])
+            if isinstance(configuration, list) and isinstance(value, list):
+                configuration[:] = value
+                return configuration
+            return value
         try:
-            text = json.dumps(configuration)
+            given = dict(configuration) if isinstance(configuration, Mapping) else configuration
+            text = json.dumps(given, default=_as_dict)
         except (TypeError, ValueError) as error:
             raise ValueError(f"configuration {name!r}: {error}") from error
         self._keep(name, {"kind": "dict", "value": json.loads(text)})
@@ -266,6 +272,12 @@ class TaskParameters:
         text = self.get_configuration_object(name)
         found = None if text is None else json.loads(text)
         return found if isinstance(found, dict) else None
+
+
+def _as_dict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} can't be kept as JSON")
 
 
 def _attributes(mutable: Any) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
@@ -42,7 +44,7 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "ndim", None) == 0:
@@ -51,12 +53,25 @@ def plain(value: Any) -> Any:
 
 
 def flat(values: Mapping[Any, Any], above: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """(path, value) of each leaf of nested dicts; an empty dict is a leaf."""
+    """(path, value) of each leaf of nested mappings; an empty one is a leaf."""
     for key, value in values.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, Mapping) and value:
             yield from flat(value, (*above, key))
         else:
             yield (*above, key), value
+
+
+def _literal(text: str, default: Any) -> Any:
+    """The list, tuple or dict that `as_text` or JSON has written. Raises `ValueError`."""
+    kinds = dict if isinstance(default, dict) else (list, tuple)
+    for parse in (ast.literal_eval, json.loads):
+        try:
+            found = parse(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        if isinstance(found, kinds):
+            return type(default)(found)
+    raise ValueError(f"{text!r:.80} is no {type(default).__name__}")
 
 
 def cast_like(value: Any, default: Any) -> Any:
@@ -65,6 +80,8 @@ def cast_like(value: Any, default: Any) -> Any:
     A value that doesn't fit the type is returned as it is, except text for a number, which raises
     `ValueError`: running with a parameter that was not understood would spoil the trial silently.
     """
+    if default is None and isinstance(value, str) and value in ("None", ""):
+        return None  # as `as_text` shows it
     if default is None or value is None or type(value) is type(default):
         return value
     if isinstance(default, bool):
@@ -83,6 +100,8 @@ def cast_like(value: Any, default: Any) -> Any:
         return float(value)
     if isinstance(default, str):
         return str(value)
+    if isinstance(default, (list, tuple, dict)) and isinstance(value, str):
+        value = _literal(value, default)
     if isinstance(default, tuple) and isinstance(value, list):
         return tuple(value)
     if isinstance(default, PurePath) and isinstance(value, str):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.cli import folder_of
 from tests.e2e.harness import Bench, run, started, wait_for
 from worker.protocol import Status
 
@@ -210,3 +211,75 @@ def test_a_program_run_by_hand(bench: Bench) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "0 0"
     assert '"a": 1' in done.stdout
+
+
+LOST = """
+import os, time
+from pathlib import Path
+import optuna
+from worker import Task
+
+def die(task, number):
+    mark = Path(f"died-{number}")
+    if not mark.exists():
+        mark.touch()
+        task.flush()
+        time.sleep(0.3)
+        os.kill(os.getppid(), 9)  # the slot: its worker is lost
+        time.sleep(60)
+
+def train(task, x):
+    found = task.last_checkpoint()
+    for epoch in range(found.iteration + 1 if found else 0, 10):
+        task.report_scalar("loss", "", x + 10 - epoch, epoch)
+        if epoch % 3 == 0:
+            task.save_checkpoint({"epoch": epoch}, iteration=epoch)
+        if epoch == 5:
+            die(task, task.trial_number)
+
+def objective(trial):
+    task = Task.current_task()
+    x = trial.suggest_float("x", 0, 1)
+    found = task.last_checkpoint()
+    for epoch in range(found.iteration + 1 if found else 0, 10):
+        trial.report(x + 10 - epoch, epoch)
+        if epoch % 3 == 0:
+            task.save_checkpoint({"epoch": epoch}, iteration=epoch)
+        if epoch == 5:
+            die(task, trial.number)
+    return x
+"""
+
+
+@pytest.mark.parametrize("kind", ["function", "optuna"])
+def test_a_study_whose_workers_are_lost_keeps_its_budget_exact(tmp_path: Path, kind: str) -> None:
+    with folder_of(tmp_path, LOST) as cli:
+        sweep = cli.sweep(
+            objective={kind: f"obj:{'train' if kind == 'function' else 'objective'}"},
+            budget={"max_trials": 3, "max_iterations": 10},
+        )
+        done = cli.start(sweep)
+        assert done.returncode == 0, done.stderr + done.stdout
+        rows = cli.json("tasks")
+        assert [(row["status"], row["attempt"]) for row in rows] == [("completed", 2)] * 3
+        for row in rows:
+            shown = cli.json("show", row["task_id"])
+            assert shown["iterations"] == 10
+            assert shown["metrics"]["loss"]["max_value"] > 10  # of epoch 0, before the first checkpoint
+        used = cli.json("status")["budget"]["iterations"]
+        assert (used["used"], used["limit"]) == (30, 30)
+        for trial in cli.trials():
+            assert sorted(trial.intermediate_values) == list(range(10))
+
+
+def test_an_optuna_objective_on_a_journal_file(tmp_path: Path) -> None:
+    with folder_of(tmp_path, LOST) as cli:
+        (tmp_path / "died-0").touch()
+        (tmp_path / "died-1").touch()
+        storage = f"journal://{tmp_path}/journal.log"
+        sweep = cli.sweep(objective={"optuna": "obj:objective"}, parameters={}, budget={"max_trials": 2})
+        done = cli.start(sweep, OPTUNA_STORAGE=storage)
+        assert done.returncode == 0, done.stderr + done.stdout
+        rows = cli.json("artifacts", "list")
+        assert len(rows) == 4
+        assert "not shown" not in cli("artifacts", "list", OPTUNA_STORAGE=storage).stderr

@@ -405,7 +405,7 @@ def test_a_worker_told_of_a_store_that_is_none(tmp_path: Path, redis_url: str) -
     node = Place(tmp_path, "node", REDIS_URL=redis_url)
     done = node.run("worker", "--burst", ARTIFACT_STORE="s3:/sweeps")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "two slashes more; use file:///PATH or s3://BUCKET/PREFIX" in done.stderr
+    assert "two slashes more; use file:///PATH, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX" in done.stderr
 
 
 def test_a_store_given_as_a_relative_path_is_the_head_nodes(tmp_path: Path, redis_url: str) -> None:

@@ -105,7 +105,8 @@ def test_the_code_of_the_artifacts_page(tmp_path: Path) -> None:
             if name == "saves"
             else {"checkpoint/98", "checkpoint/99"}
         )
-    (tmp_path / "t.tsv").unlink()  # Optuna's download_artifact overwrites nothing
+    for name in ("t.tsv", "model.npz"):
+        (tmp_path / name).unlink()  # Optuna's download_artifact overwrites nothing
     done = run("python", "-c", reading, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "settings.json").exists()
