@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -105,17 +105,19 @@ def main() -> None:
     transfer = {"boto3": _boto3, "ours": _ours, "optuna": _optuna}[side](way, folder)
     if way == "down":
         (folder / side).unlink(missing_ok=True)
-    idle = _rss_mb()
+    idle = _memory_mb("VmRSS")
     begun = time.perf_counter()
     transfer()
     seconds = time.perf_counter() - begun
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps([seconds, max(0.0, peak - idle)]))
+    print(json.dumps([seconds, max(0.0, _memory_mb("VmHWM") - idle)]))
 
 
-def _rss_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / MB
+def _memory_mb(field: str) -> float:
+    """Of this process: resident now (``VmRSS``) or at most (``VmHWM``), in MiB."""
+    # Not by getrusage: its peak is that of the process which started this one, if that was larger.
+    found = re.search(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) / 1024
 
 
 if __name__ == "__main__":

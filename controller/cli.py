@@ -83,7 +83,7 @@ def command() -> None:
     "--artifacts",
     "artifacts_url",
     metavar="URL",
-    help="Artifact store: file:///… or s3://BUCKET/PREFIX. "
+    help="Artifact store: file:///…, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX. "
     "[env: ARTIFACT_STORE; default: .optuna-rq/artifacts]",
 )
 @_format(("rich", "json"), "rich")

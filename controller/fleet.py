@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from worker.protocol.host import is_gone
 from worker.protocol.store import Store
 
 LOOK_S = 2.0
@@ -31,7 +32,13 @@ class Fleet:
         if now < self._next:
             return
         self._next = now + LOOK_S
-        cards = self._store.workers(self.queue)
+        cards = []
+        for card in self._store.workers(self.queue):
+            # A card outlives its worker for some seconds: a controller that starts again would count on it.
+            if is_gone(card.get("place", ""), card.get("pid", "")):
+                self._store.forget_worker(card["name"])
+            else:
+                cards.append(card)
         self.workers = [card["name"] for card in cards]
         self.slots = sum(int(card.get("slots", 0)) for card in cards if card.get("state") != "draining")
         if self.slots:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler
 
 from controller.objective import Objective
 from controller.parameters import Parameter, rows_of
-from controller.samplers import grid, make_pruner, make_sampler, seed_after
+from controller.samplers import grid, made_for_each, make_pruner, make_sampler, seed_after
 from controller.search import Search
 from controller.strategy import SearchStrategy
 from controller.study import open_study, refuse_other_trials
@@ -126,6 +126,12 @@ class OptunaStrategy(SearchStrategy):
         kind = self._kind()
         return make_sampler(kind, {}, seed_after(self._seed, trials, kind), self._space())
 
+    def _sampler_for(self) -> Callable[[int], BaseSampler] | None:
+        """The sampler of each suggestion, where a seed is given that can be kept so."""
+        if isinstance(self._sampler, BaseSampler) or self._seed is None:
+            return None
+        return self._make_sampler if made_for_each(self._kind(), {}) else None
+
     def _make_pruner(self) -> BasePruner:
         return self._pruner if isinstance(self._pruner, BasePruner) else make_pruner(self._pruner, {})
 
@@ -154,6 +160,7 @@ class OptunaStrategy(SearchStrategy):
             study,
             space,
             allow_duplicates=self._allow_duplicates,
+            sampler_for=self._sampler_for(),
         )
         if self._start_from is not None:
             copied, left = search.start_from(self._older(study))

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ from worker.protocol.errors import BadInput
 log = logging.getLogger(__name__)
 
 _GRID_ATTRS = ("grid_id", "search_space")
+FIXED = "fixed_params"
+"""System attribute, Optuna's, of a trial whose parameters were given."""
 DUPLICATE = "optuna-rq:duplicate_of"
 """User attribute of a trial that was not run: the number of the one that had its parameters."""
 COPIED = "optuna-rq:from"
@@ -61,6 +63,8 @@ class Search:
         parameters: what is searched, in the order in which conditions are decided.
         allow_duplicates: run the same parameters again when the sampler asks for them.
         reports: tell Optuna what tasks report, and ask its pruner; False where objectives do so themselves.
+        sampler_for: gives the sampler that the n-th suggestion of the study comes from, from 0; by default
+            all come from the study's own. By it, a seeded search that was killed goes on as if it was not.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Search:
         *,
         allow_duplicates: bool = False,
         reports: bool = True,
+        sampler_for: Callable[[int], optuna.samplers.BaseSampler] | None = None,
     ) -> None:
         self._study = study
         self._parameters = list(parameters)
@@ -79,6 +84,9 @@ class Search:
         self._simple = not any(parameter.conditional for parameter in parameters)
         self._allow_duplicates = allow_duplicates
         self._reports = reports
+        self._sampler_for = sampler_for
+        self._suggested: int | None = None
+        """Suggestions until now; None until the first ask."""
         self._seen: dict[str, int] | None = None
         """What a trial has → its number; None until the first ask."""
         self._left: dict[str, dict[str, Any]] | None = None
@@ -133,6 +141,10 @@ class Search:
         return None
 
     def _ask(self) -> Asked:
+        if self._sampler_for is not None:
+            if self._suggested is None:
+                self._suggested = len(self._ordinals())
+            self._study.sampler = self._sampler_for(self._suggested)
         if self._simple:
             trial = self._study.ask({p.name: p.distribution() for p in self._parameters})
             parameters = {p.name: p.decode(trial.params[p.name]) for p in self._parameters}
@@ -140,7 +152,15 @@ class Search:
             trial = self._study.ask()
             parameters = self._suggest(trial)
         self._trials[trial.number] = trial
+        if self._suggested is not None and not trial._fixed_params:
+            self._suggested += 1
         return Asked(number=trial.number, task_id=task_id_of(self._uid, trial.number), parameters=parameters)
+
+    def _ordinals(self) -> dict[int, int]:
+        """Number of each trial that was suggested → its place among them, from 0."""
+        trials = self._study.get_trials(deepcopy=False)
+        numbers = [trial.number for trial in trials if FIXED not in trial.system_attrs]
+        return {number: place for place, number in enumerate(numbers)}
 
     def _known(self) -> dict[str, int]:
         """What the study's trials have had. Those that wait for another try have not."""
@@ -237,7 +257,10 @@ class Search:
         """The trials that Optuna counts as running: after a restart, those to take up again."""
         found = []
         states = (TrialState.RUNNING,)
+        suggested = self._ordinals() if self._sampler_for is not None else {}
         for frozen in self._study.get_trials(deepcopy=False, states=states):
+            if self._sampler_for is not None and frozen.number in suggested:
+                self._study.sampler = self._sampler_for(suggested[frozen.number])
             trial = optuna.Trial(self._study, frozen._trial_id)
             self._trials[frozen.number] = trial
             self._reported[frozen.number] = set(frozen.intermediate_values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -20,7 +20,7 @@ from controller.lock import StudyLock
 from controller.objective import Objective
 from controller.optuna_strategy import OptimizerOptuna
 from controller.parameters import Parameter
-from controller.samplers import grid, make_pruner, make_sampler, seed_after
+from controller.samplers import grid, made_for_each, make_pruner, make_sampler, seed_after
 from controller.search import Search
 from controller.settings import Settings, open_redis
 from controller.study import (
@@ -166,6 +166,7 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
                 # What an objective chooses by itself is not known beforehand.
                 allow_duplicates=sweep.study.allow_duplicates or by_objective,
                 reports=not by_objective,
+                sampler_for=_sampler_for(sweep, parameters),
             )
             _know(search, study, sweep, view)
             base_task = _write_study(
@@ -199,6 +200,15 @@ def _sampler(sweep: Sweep, parameters: list[Parameter], trials: int) -> optuna.s
     """The sweep's sampler, for a study that has so many trials. Raises `BadInput`."""
     given = sweep.sampler
     return make_sampler(given.type, given.options, seed_after(given.seed, trials, given.type), parameters)
+
+
+def _sampler_for(
+    sweep: Sweep, parameters: list[Parameter]
+) -> Callable[[int], optuna.samplers.BaseSampler] | None:
+    """The sampler of each suggestion, where a seed is given that can be kept so."""
+    if sweep.sampler.seed is None or not made_for_each(sweep.sampler.type, sweep.sampler.options):
+        return None
+    return lambda suggested: _sampler(sweep, parameters, suggested)
 
 
 def _know(search: Search, study: optuna.Study, sweep: Sweep, view: View) -> None:

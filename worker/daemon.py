@@ -21,6 +21,7 @@ from worker.proctree import children, kill_tree
 from worker.protocol import keys
 from worker.protocol.connection import check, connect
 from worker.protocol.errors import BadInput
+from worker.protocol.host import place
 from worker.protocol.store import Store
 from worker.settings import WorkerSettings
 from worker.version import __version__
@@ -192,6 +193,7 @@ class Daemon:
         card = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "place": place(),
             "queues": ",".join(settings.queues),
             "slots": settings.slots,
             "version": __version__,

@@ -156,7 +156,7 @@ def test_a_storage_that_can_not_be_used(folder: Path) -> None:
     [
         ("s3://", "no bucket"),
         ("s3://key:hidden-word@bucket/x", "leave credentials out"),
-        ("ftp://x/y", "use file:///PATH or s3://BUCKET/PREFIX"),
+        ("ftp://x/y", "use file:///PATH, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"),
         ("file://x/y", "three slashes"),
         ("file:///proc/nowhere/x", "can't be written"),
     ],

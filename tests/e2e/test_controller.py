@@ -18,6 +18,7 @@ import psutil
 import pytest
 import yaml
 
+from tests.e2e.cli import Cli, folder_of
 from tests.e2e.harness import (
     BIN,
     alive,
@@ -501,3 +502,39 @@ def test_redis_killed_in_mid_run(folder: Path) -> None:
             assert process.wait(90) == 0, (folder / "log").read_text()
         assert {t["status"] for t in run_json("controller", "tasks", cwd=folder, **env)} == {"completed"}
     assert [trial.state.name for trial in trials(folder)] == ["COMPLETE"] * 12
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_seeded_study_that_was_killed_suggests_the_same(tmp_path: Path, sampler: str) -> None:
+    """As one that was not, with one slot: nothing but its place in the study decides on a suggestion."""
+    found = []
+    for name, kills in (("whole", ()), ("killed", (3, 13))):
+        folder = tmp_path / name
+        folder.mkdir()
+        with folder_of(
+            folder, "import time\ndef f(x, y):\n    time.sleep(0.05)\n    return x * x + y\n"
+        ) as cli:
+            parameters = {n: {"type": "float", "low": -1.0, "high": 1.0} for n in "xy"}
+            given = {
+                "parameters": parameters,
+                "sampler": {"type": sampler, "seed": 7},
+                "budget": {"max_trials": 18},
+            }
+            sweep = cli.sweep(objective={"function": "obj:f"}, **given)
+            for trials in kills:
+                with started("controller", "start", sweep, "--workers", "1", cwd=folder) as process:
+                    wait_for(lambda n=trials: _asked(cli) >= n, f"{trials} trials")
+                    process.kill()
+                    process.wait()
+            assert cli.start(sweep, workers=1).returncode == 0
+            found.append([trial.params for trial in cli.trials()])
+            shown = [(t.number, t.state.name, t.user_attrs, t.system_attrs, t.params) for t in cli.trials()]
+    assert len(found[0]) == 18
+    assert found[0] == found[1], shown
+
+
+def _asked(cli: Cli) -> int:
+    try:
+        return len(cli.trials())
+    except Exception:
+        return 0  # the study is not there yet
