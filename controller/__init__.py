@@ -23,10 +23,17 @@ if TYPE_CHECKING:
         UniformIntegerParameterRange,
         UniformParameterRange,
     )
+    from controller.resuming import StudyArgs, create_or_load_study, create_study_starting_from_trial
+    from controller.sampler_checkpoints import checkpoint_sampler, restore_sampler
     from controller.strategy import SearchStrategy
 
 _HOMES = {
     "Budget": "budget",
+    "StudyArgs": "resuming",
+    "checkpoint_sampler": "sampler_checkpoints",
+    "create_or_load_study": "resuming",
+    "create_study_starting_from_trial": "resuming",
+    "restore_sampler": "sampler_checkpoints",
     "DiscreteParameterRange": "parameters",
     "GridSearch": "optuna_strategy",
     "HyperParameterOptimizer": "optimizer",
@@ -68,7 +75,12 @@ __all__ = [
     "ParameterSet",
     "RandomSearch",
     "SearchStrategy",
+    "StudyArgs",
     "UniformIntegerParameterRange",
     "UniformParameterRange",
     "__version__",
+    "checkpoint_sampler",
+    "create_or_load_study",
+    "create_study_starting_from_trial",
+    "restore_sampler",
 ]
