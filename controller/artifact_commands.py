@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller.settings import Settings, open_store, pick_study, pick_task, resolve
+from controller.settings import Settings, open_store, pick_study, pick_task, resolve, study_storage
 from worker.artifacts.names import safe_name
 from worker.protocol import Store, StudyRecord
 from worker.protocol.errors import BadInput, OptunaRQError
-from worker.protocol.urls import redact
 
 if TYPE_CHECKING:
     # Optuna takes a second to import, and every command imports this module.
@@ -315,14 +314,7 @@ def optuna_study(record: StudyRecord, settings: Settings, *, must: bool = False)
 
     quiet_optuna()
     try:
-        if redact(settings.storage_url) == record.storage:
-            url = settings.storage_url
-        elif redact(record.storage) == record.storage and "***" not in record.storage:
-            url = record.storage
-        else:
-            raise BadInput(
-                f"study {record.name!r} has its trials in {record.storage}: set OPTUNA_STORAGE to that"
-            )
+        url = study_storage(record, settings)
         check_storage(url)
         return optuna.load_study(study_name=record.name, storage=open_storage(url))
     except KeyError:

@@ -435,6 +435,36 @@ def _ask(study: str | None, redis_url: str | None, request: str) -> None:
 
 @command.command()
 @click.argument("study")
+@click.option(
+    "--trial", type=click.IntRange(min=0), required=True, metavar="N", help="The last that stays, from 0."
+)
+@click.option("--backup/--no-backup", default=True, show_default=True, help="Copy Optuna's study first.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_redis
+@click.option("--storage", "storage_url", metavar="URL", help="Optuna's storage. [env: OPTUNA_STORAGE]")
+def rewind(
+    study: str, trial: int, backup: bool, yes: bool, redis_url: str | None, storage_url: str | None
+) -> None:
+    """Take a study back to one of its trials: later ones are discarded, and `start` goes on from there.
+
+    For trials that have ended and are worth nothing, as after an error in the data. A seeded study suggests
+    the same again. The artifacts of discarded tasks stay until `controller artifacts gc`.
+    """
+    from controller.rewind import rewind as run
+    from controller.settings import study_storage
+
+    settings = resolve(redis_url, storage_url)
+    with open_store(settings) as store:
+        record = store.get_study(study)
+        url = study_storage(record, settings)
+        if not yes:
+            click.confirm(f"Discard all trials of study {record.name} after {trial}?", abort=True)
+        gone, copied = run(store, record.name, url, trial, backup=backup)
+    click.echo(f"study {record.name}: {gone} trial(s) discarded" + (f"; backup: {copied}" if copied else ""))
+
+
+@command.command()
+@click.argument("study")
 @click.option("--artifacts", "with_artifacts", is_flag=True, help="Remove its artifacts as well.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_redis

@@ -12,7 +12,9 @@ from worker.embedded import EmbeddedRedis
 from worker.home import STATE_FOLDER, default_artifacts, sqlite_url
 from worker.protocol.connection import check, connect
 from worker.protocol.errors import BadInput
+from worker.protocol.record import StudyRecord
 from worker.protocol.store import Store
+from worker.protocol.urls import HIDDEN, redact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,19 @@ def open_store(settings: Settings) -> Iterator[Store]:
     """The store, for commands that ask: they don't wait for a Redis that is away."""
     with open_redis(settings, create=False) as (url, _):
         yield Store(connect(url, patience_s=0, timeout_s=10.0))
+
+
+def study_storage(record: StudyRecord, settings: Settings) -> str:
+    """URL of the storage that a study's trials are in, as this process can open it.
+
+    Raises:
+        BadInput: the record hides its password, and the settings name another storage.
+    """
+    if redact(settings.storage_url) == record.storage:
+        return settings.storage_url
+    if record.storage and redact(record.storage) == record.storage and HIDDEN not in record.storage:
+        return record.storage
+    raise BadInput(f"study {record.name!r} has its trials in {record.storage}: set OPTUNA_STORAGE to that")
 
 
 def pick_study(store: Store, name: str | None) -> str:
