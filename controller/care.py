@@ -86,8 +86,8 @@ class Caretaker:
         if record.stop:
             # It was to stop anyhow; nobody is left to say so.
             job.update(self._store.close(record.id, record.stop.reason_class, record.stop.reason))
-        elif record.attempt >= self._max_attempts:
-            text = f"{reason}; {record.attempt} attempts of {self._max_attempts} were lost"
+        elif record.spent_attempts >= self._max_attempts:
+            text = f"{reason}; {record.spent_attempts} attempts of {self._max_attempts} were lost"
             job.update(self._store.close(record.id, Reason.WORKER_LOST, text))
         else:
             self._observer.note(f"trial {job.trial}: {reason}; another attempt follows")

@@ -262,6 +262,9 @@ def _strategy(
         constraints=constraints_of(sweep),
         wall_clock_limit=_minutes(budget.wall_clock_s),
         max_failures=budget.max_failures,
+        max_attempts=budget.max_attempts,
+        retry_on=budget.retry_on,
+        lease_s=budget.lease_s,
         lock=lock,
     )
 

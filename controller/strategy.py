@@ -64,6 +64,7 @@ class SearchStrategy(Ending):
         search: where parameters come from; by default this class' own.
         max_attempts: executions of one task before it is given up as lost.
         lease_s: seconds after which a worker that was not heard of is lost.
+        retry_on: classes of failures after which a task is tried again, such as ``objective_error``.
         wall_clock_limit: minutes that the whole search may take.
         max_failures: failed jobs at which the search fails.
         constraints: ``{"metric": "title/series", "max": bound}`` (or ``min``): what violates one never ranks.
@@ -98,6 +99,7 @@ class SearchStrategy(Ending):
         search: Search | None = None,
         max_attempts: int = 3,
         lease_s: float = 15.0,
+        retry_on: Sequence[str] = (),
         wall_clock_limit: float | None = None,
         max_failures: int | None = None,
         constraints: Sequence[Mapping[str, Any]] = (),
@@ -138,6 +140,7 @@ class SearchStrategy(Ending):
         self._min_iterations = min_iteration_per_job or 0
         self._lease_s = lease_s
         self._max_attempts = max_attempts
+        self._retry_on = _checked_retries(retry_on)
         self._constraints = tuple(dict(constraint) for constraint in constraints)
         self._backend = backend or Backend.at_home()
         self._store = self._backend.store
@@ -416,6 +419,8 @@ class SearchStrategy(Ending):
             "time_limit_s": self._time_limit_s,
             "max_iterations": self.budget.max_iteration_per_job,
             "lease_s": self._lease_s,
+            "max_attempts": self._max_attempts,
+            "retry_on": self._retry_on,
             "artifacts": self._backend.artifacts_url,
             **(task_overrides or {}),
         }
@@ -653,6 +658,14 @@ def _job_name(base: str, parameters: Mapping[str, Any]) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _checked_retries(given: Sequence[str]) -> tuple[str, ...]:
+    known = [reason.value for reason in Reason if reason.status is Status.FAILED]
+    wrong = [name for name in given if name not in known]
+    if isinstance(given, str) or wrong:
+        raise BadInput(f"retry_on: a list of {', '.join(known)}; not {given!r:.80}")
+    return tuple(given)
 
 
 def _refuse_contradictions(limits: Mapping[str, float | None], min_iterations: int | None) -> None:

@@ -158,7 +158,9 @@ class DirectSession:
             self._ended = True
             self._wake.set()
             spent = time.monotonic() - self._started
-            return self._store.abandon(self._record.id, self._record.attempt, reason=reason, compute_s=spent)
+            return self._store.abandon(
+                self._record.id, self._record.attempt, reason=reason, compute_s=spent, handed_back=True
+            )
 
     # The thread
 

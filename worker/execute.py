@@ -472,6 +472,12 @@ class Attempt:
         try:
             if self._hand_back and outcome.interrupted:
                 reason = f"handed back by worker {record.worker}, which was shutting down"
+                self._around.store.abandon(
+                    record.id, record.attempt, reason=reason, compute_s=compute_s, handed_back=True
+                )
+            elif self._try_again(outcome):
+                reason = f"{outcome.reason_class}: {outcome.reason}; tried again"
+                log.info("task %s: attempt %d failed: %s", record.id, record.attempt, reason)
                 self._around.store.abandon(record.id, record.attempt, reason=reason, compute_s=compute_s)
             else:
                 self._around.store.finish(
@@ -490,6 +496,11 @@ class Attempt:
         except TransitionRefused as error:
             log.warning("%s; its end is dropped", error)
         return True
+
+    def _try_again(self, outcome: Outcome) -> bool:
+        record = self._record
+        wanted = outcome.reason_class is not None and outcome.reason_class.value in record.spec.retry_on
+        return wanted and self._request is None and record.spent_attempts < record.spec.max_attempts
 
     def _ranks(self) -> bool:
         """Whether what was reported keeps the study's constraints."""

@@ -36,6 +36,7 @@ SAMPLER_ALIASES = {
 }
 PRUNER_ALIASES = {"successive_halving": "asha", "nop": "none"}
 
+RetriedReason = Literal["objective_error", "out_of_memory", "invalid_value", "launch_error", "worker_lost"]
 Goal = Literal["minimize", "maximize"]
 ObjectiveKind = Literal["function", "script", "command", "optuna"]
 OBJECTIVE_KINDS: tuple[ObjectiveKind, ...] = ("function", "script", "command", "optuna")
@@ -257,6 +258,9 @@ class BudgetSection(Section):
         total_compute_s: seconds summed over all attempts.
         wall_clock_s: seconds from the study's start.
         max_failures: failed trials after which the study ends.
+        max_attempts: executions of one trial, those not counted that a worker has handed back in order.
+        retry_on: classes of failures after which a trial is tried again, besides a lost worker.
+        lease_s: seconds after which a worker that was not heard of is lost; `lease` in the file.
     """
 
     max_trials: _Positive | None = None
@@ -267,6 +271,9 @@ class BudgetSection(Section):
     total_compute_s: _Duration | None = Field(default=None, alias="total_compute")
     wall_clock_s: _Duration | None = Field(default=None, alias="wall_clock")
     max_failures: _Positive | None = None
+    max_attempts: _Positive = 3
+    retry_on: Annotated[tuple[RetriedReason, ...], BeforeValidator(_tuple)] = ()
+    lease_s: Annotated[_Duration, Field(ge=1)] = Field(default=15.0, alias="lease")
 
     ENDING: ClassVar[tuple[str, ...]] = ("max_trials", "wall_clock", "total_compute")
 

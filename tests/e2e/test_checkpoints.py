@@ -256,7 +256,7 @@ def test_a_study_whose_workers_are_lost_keeps_its_budget_exact(tmp_path: Path, k
     with folder_of(tmp_path, LOST) as cli:
         sweep = cli.sweep(
             objective={kind: f"obj:{'train' if kind == 'function' else 'objective'}"},
-            budget={"max_trials": 3, "max_iterations": 10},
+            budget={"max_trials": 3, "max_iterations": 10, "lease": 2},
         )
         done = cli.start(sweep)
         assert done.returncode == 0, done.stderr + done.stdout

@@ -245,7 +245,7 @@ def test_how_trials_end(cli: Cli) -> None:
 
 
 def test_an_attempt_that_follows_a_lost_one_has_the_same_parameters(cli: Cli) -> None:
-    done = cli.start(cli.sweep(**sections("dies_once", budget={"max_trials": 2})))
+    done = cli.start(cli.sweep(**sections("dies_once", budget={"max_trials": 2, "lease": 2})))
     assert done.returncode == 0, done.stderr
     rows = cli.json("tasks")
     assert [(row["status"], row["attempt"]) for row in rows] == [("completed", 2)] * 2

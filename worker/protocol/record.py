@@ -66,6 +66,10 @@ class TaskSpec:
     """Iterations of the first objective metric after which a further one stops the task."""
     lease_s: float = 15.0
     """The worker is taken for lost when it has not been heard of for so long, in seconds."""
+    max_attempts: int = 3
+    """Executions after which it is not tried again, those that were handed back not counted."""
+    retry_on: tuple[str, ...] = ()
+    """Classes of failures after which it is tried again, besides `worker_lost`."""
     grace_s: float = 10.0
     """Time between asking a program to stop and killing it, in seconds."""
     tags: tuple[str, ...] = ()
@@ -95,7 +99,7 @@ class TaskSpec:
         try:
             data = json.loads(text)
             data["metrics"] = tuple(ObjectiveMetric.from_dict(metric) for metric in data.get("metrics", ()))
-            for name in ("tags", "optional", "searched", "constraints"):
+            for name in ("tags", "optional", "searched", "constraints", "retry_on"):
                 data[name] = tuple(data.get(name, ()))
             return cls(**data)
         except (ValueError, TypeError, KeyError) as error:
@@ -140,6 +144,13 @@ class TaskRecord:
     stop: StopRequest | None = None
     iterations: int = 0
     """Distinct iterations reported for the first objective metric by the current attempt."""
+    handed_back: int = 0
+    """Attempts that ended because their worker shut down in order: they don't count as lost."""
+
+    @property
+    def spent_attempts(self) -> int:
+        """Attempts that count against `TaskSpec.max_attempts`, the current one included."""
+        return self.attempt - self.handed_back
 
     def encode(self) -> dict[str, str | int | float]:
         """As the fields of a Redis hash. Fields that are unset are left out."""
@@ -188,6 +199,7 @@ class TaskRecord:
                 error=data.get("error", ""),
                 stop=StopRequest.decode(data.get("stop")),
                 iterations=int(data.get("iterations", 0)),
+                handed_back=int(data.get("handed_back", 0)),
             )
         except KeyError as error:
             raise RecordError(f"task record {data.get('id', '?')}: field {error} is missing") from error

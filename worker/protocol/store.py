@@ -378,12 +378,20 @@ class Store(StudyStore):
         )
 
     def abandon(
-        self, task_id: str, attempt: int, *, reason: str, compute_s: float | None = None
+        self,
+        task_id: str,
+        attempt: int,
+        *,
+        reason: str,
+        compute_s: float | None = None,
+        handed_back: bool = False,
     ) -> TaskRecord:
-        """in_progress → queued for another attempt: its worker was lost, or handed it back.
+        """in_progress → queued for another attempt: its worker was lost or handed it back, or it has failed
+        in a way after which it is tried again.
 
         Args:
             attempt: the attempt that is given up.
+            handed_back: by a worker that shuts down; it doesn't count against the task's attempts.
             compute_s: what it has computed, in seconds; by default the time since it started.
 
         Returns:
@@ -400,6 +408,7 @@ class Store(StudyStore):
                 "compute_s": repr(old.compute_s + spent),
                 "reason": reason,
                 "worker": "",
+                "handed_back": old.handed_back + handed_back,
             }
 
         def extra(pipe: Any, old: TaskRecord) -> None:
