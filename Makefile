@@ -12,12 +12,13 @@ BIN := $(VENV)/bin
 PYTHON ?=
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint chaos bench clean
 
 help:
 	@echo 'make demo    tune a small neural network, with everything on this machine'
 	@echo 'make test    run all tests'
 	@echo 'make lint    check style and types'
+	@echo 'make chaos   kill at random what runs ten studies, and check that nothing is lost'
 	@echo 'make bench   measure, and compare with what is promised'
 	@echo 'make clean   remove what the others made, .venv and .optuna-rq included'
 
@@ -31,6 +32,9 @@ lint: $(VENV)/.dev-ready
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+chaos: $(VENV)/.dev-ready
+	@$(BIN)/python -m tests.chaos
 
 bench: $(VENV)/.dev-ready
 	@$(BIN)/python -m benchmarks

@@ -159,6 +159,8 @@ class SearchStrategy(Ending):
 
         self._due: set[str] = set()
         self._dismissed: set[str] = set()
+        self._taken_up: set[str] = set()
+        """Tasks that an earlier controller has left open: some reports of theirs are in the records only."""
         self._ended: list[Job] = []
         self._stop_asked = threading.Event()
         self._begun = False
@@ -565,6 +567,8 @@ class SearchStrategy(Ending):
             if job.trial >= 0 and self._search is not None:
                 record = job.record
                 state, values = trial_state(record, self._objective_metric.values(job.scalars))
+                if job.task_id() in self._taken_up:
+                    self._tell_kept(job)
                 if record.reason_class is Reason.STUDY_STOPPED:
                     # Cut short with its study: when that goes on, these parameters are tried again.
                     self._search.try_again(job.trial)
@@ -575,6 +579,14 @@ class SearchStrategy(Ending):
             self._ended.pop(0)
             self._monitor.forget(job.task_id())
             self._observer.ended(job)
+
+    def _tell_kept(self, job: Job) -> None:
+        """Tell what a task has reported while no controller listened, as its record has it."""
+        if self._search is None or job.trial < 0:
+            return
+        metric = self._objective_metric.metrics[0]
+        points = self._store.series(job.task_id()).get(metric.key, [])
+        self._search.report(job.trial, [(iteration, value) for iteration, value, _ in points])
 
     def _saved(self, task_id: str) -> list[ArtifactMeta]:
         """The artifacts of a task that can be read."""
@@ -626,11 +638,13 @@ class SearchStrategy(Ending):
             self._created[closed.id] = chosen or closed.spec.parameters
             self.budget.open_job(closed.id)
             self._account(Job.adopt(closed, closed.spec.parameters, self._backend))
+        self._taken_up = {job.task_id() for job in (*left.running, *(job for job, _ in left.ended))}
         for job, scalars in left.ended:
             job.scalars = scalars
             self._ended.append(job)
         for job in left.running:
             self._adopt(job)
+            self._tell_kept(job)
             self._due.add(job.task_id())
             if job.is_pending():
                 self._care.relaunch(job)

@@ -23,6 +23,7 @@ from worker.protocol.connection import check, connect
 from worker.protocol.errors import BadInput
 from worker.protocol.host import place
 from worker.protocol.store import Store
+from worker.scratch import Scratch
 from worker.settings import WorkerSettings
 from worker.version import __version__
 
@@ -71,6 +72,7 @@ class Daemon:
                 f"a worker named {settings.name!r} is running already; give this one another --name"
             )
         adopt_orphans()
+        self._scratch = Scratch()
         self._write_card()
         # Only now: signals before this point may simply end the process.
         signal.signal(signal.SIGTERM, self._on_signal)
@@ -88,6 +90,7 @@ class Daemon:
         finally:
             for slot in self._slots.values():
                 kill_tree(slot.process.pid)
+            self._scratch.remove()
             with contextlib.suppress(redis.RedisError):
                 self._store.forget_worker(settings.name)
             listener.close()
@@ -128,6 +131,7 @@ class Daemon:
                 [sys.executable, "-c", _SLOT, str(number), str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
+                env={**os.environ, "TMPDIR": str(self._scratch.of_slot(number))},
                 # Its own group: a terminal's Ctrl-C is for the daemon, which decides.
                 start_new_session=True,
             )
@@ -147,6 +151,7 @@ class Daemon:
             del self._slots[number]
             slot.wake.close()
             self._kill_orphans()
+            self._scratch.drop_slot(number)
             if self._signals or (self._settings.burst and code == 0):
                 continue
             lived = now - slot.started

@@ -65,7 +65,7 @@ def refused(folder: Path, *arguments: str, **env: str) -> str:
         ('function = "obj:good"', 'command = ["echo", "{y}"]', "y"),
         ('function = "obj:good"', 'command = ["echo"]', "x"),
         ('function = "obj:good"', 'command = ["surely-not-a-program", "{x}"]', "surely-not-a-program"),
-        ('function = "obj:good"', 'optuna = "obj:good"', "objective.optuna"),
+        ('function = "obj:good"', 'optuna = "obj:good"', "can't be called with a trial alone"),
         ("[budget]", '[sampler]\ntype = "tpee"\n[budget]', "did you mean"),
         ("[budget]", '[sampler]\nn_startup_trails = 3\n[budget]', "n_startup_trials"),
         ("[budget]", '[queue]\nname = "a b"\n[budget]', "queue name 'a b'"),
