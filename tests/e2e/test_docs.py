@@ -112,6 +112,15 @@ def test_the_code_of_the_artifacts_page(tmp_path: Path) -> None:
     assert (tmp_path / "settings.json").exists()
 
 
+def test_the_program_of_the_resuming_page(tmp_path: Path) -> None:
+    (code,) = blocks((ROOT / "docs/resuming.md").read_text(), "python")
+    for count in (10, 20):
+        done = run("python", "-c", code + "print(len(study.trials))", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == str(count)
+    assert (tmp_path / "study_backup-0.db").exists()
+
+
 def commands(group: click.Group, prefix: str = "") -> list[str]:
     found = []
     for name, command in group.commands.items():
