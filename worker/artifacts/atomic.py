@@ -22,10 +22,14 @@ def is_partial(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def replacing(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
+def replacing(target: Path, *, overwrite: bool = True, durable: bool = True) -> Iterator[Path]:
     """Give an empty file beside `target` to write to; it takes the target's place when the block ends.
 
     When the block raises, nothing is left behind: neither the file nor folders that were made for it.
+
+    Args:
+        durable: have it on the disk before it takes its place, so that a power failure leaves it whole, too.
+            A copy of what is elsewhere can do without.
 
     Raises:
         FileExistsError: `overwrite` is false and the target exists (by then).
@@ -35,9 +39,10 @@ def replacing(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     partial = _create_beside(target)
     try:
         yield partial
-        # Opened anew: whoever wrote may have put another file in its place.
-        with open(partial, "rb") as written:
-            os.fsync(written.fileno())
+        if durable:
+            # Opened anew: whoever wrote may have put another file in its place.
+            with open(partial, "rb") as written:
+                os.fsync(written.fileno())
         if overwrite:
             os.replace(partial, target)
         else:

@@ -154,7 +154,7 @@ def fetch(
     try:
         if not overwrite and target.exists():
             raise FileExistsError
-        with replacing(target, overwrite=overwrite) as partial:
+        with replacing(target, overwrite=overwrite, durable=False) as partial:
             opened = store
             patiently(lambda: opened.get_file(meta.key, partial), patience_s)
             digest, size = _sha256(partial, meta.name) if verify else (meta.sha256, meta.size)
