@@ -46,6 +46,7 @@ def bench(size_mb: int) -> Iterator[Callable[[str, str], Transfer]]:
             server.make_bucket(BUCKET)
 
             def measure(side: str, way: str) -> Transfer:
+                os.sync()
                 done = subprocess.run(
                     [sys.executable, "-m", "benchmarks.artifacts", side, way, name],
                     env={**os.environ, **server.env()},
