@@ -478,8 +478,8 @@ class SearchStrategy(Ending):
         if changes.ended:
             self._refresh([task_id for task_id in changes.ended if task_id in self._running])
         for task_id in changes.requeued:
-            if task_id in self._running and not self._care.relaunch(self._running[task_id]):
-                self._due.add(task_id)
+            if task_id in self._running:
+                self._relaunch(self._running[task_id])
         if changes.request:
             self._obey(self._store.take_request(self._study))
 
@@ -506,6 +506,11 @@ class SearchStrategy(Ending):
             job.update(record)
             job.scalars = found
             self._due.add(task_id)
+
+    def _relaunch(self, job: Job) -> None:
+        """Have a queued task put on the queue again; one that has gone on meanwhile is read anew."""
+        if not self._care.relaunch(job):
+            self._refresh([job.task_id()])
 
     def _lost_record(self, job: Job) -> TaskRecord:
         """A running task whose record is gone, as when Redis lost its data: failed, as far as we know."""
@@ -541,7 +546,8 @@ class SearchStrategy(Ending):
             self._fleet.look(now)
             self._observer.tick(self.budget, self._fleet, list(self._running.values()))
             self._save(self.state)
-        self._due.update(job.task_id() for job in self._care.sweep(now, self._running.values()))
+        # What ended while it was looked after is told with what it reported: the scalars are read, too.
+        self._refresh([job.task_id() for job in self._care.sweep(now, self._running.values())])
         if now >= self._next_poll:
             self._next_poll = now + self._pool_period_s
             self._refresh(list(self._running))
@@ -645,9 +651,9 @@ class SearchStrategy(Ending):
         for job in left.running:
             self._adopt(job)
             self._tell_kept(job)
-            self._due.add(job.task_id())
             if job.is_pending():
-                self._care.relaunch(job)
+                self._relaunch(job)
+        self._refresh([job.task_id() for job in left.running])
         self._asked.extend(left.unlaunched)
         if record:
             used = (record.budget.get("wall_clock") or {}).get("used") or 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from controller import Job, Objective, OptimizerOptuna, UniformIntegerParameterRange, UniformParameterRange
 from controller.backend import Backend
+from controller.care import Caretaker
 from controller.search import Search
 from tests.e2e.harness import started, wait_for
 from worker.protocol import Reason, Status, StudyRecord, TaskRecord, TaskSpec, new_task_id
@@ -195,3 +196,24 @@ def test_a_task_that_kills_its_worker_every_time_is_given_up(backend: Backend) -
     )
     assert "3 attempts of 3 were lost" in job.record.reason
     assert strategy.state == "failed"
+
+
+def test_what_ends_while_it_is_looked_after_is_told_with_its_values(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caretaker sees the end before any event of the job is read."""
+
+    def sweep(self: Caretaker, now: float, jobs: Collection[Job]) -> list[Job]:
+        waited = [job for job in jobs if not job.is_stopped()]
+        for job in waited:
+            wait_for(lambda job=job: job.refresh().status is Status.COMPLETED, "the job's end")
+        return waited
+
+    monkeypatch.setattr(Caretaker, "sweep", sweep)
+    strategy = optimizer(backend)
+    strategy.start()
+    trials = optuna.load_study(study_name="api", storage=backend.storage_url).trials
+    assert [trial.state for trial in trials] == [optuna.trial.TrialState.COMPLETE] * 5
+    for task_id, job in strategy.get_created_jobs_tasks().items():
+        reported = backend.store.scalars([task_id])[0]
+        assert trials[job.trial].value == reported["accuracy per class/cat"].last
