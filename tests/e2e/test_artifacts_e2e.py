@@ -18,6 +18,7 @@ import pytest
 
 from tests.e2e.cli import Cli, folder_of
 from tests.e2e.harness import Bench, assert_nothing_left, environment, started
+from tests.s3server import S3Server
 from worker.artifacts import ArtifactMeta, fetch
 from worker.protocol import Reason, Status
 
@@ -224,6 +225,39 @@ def test_a_program_run_by_hand_keeps_its_artifacts_here(cli: Cli) -> None:
     stored = [p for p in (cli.folder / ".optuna-rq" / "artifacts" / "project").rglob("*") if p.is_file()]
     assert len(stored) == 2
     assert all("my%20sweeps%20%231%2050%2520" in url for url in json.loads(done.stdout))
+
+
+def test_a_program_run_by_hand_with_a_store_of_optunas(cli: Cli, s3_server: S3Server) -> None:
+    """Its client alone knows the server and the keys; the task's record has the place."""
+    s3_server.make_bucket("byhand")
+    (cli.folder / "train.py").write_text(
+        "import json, sys, boto3\n"
+        "from optuna.artifacts import Boto3ArtifactStore\n"
+        "from worker import Task\n"
+        "client = boto3.client('s3', **json.load(sys.stdin))\n"
+        "task = Task.init('project', 'name', output_uri=Boto3ArtifactStore('byhand', client))\n"
+        "task.upload_artifact('settings', {'x': 9.0})\n"
+        "assert task.artifacts['settings'].get() == {'x': 9.0}\n"
+        "print(task.artifacts['settings'].url)\n"
+    )
+    access = {name.lower(): value for name, value in s3_server.env().items()}
+    keys = {
+        "endpoint_url": s3_server.endpoint,
+        "region_name": "us-east-1",
+        "aws_access_key_id": access["aws_access_key_id"],
+        "aws_secret_access_key": access["aws_secret_access_key"],
+    }
+    done = subprocess.run(
+        [sys.executable, "train.py"],
+        cwd=cli.folder,
+        env=environment(),
+        input=json.dumps(keys),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("s3://byhand/project/")
 
 
 def test_a_worker_in_another_folder(redis_url: str, tmp_path: Path) -> None:

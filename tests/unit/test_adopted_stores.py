@@ -81,6 +81,8 @@ def test_both_ways(given: Any, optunas: Any, tmp_path: Path) -> None:
         with optunas.open_reader(meta.key) as reader:
             assert b'"a"' in reader.read()
         assert load(meta, store) == {"a": [1, 2]}
+        # By its URL as well: in this process, it is the object's client that opens it.
+        assert load(meta) == {"a": [1, 2]}
         assert fetch(meta, tmp_path / "copy.json", store=store).exists()
     # What Optuna uploads through ours is found by both.
     ours = artifact_store(given, "study")

@@ -63,7 +63,8 @@ class GCSStore:
     def __init__(self, bucket: str, prefix: str, client: Any = None) -> None:
         self._name = bucket
         self._prefix = f"{prefix}/" if prefix else ""
-        self._made: tuple[int, Any] | None = (os.getpid(), client) if client is not None else None
+        self._given = client
+        self._made: tuple[int, Any] | None = None
         self._lock = threading.Lock()
         self._broken: dict[tuple[str, str], Download] = {}
         """Downloads that can go on where they broke off, by key and path."""
@@ -143,6 +144,8 @@ class GCSStore:
         return self._client().bucket(self._name)
 
     def _client(self) -> Any:
+        if self._given is not None:
+            return self._given
         with self._lock:
             if self._made is None or self._made[0] != os.getpid():
                 self._made = os.getpid(), storage.Client()

@@ -57,7 +57,7 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._given = client
-        self._made: tuple[int, Any] | None = (os.getpid(), client) if client is not None else None
+        self._made: tuple[int, Any] | None = None
         self._lock = threading.Lock()
         self._unfinished: set[str] = set()
         """Keys whose uploads may have left parts."""
@@ -201,6 +201,8 @@ class S3Store:
         return self._prefix + checked_key(key)
 
     def _client(self) -> Any:
+        if self._given is not None:
+            return self._given
         # One for each process: a connection must not be shared across a fork.
         with self._lock:
             if self._made is None or self._made[0] != os.getpid():
@@ -251,7 +253,7 @@ class S3Store:
         try:
             yield
         except (BotoCoreError, ClientError, Boto3Error, ConnectionError) as error:
-            reason = self._explain(error, self._made[1] if self._made else None)
+            reason = self._explain(error, self._given or (self._made[1] if self._made else None))
             kind = ArtifactStoreUnavailable if may_pass(error) else ArtifactError
             raise kind(f"artifact store {self.url}: {key!r}: {reason}") from error
         except OSError as error:

@@ -78,11 +78,16 @@ class ArtifactStore(Protocol):
         ...
 
 
+_given: dict[str, ArtifactStore] = {}
+"""URL → the store of that place which was made of an object."""
+
+
 def open_store(url: Any) -> ArtifactStore:
     """The store that `url` names: ``file:///PATH`` (or a plain path), ``s3://BUCKET/PREFIX``,
     ``gs://BUCKET/PREFIX``; or one of Optuna's artifact stores, see `worker.artifacts.adopted`.
 
-    Nothing is reached yet, see `ArtifactStore.check`.
+    Nothing is reached yet, see `ArtifactStore.check`. A place that was once given as an object is opened by
+    its URL with that object's client from then on, in this process.
 
     Raises:
         BadInput: it is none of these, or holds credentials, which belong in the environment.
@@ -90,10 +95,14 @@ def open_store(url: Any) -> ArtifactStore:
     if isinstance(url, os.PathLike):
         url = os.fspath(url)
     if not isinstance(url, str):
-        from worker.artifacts.adopted import adopt
+        from worker.artifacts.adopted import AdoptedStore, adopt
 
         adopted: ArtifactStore = adopt(url)
+        if not isinstance(adopted, AdoptedStore):
+            _given[adopted.url] = adopted
         return adopted
+    if url in _given:
+        return _given[url]
     shown = f"artifact store {redact(url)}"
     if not url.strip() or any(ord(letter) < 32 for letter in url):
         raise BadInput(f"artifact store {url!r}: names nothing; {ACCEPTED}")
