@@ -107,19 +107,25 @@ def get(
     """Download, verified: one artifact of a task to TARGET (a file or folder), or several.
 
     \b
-    get TASK NAME [TARGET]          one artifact
+    get TASK NAME [TARGET]          one artifact; --to FOLDER makes its folder
     get TASK [--to FOLDER]          all of a task
     get --top 3 [--study STUDY]     all of the best tasks
     get --study STUDY               all of a study
     """
     if task is None and top_k is None and study is None:
         raise BadInput("artifacts get: say which: TASK NAME, TASK, --top K or --study STUDY")
+    if target is not None and folder is not None:
+        raise BadInput("artifacts get: give either TARGET, or --to")
     if task is not None and (top_k is not None or study is not None):
         raise BadInput("artifacts get: give either TASK, or --top and --study")
     with _opened(redis_url, storage_url, study, task) as (found, chosen):
         listed = _choose(found, chosen, top_k)
         if name is not None:
             one = _named(listed, str(task), name)
+            if target is None and folder is not None:
+                with _making(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
+                target = folder
             click.echo(found.get(one, target or Path.cwd(), overwrite=force, url=store_url))
             return
         problems = []
@@ -131,16 +137,25 @@ def get(
                 path = place / safe_name(f"{one.artifact_id[:8]}-{one.filename}")
             used.add(path)
             try:
-                place.mkdir(parents=True, exist_ok=True)
+                with _making(place):
+                    place.mkdir(parents=True, exist_ok=True)
                 click.echo(found.get(one, path, overwrite=force, url=store_url))
-            except OSError as error:
-                raise BadInput(f"{place}: {error.strerror or error}") from error
+            except BadInput:
+                raise
             except OptunaRQError as error:
                 problems.append(str(error))
     if problems:
         raise OptunaRQError("\n".join(problems))
     if not listed:
         click.echo("nothing to get", err=True)
+
+
+@contextlib.contextmanager
+def _making(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"{place}: {error.strerror or error}") from error
 
 
 @artifacts.command("put")

@@ -98,6 +98,10 @@ class Backend:
             self._bases[task_id] = self.store.get(task_id)
         return self._bases[task_id]
 
+    def known_base_tasks(self) -> list[TaskRecord]:
+        """The base tasks that were read."""
+        return list(self._bases.values())
+
     def launch(self, job: Job, queue: str | None = None) -> bool:
         """Write a job's record as queued, then put it on the queue.
 

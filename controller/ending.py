@@ -17,7 +17,7 @@ from worker.protocol import Reason, Status, StudyState
 if TYPE_CHECKING:
     from controller.job import Job
     from controller.lock import StudyLock
-    from worker.protocol import Store
+    from worker.protocol import Store, StudyRecord
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +33,18 @@ class Ending(Launching):
     _lock: StudyLock | None
     _lease_s: float
     _ended: list[Job]
+    _due: set[str]
+    _record: StudyRecord | None
+    """The study's record as last written; None while there is none."""
     _interrupted: bool
     _out_of_time: str
     _stop_asked: threading.Event
     _ended_by_deadline: float
 
     def _abort(self, job: Job, reason_class: Reason, reason: str) -> None:
+        raise NotImplementedError
+
+    def _recover(self) -> bool:
         raise NotImplementedError
 
     def _go_on(self) -> bool:
@@ -104,7 +110,8 @@ class Ending(Launching):
         self.reason = self._ending.reason if self._ending else "left by an error"
         try:
             self.state = self._final_state()
-            self._save(self.state, ended=True)
+            if not self._save(self.state, ended=True) and self._recover():
+                self._save(self.state, ended=True)
         except AWAY as error:
             log.warning("study %s: its state was not written, Redis is away: %s", self._study, error)
 
@@ -120,10 +127,11 @@ class Ending(Launching):
         usable = counts[Status.COMPLETED] + counts[Status.STOPPED]
         return StudyState.COMPLETED if usable or not counts[Status.FAILED] else StudyState.FAILED
 
-    def _save(self, state: str, *, ended: bool = False) -> None:
+    def _save(self, state: str, *, ended: bool = False) -> bool:
+        """Write down how the study does. False when its record is gone."""
         record = self._store.find_study(self._study)
         if record is None:
-            return
+            return False
         changed = replace(
             record,
             state=state,
@@ -133,3 +141,5 @@ class Ending(Launching):
         )
         if changed != record:
             self._store.save_study(changed)
+        self._record = changed
+        return True

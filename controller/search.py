@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import optuna
 from optuna.trial import TrialState
 
 from controller.artifacts import LINK, link_text
+from controller.memory import MEMORY, Remembered
 from controller.parameters import Parameter
 from controller.samplers import ignores_history
 from controller.space import MOST, chosen_by, points, replay
@@ -353,6 +354,26 @@ class Search:
             except optuna.exceptions.UpdateFinishedTrialError as error:
                 log.info("trial %d was told before its artifacts were linked: %s", number, error)
                 return
+
+    def remember(self, number: int, text: str) -> None:
+        """Have a running trial keep what becomes of its task, see `controller.memory`."""
+        trial = self._trials.get(number)
+        if trial is None:
+            return
+        try:
+            trial.storage.set_trial_system_attr(trial._trial_id, MEMORY, text)
+        except optuna.exceptions.UpdateFinishedTrialError as error:
+            log.info("trial %d was told before its task was remembered: %s", number, error)
+
+    def remembered(self, known: Container[str]) -> Iterator[Remembered]:
+        """The trials that keep what became of their tasks, but for those whose tasks are known."""
+        for trial in self._study.get_trials(deepcopy=False):
+            text, task_id = trial.system_attrs.get(MEMORY), self.task_id(trial.number)
+            if text is None or not trial.state.is_finished() or task_id in known:
+                continue
+            found = replay(self._parameters, trial.params)
+            parameters = found[0] if found is not None else dict(trial.params)
+            yield Remembered(number=trial.number, task_id=task_id, parameters=parameters, text=text)
 
     def discard(self, number: int) -> None:
         """Close a trial that was asked for and never run: its parameters may come again."""

@@ -16,10 +16,10 @@ from typing import Any
 from controller.backend import Backend
 from controller.budget import Budget, Verdict
 from controller.care import Caretaker
-from controller.ending import Ending
 from controller.fleet import Fleet
 from controller.job import Job, LocalJob
 from controller.lock import StudyLock
+from controller.memory import remember
 from controller.monitor import AWAY, Changes, Monitor
 from controller.objective import Objective
 from controller.observer import Observer
@@ -27,10 +27,11 @@ from controller.opening import Opening, check_base_task
 from controller.parameters import Parameter
 from controller.ranking import Ranking
 from controller.search import Search
+from controller.taking_up import TakingUp
 from controller.verdicts import trial_state
 from worker.artifacts import ArtifactMeta
-from worker.protocol import Reason, Status, StudyState, Summary, TaskRecord, TaskSpec
-from worker.protocol.errors import BadInput, RecordError
+from worker.protocol import Reason, Status, StudyRecord, StudyState, Summary, TaskSpec
+from worker.protocol.errors import BadInput, NoSuchTask, RecordError
 from worker.protocol.metrics import violations
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ TICK_S = 1.0
 """How often running times are added up and deadlines looked at, in seconds."""
 
 
-class SearchStrategy(Ending):
+class SearchStrategy(TakingUp):
     """Runs a search over jobs made from one base task. Base class of `OptimizerOptuna` and the others.
 
     By itself it creates no job: a subclass overrides `create_job`, and whatever else it wants to change.
@@ -157,6 +158,7 @@ class SearchStrategy(Ending):
             base = self._backend.base_task(base_task_id)
             check_base_task(base, self._hyper_parameters, allow_new_parameters=allow_new_parameters)
 
+        self._record: StudyRecord | None = None
         self._due: set[str] = set()
         self._dismissed: set[str] = set()
         self._taken_up: set[str] = set()
@@ -275,11 +277,18 @@ class SearchStrategy(Ending):
         return True
 
     def _survive(self, step: Callable[[], Any]) -> Any:
-        """Run a part of the loop; a Redis that is away is waited for, however long it takes."""
+        """Run a part of the loop; a Redis that is away is waited for, however long it takes.
+
+        Where records are missing that were there, they are written anew, and the part is run again.
+        """
         away = False
         while True:
             try:
                 result = step()
+            except NoSuchTask:
+                if not self._survive(self._recover):
+                    raise
+                continue
             except AWAY as error:
                 if not away:
                     self._observer.note(f"Redis is away ({error}); waiting for it")
@@ -500,26 +509,18 @@ class SearchStrategy(Ending):
         records = self._store.get_many(task_ids)
         scalars = self._store.scalars(task_ids)
         for task_id, record, found in zip(task_ids, records, scalars, strict=True):
-            job = self._running[task_id]
-            if record is None:
-                record = self._lost_record(job)
-            job.update(record)
-            job.scalars = found
-            self._due.add(task_id)
+            if record is not None:
+                job = self._running[task_id]
+                job.update(record)
+                job.scalars = found
+                self._due.add(task_id)
+        if None in records:
+            self._recover()
 
     def _relaunch(self, job: Job) -> None:
         """Have a queued task put on the queue again; one that has gone on meanwhile is read anew."""
         if not self._care.relaunch(job):
             self._refresh([job.task_id()])
-
-    def _lost_record(self, job: Job) -> TaskRecord:
-        """A running task whose record is gone, as when Redis lost its data: failed, as far as we know."""
-        return replace(
-            job.record,
-            status=Status.FAILED,
-            reason_class=Reason.WORKER_LOST,
-            reason="its record vanished from Redis",
-        )
 
     def _obey(self, request: str) -> None:
         if request == "stop":
@@ -545,7 +546,8 @@ class SearchStrategy(Ending):
                     self._due.add(task_id)
             self._fleet.look(now)
             self._observer.tick(self.budget, self._fleet, list(self._running.values()))
-            self._save(self.state)
+            if not self._save(self.state) and self._record is not None:
+                self._recover()
         # What ended while it was looked after is told with what it reported: the scalars are read, too.
         self._refresh([job.task_id() for job in self._care.sweep(now, self._running.values())])
         if now >= self._next_poll:
@@ -578,7 +580,10 @@ class SearchStrategy(Ending):
                 if record.reason_class is Reason.STUDY_STOPPED:
                     # Cut short with its study: when that goes on, these parameters are tried again.
                     self._search.try_again(job.trial)
-                self._search.link(job.trial, self._saved(job.task_id()))
+                saved = self._store.artifacts(job.task_id())
+                self._search.link(job.trial, _readable(job.task_id(), saved))
+                taken = self.budget.wall_clock.used
+                self._search.remember(job.trial, remember(record, job.scalars, saved, taken))
                 bounds = violations(self._constraints, job.scalars) if self._constraints else None
                 self._search.tell(job.trial, state, values, bounds)
             self._warn_of_missing_metrics(job)
@@ -593,16 +598,6 @@ class SearchStrategy(Ending):
         metric = self._objective_metric.metrics[0]
         points = self._store.series(job.task_id()).get(metric.key, [])
         self._search.report(job.trial, [(iteration, value) for iteration, value, _ in points])
-
-    def _saved(self, task_id: str) -> list[ArtifactMeta]:
-        """The artifacts of a task that can be read."""
-        found = []
-        for name, text in self._store.artifacts(task_id).items():
-            try:
-                found.append(ArtifactMeta.from_json(text))
-            except RecordError as error:
-                log.warning("task %s: artifact %r is not linked: %s", task_id, name, error)
-        return found
 
     def _warn_of_missing_metrics(self, job: Job) -> None:
         """After the first job that ended by itself: are the objective's metrics among what it reported?"""
@@ -627,48 +622,16 @@ class SearchStrategy(Ending):
             if job.is_stopped():
                 self._refresh([job.task_id()])
 
-    # Beginning and end
 
-    def _open(self) -> None:
-        """Take up what an earlier controller has left, and begin listening."""
-        from controller.recovery import reconcile
-
-        now = time.monotonic()
-        self._monitor.open()
-        record = self._store.find_study(self._study)
-        left = reconcile(self._backend, self._search, self._study)
-        for closed in left.closed:
-            if record and closed.created_at < record.budget_since:
-                continue  # of an optimization before this one
-            chosen = {name: closed.spec.parameters.get(name) for name in closed.spec.searched}
-            self._created[closed.id] = chosen or closed.spec.parameters
-            self.budget.open_job(closed.id)
-            self._account(Job.adopt(closed, closed.spec.parameters, self._backend))
-        self._taken_up = {job.task_id() for job in (*left.running, *(job for job, _ in left.ended))}
-        for job, scalars in left.ended:
-            job.scalars = scalars
-            self._ended.append(job)
-        for job in left.running:
-            self._adopt(job)
-            self._tell_kept(job)
-            if job.is_pending():
-                self._relaunch(job)
-        self._refresh([job.task_id() for job in left.running])
-        self._asked.extend(left.unlaunched)
-        if record:
-            used = (record.budget.get("wall_clock") or {}).get("used") or 0.0
-            self.budget.wall_clock.update("study", float(used))
-        self._last_tick = now
-        self._next_poll = now + self._pool_period_s
-        self._care.give_time()
-        self._fleet.look(now)
-        # What was asked of this controller while it stood by.
-        self._obey(self._store.take_request(self._study))
-        if left.running or left.ended or left.unlaunched:
-            self._observer.note(
-                f"taking up {len(left.running)} running, {len(left.ended)} ended and "
-                f"{len(left.unlaunched)} unlaunched trial(s)"
-            )
+def _readable(task_id: str, artifacts: Mapping[str, str]) -> list[ArtifactMeta]:
+    """The descriptions of a task's artifacts, but for those that can't be read."""
+    found = []
+    for name, text in artifacts.items():
+        try:
+            found.append(ArtifactMeta.from_json(text))
+        except RecordError as error:
+            log.warning("task %s: artifact %r is not linked: %s", task_id, name, error)
+    return found
 
 
 def _job_name(base: str, parameters: Mapping[str, Any]) -> str:

@@ -99,7 +99,7 @@ class Daemon:
     def _step(self, listener: Any) -> None:
         """Forward what has come, look after the slots, show that we are alive."""
         try:
-            if listener.get_message(timeout=0.2 if self._signals or self._settings.burst else 0.5):
+            if listener.get_message(timeout=0.05 if self._signals or self._settings.burst else 0.5):
                 self._wake_slots()
         except redis.RedisError as error:
             log.warning("worker %s: Redis is away (%s); trying again", self._settings.name, error)

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker
@@ -95,7 +96,7 @@ class Slot(SimpleWorker):
 
     @property
     def dequeue_timeout(self) -> int:
-        """Seconds; also how long an idle slot takes to notice a shutdown."""
+        """Seconds between two looks at what else there is to do."""
         return 1
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
@@ -120,6 +121,11 @@ class Slot(SimpleWorker):
             self._shutdown_at = time.monotonic()
         else:
             self._now = True
+        if TaskQueue.waiting:
+            # Rather than wait out the second. Should a job come at this very moment, the controller sees
+            # that it is on no queue, and puts it there again.
+            TaskQueue.waiting = False
+            raise StopRequested
 
     def _hand_back_at(self) -> float | None:
         if self._shutdown_at is None:

@@ -56,6 +56,10 @@ class StaleAttempt(TransitionRefused):
     """The write carries an attempt that is no longer the task's current one."""
 
 
+class NoSuchTask(BadInput, TransitionRefused):
+    """There is no record of the task: its id is wrong, it was deleted, or Redis has lost it."""
+
+
 class ArtifactError(OptunaRQError):
     """An artifact could not be stored, found or read back."""
 

@@ -22,7 +22,7 @@ import redis
 from worker.protocol import keys
 from worker.protocol.checkpoint import ResumePoint, resume_points
 from worker.protocol.clock import Clock, SystemClock
-from worker.protocol.errors import BadInput, RecordError, StaleAttempt, TransitionRefused
+from worker.protocol.errors import NoSuchTask, RecordError, StaleAttempt, TransitionRefused
 from worker.protocol.events import Event, EventKind
 from worker.protocol.metrics import Summary
 from worker.protocol.record import StopRequest, TaskRecord, TaskSpec
@@ -67,10 +67,10 @@ class Store(StudyStore):
     # Tasks: reading
 
     def get(self, task_id: str) -> TaskRecord:
-        """The task's record. Raises `BadInput` when there is none, `RecordError` when it can't be read."""
+        """The task's record. Raises `NoSuchTask` when there is none, `RecordError` when it can't be read."""
         data = self.redis.hgetall(keys.task(task_id))
         if not data:
-            raise BadInput(f"no task {task_id!r} in this Redis; `controller tasks` lists them")
+            raise NoSuchTask(f"no task {task_id!r} in this Redis; `controller tasks` lists them")
         return TaskRecord.decode(data)
 
     def get_many(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
@@ -132,6 +132,10 @@ class Store(StudyStore):
         raw = self._bytes(keys.log(task_id), max(0, start - dropped))
         return raw.decode("utf-8", "replace"), max(start, dropped) + len(raw)
 
+    def raw_log(self, task_id: str) -> bytes:
+        """What is kept of the program's output."""
+        return self._bytes(keys.log(task_id), 0)
+
     def _bytes(self, key: str, start: int) -> bytes:
         # Text is cut at arbitrary bytes, which a decoding client would stumble over.
         answer = self.redis.execute_command("GETRANGE", key, start, -1, NEVER_DECODE=True)
@@ -191,7 +195,7 @@ class Store(StudyStore):
                     pipe.watch(key)
                     data = pipe.hgetall(key)
                     if not data:
-                        raise BadInput(f"no task {task_id!r} in this Redis (deleted?)")
+                        raise NoSuchTask(f"no task {task_id!r} in this Redis (deleted?)")
                     old = TaskRecord.decode(data)
                     new = change(old)
                     pipe.multi()
@@ -533,7 +537,7 @@ class Store(StudyStore):
                     pipe.watch(key)
                     data = pipe.hgetall(key)
                     if not data:
-                        raise TransitionRefused(f"task {task_id} has no record (deleted?)")
+                        raise NoSuchTask(f"task {task_id} has no record (deleted?)")
                     old = TaskRecord.decode(data)
                     same_attempt = attempt is None or old.attempt == attempt
                     if (same_attempt or new is Status.QUEUED) and done(old):
@@ -598,7 +602,7 @@ class Store(StudyStore):
         pipe.watch(key)
         current = pipe.hget(key, "attempt")
         if current is None:
-            raise TransitionRefused(f"task {task_id} has no record (deleted?)")
+            raise NoSuchTask(f"task {task_id} has no record (deleted?)")
         if attempt is not None and int(current) != attempt:
             raise StaleAttempt(f"task {task_id}: attempt {attempt} is over; {what} refused")
         pipe.multi()

@@ -75,6 +75,8 @@ class TaskQueue(Queue):
     job_class = TaskJob
     stopping = False
     """Set in a slot that shuts down: it takes no further job."""
+    waiting = False
+    """No job has been handed over: a signal's handler may raise `StopRequested` right here."""
 
     def __init__(self, name: str = "default", connection: Any = None, **kwargs: Any) -> None:
         kwargs.update(job_class=TaskJob, serializer=JSONSerializer)
@@ -86,6 +88,26 @@ class TaskQueue(Queue):
             raise StopRequested
         kwargs.update(job_class=TaskJob, serializer=JSONSerializer)
         return super().dequeue_any(queues, timeout, **kwargs)
+
+    @classmethod
+    def lmove(cls, connection: Any, queue_key: str, timeout: int | None) -> Any:
+        cls.waiting = timeout is not None
+        try:
+            if cls.stopping:
+                raise StopRequested
+            return super().lmove(connection, queue_key, timeout)
+        finally:
+            cls.waiting = False
+
+    @classmethod
+    def lpop(cls, queue_keys: Any, timeout: int | None, connection: Any = None) -> Any:
+        cls.waiting = timeout is not None
+        try:
+            if cls.stopping:
+                raise StopRequested
+            return super().lpop(queue_keys, timeout, connection)
+        finally:
+            cls.waiting = False
 
     def enqueue_attempt(self, task_id: str, attempt: int) -> None:
         """Put an attempt's job on the queue. Twice is harmless: the second one finds the task taken."""

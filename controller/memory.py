@@ -1,0 +1,79 @@
+"""What a study's trials remember of their tasks, so that a Redis that is lost can be written anew.
+
+Redis has the truth about executions, and Optuna's storage the trials. Each ended task leaves a copy of its
+record with its trial: status, reason, what it computed and reported, where its artifacts are.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker.protocol import Summary, TaskRecord
+from worker.protocol.copies import TaskCopy
+from worker.protocol.errors import RecordError
+
+log = logging.getLogger(__name__)
+
+MEMORY = "optuna-rq:task"
+"""Trial's system attribute with the copy."""
+LONGEST = 48_000
+"""Characters of one copy: the smallest text column among Optuna's databases holds 65,535 bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remembered:
+    """A trial that was told, and what it remembers of its task."""
+
+    number: int
+    task_id: str
+    parameters: dict[str, Any]
+    """Name → the program's value."""
+    text: str
+    """As `remember` made it."""
+
+
+def remember(
+    record: TaskRecord,
+    scalars: Mapping[str, Summary],
+    artifacts: Mapping[str, str],
+    wall_clock: float,
+) -> str:
+    """An ended task as its trial keeps it.
+
+    Args:
+        artifacts: artifact name → its description as JSON text.
+        wall_clock: minutes that the study has taken until now.
+    """
+    objective = {metric.key for metric in record.spec.metrics}
+    for kept in (
+        TaskCopy(record=record, scalars=scalars, artifacts=artifacts),
+        TaskCopy(record=record, scalars={k: s for k, s in scalars.items() if k in objective}),
+        TaskCopy(record=record),
+    ):
+        data = kept.to_dict()
+        # The specification is the study's, made anew with the trial's parameters.
+        data["record"] = {k: v for k, v in data["record"].items() if k not in ("spec", "error")}
+        data["wall_clock"] = round(wall_clock, 3)
+        text = json.dumps(data, separators=(",", ":"))
+        if len(text) <= LONGEST:
+            break
+    return text
+
+
+def recall(remembered: Remembered, fresh: TaskRecord) -> tuple[TaskCopy, float] | None:
+    """The task of a told trial, and the minutes that the study had taken by then; None if it can't be read.
+
+    Args:
+        fresh: the record that the task would have were it created now.
+    """
+    try:
+        data = json.loads(remembered.text)
+        data["record"]["spec"] = fresh.spec.encode()
+        return TaskCopy.from_dict(data), float(data.get("wall_clock", 0.0))
+    except (KeyError, TypeError, ValueError, RecordError) as error:
+        log.warning("trial %d: its task can't be recalled: %s", remembered.number, error)
+        return None
