@@ -31,6 +31,8 @@ class Caretaker:
         self._max_attempts = max_attempts
         self._queue = queue
         self._queued_since: dict[str, float] = {}
+        self._queued: dict[str, int] = {}
+        """Task id → the attempt of which the job was put on the queue again."""
         self._trust_from = 0.0
         self._next = 0.0
 
@@ -42,9 +44,14 @@ class Caretaker:
         """The task's job was put on the queue now."""
         self._queued_since[task_id] = time.monotonic()
 
+    def has_queued(self, task_id: str, attempt: int) -> bool:
+        """Whether `relaunch` has put this attempt's job on the queue, and it has not begun."""
+        return self._queued.get(task_id) == attempt
+
     def forget(self, task_id: str) -> None:
         """The task runs, or has ended."""
         self._queued_since.pop(task_id, None)
+        self._queued.pop(task_id, None)
 
     def sweep(self, now: float, jobs: Collection[Job]) -> list[Job]:
         """Look after the jobs, if it is time.
@@ -108,4 +115,5 @@ class Caretaker:
             job.update(record)
         self._backend.launcher.enqueue(record.spec.queue, record.id, record.attempt)
         self.queued(record.id)
+        self._queued[record.id] = record.attempt
         return True

@@ -20,6 +20,7 @@ from controller.settings import Settings, open_store, pick_study, pick_task, res
 from worker import __version__
 from worker.protocol import FINISHED, Reason, Status, Store, StudyState
 from worker.protocol.clock import iso
+from worker.protocol.connection import can_pass, trouble
 from worker.protocol.errors import BadInput, OptunaRQError
 
 _redis = click.option(
@@ -582,7 +583,8 @@ def main() -> None:
             click.echo(f"controller: {line}", err=True)
         sys.exit(error.exit_code)
     except redis.RedisError as error:
-        click.echo(f"controller: Redis: {error}", err=True)
+        text = trouble(error) if can_pass(error) else f"Redis: {error}"
+        click.echo(f"controller: {text}", err=True)
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(0)

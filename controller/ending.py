@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from controller.backend import Backend
 from controller.budget import Verdict
 from controller.launching import Launching
-from controller.monitor import AWAY
 from worker.protocol import Reason, Status, StudyState
+from worker.protocol.connection import AWAY
 
 if TYPE_CHECKING:
     from controller.job import Job

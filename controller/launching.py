@@ -9,10 +9,10 @@ from controller.budget import Budget, Verdict
 from controller.care import Caretaker
 from controller.fleet import Fleet
 from controller.job import Job
-from controller.monitor import AWAY
 from controller.observer import Observer
 from controller.questions import StrategyQuestions
 from controller.search import Asked, Search
+from worker.protocol.connection import AWAY
 
 
 class Launching(StrategyQuestions):

@@ -7,8 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import redis
-
 from worker.protocol.events import Event, EventKind
 from worker.protocol.store import Store
 
@@ -26,7 +24,8 @@ class Changes:
     points: dict[str, list[tuple[int, int, float]]] = field(default_factory=dict)
     """Task id → (metric index, iteration, value), oldest first."""
     ended: list[str] = field(default_factory=list)
-    requeued: list[str] = field(default_factory=list)
+    requeued: dict[str, int] = field(default_factory=dict)
+    """Task id → its new attempt."""
     request: str = ""
     """stop, pause or resume, when a person asked for it; finish, when an objective did."""
 
@@ -83,7 +82,7 @@ class Monitor:
                 self._sequences.pop(event.task, None)
                 changes.ended.append(event.task)
             elif event.kind is EventKind.REQUEUED:
-                changes.requeued.append(event.task)
+                changes.requeued[event.task] = event.attempt
             elif event.kind is EventKind.CONTROL:
                 changes.request = str(data.get("request", ""))
         return changes
@@ -99,7 +98,3 @@ class Monitor:
     def forget(self, task_id: str) -> None:
         """The task has ended; keep nothing of it."""
         self._sequences.pop(task_id, None)
-
-
-AWAY = (redis.ConnectionError, redis.TimeoutError)
-"""What a Redis that is away raises."""

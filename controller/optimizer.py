@@ -15,13 +15,13 @@ from typing import Any
 
 from controller.backend import Backend
 from controller.job import Job
-from controller.monitor import AWAY
 from controller.objective import MultiObjective, Objective
 from controller.observer import Observer
 from controller.optuna_strategy import RandomSearch
 from controller.parameters import Parameter
 from controller.strategy import SearchStrategy, _printing
 from worker.protocol import ObjectiveMetric, Status
+from worker.protocol.connection import AWAY
 from worker.protocol.errors import BadInput, OptunaRQError
 from worker.task import Task
 

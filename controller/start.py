@@ -36,6 +36,7 @@ from controller.view import View
 from worker.artifacts import open_store as open_artifacts
 from worker.home import Home
 from worker.protocol import Status, StudyRecord, StudyState, TaskRecord, TaskSpec
+from worker.protocol.connection import evicts
 from worker.protocol.errors import BadInput
 from worker.protocol.transport import check_queue_name
 from worker.protocol.urls import redact
@@ -140,6 +141,12 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
             log_folder=settings.state_folder / "workers",
             keep_alive=embedded.lock_fd if embedded else None,
         )
+        policy = evicts(backend.store.redis)
+        if policy:
+            view.note(
+                f"this Redis drops records or leases when its memory is full (maxmemory-policy {policy}); "
+                "set maxmemory-policy noeviction"
+            )
         if not embedded and artifacts.url.startswith("file:"):
             view.note(
                 f"artifacts go to {artifacts.url} on each worker's own machine; for one place for all, share "

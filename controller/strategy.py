@@ -13,6 +13,8 @@ from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any
 
+import redis
+
 from controller.backend import Backend
 from controller.budget import Budget, Verdict
 from controller.care import Caretaker
@@ -20,7 +22,7 @@ from controller.fleet import Fleet
 from controller.job import Job, LocalJob
 from controller.lock import StudyLock
 from controller.memory import remember
-from controller.monitor import AWAY, Changes, Monitor
+from controller.monitor import Changes, Monitor
 from controller.objective import Objective
 from controller.observer import Observer
 from controller.opening import Opening, check_base_task
@@ -31,6 +33,7 @@ from controller.taking_up import TakingUp
 from controller.verdicts import trial_state
 from worker.artifacts import ArtifactMeta
 from worker.protocol import Reason, Status, StudyRecord, StudyState, Summary, TaskSpec
+from worker.protocol.connection import can_pass, trouble
 from worker.protocol.errors import BadInput, NoSuchTask, RecordError
 from worker.protocol.metrics import violations
 
@@ -281,7 +284,7 @@ class SearchStrategy(TakingUp):
 
         Where records are missing that were there, they are written anew, and the part is run again.
         """
-        away = False
+        away = ""
         while True:
             try:
                 result = step()
@@ -289,10 +292,12 @@ class SearchStrategy(TakingUp):
                 if not self._survive(self._recover):
                     raise
                 continue
-            except AWAY as error:
-                if not away:
-                    self._observer.note(f"Redis is away ({error}); waiting for it")
-                away = True
+            except redis.RedisError as error:
+                if not can_pass(error):
+                    raise
+                if trouble(error) != away:
+                    away = trouble(error)
+                    self._observer.note(f"{away}; waiting for it")
                 if self._stop_asked.is_set() and self._interrupted:
                     return False
                 time.sleep(0.5)
@@ -486,8 +491,9 @@ class SearchStrategy(TakingUp):
                 self._due.add(task_id)
         if changes.ended:
             self._refresh([task_id for task_id in changes.ended if task_id in self._running])
-        for task_id in changes.requeued:
-            if task_id in self._running:
+        for task_id, attempt in changes.requeued.items():
+            # Not what this controller has put on the queue by itself.
+            if task_id in self._running and not self._care.has_queued(task_id, attempt):
                 self._relaunch(self._running[task_id])
         if changes.request:
             self._obey(self._store.take_request(self._study))

@@ -7,6 +7,7 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from types import TracebackType
 
 PASS, REFUSE, BLACKHOLE = "pass", "refuse", "blackhole"
@@ -23,6 +24,7 @@ class BreakingProxy:
     def __init__(self, target_port: int) -> None:
         self._target = target_port
         self._mode = PASS
+        self._delay_s = 0.0
         self._lock = threading.Lock()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._budget: list[tuple[str, int]] = []
@@ -39,6 +41,16 @@ class BreakingProxy:
 
     def heal(self) -> None:
         self._mode = PASS
+        self._delay_s = 0.0
+
+    def delay(self, seconds: float) -> None:
+        """Forward everything that much later, in both directions."""
+        self._delay_s = seconds
+
+    def lead_to(self, target_port: int) -> None:
+        """Lead connections to another server from now on, as an address that moves; those open are reset."""
+        self._target = target_port
+        self.reset()
 
     def refuse(self) -> None:
         """Reset what is open, and every connection that comes, at once."""
@@ -103,6 +115,8 @@ class BreakingProxy:
                         data = key.fileobj.recv(65536)  # type: ignore[union-attr]
                         if not data:
                             return
+                        if self._delay_s:
+                            time.sleep(self._delay_s)
                         other.sendall(data)
                         passed[direction] += len(data)
                         if direction == "up":

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import redis
 
 from worker.protocol.checkpoint import ResumePoint
+from worker.protocol.connection import AWAY, trouble
 from worker.protocol.errors import TransitionRefused
 from worker.protocol.metrics import Summary
 from worker.protocol.record import StopRequest, TaskRecord
@@ -25,7 +26,6 @@ AWAY_S = 0.5
 BATCH = 2000
 """Points per write."""
 
-_AWAY = (redis.ConnectionError, redis.TimeoutError)
 T = TypeVar("T")
 
 
@@ -222,9 +222,9 @@ class Reporter:
             # Another attempt is current, or the record was deleted.
             log.warning("%s; its reports are refused and its program is stopped", error)
             self.stale = True
-        except _AWAY as error:
+        except AWAY as error:
             self._not_before = self._monotonic() + AWAY_S
-            log.warning("task %s: Redis is away (%s); reports are kept", self._record.id, error)
+            log.warning("task %s: %s; reports are kept", self._record.id, trouble(error))
         except redis.ResponseError as error:
             self._not_before = self._monotonic() + 2 * AWAY_S
             log.error("task %s: Redis refuses a write (%s); reports are kept", self._record.id, error)

@@ -14,7 +14,8 @@ from worker.protocol.urls import redact
 MINIMUM = (6, 2)
 """Oldest Redis that is supported: RQ's lossless hand-over of jobs (BLMOVE) came with it."""
 
-_AWAY = (redis.ConnectionError, redis.TimeoutError)
+AWAY = (redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError, redis.ReadOnlyError)
+"""What a Redis raises that can't be used now, and may be later: one that is away, full, or a replica."""
 
 
 def connect(url: str, *, patience_s: float = 60.0, timeout_s: float = 20.0, text: bool = True) -> Any:
@@ -36,7 +37,7 @@ def connect(url: str, *, patience_s: float = 60.0, timeout_s: float = 20.0, text
             url,
             decode_responses=text,
             retry=retry,
-            retry_on_error=list(_AWAY) if tries else [],
+            retry_on_error=list(AWAY) if tries else [],
             socket_timeout=timeout_s,
             socket_connect_timeout=min(timeout_s, 5.0),
             health_check_interval=0,
@@ -65,7 +66,7 @@ def check(client: Any, url: str) -> tuple[int, ...]:
         ) from error
     except redis.ResponseError as error:
         raise RedisUnavailable(f"Redis at {shown}: {_explain(error)}") from error
-    except _AWAY as error:
+    except AWAY as error:
         raise RedisUnavailable(
             f"Redis at {shown}: {_explain(error)}; is it running, and is REDIS_URL right?"
         ) from error
@@ -77,6 +78,39 @@ def check(client: Any, url: str) -> tuple[int, ...]:
             f"{'.'.join(map(str, MINIMUM))} or newer is needed"
         )
     return version
+
+
+def can_pass(error: redis.RedisError) -> bool:
+    """Whether `error` says that Redis can't be used now, and may be later."""
+    # Its disk is full or broken, or too few replicas are there: no class of redis-py's own.
+    return isinstance(error, AWAY) or str(error).startswith(("MISCONF", "NOREPLICAS"))
+
+
+def trouble(error: redis.RedisError) -> str:
+    """What is the matter with Redis, and what to do, in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, redis.OutOfMemoryError):
+        return (
+            "Redis is full: raise its maxmemory, or remove old studies with `controller delete STUDY` "
+            "(and keep maxmemory-policy at noeviction)"
+        )
+    if isinstance(error, redis.ReadOnlyError):
+        return "Redis takes no writes: it is a replica; its address has to lead to the primary"
+    if text.startswith("MISCONF"):
+        return f"Redis takes no writes: it can't save to its disk ({text.removeprefix('MISCONF ')[:100]})"
+    if text.startswith("NOREPLICAS"):
+        return "Redis takes no writes: too few of its replicas are there (min-replicas-to-write)"
+    return f"Redis is away ({text})"
+
+
+def evicts(client: Any) -> str:
+    """The server's maxmemory-policy when it may drop records once its memory is full, else empty."""
+    try:
+        memory = client.info("memory")
+    except redis.ResponseError:  # not allowed to ask
+        return ""
+    policy = str(memory.get("maxmemory_policy", "noeviction"))
+    return policy if int(memory.get("maxmemory", 0)) > 0 and policy != "noeviction" else ""
 
 
 def _version(client: Any) -> tuple[int, ...]:
