@@ -34,8 +34,9 @@ from controller.verdicts import trial_state
 from worker.artifacts import ArtifactMeta
 from worker.protocol import Reason, Status, StudyRecord, StudyState, Summary, TaskSpec
 from worker.protocol.connection import can_pass, trouble
-from worker.protocol.errors import BadInput, NoSuchTask, RecordError
+from worker.protocol.errors import BadInput, NoSuchTask, RecordError, StorageUnavailable
 from worker.protocol.metrics import violations
+from worker.trials.patience import be_patient
 
 log = logging.getLogger(__name__)
 
@@ -201,12 +202,16 @@ class SearchStrategy(TakingUp):
         try:
             if not self._prepare():
                 return
-            self._open()
+            impatient = self._wait_for_storage()
             try:
-                interrupted = self._loop()
+                self._open()
+                try:
+                    interrupted = self._loop()
+                finally:
+                    self._close()
+                    self._observer.end()
             finally:
-                self._close()
-                self._observer.end()
+                impatient()
         finally:
             if self._opening:
                 self._opening.close()
@@ -288,6 +293,9 @@ class SearchStrategy(TakingUp):
         while True:
             try:
                 result = step()
+            except StorageUnavailable as error:  # it was waited for until the search was interrupted
+                self._observer.note(f"{error}; the next start tells what ended")
+                return False
             except NoSuchTask:
                 if not self._survive(self._recover):
                     raise
@@ -308,6 +316,27 @@ class SearchStrategy(TakingUp):
                 self._care.give_time(2)
                 self._next_poll = 0.0
             return result
+
+    def _wait_for_storage(self) -> Callable[[], None]:
+        """Have an Optuna storage that is locked or away waited for, however long it takes."""
+        told = ""
+
+        def waiting(reason: str) -> None:
+            nonlocal told
+            if reason != told:
+                told = reason
+                self._observer.note(f"Optuna's storage can't be used ({reason}); waiting for it")
+            if self._stop_asked.is_set() and self._interrupted:
+                raise StorageUnavailable(f"Optuna's storage can't be used: {reason}")
+
+        def back() -> None:
+            nonlocal told
+            told = ""
+            self._observer.note("Optuna's storage is back")
+            # Events were not read meanwhile; their tasks' leases were renewed all the same.
+            self._care.give_time()
+
+        return be_patient(self._search.study._storage, waiting, back) if self._search else lambda: None
 
     def process_step(self) -> bool:
         """One step: monitor the jobs of which something is new, tell results, create and launch jobs.

@@ -38,6 +38,10 @@ class RedisUnavailable(Retryable):
     exit_code = 2
 
 
+class StorageUnavailable(Retryable):
+    """Optuna's storage is locked or away."""
+
+
 class RecordError(OptunaRQError):
     """A record in Redis can't be read: a field is missing or malformed (named in the message)."""
 

@@ -56,7 +56,7 @@ def open_storage(url: str) -> BaseStorage:
             if not database or database == ":memory:":
                 raise BadInput("it keeps nothing: name a file, sqlite:///PATH")
             Path(database).parent.mkdir(parents=True, exist_ok=True)
-        arguments = {"connect_args": {"timeout": 60}}
+        arguments = {"connect_args": {"timeout": 10}}
     elif "://" not in url:
         raise BadInput(f"storage {shown!r}: use sqlite:///PATH, journal:///PATH or a database's URL")
     else:

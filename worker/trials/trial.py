@@ -9,21 +9,30 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
 
+from worker import runtime
 from worker.protocol.errors import BadInput, ObjectiveLoadError
 from worker.protocol.metrics import split_key
 from worker.protocol.urls import redact
+from worker.trials.patience import PAUSE_S, be_patient, is_away
 from worker.trials.samplers import build_sampler, known_sampler, make_pruner
 from worker.trials.storage import file_of, open_storage, quietly
 from worker.values import plain
 
+log = logging.getLogger(__name__)
+
 # What happens to trials is said by the controller.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+OPENING_S = 120.0
+"""How long a storage that is away is waited for when it is opened for a trial, in seconds."""
 
 _SEQUENCES = ("grid", "qmc", "brute_force")
 """Samplers that find their place by themselves: their seed is the study's."""
@@ -150,7 +159,7 @@ def open_trial_study(
     try:
         with _lock:
             if storage_url not in _storages:
-                _storages[storage_url] = optuna.storages.get_storage(open_storage(storage_url))
+                _storages[storage_url] = _open_patiently(storage_url)
         kind = known_sampler(str(sampler.pop("type")))
         seed = _seed(sampler.pop("seed", None), number, kind)
         with quietly():
@@ -200,6 +209,36 @@ def _seed(seed: int | None, number: int, kind: str) -> int | None:
     if seed is None or kind in _SEQUENCES:
         return seed
     return int.from_bytes(hashlib.blake2b(f"{seed}/trial {number}".encode(), digest_size=4).digest(), "big")
+
+
+_warned_at = float("-inf")
+
+
+def _wait(reason: str) -> None:
+    """Called while the storage is away. Raises `TaskStopped` once this program's task is to stop."""
+    global _warned_at
+    if time.monotonic() - _warned_at > 30:
+        _warned_at = time.monotonic()
+        log.warning("Optuna's storage can't be used (%s); waiting for it", reason)
+    current = runtime.current()
+    if current is not None:
+        current._session.check_stop()
+
+
+def _open_patiently(url: str) -> optuna.storages.BaseStorage:
+    """The storage, waited for when it is locked or away. Raises `BadInput`."""
+    deadline = time.monotonic() + OPENING_S
+    while True:
+        try:
+            storage = optuna.storages.get_storage(open_storage(url))
+        except BadInput as error:
+            if not is_away(error.__cause__) or time.monotonic() > deadline:
+                raise
+            _wait(str(error))
+            time.sleep(PAUSE_S)
+            continue
+        be_patient(storage, _wait)
+        return storage
 
 
 def _advice(objective: Mapping[str, Any]) -> str:

@@ -1,0 +1,112 @@
+"""An Optuna storage that is locked or away for a while: each of its calls is tried again until it is back."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+
+PAUSE_S = 0.5
+"""Between two tries."""
+_INSIDE = ("_create_new_trial", "_set_trial_param", "_get_best_trial_id", "_get_trials")
+"""What Optuna's cache calls of a database besides the public methods."""
+
+
+def be_patient(
+    storage: BaseStorage,
+    waiting: Callable[[str], None],
+    back: Callable[[], None] = lambda: None,
+) -> Callable[[], None]:
+    """Have every call of a database's or a journal's storage wait while it is locked or away.
+
+    Each call is one transaction, so that one that has failed has done nothing, and may be repeated.
+
+    Args:
+        storage: is changed; others than these are left as they are.
+        waiting: called every half second with what is the matter; what it raises ends the waiting.
+        back: called once a call has succeeded after that.
+
+    Returns:
+        What makes it impatient again.
+    """
+    inner = getattr(storage, "_backend", storage)  # Optuna's cache around a database
+    if isinstance(inner, RDBStorage):
+        errors: tuple[type[Exception], ...] = (
+            optuna.exceptions.StorageInternalError,
+            sqlalchemy.exc.OperationalError,
+            sqlalchemy.exc.InterfaceError,
+            sqlalchemy.exc.TimeoutError,
+        )
+    elif isinstance(inner, JournalStorage):
+        errors = (OSError,)
+    else:
+        return lambda: None
+    public = [name for name in vars(BaseStorage) if not name.startswith("_")]
+    changed = [name for name in (*public, *_INSIDE) if callable(getattr(inner, name, None))]
+    for name in changed:
+        setattr(inner, name, _patient(getattr(inner, name), errors, waiting, back))
+
+    def undo() -> None:
+        for name in changed:
+            vars(inner).pop(name, None)
+
+    return undo
+
+
+def _patient(
+    call: Callable[..., Any],
+    errors: tuple[type[Exception], ...],
+    waiting: Callable[[str], None],
+    back: Callable[[], None],
+) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def patient(*args: Any, **kwargs: Any) -> Any:
+        waited = False
+        while True:
+            try:
+                result = call(*args, **kwargs)
+            except errors as error:
+                if not is_away(error):
+                    raise
+                waited = True
+                waiting(_reason(error))
+                time.sleep(PAUSE_S)
+                continue
+            if waited:
+                back()
+            return result
+
+    return patient
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The driver's own error, which SQLAlchemy and Optuna have wrapped."""
+    while True:
+        inner = getattr(error, "orig", None) or error.__cause__
+        if inner is None:
+            return error
+        error = inner
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Whether `error` says that the storage can't be used now, and may be later."""
+    away = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError)
+    if isinstance(error, away):
+        return True
+    if isinstance(error, optuna.exceptions.StorageInternalError):
+        # Optuna wraps mistakes, too, such as a value that is out of a column's range.
+        return isinstance(error.__cause__, away) or isinstance(error.__context__, away)
+    # A full disk may have taken half a line of a journal: not to be followed by another one.
+    hopeless = (errno.ENOENT, errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, OSError) and error.errno not in hopeless
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(_cause(error)).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__
