@@ -1,3 +1,9 @@
 """Fixtures of all tests: real servers."""
 
-pytest_plugins = ["tests.redisserver", "tests.s3server", "tests.mariadb", "tests.gcsserver"]
+pytest_plugins = [
+    "tests.redisserver",
+    "tests.s3server",
+    "tests.mariadb",
+    "tests.postgresql",
+    "tests.gcsserver",
+]
