@@ -60,12 +60,31 @@ def open_storage(url: str) -> BaseStorage:
     elif "://" not in url:
         raise BadInput(f"storage {shown!r}: use sqlite:///PATH, journal:///PATH or a database's URL")
     else:
-        arguments = {"pool_pre_ping": True}
+        with _refusals(shown):
+            arguments = {"pool_pre_ping": True, "connect_args": _timeouts(url)}
     with _refusals(shown):
         storage = _create(url, arguments)
     if url.startswith("sqlite"):
         _speed_up(storage)
     return storage
+
+
+def _timeouts(url: str) -> dict[str, int]:
+    """What has a connection end that nothing comes back on, but for what the URL says itself. In seconds."""
+    parsed = sqlalchemy.make_url(url)
+    wanted = {
+        "mysql+pymysql": {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60},
+        "postgresql+psycopg2": {
+            "connect_timeout": 10,
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,  # milliseconds, this one
+        },
+    }
+    drivers = {"mysql": "mysql+pymysql", "postgresql": "postgresql+psycopg2"}
+    found = wanted.get(drivers.get(parsed.drivername, parsed.drivername), {})
+    return {name: value for name, value in found.items() if name not in parsed.query}
 
 
 def check_storage(url: str) -> None:
