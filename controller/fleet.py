@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+
 from worker.protocol.host import is_gone
 from worker.protocol.store import Store
 
@@ -40,7 +43,7 @@ class Fleet:
             else:
                 cards.append(card)
         self.workers = [card["name"] for card in cards]
-        self.slots = sum(int(card.get("slots", 0)) for card in cards if card.get("state") != "draining")
+        self.slots = sum(int(card.get("slots", 0)) for card in cards if _takes_jobs(card))
         if self.slots:
             self.empty_since = None
         elif self.empty_since is None:
@@ -60,3 +63,8 @@ class Fleet:
         if ahead:
             return slots + 2 + slots // 16
         return slots + (1 + slots // 16 if slots > 1 else 0) if slots else 1
+
+
+def _takes_jobs(card: Mapping[str, str]) -> bool:
+    paused = float(card.get("paused_until") or 0.0) > time.time()
+    return card.get("state") != "draining" and not paused

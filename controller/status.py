@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from worker.protocol import Store, StudyState, keys
@@ -15,13 +17,15 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
     state = record.state
     if state in (StudyState.RUNNING, StudyState.PAUSED) and not acts:
         state = StudyState.INTERRUPTED
+    now = time.time()
     workers = [
         {
             "worker": card["name"],
             "host": card.get("host", ""),
             "slots": int(card.get("slots", 0)),
             "busy": sum(1 for key, task in card.items() if key.startswith("slot:") and task),
-            "state": card.get("state", ""),
+            "state": _state(card, now),
+            "reason": card.get("paused", "") if _pause_left(card, now) else "",
             "queues": card.get("queues", ""),
         }
         for card in store.workers(record.queue)
@@ -43,3 +47,13 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
         "budget": record.budget,
         "workers": workers,
     }
+
+
+def _pause_left(card: Mapping[str, str], now: float) -> float:
+    """Seconds for which a worker takes no jobs."""
+    return max(0.0, float(card.get("paused_until") or 0.0) - now)
+
+
+def _state(card: Mapping[str, str], now: float) -> str:
+    left = _pause_left(card, now)
+    return f"paused for {left:.0f} s" if left else card.get("state", "")

@@ -23,6 +23,7 @@ from controller.job import Job, LocalJob
 from controller.lock import StudyLock
 from controller.memory import remember
 from controller.monitor import Changes, Monitor
+from controller.nodes import Nodes
 from controller.objective import Objective
 from controller.observer import Observer
 from controller.opening import Opening, check_base_task
@@ -163,6 +164,7 @@ class SearchStrategy(TakingUp):
             check_base_task(base, self._hyper_parameters, allow_new_parameters=allow_new_parameters)
 
         self._record: StudyRecord | None = None
+        self._nodes = Nodes()
         self._due: set[str] = set()
         self._dismissed: set[str] = set()
         self._taken_up: set[str] = set()
@@ -622,9 +624,19 @@ class SearchStrategy(TakingUp):
                 bounds = violations(self._constraints, job.scalars) if self._constraints else None
                 self._search.tell(job.trial, state, values, bounds)
             self._warn_of_missing_metrics(job)
+            self._look_at_node(job)
             self._ended.pop(0)
             self._monitor.forget(job.task_id())
             self._observer.ended(job)
+
+    def _look_at_node(self, job: Job) -> None:
+        """Have a worker pause on which whatever it is given fails at once."""
+        pause = self._nodes.ended(job.record, self._fleet.workers)
+        if pause is not None:
+            self._store.pause_worker(pause.worker, self._backend.clock.now() + pause.seconds, pause.reason)
+            self._observer.note(
+                f"worker {pause.worker} takes no jobs for {pause.seconds:g} s: {pause.reason}"
+            )
 
     def _tell_kept(self, job: Job) -> None:
         """Tell what a task has reported while no controller listened, as its record has it."""

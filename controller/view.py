@@ -113,7 +113,8 @@ class JsonView(View):
 
         record = store.get_study(study)
         top = Ranking(store, study, record.metrics).details(5)
-        self._emit("end", study=study, state=state, reason=reason, top=top)
+        failures = _failures(store, study) if state == StudyState.FAILED else []
+        self._emit("end", study=study, state=state, reason=reason, top=top, failures=failures)
 
 
 class RichView(View):

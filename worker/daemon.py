@@ -54,6 +54,8 @@ class Daemon:
         self._deaths = 0
         self._signals = 0
         self._card_at = 0.0
+        self._paused_until = 0.0
+        """Seconds since the epoch; 0 while jobs are taken."""
         self._store: Store | None = None
 
     def run(self) -> int:
@@ -101,6 +103,7 @@ class Daemon:
         try:
             if listener.get_message(timeout=0.05 if self._signals or self._settings.burst else 0.5):
                 self._wake_slots()
+                self._card_at = 0.0  # it may be asked to pause
         except redis.RedisError as error:
             log.warning("worker %s: Redis is away (%s); trying again", self._settings.name, error)
             self._pause(1.0)
@@ -109,7 +112,29 @@ class Daemon:
         if now >= self._card_at:
             with contextlib.suppress(redis.RedisError):
                 self._write_card()
+                self._look_for_pause()
             self._card_at = now + CARD_S
+        if self._paused_until and time.time() >= self._paused_until:
+            self._resume()
+
+    def _look_for_pause(self) -> None:
+        """Take no jobs for a while if a controller has found that all fail here."""
+        assert self._store is not None
+        until = self._store.worker_pause(self._settings.name)
+        if until > time.time() and until != self._paused_until:
+            self._paused_until = until
+            with contextlib.suppress(OSError):
+                self._scratch.pause_file.touch()
+            log.warning(
+                "worker %s takes no jobs for %.0f s: all that it was given has failed at once",
+                self._settings.name,
+                until - time.time(),
+            )
+
+    def _resume(self) -> None:
+        self._paused_until = 0.0
+        self._scratch.pause_file.unlink(missing_ok=True)
+        log.info("worker %s takes jobs again", self._settings.name)
 
     def _pause(self, seconds: float) -> None:
         with contextlib.suppress(InterruptedError):
@@ -124,7 +149,9 @@ class Daemon:
             f.name: getattr(self._settings, f.name) for f in fields(self._settings) if f.name != "embedded"
         }
         options.update(
-            folder=str(self._settings.folder), log_level=logging.getLevelName(log.getEffectiveLevel())
+            pause_file=str(self._scratch.pause_file),
+            folder=str(self._settings.folder),
+            log_level=logging.getLevelName(log.getEffectiveLevel()),
         )
         try:
             process = subprocess.Popen(

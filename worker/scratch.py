@@ -36,6 +36,11 @@ class Scratch:
                 f"temporary files can't be written: {error.strerror or error} ({where})"
             ) from error
 
+    @property
+    def pause_file(self) -> Path:
+        """Is there while the worker's slots are to take no jobs."""
+        return self._folder / "paused"
+
     def of_slot(self, number: int) -> Path:
         """A slot's folder, empty."""
         folder = self._folder / f"{number}"

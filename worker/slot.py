@@ -65,6 +65,7 @@ class Slot(SimpleWorker):
         self.store = Store(connect(url, patience_s=0, timeout_s=5.0))
         self._beat_at = 0.0
         self._runner = WarmRunner()
+        TaskQueue.paused = staticmethod(Path(options["pause_file"]).exists)
         self._around = Surroundings(
             store=self.store,
             runner=self._runner,

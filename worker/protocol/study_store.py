@@ -214,6 +214,17 @@ class StudyStore:
             pipe.srem(keys.WORKERS, name)
             pipe.execute()
 
+    def pause_worker(self, name: str, until: float, reason: str) -> None:
+        """Have a worker take no jobs until a moment (seconds since the epoch); kept on its card."""
+        with self.redis.pipeline() as pipe:
+            pipe.hset(keys.worker(name), mapping={"paused_until": repr(until), "paused": reason})
+            pipe.publish(keys.control(name), "pause")
+            pipe.execute()
+
+    def worker_pause(self, name: str) -> float:
+        """Until when a worker is to take no jobs (seconds since the epoch); 0 when it may."""
+        return float(self.redis.hget(keys.worker(name), "paused_until") or 0.0)
+
     def workers(self, queue: str | None = None) -> list[dict[str, str]]:
         """Cards of the live workers, optionally those that serve a queue; forgets the dead ones."""
         names = sorted(self.redis.smembers(keys.WORKERS))

@@ -7,6 +7,7 @@ classes instead of RQ's own, so that whatever stands in Redis, a worker runs `EN
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,8 @@ class TaskQueue(Queue):
     job_class = TaskJob
     stopping = False
     """Set in a slot that shuts down: it takes no further job."""
+    paused: Callable[[], bool] = staticmethod(lambda: False)
+    """Whether the slot is to take no job now."""
     waiting = False
     """No job has been handed over: a signal's handler may raise `StopRequested` right here."""
 
@@ -92,6 +95,11 @@ class TaskQueue(Queue):
     def dequeue_any(cls, queues: Any, timeout: int | None, **kwargs: Any) -> Any:  # type: ignore[override]
         if cls.stopping:
             raise StopRequested
+        if cls.paused():
+            if timeout is None:
+                return None
+            time.sleep(0.2)
+            raise DequeueTimeout(timeout, "paused")
         kwargs.update(job_class=TaskJob, serializer=JSONSerializer)
         return super().dequeue_any(queues, timeout, **kwargs)
 

@@ -1,0 +1,103 @@
+"""Bad nodes: workers on which whatever they are given fails, at once and in the same way.
+
+Such a worker is free again at once and takes the next job, and so on, until the budget is used up. It is told
+to take no more for a while. Where every worker fails so, it is the objective's fault, and none is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from worker.protocol import Reason, Status, TaskRecord
+
+FAILURES = 3
+"""Different configurations that have to fail in a row."""
+FAST_S = 60.0
+"""What counts as at once: seconds that the attempt has computed."""
+FIRST_PAUSE_S = 60.0
+LONGEST_PAUSE_S = 1800.0
+_CLASSES = (Reason.OBJECTIVE_ERROR, Reason.LAUNCH_ERROR, Reason.OUT_OF_MEMORY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """A worker is to take no jobs for a while."""
+
+    worker: str
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    signature: str
+    """What it failed with, without what differs from trial to trial; empty when it did not fail at once."""
+    parameters: str
+    reason: str
+
+
+class Nodes:
+    """Remembers the last outcomes of each worker of one study. Used by the loop's thread only.
+
+    Args:
+        first_pause_s: of a worker's first pause, in seconds; doubled each time.
+    """
+
+    def __init__(self, first_pause_s: float = FIRST_PAUSE_S) -> None:
+        self._first_pause_s = first_pause_s
+        self._last: dict[str, deque[_Outcome]] = {}
+        self._pauses: dict[str, int] = {}
+
+    def ended(self, record: TaskRecord, alive: Collection[str]) -> Pause | None:
+        """Take note of how a task has ended.
+
+        Args:
+            alive: names of the workers that serve its queue.
+
+        Returns:
+            A pause, if the task's worker is to take one now.
+        """
+        worker = record.worker.rpartition("/")[0]
+        if not worker or record.started_at is None:
+            return None
+        for gone in [name for name in self._last if name not in alive and name != worker]:
+            del self._last[gone]
+            self._pauses.pop(gone, None)
+        outcomes = self._last.setdefault(worker, deque(maxlen=FAILURES))
+        outcomes.append(_outcome(record))
+        signature = outcomes[-1].signature
+        if not signature:
+            self._pauses.pop(worker, None)
+            return None
+        same = [outcome for outcome in outcomes if outcome.signature == signature]
+        if len(same) < FAILURES or len({outcome.parameters for outcome in same}) < FAILURES:
+            return None
+        if not any(self._does_better(name, signature) for name in alive if name != worker):
+            return None
+        count = self._pauses[worker] = self._pauses.get(worker, 0) + 1
+        return Pause(
+            worker=worker,
+            seconds=min(LONGEST_PAUSE_S, self._first_pause_s * 2 ** (count - 1)),
+            reason=f"{FAILURES} different configurations failed here at once: {outcomes[-1].reason}",
+        )
+
+    def _does_better(self, worker: str, signature: str) -> bool:
+        """Whether a worker has not just failed in the same way: it does something else, or nothing yet."""
+        outcomes = self._last.get(worker)
+        return not outcomes or outcomes[-1].signature != signature
+
+
+def _outcome(record: TaskRecord) -> _Outcome:
+    chosen = {name: record.spec.parameters.get(name) for name in record.spec.searched}
+    parameters = json.dumps(chosen or record.spec.parameters, sort_keys=True, default=str)
+    taken = (record.ended_at or 0.0) - (record.started_at or 0.0)
+    if record.status is not Status.FAILED or record.reason_class not in _CLASSES or taken > FAST_S:
+        return _Outcome("", parameters, "")
+    first = (record.reason.splitlines() or [""])[0]
+    # Numbers, paths and quoted values are a trial's own.
+    kept = re.sub(r"'[^']*'|\"[^\"]*\"|/\S+|0x[0-9a-f]+|[-+]?\d[\d.e+-]*", "…", first)
+    return _Outcome(f"{record.reason_class}: {kept}", parameters, f"{record.reason_class}: {first[:200]}")

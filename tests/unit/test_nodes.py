@@ -1,0 +1,92 @@
+"""Which workers are bad nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controller.nodes import FAILURES, Nodes, Pause
+from tests.fakes import record
+from worker.protocol import Reason, Status, TaskSpec
+
+ALIVE = ["good", "bad"]
+_count = iter(range(10_000))
+
+
+def ended(worker: str = "bad", *, x: float | None = None, seconds: float = 1.0, **changes: Any) -> Any:
+    fields: dict[str, Any] = {
+        "status": Status.FAILED,
+        "reason_class": Reason.OBJECTIVE_ERROR,
+        "reason": f"ImportError: libcuda.so.{next(_count)}: cannot open shared object",
+        "worker": f"{worker}/0",
+        "started_at": 100.0,
+        "ended_at": 100.0 + seconds,
+        **changes,
+    }
+    spec = TaskSpec(parameters={"x": x if x is not None else float(next(_count))}, searched=("x",))
+    return record(spec=spec, **fields)
+
+
+def after(nodes: Nodes, *records: Any) -> list[Pause | None]:
+    return [nodes.ended(found, ALIVE) for found in records]
+
+
+def test_different_configurations_that_fail_at_once_in_the_same_way() -> None:
+    nodes = Nodes(first_pause_s=60)
+    *before, last = after(nodes, *(ended() for _ in range(FAILURES)))
+    assert before == [None, None]
+    assert last is not None
+    assert (last.worker, last.seconds) == ("bad", 60)
+    assert last.reason.startswith("3 different configurations failed here at once: objective_error: Import")
+    # When it tries again, one more is enough, and it waits for longer.
+    again = nodes.ended(ended(), ALIVE)
+    assert again is not None
+    assert again.seconds == 120
+    for _ in range(10):
+        again = nodes.ended(ended(), ALIVE)
+    assert again is not None
+    assert again.seconds == 1800
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": Status.COMPLETED, "reason_class": None, "reason": ""},
+        {"reason": "ValueError: something else"},
+        {"seconds": 600.0},
+        {"reason_class": Reason.INVALID_VALUE},
+        {"status": Status.STOPPED, "reason_class": Reason.PRUNED},
+    ],
+    ids=["completed", "another way", "slowly", "its value", "pruned"],
+)
+def test_anything_else_in_between(changes: dict[str, Any]) -> None:
+    nodes = Nodes()
+    assert after(nodes, ended(), ended(), ended(**changes), ended(), ended()) == [None] * 5
+    assert nodes.ended(ended(), ALIVE) is not None
+
+
+def test_the_same_configuration_again() -> None:
+    assert after(Nodes(), *(ended(x=1.0) for _ in range(6))) == [None] * 6
+
+
+def test_where_every_worker_fails_it_is_the_objective() -> None:
+    nodes = Nodes()
+    found = after(nodes, ended("good"), *(ended() for _ in range(5)), *(ended("good") for _ in range(5)))
+    assert found == [None] * 11
+    assert after(Nodes(), *(ended("good") for _ in range(3)))[-1] is not None  # nothing is known of the other
+    alone = Nodes()
+    assert [alone.ended(ended(), ["bad"]) for _ in range(5)] == [None] * 5
+
+
+def test_a_worker_that_has_recovered_begins_anew() -> None:
+    nodes = Nodes(first_pause_s=60)
+    after(nodes, *(ended() for _ in range(4)), ended(status=Status.COMPLETED, reason_class=None))
+    pause = after(nodes, *(ended() for _ in range(3)))[-1]
+    assert pause is not None
+    assert pause.seconds == 60
+
+
+def test_what_never_ran_says_nothing() -> None:
+    nodes = Nodes()
+    assert after(nodes, *(ended(worker="", started_at=None) for _ in range(5))) == [None] * 5
