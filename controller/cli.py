@@ -17,6 +17,7 @@ import redis
 
 from controller.artifact_commands import artifacts, remove_all
 from controller.settings import Settings, open_store, pick_study, pick_task, resolve
+from controller.study_file_commands import export, import_
 from worker import __version__
 from worker.protocol import FINISHED, Reason, Status, Store, StudyState
 from worker.protocol.clock import iso
@@ -87,6 +88,11 @@ def command() -> None:
     help="Artifact store: file:///…, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX. "
     "[env: ARTIFACT_STORE; default: .optuna-rq/artifacts]",
 )
+@click.option(
+    "--resume/--no-resume",
+    default=None,
+    help="Only go on with a study that exists, or only begin a new one. [default: either]",
+)
 @_format(("rich", "json"), "rich")
 def start(
     sweep: str,
@@ -95,6 +101,7 @@ def start(
     redis_url: str | None,
     storage_url: str | None,
     artifacts_url: str | None,
+    resume: bool | None,
     output_format: str,
 ) -> None:
     """Run the study of a sweep file (TOML or YAML), or go on with it.
@@ -111,7 +118,7 @@ def start(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     settings = resolve(redis_url, storage_url, artifacts_url)
     loaded = load_sweep(Path(sweep), overrides)
-    sys.exit(run(loaded, settings, StartOptions(workers=workers), make_view(output_format)))
+    sys.exit(run(loaded, settings, StartOptions(workers=workers, resume=resume), make_view(output_format)))
 
 
 @command.command()
@@ -467,30 +474,66 @@ def rewind(
 @command.command()
 @click.argument("study")
 @click.option("--artifacts", "with_artifacts", is_flag=True, help="Remove its artifacts as well.")
+@click.option("--trials", "with_trials", is_flag=True, help="Remove Optuna's study with its trials as well.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_redis
-def delete(study: str, with_artifacts: bool, yes: bool, redis_url: str | None) -> None:
-    """Remove a study's records from Redis: tasks, scalars, logs. Optuna's trials stay.
+@click.option("--storage", "storage_url", metavar="URL", help="Optuna's storage. [env: OPTUNA_STORAGE]")
+def delete(
+    study: str,
+    with_artifacts: bool,
+    with_trials: bool,
+    yes: bool,
+    redis_url: str | None,
+    storage_url: str | None,
+) -> None:
+    """Remove a study's records from Redis: tasks, scalars, logs.
 
-    Its artifacts stay, too, unless --artifacts is given; without their records nothing lists them.
+    Optuna's trials stay, unless --trials is given: a study of that name goes on with them. Its artifacts
+    stay, too, unless --artifacts is given; without their records nothing lists them.
     """
-    settings = resolve(redis_url)
+    settings = resolve(redis_url, storage_url)
     with open_store(settings) as store:
         name = store.get_study(study).name
         if _acts(store, name):
             raise BadInput(f"study {name!r} is running; stop it first: controller stop {name}")
         if not yes:
-            what = "all records and all artifacts" if with_artifacts else "all records"
+            what = " and ".join(
+                ["all records", *["all artifacts"] * with_artifacts, *["all trials"] * with_trials]
+            )
             click.confirm(f"Remove {what} of study {name}?", abort=True)
         problems = remove_all(store, settings, name) if with_artifacts else []
         if problems:
             problems.insert(0, f"study {name}: its records are kept, as not all artifacts went:")
             raise OptunaRQError("\n".join(problems))
+        trials = _delete_trials(store, name, settings) if with_trials else 0
         count = store.delete_study(name)
-        click.echo(f"study {name}: {count} task(s) removed")
+        click.echo(
+            f"study {name}: {count} task(s) removed" + (f", {trials} trial(s) as well" if with_trials else "")
+        )
+
+
+def _delete_trials(store: Store, name: str, settings: Settings) -> int:
+    """Remove a study from Optuna's storage; returns how many trials it had."""
+    import optuna
+
+    from controller.settings import study_storage
+    from controller.study import quiet_optuna
+    from worker.trials.storage import check_storage, open_storage
+
+    quiet_optuna()
+    url = study_storage(store.get_study(name), settings)
+    check_storage(url)
+    storage = open_storage(url)
+    if name not in optuna.get_all_study_names(storage):
+        return 0
+    count = len(optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False))
+    optuna.delete_study(study_name=name, storage=storage)
+    return count
 
 
 command.add_command(artifacts)
+command.add_command(export)
+command.add_command(import_)
 
 
 @command.command()

@@ -53,6 +53,8 @@ class StartOptions:
 
     workers: int | None = None
     """Local workers; by default one per CPU with the embedded Redis, none with another."""
+    resume: bool | None = None
+    """True goes on with a study that exists, False begins a new one; None does either."""
     grace_s: float = 10.0
     pool_period_min: float = 2.0
 
@@ -119,6 +121,7 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
         at = Home(url, artifacts.url, settings.folder, embedded)
         backend = Backend(url, settings.storage_url, artifacts.url, home=at)
         _refuse_other_study(backend, sweep, settings)
+        _check_resume(options.resume, backend, sweep.study.name)
         lock = StudyLock(backend.store, sweep.study.name)
         left_over = backend.store.pending_request(sweep.study.name)
         held = lock.acquire(
@@ -154,11 +157,11 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
             )
         try:
             _refuse_other_study(backend, sweep, settings)
+            storage = open_storage(settings.storage_url)
+            _check_resume(options.resume, backend, sweep.study.name, storage)
             workers.start()
             view.workers = workers
-            study = open_study(
-                open_storage(settings.storage_url), sweep.study.name, objective.directions, sampler, pruner
-            )
+            study = open_study(storage, sweep.study.name, objective.directions, sampler, pruner)
             refuse_other_trials(study, {p.name: p.distribution() for p in parameters})
             if not can_tell and not preflight.check_on_worker(backend, spec, view.note, interrupts.pending):
                 return INTERRUPTED
@@ -297,6 +300,24 @@ def _refuse_other_study(backend: Backend, sweep: Sweep, settings: Settings) -> N
             f"study {known.name!r} has its trials in {known.storage}, not in {storage}; "
             "set OPTUNA_STORAGE to where they are, or give this one another study.name"
         )
+
+
+def _check_resume(
+    resume: bool | None, backend: Backend, name: str, storage: optuna.storages.BaseStorage | None = None
+) -> None:
+    """Whether the study exists, where that was made a condition. Raises `BadInput`."""
+    if resume is None:
+        return
+    exists = backend.store.find_study(name) is not None or (
+        storage is not None and name in optuna.get_all_study_names(storage)
+    )
+    if exists and not resume:
+        raise BadInput(
+            f"--no-resume: study {name!r} exists; give this one another study.name, or remove it with "
+            f"`controller delete {name} --trials`"
+        )
+    if storage is not None and resume and not exists:
+        raise BadInput(f"--resume: there is no study {name!r} to go on with; leave --resume out to begin it")
 
 
 def _write_study(

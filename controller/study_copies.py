@@ -136,7 +136,7 @@ def _delete_rows(storage: RDBStorage, study_id: int, last: int) -> None:
     from optuna.storages._rdb.storage import _create_scoped_session
 
     attribute = models.StudySystemAttributeModel
-    kept = _attributes_until(storage, study_id, last, same_ids=True)
+    kept = attributes_until(storage, study_id, last, same_ids=True)
     with _create_scoped_session(storage.scoped_session, True) as session:
         trials = session.query(models.TrialModel).filter(
             models.TrialModel.study_id == study_id, models.TrialModel.number > last
@@ -151,7 +151,7 @@ def _delete_rows(storage: RDBStorage, study_id: int, last: int) -> None:
                 row.value_json = json.dumps(kept[row.key])
 
 
-def _attributes_until(
+def attributes_until(
     storage: BaseStorage, study_id: int, last: int | None, *, same_ids: bool
 ) -> dict[str, Any]:
     """A study's system attributes as they were when trial `last` was its last.
@@ -201,7 +201,7 @@ def _copy(source: str, target: str, storage: BaseStorage, last: int | None = Non
     """Copy a study within its storage, its trials up to number `last`."""
     old = optuna.load_study(study_name=source, storage=storage)
     new = optuna.create_study(study_name=target, storage=storage, directions=list(old.directions))
-    for key, value in _attributes_until(storage, old._study_id, last, same_ids=False).items():
+    for key, value in attributes_until(storage, old._study_id, last, same_ids=False).items():
         storage.set_study_system_attr(new._study_id, key, value)
     for key, value in old.user_attrs.items():
         if key != _COPY:
