@@ -17,8 +17,10 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=25, help="in each study")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    print("| seed | trials | attempts | " + " | ".join(VICTIMS) + " | seconds | holds |", flush=True)
-    print("|" + "---|" * (len(VICTIMS) + 5), flush=True)
+    print(
+        "| seed | trials | attempts | " + " | ".join(VICTIMS) + " | at once | seconds | holds |", flush=True
+    )
+    print("|" + "---|" * (len(VICTIMS) + 6), flush=True)
     failed = kills = 0
     for seed in range(options.seed, options.seed + options.studies):
         with tempfile.TemporaryDirectory(prefix="orq-chaos-") as folder:
@@ -28,7 +30,7 @@ def main() -> int:
         killed = " | ".join(str(report.kills[victim]) for victim in VICTIMS)
         holds = "yes" if not report.problems else "NO"
         print(
-            f"| {seed} | {report.trials} | {report.attempts} | {killed} | {report.seconds:.0f} | {holds} |",
+            f"| {seed} | {report.trials} | {report.attempts} | {killed} | {report.at_once} | {report.seconds:.0f} | {holds} |",
             flush=True,
         )
         for problem in report.problems:

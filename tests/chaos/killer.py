@@ -49,6 +49,8 @@ def train(task, x, y):
 """
 
 VICTIMS = ("controller", "worker", "slot", "program", "redis")
+SEVERAL = 0.25
+"""How often several are killed at the same moment."""
 WORKERS, SLOTS = 2, 2
 LEASE_S = 2.0
 ITERATIONS = 6
@@ -61,6 +63,8 @@ class Report:
     seed: int
     trials: int
     kills: Counter[str] = field(default_factory=Counter)
+    at_once: int = 0
+    """Moments at which several were killed."""
     attempts: int = 0
     seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -173,18 +177,22 @@ class Chaos:
         return code in (1, 2) and "Redis" in self._last_words().strip().rpartition("\n")[2]
 
     def _kill_something(self) -> None:
-        victim = self._random.choice(VICTIMS)
-        if victim == "redis":
+        """A process or the Redis server; now and then several at the same moment."""
+        several = self._random.random() < SEVERAL
+        victims = self._random.sample(VICTIMS, self._random.choice((2, 3)) if several else 1)
+        pids = {victim: self._pids(victim) for victim in victims if victim != "redis"}
+        chosen = {victim: self._random.choice(found) for victim, found in pids.items() if found}
+        if "redis" in victims:
             self._redis.kill()
+        for pid in chosen.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed = [victim for victim in victims if victim == "redis" or victim in chosen]
+        self.report.kills.update(killed)
+        self.report.at_once += len(killed) > 1
+        if "redis" in victims:
             time.sleep(self._random.uniform(0.05, 1.0))
             self._redis.start()
-        else:
-            found = self._pids(victim)
-            if not found:
-                return
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._random.choice(found), signal.SIGKILL)
-        self.report.kills[victim] += 1
 
     def _pids(self, victim: str) -> list[int]:
         if victim == "controller":
