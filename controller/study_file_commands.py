@@ -25,7 +25,7 @@ _storage = click.option(
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="[default: STUDY.study.gz]",
+    help="Where to. [default: STUDY.study.gz]",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @_redis

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+from click.testing import CliRunner
 
 from worker.protocol import ObjectiveMetric, Sign, Status, Store, TaskRecord, TaskSpec, new_task_id
 from worker.protocol.connection import connect
@@ -59,9 +60,24 @@ def run(*argv: str, cwd: Path, timeout: float = DEADLINE_S, **env: str) -> subpr
 
 
 def run_json(*argv: str, cwd: Path, **env: str) -> Any:
-    """What a command prints with ``--format json``; it must succeed."""
-    done = run(*argv, "--format", "json", cwd=cwd, **env)
-    assert done.returncode == 0, done.stderr
+    """What a command of `controller` prints with ``--format json``; it must succeed.
+
+    Run in this process, as importing it for each of the many questions that tests ask takes longest.
+    """
+    from controller.cli import command
+
+    assert argv[0] == "controller"
+    before = Path.cwd()
+    environ = environment(**env)
+    removed = {name: None for name in os.environ if name not in environ}
+    os.chdir(cwd)
+    try:
+        done = CliRunner().invoke(
+            command, [*argv[1:], "--format", "json"], env={**environ, **removed}, catch_exceptions=False
+        )
+    finally:
+        os.chdir(before)
+    assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
 

@@ -76,9 +76,10 @@ class AdoptedStore:
         with self._refusals(key), open(path, "rb") as body:
             self._store.write(checked_key(key), body)
 
-    def get_file(self, key: str, path: Path) -> None:
+    def get_file(self, key: str, path: Path) -> str | None:
         with self._refusals(key), self._store.open_reader(checked_key(key)) as body, open(path, "wb") as file:
             shutil.copyfileobj(body, file, _COPY_BYTES)
+        return None
 
     def exists(self, key: str) -> bool:
         from optuna.artifacts.exceptions import ArtifactNotFound

@@ -52,7 +52,7 @@ class FileStore:
         with self._refusals(key), replacing(target) as partial:
             shutil.copyfile(path, partial)
 
-    def get_file(self, key: str, path: Path) -> None:
+    def get_file(self, key: str, path: Path) -> str | None:
         source = self._path(key)
         with self._refusals(key):
             if not source.is_file():
@@ -60,6 +60,7 @@ class FileStore:
                     f"artifact store {self.url}: no object {key!r} (is this the machine it is on?)"
                 )
             shutil.copyfile(source, path)
+        return None
 
     def exists(self, key: str) -> bool:
         with self._refusals(key):

@@ -91,12 +91,12 @@ class GCSStore:
             blob = self._bucket().blob(self._key(key), chunk_size=CHUNK)
             blob.upload_from_filename(os.fspath(path), content_type=mimetype, **_PATIENT)
 
-    def get_file(self, key: str, path: Path) -> None:
+    def get_file(self, key: str, path: Path) -> str:
         place = (key, os.fspath(path))
         with self._refusals(key):
             download = self._broken.pop(place, None) or self._download(self._key(key), path)
             try:
-                download.run()
+                return download.run()
             except _MAY_PASS:
                 self._broken[place] = download
                 raise

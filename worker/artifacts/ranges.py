@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +35,50 @@ class Download:
         self._left = [[start, min(start + PIECE, size)] for start in range(0, size, PIECE)]
         self._stop = threading.Event()
 
-    def run(self) -> None:
-        """Write what is missing. Raises what `read` raises, once all threads have come to rest."""
+    def run(self) -> str:
+        """Write what is missing. Raises what `read` raises, once all threads have come to rest.
+
+        Returns:
+            SHA-256 (hexadecimal) of the file, worked out while it comes.
+        """
         self._stop.clear()
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o666)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             os.ftruncate(descriptor, self._size)
-            with ThreadPoolExecutor(THREADS, thread_name_prefix="optuna-rq-download") as pool:
+            with ThreadPoolExecutor(THREADS + 1, thread_name_prefix="optuna-rq-download") as pool:
                 pieces = [pool.submit(self._fetch, piece, descriptor) for piece in self._left]
-                done, _ = wait(pieces, return_when=FIRST_EXCEPTION)
+                digest = pool.submit(self._follow, descriptor)
+                every: list[Future[Any]] = [*pieces, digest]
+                done, _ = wait(every, return_when=FIRST_EXCEPTION)
                 self._stop.set()
                 for piece in pieces:
                     piece.cancel()
             for piece in done:
                 piece.result()
             self._left = [piece for piece in self._left if piece[0] < piece[1]]
+            return digest.result()
         finally:
             os.close(descriptor)
+
+    def _whole_until(self) -> int:
+        """Up to where the file is whole, in bytes."""
+        return min((at for at, end in self._left if at < end), default=self._size)
+
+    def _follow(self, descriptor: int) -> str:
+        """Read what has come, in order."""
+        digest, at = hashlib.sha256(), 0
+        while at < self._size:
+            whole = self._whole_until()
+            if at == whole:
+                if self._stop.wait(0.005):
+                    break
+                continue
+            data = os.pread(descriptor, min(CHUNK, whole - at), at)
+            if not data:
+                raise OSError(f"{self._path} was cut short by somebody else")
+            digest.update(data)
+            at += len(data)
+        return digest.hexdigest()
 
     def _fetch(self, piece: list[int], descriptor: int) -> None:
         while piece[0] < piece[1] and not self._stop.is_set():

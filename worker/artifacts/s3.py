@@ -129,12 +129,12 @@ class S3Store:
                 return []
             raise
 
-    def get_file(self, key: str, path: Path) -> None:
+    def get_file(self, key: str, path: Path) -> str:
         place = (key, os.fspath(path))
         with self._refusals(key):
             download = self._broken.pop(place, None) or self._download(self._key(key), path)
             try:
-                download.run()
+                return download.run()
             except Exception as error:
                 if may_pass(error):
                     self._broken[place] = download

@@ -47,11 +47,14 @@ class ArtifactStore(Protocol):
         """Store a file, streaming. Whole or not at all; replaces what was there."""
         ...
 
-    def get_file(self, key: str, path: Path) -> None:
+    def get_file(self, key: str, path: Path) -> str | None:
         """Write an object's bytes to `path`, streaming.
 
         After an `ArtifactStoreUnavailable` the same call may go on where this one broke off; after another
         error, what `path` holds is undefined.
+
+        Returns:
+            SHA-256 (hexadecimal) of the file as it can be read back, where that was worked out on the way.
         """
         ...
 

@@ -156,8 +156,12 @@ def fetch(
             raise FileExistsError
         with replacing(target, overwrite=overwrite, durable=False) as partial:
             opened = store
-            patiently(lambda: opened.get_file(meta.key, partial), patience_s)
-            digest, size = _sha256(partial, meta.name) if verify else (meta.sha256, meta.size)
+            digest = patiently(lambda: opened.get_file(meta.key, partial), patience_s)
+            size = partial.stat().st_size
+            if not verify:
+                digest, size = meta.sha256, meta.size
+            elif digest is None:
+                digest, size = _sha256(partial, meta.name)
             if (digest, size) != (meta.sha256, meta.size):
                 raise ArtifactError(
                     f"artifact {meta.name!r} at {meta.url} is damaged: {size} bytes with SHA-256 "
