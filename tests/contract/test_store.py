@@ -285,6 +285,16 @@ def test_a_stop_request_reaches_the_runner_once_and_first_wins(store: Store) -> 
     assert store.get(task.id).status is Status.IN_PROGRESS
 
 
+def test_what_is_handed_back_with_its_study_is_not_to_stop_any_more(store: Store) -> None:
+    """Who goes on with the study has it run; a person's request stays."""
+    for reason_class, stays in ((Reason.STUDY_STOPPED, False), (Reason.USER, True)):
+        task = running(store)
+        store.request_stop(task.id, reason_class, "now")
+        assert (store.abandon(task.id, 1, reason="handed back", handed_back=True).stop is not None) == stays
+        store.start(task.id, 2, "w/1")
+        assert (store.renew(task.id, 2, "w/1", 5.0) is not None) == stays
+
+
 def test_stopping_what_nobody_runs_ends_it(store: Store) -> None:
     task = record(status=Status.QUEUED)
     store.create(task)

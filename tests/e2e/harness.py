@@ -97,12 +97,15 @@ def started(*argv: str, cwd: Path, log: Path | None = None, **env: str) -> Itera
     try:
         yield process
     finally:
-        for victim in [process.pid, *descendants(process.pid)]:
+        victims = [process.pid, *descendants(process.pid)]
+        for victim in victims:
             try:
                 os.kill(victim, signal.SIGKILL)
             except ProcessLookupError:
                 continue
         process.wait(10)
+        # A slot that is not quite dead could still take the next test's job off the queue.
+        wait_for(lambda: not any(alive(victim) for victim in victims), "the end of what was killed", 10.0)
 
 
 def descendants(pid: int) -> list[int]:

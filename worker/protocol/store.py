@@ -405,7 +405,10 @@ class Store(StudyStore):
 
         def change(old: TaskRecord) -> dict[str, Any]:
             spent = compute_s if compute_s is not None else max(0.0, now - (old.started_at or now))
+            # Who goes on with the study wants the next attempt to run.
+            with_study = old.stop is not None and old.stop.reason_class is Reason.STUDY_STOPPED
             return {
+                **({"stop": ""} if handed_back and with_study else {}),
                 "status": Status.QUEUED.value,
                 "attempt": attempt + 1,
                 "queued_at": repr(now),

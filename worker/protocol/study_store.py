@@ -218,6 +218,8 @@ class StudyStore:
         """Have a worker take no jobs until a moment (seconds since the epoch); kept on its card."""
         with self.redis.pipeline() as pipe:
             pipe.hset(keys.worker(name), mapping={"paused_until": repr(until), "paused": reason})
+            # Should the worker have gone just now, its card goes as well.
+            pipe.pexpire(keys.worker(name), ms(15.0))
             pipe.publish(keys.control(name), "pause")
             pipe.execute()
 
