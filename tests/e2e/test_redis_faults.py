@@ -118,13 +118,21 @@ def test_failover(cli: Cli, server: RedisServer) -> None:
         url = f"redis://127.0.0.1:{address.port}/0"
         with running(cli, url) as study, replica.client() as client:
             study.told(2)
-            wait_for(lambda: client.info("replication")["master_link_status"] == "up", "the replica's link")
+            wait_for(lambda: has_all(client, server), "the replica to have it all")
             server.kill()
             address.lead_to(replica.port)
             study.wait_for("Redis takes no writes: it is a replica")
             client.replicaof("NO", "ONE")
             study.wait_for("Redis is back")
             study.ends_well(url)
+
+
+def has_all(replica: redis.Redis, primary: RedisServer) -> bool:
+    """Whether a replica has what its primary had a moment ago; it may lack what comes now."""
+    with primary.client() as client:
+        wanted = client.info("replication")["master_repl_offset"]
+    about = replica.info("replication")
+    return bool(about["master_link_status"] == "up" and about["slave_repl_offset"] >= wanted)
 
 
 def refuse(proxy: BreakingProxy) -> None:

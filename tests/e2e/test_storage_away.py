@@ -118,5 +118,8 @@ def test_a_database_that_goes_away(cli: Cli, mariadb: MariaDB) -> None:
             proxy.heal()
             assert process.wait(90) == 0, log.read_text()
         study = optuna.load_study(study_name="s", storage=straight)
+        failed = [row for row in cli.json("tasks") if row["status"] != "completed"]
+        assert not failed, [cli("logs", str(row["task_id"])).stdout for row in failed]
+        check(cli, study.trials, log)
         assert all(trial.user_attrs["twice"] == 2 * trial.params["y"] for trial in study.trials)
         check(cli, study.trials, log)

@@ -39,9 +39,7 @@ def be_patient(
     if isinstance(inner, RDBStorage):
         errors: tuple[type[Exception], ...] = (
             optuna.exceptions.StorageInternalError,
-            sqlalchemy.exc.OperationalError,
-            sqlalchemy.exc.InterfaceError,
-            sqlalchemy.exc.TimeoutError,
+            sqlalchemy.exc.SQLAlchemyError,
         )
     elif isinstance(inner, JournalStorage):
         errors = (OSError,)
@@ -96,8 +94,15 @@ def _cause(error: BaseException) -> BaseException:
 
 def is_away(error: BaseException | None) -> bool:
     """Whether `error` says that the storage can't be used now, and may be later."""
-    away = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError)
-    if isinstance(error, away):
+    away = (
+        sqlalchemy.exc.OperationalError,
+        sqlalchemy.exc.InterfaceError,
+        sqlalchemy.exc.TimeoutError,
+        # A connection that broke in the middle of a transaction, or while it was taken back.
+        sqlalchemy.exc.PendingRollbackError,
+        sqlalchemy.exc.ResourceClosedError,
+    )
+    if isinstance(error, away) or getattr(error, "connection_invalidated", False):
         return True
     if isinstance(error, optuna.exceptions.StorageInternalError):
         # Optuna wraps mistakes, too, such as a value that is out of a column's range.
