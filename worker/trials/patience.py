@@ -99,6 +99,7 @@ def is_away(error: BaseException | None) -> bool:
         sqlalchemy.exc.InterfaceError,
         sqlalchemy.exc.TimeoutError,
         # A connection that broke in the middle of a transaction, or while it was taken back.
+        sqlalchemy.exc.InternalError,
         sqlalchemy.exc.PendingRollbackError,
         sqlalchemy.exc.ResourceClosedError,
     )
