@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from controller.options import redis_option
 from controller.settings import Settings, open_store, pick_study, pick_task, resolve, study_storage
 from worker.artifacts.names import safe_name
 from worker.protocol import Store, StudyRecord
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     # Optuna takes a second to import, and every command imports this module.
     from controller.artifacts import Artifacts, Listed
 
-_redis = click.option(
-    "--redis", "redis_url", metavar="URL", help="Redis. [env: REDIS_URL; default: embedded]"
-)
 _storage = click.option(
     "--storage",
     "storage_url",
@@ -44,7 +42,7 @@ def artifacts() -> None:
 @click.argument("study", required=False)
 @_of_task
 @_of_top
-@_redis
+@redis_option
 @_storage
 @click.option(
     "--format", "output_format", type=click.Choice(("table", "json", "csv")), default="table",
@@ -90,7 +88,7 @@ def list_(
     "--store", "store_url", metavar="URL", help="Store of what an objective uploaded by Optuna's own."
 )
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
-@_redis
+@redis_option
 @_storage
 def get(
     task: str | None,
@@ -122,26 +120,19 @@ def get(
         listed = _choose(found, chosen, top_k)
         if name is not None:
             one = _named(listed, str(task), name)
-            if target is None and folder is not None:
-                with _making(folder):
-                    folder.mkdir(parents=True, exist_ok=True)
-                target = folder
-            click.echo(found.get(one, target or Path.cwd(), overwrite=force, url=store_url))
+            target = target or _made(folder or Path.cwd())
+            click.echo(found.get(one, target, overwrite=force, url=store_url))
             return
         problems = []
         used: set[Path] = set()
         for one in listed:
-            place = (folder or Path.cwd()) / (one.owner[:8] or "study")
+            place = _made((folder or Path.cwd()) / (one.owner[:8] or "study"))
             path = place / safe_name(one.filename)
             if path in used:
                 path = place / safe_name(f"{one.artifact_id[:8]}-{one.filename}")
             used.add(path)
             try:
-                with _making(place):
-                    place.mkdir(parents=True, exist_ok=True)
                 click.echo(found.get(one, path, overwrite=force, url=store_url))
-            except BadInput:
-                raise
             except OptunaRQError as error:
                 problems.append(str(error))
     if problems:
@@ -150,12 +141,13 @@ def get(
         click.echo("nothing to get", err=True)
 
 
-@contextlib.contextmanager
-def _making(place: Path) -> Iterator[None]:
+def _made(place: Path) -> Path:
+    """The folder, made if it is missing. Raises `BadInput`."""
     try:
-        yield
+        place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{place}: {error.strerror or error}") from error
+    return place
 
 
 @artifacts.command("put")
@@ -163,7 +155,7 @@ def _making(place: Path) -> Iterator[None]:
 @click.option("--study", help="The study it belongs to. [default: the newest]")
 @click.option("--name", help="Under which it is listed. [default: the file's name]")
 @click.option("--mimetype", help="Such as text/csv. [default: guessed from the file's name]")
-@_redis
+@redis_option
 @_storage
 def put(
     file: Path,
@@ -185,7 +177,7 @@ def put(
 @click.option("--study", help="All of a study and its tasks.")
 @_of_top
 @_yes
-@_redis
+@redis_option
 @_storage
 def rm(
     task: str | None,
@@ -222,7 +214,7 @@ def rm(
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @_yes
-@_redis
+@redis_option
 @_storage
 def gc(
     study: str | None,

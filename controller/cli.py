@@ -16,6 +16,7 @@ import click
 import redis
 
 from controller.artifact_commands import artifacts, remove_all
+from controller.options import redis_option, storage_option
 from controller.settings import Settings, open_store, pick_study, pick_task, resolve
 from controller.study_file_commands import export, import_
 from worker import __version__
@@ -24,9 +25,6 @@ from worker.protocol.clock import iso
 from worker.protocol.connection import can_pass, trouble
 from worker.protocol.errors import BadInput, OptunaRQError
 
-_redis = click.option(
-    "--redis", "redis_url", metavar="URL", help="Redis. [env: REDIS_URL; default: embedded]"
-)
 _study = click.argument("study", required=False)
 
 
@@ -73,7 +71,7 @@ def command() -> None:
     metavar="N",
     help="Local workers to start. [default: one per CPU with the embedded Redis, else 0]",
 )
-@_redis
+@redis_option
 @click.option(
     "--storage",
     "storage_url",
@@ -123,7 +121,7 @@ def start(
 
 @command.command()
 @_study
-@_redis
+@redis_option
 @_table
 def status(study: str | None, redis_url: str | None, output_format: str) -> None:
     """How a study stands: its state, its budgets, its workers."""
@@ -166,7 +164,7 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
 @click.option("--all-hyper-parameters", is_flag=True, help="All parameters, not just the searched ones.")
 @click.option("--only-completed", is_flag=True, help="Only tasks that completed.")
 @click.option("--front", is_flag=True, help="Of several objectives: the whole Pareto front, whatever -k.")
-@_redis
+@redis_option
 @_table
 def top(
     study: str | None,
@@ -228,7 +226,7 @@ def top(
     show_default=True,
     help="At most so many, the newest.",
 )
-@_redis
+@redis_option
 @_table
 def tasks(
     study: str | None, only: str | None, base: bool, limit: int, redis_url: str | None, output_format: str
@@ -302,7 +300,7 @@ def _base_tasks(only: str | None, limit: int, redis_url: str | None, output_form
 
 @command.command()
 @click.argument("task")
-@_redis
+@redis_option
 @_format(("table", "json"), "table")
 def show(task: str, redis_url: str | None, output_format: str) -> None:
     """Everything about one task: parameters, metrics, artifacts, and the traceback if it failed.
@@ -350,7 +348,7 @@ def show(task: str, redis_url: str | None, output_format: str) -> None:
 @command.command()
 @click.argument("task")
 @click.option("-f", "--follow", is_flag=True, help="Go on as the task writes, until it ends.")
-@_redis
+@redis_option
 def logs(task: str, follow: bool, redis_url: str | None) -> None:
     """What a task has written to its standard output and error.
 
@@ -373,7 +371,7 @@ def logs(task: str, follow: bool, redis_url: str | None) -> None:
 @command.command()
 @_study
 @click.option("--task", help="Stop one task only: its id, or the beginning of it.")
-@_redis
+@redis_option
 def stop(study: str | None, task: str | None, redis_url: str | None) -> None:
     """End a study, or one task, in order: what runs is asked to stop, then made to."""
     with _store(redis_url) as store:
@@ -415,7 +413,7 @@ def _acts(store: Store, name: str) -> bool:
 
 @command.command()
 @_study
-@_redis
+@redis_option
 def pause(study: str | None, redis_url: str | None) -> None:
     """Launch nothing more for now; what runs goes on."""
     _ask(study, redis_url, "pause")
@@ -423,7 +421,7 @@ def pause(study: str | None, redis_url: str | None) -> None:
 
 @command.command()
 @_study
-@_redis
+@redis_option
 def resume(study: str | None, redis_url: str | None) -> None:
     """Go on launching after `pause`."""
     _ask(study, redis_url, "resume")
@@ -448,8 +446,8 @@ def _ask(study: str | None, redis_url: str | None, request: str) -> None:
 )
 @click.option("--backup/--no-backup", default=True, show_default=True, help="Copy Optuna's study first.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_redis
-@click.option("--storage", "storage_url", metavar="URL", help="Optuna's storage. [env: OPTUNA_STORAGE]")
+@redis_option
+@storage_option
 def rewind(
     study: str, trial: int, backup: bool, yes: bool, redis_url: str | None, storage_url: str | None
 ) -> None:
@@ -476,8 +474,8 @@ def rewind(
 @click.option("--artifacts", "with_artifacts", is_flag=True, help="Remove its artifacts as well.")
 @click.option("--trials", "with_trials", is_flag=True, help="Remove Optuna's study with its trials as well.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_redis
-@click.option("--storage", "storage_url", metavar="URL", help="Optuna's storage. [env: OPTUNA_STORAGE]")
+@redis_option
+@storage_option
 def delete(
     study: str,
     with_artifacts: bool,
@@ -543,8 +541,8 @@ command.add_command(import_)
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--allow-changes", is_flag=True, help="Let its pages change and delete; else they only show.")
-@_redis
-@click.option("--storage", "storage_url", metavar="URL", help="Optuna's storage. [env: OPTUNA_STORAGE]")
+@redis_option
+@storage_option
 @click.option("--artifacts", "artifacts_url", metavar="URL", help="Artifact store. [env: ARTIFACT_STORE]")
 def dashboard(
     study: str | None,

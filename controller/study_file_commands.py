@@ -6,16 +6,10 @@ from pathlib import Path
 
 import click
 
+from controller.options import redis_option, storage_option
 from controller.settings import open_redis, open_store, pick_study, resolve, study_storage
 from worker.protocol import Store
 from worker.protocol.connection import connect
-
-_redis = click.option(
-    "--redis", "redis_url", metavar="URL", help="Redis. [env: REDIS_URL; default: embedded]"
-)
-_storage = click.option(
-    "--storage", "storage_url", metavar="URL", help="Optuna's storage. [env: OPTUNA_STORAGE]"
-)
 
 
 @click.command("export")
@@ -28,8 +22,8 @@ _storage = click.option(
     help="Where to. [default: STUDY.study.gz]",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-@_redis
-@_storage
+@redis_option
+@storage_option
 def export(
     study: str | None, path: Path | None, force: bool, redis_url: str | None, storage_url: str | None
 ) -> None:
@@ -52,8 +46,8 @@ def export(
 @click.command("import")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--name", help="Another name than it had.")
-@_redis
-@_storage
+@redis_option
+@storage_option
 def import_(file: Path, name: str | None, redis_url: str | None, storage_url: str | None) -> None:
     """Bring a study here that `controller export` has written.
 
