@@ -20,7 +20,7 @@ from controller.options import redis_option, storage_option
 from controller.settings import Settings, open_store, pick_study, pick_task, resolve
 from controller.study_file_commands import export, import_
 from worker import __version__
-from worker.protocol import FINISHED, Reason, Status, Store, StudyState
+from worker.protocol import FINISHED, OPEN, Reason, Status, Store, StudyState
 from worker.protocol.clock import iso
 from worker.protocol.connection import can_pass, trouble
 from worker.protocol.errors import BadInput, OptunaRQError
@@ -392,11 +392,7 @@ def stop(study: str | None, task: str | None, redis_url: str | None) -> None:
 def _stop_without_controller(store: Store, name: str) -> int:
     from dataclasses import replace
 
-    open_tasks = [
-        task_id
-        for status in (Status.CREATED, Status.QUEUED, Status.IN_PROGRESS)
-        for task_id in store.study_tasks(name, status)
-    ]
+    open_tasks = [task_id for status in OPEN for task_id in store.study_tasks(name, status)]
     for task_id in open_tasks:
         store.request_stop(task_id, Reason.STUDY_STOPPED, "stopped by hand")
     record = store.get_study(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from worker.protocol.host import is_gone
+from worker.protocol.host import is_gone, pause_left
 from worker.protocol.store import Store
 
 LOOK_S = 2.0
@@ -66,5 +66,4 @@ class Fleet:
 
 
 def _takes_jobs(card: Mapping[str, str]) -> bool:
-    paused = float(card.get("paused_until") or 0.0) > time.time()
-    return card.get("state") != "draining" and not paused
+    return card.get("state") != "draining" and not pause_left(card, time.time())

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import optuna
-
 from controller.lock import StudyLock
-from controller.study import quiet_optuna
+from controller.study import existing_study, quiet_optuna
 from controller.study_copies import backup_study, cut_back
-from worker.protocol import Status, Store, StudyState
+from worker.protocol import OPEN, Store, StudyState
 from worker.protocol.errors import BadInput
-from worker.trials.storage import check_storage, open_storage
-
-_OPEN = (Status.CREATED, Status.QUEUED, Status.IN_PROGRESS)
 
 
 def rewind(store: Store, name: str, url: str, trial: int, *, backup: bool) -> tuple[int, str]:
@@ -32,8 +27,8 @@ def rewind(store: Store, name: str, url: str, trial: int, *, backup: bool) -> tu
     """
     quiet_optuna()
     record = store.get_study(name)
-    check_storage(url)
-    storage = open_storage(url)
+    study = existing_study(record, url)
+    storage = study._storage
     lock = StudyLock(store, name)
     holders: list[str] = []
     if not lock.acquire(wait=False, on_wait=holders.append, stopped=lambda: False):
@@ -41,14 +36,10 @@ def rewind(store: Store, name: str, url: str, trial: int, *, backup: bool) -> tu
             f"study {name!r}: controller {holders[0]} acts on it; stop it first: controller stop {name}"
         )
     try:
-        still = [task_id for status in _OPEN for task_id in store.study_tasks(name, status)]
+        still = [task_id for status in OPEN for task_id in store.study_tasks(name, status)]
         if still:
             count = f"{len(still)} task(s) are queued or run"
             raise BadInput(f"study {name!r}: {count}; stop them first: controller stop {name}")
-        try:
-            study = optuna.load_study(study_name=name, storage=storage)
-        except KeyError as error:
-            raise BadInput(f"study {name!r} is not in {record.storage} any more") from error
         numbers = [found.number for found in study.get_trials(deepcopy=False)]
         if trial not in numbers:
             there = f"its trials are 0 to {max(numbers)}" if numbers else "it has none"

@@ -8,6 +8,7 @@ from typing import Any
 
 from worker.protocol import Store, StudyState, keys
 from worker.protocol.clock import iso
+from worker.protocol.host import pause_left
 
 
 def describe_study(store: Store, name: str) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
             "slots": int(card.get("slots", 0)),
             "busy": sum(1 for key, task in card.items() if key.startswith("slot:") and task),
             "state": _state(card, now),
-            "reason": card.get("paused", "") if _pause_left(card, now) else "",
+            "reason": card.get("paused", "") if pause_left(card, now) else "",
             "queues": card.get("queues", ""),
         }
         for card in store.workers(record.queue)
@@ -49,11 +50,6 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
     }
 
 
-def _pause_left(card: Mapping[str, str], now: float) -> float:
-    """Seconds for which a worker takes no jobs."""
-    return max(0.0, float(card.get("paused_until") or 0.0) - now)
-
-
 def _state(card: Mapping[str, str], now: float) -> str:
-    left = _pause_left(card, now)
+    left = pause_left(card, now)
     return f"paused for {left:.0f} s" if left else card.get("state", "")

@@ -10,7 +10,9 @@ import optuna
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.storages import BaseStorage
 
+from worker.protocol import StudyRecord
 from worker.protocol.errors import BadInput
+from worker.trials.storage import check_storage, open_storage
 
 UID = "optuna-rq:uid"
 """User attribute of a study: what the ids of its tasks are derived from."""
@@ -49,6 +51,22 @@ def open_study(
             "give this one another name"
         )
     return study
+
+
+def existing_study(record: StudyRecord, url: str) -> optuna.Study:
+    """The study of a record in its storage.
+
+    Args:
+        url: of the storage, with its password.
+
+    Raises:
+        BadInput: the storage can't be used, or the study isn't there.
+    """
+    check_storage(url)
+    try:
+        return optuna.load_study(study_name=record.name, storage=open_storage(url))
+    except KeyError as error:
+        raise BadInput(f"study {record.name!r} is not in {record.storage} any more") from error
 
 
 def refuse_other_trials(study: optuna.Study, space: Mapping[str, BaseDistribution]) -> None:

@@ -26,22 +26,21 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from controller.lock import StudyLock
-from controller.study import UID, quiet_optuna, task_id_of
+from controller.study import UID, existing_study, quiet_optuna, task_id_of
 from controller.study_copies import attributes_until
 from worker import __version__
 from worker.artifacts.atomic import replacing
-from worker.protocol import Status, Store, StudyRecord, StudyState, TaskRecord
+from worker.protocol import OPEN, Status, Store, StudyRecord, StudyState, TaskRecord
 from worker.protocol.clock import iso
 from worker.protocol.copies import CHUNK, TaskCopy, read_tasks, write_tasks
 from worker.protocol.errors import BadInput, NewerRecord, RecordError
 from worker.protocol.urls import redact
-from worker.trials.storage import check_storage, open_storage
+from worker.trials.storage import open_storage
 
 FORMAT = 1
 _MARK = "optuna-rq study"
 _IMPORTING = "optuna-rq:importing"
 """User attribute of a study that is being imported: what an import that was killed has left goes again."""
-_OPEN = (Status.CREATED, Status.QUEUED, Status.IN_PROGRESS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +66,7 @@ def export_study(store: Store, name: str, url: str, path: Path, *, overwrite: bo
     """
     quiet_optuna()
     record = store.get_study(name)
-    check_storage(url)
-    try:
-        study = optuna.load_study(study_name=name, storage=open_storage(url))
-    except KeyError as error:
-        raise BadInput(f"study {name!r} is not in {record.storage} any more") from error
+    study = existing_study(record, url)
     if path.exists() and not overwrite:
         raise BadInput(f"{path} exists; give --force to replace it")
     try:
@@ -79,18 +74,17 @@ def export_study(store: Store, name: str, url: str, path: Path, *, overwrite: bo
             replacing(path, overwrite=overwrite) as partial,
             gzip.open(partial, "wt", encoding="utf-8", errors="surrogateescape") as file,
         ):
-            counts = Counts(name=name, trials=0, tasks=0)
+            trials = tasks = 0
             for line in _lines(store, record, study):
                 file.write(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n")
-                counts = replace(
-                    counts, trials=counts.trials + ("trial" in line), tasks=counts.tasks + ("task" in line)
-                )
-            file.write(json.dumps({"end": {"trials": counts.trials, "tasks": counts.tasks}}) + "\n")
+                trials += "trial" in line
+                tasks += "task" in line
+            file.write(json.dumps({"end": {"trials": trials, "tasks": tasks}}) + "\n")
     except FileExistsError as error:
         raise BadInput(f"{path} exists; give --force to replace it") from error
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror or error}") from error
-    return counts
+    return Counts(name=name, trials=trials, tasks=tasks)
 
 
 def _lines(store: Store, record: StudyRecord, study: optuna.Study) -> Iterator[dict[str, Any]]:
@@ -338,7 +332,7 @@ def _placed(copies: list[TaskCopy], study: str, uid: uuid.UUID | None) -> Iterat
     for copy in copies:
         old = copy.record
         record = replace(old, id=task_id_of(uid, old.trial), study=study if old.study else "")
-        if old.status in _OPEN:
+        if old.status in OPEN:
             yield replace(copy, record=_reopened(record), scalars={}, series=())
         else:
             yield replace(copy, record=record)
@@ -347,14 +341,4 @@ def _placed(copies: list[TaskCopy], study: str, uid: uuid.UUID | None) -> Iterat
 def _reopened(record: TaskRecord) -> TaskRecord:
     if record.study == "" or record.status is not Status.IN_PROGRESS:
         return replace(record, stop=None)
-    return replace(
-        record,
-        status=Status.QUEUED,
-        attempt=record.attempt + 1,
-        handed_back=record.handed_back + 1,
-        started_at=None,
-        worker="",
-        stop=None,
-        iterations=0,
-        reason="its study was exported while it ran",
-    )
+    return replace(record.again("its study was exported while it ran"), started_at=None)

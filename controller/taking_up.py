@@ -24,7 +24,6 @@ class TakingUp(Ending):
     _care: Caretaker
     _monitor: Monitor
     _pool_period_s: float
-    _max_attempts: int
     _next_poll: float
     _last_tick: float
     _taken_up: set[str]
@@ -153,22 +152,11 @@ class TakingUp(Ending):
         self._store.save_study(replace(record, budget=self.budget.to_dict(), state=self.state))
 
     def _recover_task(self, job: Job) -> None:
-        """Have a launched task whose record is lost run again, if it may have another attempt."""
+        """Have a launched task whose record is lost run again, unless it was to stop anyhow."""
         old, now = job.record, self._backend.clock.now()
         ran = old.status is Status.IN_PROGRESS
-        new = replace(
-            old,
-            status=Status.QUEUED,
-            attempt=old.attempt + 1,
-            queued_at=now,
-            compute_s=job.computed_s(),
-            worker="",
-            stop=None,
-            iterations=0,
-            reason="Redis has lost its record",
-            # Lost by nobody's fault: it has as many attempts left as before.
-            handed_back=old.handed_back + 1,
-        )
+        again = old.again("Redis has lost its record")
+        new = replace(again, queued_at=now, compute_s=job.computed_s())
         if old.stop is not None:
             new = replace(
                 new,

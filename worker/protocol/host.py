@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -18,6 +19,11 @@ def place() -> str:
         return f"{socket.gethostname()}/{boot}/{os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
+
+
+def pause_left(card: Mapping[str, str], now: float) -> float:
+    """Seconds for which a worker is to take no jobs, by its card."""
+    return max(0.0, float(card.get("paused_until") or 0.0) - now)
 
 
 def is_gone(where: str, pid: str) -> bool:

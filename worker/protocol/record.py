@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 from worker.protocol.errors import NewerRecord, RecordError
@@ -151,6 +151,19 @@ class TaskRecord:
     def spent_attempts(self) -> int:
         """Attempts that count against `TaskSpec.max_attempts`, the current one included."""
         return self.attempt - self.handed_back
+
+    def again(self, reason: str) -> TaskRecord:
+        """Ready for another attempt, by nobody's fault: it has as many attempts left as before."""
+        return replace(
+            self,
+            status=Status.QUEUED,
+            attempt=self.attempt + 1,
+            handed_back=self.handed_back + 1,
+            worker="",
+            stop=None,
+            iterations=0,
+            reason=reason,
+        )
 
     def encode(self) -> dict[str, str | int | float]:
         """As the fields of a Redis hash. Fields that are unset are left out."""

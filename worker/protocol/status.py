@@ -75,6 +75,8 @@ _STOPS = frozenset(
 )
 
 FINISHED = frozenset({Status.COMPLETED, Status.FAILED, Status.STOPPED})
+OPEN = tuple(status for status in Status if status not in FINISHED)
+"""The statuses of a task that something may still become of."""
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.CREATED: frozenset({Status.QUEUED, Status.IN_PROGRESS, Status.STOPPED, Status.FAILED}),

@@ -6,9 +6,10 @@ classes instead of RQ's own, so that whatever stands in Redis, a worker runs `EN
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rq import Queue
@@ -105,21 +106,22 @@ class TaskQueue(Queue):
 
     @classmethod
     def lmove(cls, connection: Any, queue_key: str, timeout: int | None) -> Any:
-        cls.waiting = timeout is not None
-        try:
-            if cls.stopping:
-                raise StopRequested
+        with cls._waits(timeout):
             return super().lmove(connection, queue_key, timeout)
-        finally:
-            cls.waiting = False
 
     @classmethod
     def lpop(cls, queue_keys: Any, timeout: int | None, connection: Any = None) -> Any:
+        with cls._waits(timeout):
+            return super().lpop(queue_keys, timeout, connection)
+
+    @classmethod
+    @contextlib.contextmanager
+    def _waits(cls, timeout: int | None) -> Iterator[None]:
         cls.waiting = timeout is not None
         try:
             if cls.stopping:
                 raise StopRequested
-            return super().lpop(queue_keys, timeout, connection)
+            yield
         finally:
             cls.waiting = False
 

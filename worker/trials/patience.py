@@ -36,19 +36,12 @@ def be_patient(
         What makes it impatient again.
     """
     inner = getattr(storage, "_backend", storage)  # Optuna's cache around a database
-    if isinstance(inner, RDBStorage):
-        errors: tuple[type[Exception], ...] = (
-            optuna.exceptions.StorageInternalError,
-            sqlalchemy.exc.SQLAlchemyError,
-        )
-    elif isinstance(inner, JournalStorage):
-        errors = (OSError,)
-    else:
+    if not isinstance(inner, (RDBStorage, JournalStorage)):
         return lambda: None
     public = [name for name in vars(BaseStorage) if not name.startswith("_")]
     changed = [name for name in (*public, *_INSIDE) if callable(getattr(inner, name, None))]
     for name in changed:
-        setattr(inner, name, _patient(getattr(inner, name), errors, waiting, back))
+        setattr(inner, name, _patient(getattr(inner, name), waiting, back))
 
     def undo() -> None:
         for name in changed:
@@ -59,7 +52,6 @@ def be_patient(
 
 def _patient(
     call: Callable[..., Any],
-    errors: tuple[type[Exception], ...],
     waiting: Callable[[str], None],
     back: Callable[[], None],
 ) -> Callable[..., Any]:
@@ -69,7 +61,7 @@ def _patient(
         while True:
             try:
                 result = call(*args, **kwargs)
-            except errors as error:
+            except Exception as error:
                 if not is_away(error):
                     raise
                 waited = True
