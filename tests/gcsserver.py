@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.servers import free_port, listens, serving, wait_until
 
 START_TIMEOUT_S = 30.0
 
@@ -21,9 +20,7 @@ class GCSServer:
     """Buckets in memory. Takes any credentials, as emulators do; `STORAGE_EMULATOR_HOST` leads to it."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -46,14 +43,9 @@ class GCSServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline and self._process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.05)
-        self.stop()
-        raise RuntimeError("gcp-storage-emulator did not start")
+        if not wait_until(self._process, lambda: listens(self.port), START_TIMEOUT_S):
+            self.stop()
+            raise RuntimeError("gcp-storage-emulator did not start")
 
     def stop(self) -> None:
         if self._process:
@@ -65,12 +57,4 @@ class GCSServer:
 @pytest.fixture(scope="session")
 def gcs_server() -> Iterator[GCSServer]:
     """One server for all tests."""
-    server = GCSServer()
-    try:
-        server.start()
-    except RuntimeError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
-    yield server
-    server.stop()
+    yield from serving(GCSServer())

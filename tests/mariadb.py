@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.servers import free_port, serving, wait_until
 
 START_TIMEOUT_S = 60.0
 
@@ -28,9 +28,7 @@ class MariaDB:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
 
     def start(self) -> None:
         server, install = (
@@ -52,13 +50,10 @@ class MariaDB:
              f"--pid-file={self._folder}/pid", "--bind-address=127.0.0.1", f"--port={self.port}"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while self._process.poll() is None and time.monotonic() < deadline:
-            if self._sql(f"CREATE USER IF NOT EXISTS '{self.user}'@'%' IDENTIFIED BY '{self.password}'"):
-                return
-            time.sleep(0.1)
-        self.stop()
-        raise RuntimeError("MariaDB did not start")
+        user = f"CREATE USER IF NOT EXISTS '{self.user}'@'%' IDENTIFIED BY '{self.password}'"
+        if not wait_until(self._process, lambda: self._sql(user), START_TIMEOUT_S):
+            self.stop()
+            raise RuntimeError("MariaDB did not start")
 
     def database(self) -> str:
         """Make a database; returns its URL for Optuna, with the password."""
@@ -83,12 +78,4 @@ class MariaDB:
 @pytest.fixture(scope="session")
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     """One MariaDB server for all tests."""
-    server = MariaDB(tmp_path_factory.mktemp("mariadb"))
-    try:
-        server.start()
-    except RuntimeError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
-    yield server
-    server.stop()
+    yield from serving(MariaDB(tmp_path_factory.mktemp("mariadb")))

