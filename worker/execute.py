@@ -37,6 +37,9 @@ from worker.session import describe
 
 log = logging.getLogger(__name__)
 
+HEARTBEAT_S = 30.0
+"""How often the slot is to show that it is alive while an attempt runs, in seconds, after the first one."""
+
 RUNNER_KINDS = ("function", "optuna")
 """Kinds of objectives that a warm runner calls; others are programs of their own."""
 
@@ -96,8 +99,9 @@ class Attempt:
 
     # The course of an attempt
 
-    def run(self) -> None:
-        """Returns when the attempt has ended and its end is recorded, or was refused."""
+    def run(self) -> bool:
+        """Returns when the attempt has ended. True when its end was recorded with its task's, False when it
+        was refused, or the task gets another attempt."""
         started = self._now()
         kills = out_of_memory_kills()
         load_error: ObjectiveLoadError | None = None
@@ -111,7 +115,7 @@ class Attempt:
                 self._drain()
         finally:
             self._clean_up()
-        self._finish(started, kills, load_error)
+        return self._finish(started, kills, load_error)
 
     def _start(self) -> None:
         record, around = self._record, self._around
@@ -163,7 +167,7 @@ class Attempt:
         renew_s = spec.lease_s / 3
         next_renewal = started + renew_s
         sampler, next_sample = self._sampler(started)
-        next_heartbeat = started + 30.0
+        next_heartbeat = started + 1.0
         limit = started + spec.time_limit_s if spec.time_limit_s else None
         exit_watch = self._watch_exit()
         while self._running():
@@ -186,7 +190,7 @@ class Attempt:
                 next_sample = now + sampler.pause_s
             if now >= next_heartbeat:
                 self._around.heartbeat()
-                next_heartbeat = now + 30.0
+                next_heartbeat = now + HEARTBEAT_S
             if self._reporter.due is not None and now >= self._reporter.due:
                 self._reporter.flush()
             if limit is not None and now >= limit:
@@ -438,9 +442,9 @@ class Attempt:
         if self._scratch:
             self._scratch.cleanup()
 
-    def _finish(self, started: float, kills: int, load_error: ObjectiveLoadError | None) -> None:
+    def _finish(self, started: float, kills: int, load_error: ObjectiveLoadError | None) -> bool:
         if self._reporter.stale:
-            return
+            return False
         compute_s = self._now() - started
         request, result = self._request, self._result
         if self._reporter.over_limit:
@@ -457,45 +461,60 @@ class Attempt:
             tail=self._reporter.tail,
         )
         outcome = judge(self._record, ended, self._reporter)
+        record = self._record
+        again = ""
+        if self._hand_back and outcome.interrupted:
+            again = f"handed back by worker {record.worker}, which was shutting down"
+        elif self._try_again(outcome):
+            again = f"{outcome.reason_class}: {outcome.reason}; tried again"
+            log.info("task %s: attempt %d failed: %s", record.id, record.attempt, again)
+
+        recorded = False
+
+        def write() -> bool:
+            nonlocal recorded
+            try:
+                if again:
+                    self._around.store.abandon(
+                        record.id,
+                        record.attempt,
+                        reason=again,
+                        compute_s=compute_s,
+                        handed_back=self._hand_back,
+                    )
+                else:
+                    self._record_end(outcome, compute_s)
+                    recorded = True
+            except StaleAttempt:
+                raise
+            except TransitionRefused as error:
+                log.warning("%s; its end is dropped", error)
+            return True
+
         while not self._reporter.stale:
-            if self._reporter.flush() and self._reporter.attempt(
-                lambda: self._record_end(outcome, compute_s)
-            ):
-                if (self._result or {}).get("stop_study") and self._record.study:
-                    self._reporter.attempt(lambda: self._around.store.control(self._record.study, "finish"))
-                return
+            if self._reporter.flush(but_last=not again) and self._reporter.attempt(write):
+                if (self._result or {}).get("stop_study") and record.study:
+                    self._reporter.attempt(lambda: self._around.store.control(record.study, "finish"))
+                return recorded
             self._reporter.renew()
             time.sleep(0.1)
+        return False
 
-    def _record_end(self, outcome: Outcome, compute_s: float) -> bool:
+    def _record_end(self, outcome: Outcome, compute_s: float) -> None:
         record = self._record
-        try:
-            if self._hand_back and outcome.interrupted:
-                reason = f"handed back by worker {record.worker}, which was shutting down"
-                self._around.store.abandon(
-                    record.id, record.attempt, reason=reason, compute_s=compute_s, handed_back=True
-                )
-            elif self._try_again(outcome):
-                reason = f"{outcome.reason_class}: {outcome.reason}; tried again"
-                log.info("task %s: attempt %d failed: %s", record.id, record.attempt, reason)
-                self._around.store.abandon(record.id, record.attempt, reason=reason, compute_s=compute_s)
-            else:
-                self._around.store.finish(
-                    record.id,
-                    record.attempt,
-                    outcome.status,
-                    worker=record.worker,
-                    reason_class=outcome.reason_class,
-                    reason=outcome.reason,
-                    error=outcome.error,
-                    compute_s=compute_s,
-                    ranks=self._ranks(),
-                )
-        except StaleAttempt:
-            raise
-        except TransitionRefused as error:
-            log.warning("%s; its end is dropped", error)
-        return True
+        self._around.store.finish(
+            record.id,
+            record.attempt,
+            outcome.status,
+            worker=record.worker,
+            reason_class=outcome.reason_class,
+            reason=outcome.reason,
+            error=outcome.error,
+            compute_s=compute_s,
+            ranks=self._ranks(),
+            last=self._reporter.last(),
+            on_card=True,
+        )
 
     def _try_again(self, outcome: Outcome) -> bool:
         record = self._record

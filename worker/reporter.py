@@ -13,7 +13,7 @@ from worker.protocol.connection import AWAY, trouble
 from worker.protocol.errors import TransitionRefused
 from worker.protocol.metrics import Summary
 from worker.protocol.record import StopRequest, TaskRecord
-from worker.protocol.store import Point, Store
+from worker.protocol.store import Batch, Point, Store
 
 log = logging.getLogger(__name__)
 
@@ -158,11 +158,20 @@ class Reporter:
 
     # Writing
 
-    def flush(self) -> bool:
-        """Write what has gathered. True when nothing is left to write."""
+    def flush(self, *, but_last: bool = False) -> bool:
+        """Write what has gathered. True when nothing is left to write.
+
+        Args:
+            but_last: leave the points for `last`, where they go into one batch.
+        """
         self._due = None
-        while (self._points or self._output or self._links or self._parameters) and not self.stale:
-            if not self.attempt(self._write_some) and not self.stale:
+        keep = but_last and not self._uncertain and len(self._points) <= BATCH
+        while self._points and not keep and not self.stale:
+            if not self.attempt(self._write_points) and not self.stale:
+                self._due = self._not_before
+                return False
+        while (self._output or self._links or self._parameters) and not self.stale:
+            if not self.attempt(self._write_others) and not self.stale:
                 self._due = self._not_before
                 return False
         for what, _, done in self._links:
@@ -171,21 +180,31 @@ class Reporter:
         self._last_write = self._monotonic()
         return True
 
-    def _write_some(self) -> bool:
-        if self._points:
-            # A batch that may have been written is written again as it was: its number stands for it.
-            batch = self._points[: self._uncertain or BATCH]
-            self._uncertain = len(batch)
-            changed: dict[str, Summary] = {}
-            for point in batch:
-                key = point_key(point)
-                changed[key] = _add(changed.get(key) or self._summaries.get(key), point)
-            # The number is used again when the write fails: it may have been applied all the same.
-            self.stop = self._store.report(self._record, self._seq + 1, batch, changed) or self.stop
-            self._seq += 1
-            self._uncertain = 0
-            self._summaries.update(changed)
-            del self._points[: len(batch)]
+    def last(self) -> Batch | None:
+        """The points that nobody has tried to write yet, to be written with the task's end."""
+        return self._batch(len(self._points)) if self._points else None
+
+    def _batch(self, count: int) -> Batch:
+        points = self._points[:count]
+        changed: dict[str, Summary] = {}
+        for point in points:
+            key = point_key(point)
+            changed[key] = _add(changed.get(key) or self._summaries.get(key), point)
+        # The number is used again when the write fails: it may have been applied all the same.
+        return Batch(seq=self._seq + 1, points=points, summaries=changed)
+
+    def _write_points(self) -> bool:
+        # A batch that may have been written is written again as it was: its number stands for it.
+        batch = self._batch(self._uncertain or BATCH)
+        self._uncertain = len(batch.points)
+        self.stop = self._store.report(self._record, batch) or self.stop
+        self._seq += 1
+        self._uncertain = 0
+        self._summaries.update(batch.summaries)
+        del self._points[: len(batch.points)]
+        return True
+
+    def _write_others(self) -> bool:
         if self._output:
             data = bytes(self._output)
             self._store.append_log(self._record.id, self._record.attempt, data)

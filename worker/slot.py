@@ -18,16 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from rq.exceptions import StopRequested
-from rq.job import Job
 from rq.serializers import JSONSerializer
-from rq.worker import SimpleWorker
+from rq.worker import SimpleWorker, WorkerStatus
 
 from worker.execute import Attempt, Surroundings
 from worker.lifeline import adopt_orphans, die_with_parent
 from worker.logs import configure
 from worker.programs import WarmRunner, share_with_programs
-from worker.protocol import keys
-from worker.protocol.connection import connect
+from worker.protocol.connection import AWAY, connect, trouble
 from worker.protocol.errors import OptunaRQError, TransitionRefused
 from worker.protocol.store import Store
 from worker.protocol.transport import ForbiddenJob, TaskJob, TaskQueue
@@ -35,7 +33,9 @@ from worker.protocol.transport import ForbiddenJob, TaskJob, TaskQueue
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
-"""RQ's heartbeat of an idle slot, in seconds; RQ itself would send several for every job."""
+"""RQ's heartbeat of a slot, in seconds; RQ itself would send several for every job."""
+SUSPENSION_S = 1.0
+"""How often a slot looks whether `rq suspend` was called, in seconds."""
 
 _slot: Slot | None = None
 
@@ -63,7 +63,8 @@ class Slot(SimpleWorker):
         self._now = False
         # Reports must not wait for Redis; RQ's own commands may.
         self.store = Store(connect(url, patience_s=0, timeout_s=5.0))
-        self._beat_at = 0.0
+        self._beat_at = self._suspension_at = 0.0
+        self._shown_state: str | None = None
         self._runner = WarmRunner()
         TaskQueue.paused = staticmethod(Path(options["pause_file"]).exists)
         self._around = Surroundings(
@@ -107,6 +108,18 @@ class Slot(SimpleWorker):
         self._beat_at = now
         super().heartbeat(timeout, pipeline)
 
+    def check_for_suspension(self, burst: bool) -> None:
+        now = time.monotonic()
+        if now - self._suspension_at >= SUSPENSION_S:
+            self._suspension_at = now
+            super().check_for_suspension(burst)
+
+    def set_state(self, state: str, pipeline: Any = None) -> None:
+        # A job that is over in a moment is not shown in between.
+        if state != self._shown_state:
+            super().set_state(state, pipeline)
+            self._shown_state = state
+
     # Shutting down
 
     def _install_signal_handlers(self) -> None:
@@ -136,32 +149,35 @@ class Slot(SimpleWorker):
     # Working
 
     def _heartbeat_while_busy(self) -> None:
-        job = self._job
-        if job is not None:
-            try:
-                self.maintain_heartbeats(job)
-            except Exception as error:  # RQ's view of us is a courtesy; the lease is what counts.
-                log.warning("slot %s: RQ heartbeat failed: %s", self.label, error)
-
-    _job: Job | None = None
+        try:
+            self.set_state(WorkerStatus.BUSY)
+            self.heartbeat()
+        except Exception as error:  # RQ's view of us is a courtesy; the lease is what counts.
+            log.warning("slot %s: RQ heartbeat failed: %s", self.label, error)
 
     def execute_job(self, job: TaskJob, queue: Any) -> None:  # type: ignore[override]
+        """Run what the job names. All that is known of it stands in the task's record from now on.
+
+        RQ would keep statuses, results and registries of its own, at some twenty commands for each job.
+        """
+        queue.discard(job)
         try:
-            job.verify()
+            task_id, attempt = job.verify()
         except ForbiddenJob as error:
             log.warning("slot %s: refused: %s", self.label, error)
-            queue.discard(job)
             return
-        self._job = job
         try:
-            super().execute_job(job, queue)
-        finally:
-            self._job = None
+            job.func(task_id, attempt)
+        except AWAY as error:
+            log.warning("slot %s: task %s attempt %d: %s", self.label, task_id, attempt, trouble(error))
+        except Exception:
+            # The lease runs out, and the task gets another attempt.
+            log.exception("slot %s: task %s attempt %d", self.label, task_id, attempt)
 
     def run(self, task_id: str, attempt: int) -> None:
         """Run one attempt to its end, if it is still wanted."""
         try:
-            record = self.store.start(task_id, attempt, self.label)
+            record = self.store.start(task_id, attempt, self.label, on_card=True)
         except TransitionRefused as error:
             log.info("slot %s: not run: %s", self.label, error)
             return
@@ -175,18 +191,14 @@ class Slot(SimpleWorker):
             task_id,
             attempt,
         )
-        self._show(task_id)
-        try:
-            left = self.store.checkpoints(task_id) if attempt > 1 else []
-            Attempt(record, self._around, checkpoints=left).run()
-        finally:
-            self._show("")
+        left = self.store.checkpoints(task_id) if attempt > 1 else []
+        if not Attempt(record, self._around, checkpoints=left).run():
+            self._show_idle()
 
-    def _show(self, task_id: str) -> None:
-        """Write on the worker's card what this slot runs. Never in the way of work."""
+    def _show_idle(self) -> None:
+        """Have the worker's card say so, where no task's end has. Never in the way of work."""
         try:
-            number = self.label.rsplit("/", 1)[1]
-            self.store.redis.hset(keys.worker(self._options["name"]), f"slot:{number}", task_id)
+            self.store.show_idle(self.label)
         except Exception as error:
             log.debug("slot %s: card not written: %s", self.label, error)
 

@@ -15,6 +15,7 @@ import redis
 from tests.fakes import ACCURACY, LOSS, ManualClock, record
 from worker.protocol import (
     FINISHED,
+    Batch,
     ObjectiveMetric,
     Point,
     Reason,
@@ -71,7 +72,7 @@ def report(
         points.append(
             Point(title=metric.title, series=metric.series, value=value, iteration=iteration, at=1.0)
         )
-    store.report(task, seq, points, {metric.key: summary})
+    store.report(task, Batch(seq=seq, points=points, summaries={metric.key: summary}))
 
 
 def snapshot(store: Store) -> dict[str, Any]:
@@ -362,7 +363,7 @@ def report_both(
         if value is not None:
             points.append(Point(title=metric.title, series=metric.series, value=value, iteration=seq, at=1.0))
             summaries[metric.key] = Summary.of(metric.title, metric.series).add(value, seq)
-    store.report(task, seq, points, summaries)
+    store.report(task, Batch(seq=seq, points=points, summaries=summaries))
     return task
 
 
@@ -478,6 +479,7 @@ def test_scalars_keep_the_whole_series(store: Store) -> None:
 
 def test_the_series_is_capped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "SERIES_LIMIT", 3)
+    monkeypatch.setattr(store_module, "TRIM_EVERY", 1)
     task = running(store)
     for seq in range(1, 6):
         report(store, task, float(seq), seq=seq)

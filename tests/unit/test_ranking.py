@@ -16,7 +16,17 @@ from controller.objective import Objective
 from controller.ranking import Ranking
 from controller.tables import top_table
 from tests.fakes import ACCURACY, LOSS, record
-from worker.protocol import ObjectiveMetric, Point, Sign, Status, Store, StudyRecord, Summary, TaskRecord
+from worker.protocol import (
+    Batch,
+    ObjectiveMetric,
+    Point,
+    Sign,
+    Status,
+    Store,
+    StudyRecord,
+    Summary,
+    TaskRecord,
+)
 from worker.protocol.errors import BadInput
 
 SIZE = ObjectiveMetric(title="front", series="", sign=Sign.MIN)
@@ -55,7 +65,7 @@ def task(
         metric.key: Summary.of(metric.title, metric.series).add(value, 0)
         for metric, value in zip(metrics, values, strict=False)
     }
-    store.report(started, 1, points, summaries)
+    store.report(started, Batch(seq=1, points=points, summaries=summaries))
     if status:
         store.finish(made.id, 1, status, worker="w/0", ranks=ranks)
     return started

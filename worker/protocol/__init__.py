@@ -4,11 +4,12 @@ from worker.protocol.clock import Clock, SystemClock
 from worker.protocol.metrics import ObjectiveMetric, Sign, Summary, metric_key
 from worker.protocol.record import StopRequest, StudyRecord, StudyState, TaskRecord, TaskSpec, new_task_id
 from worker.protocol.status import FINISHED, OPEN, Reason, Status
-from worker.protocol.store import Point, Store
+from worker.protocol.store import Batch, Point, Store
 
 __all__ = [
     "FINISHED",
     "OPEN",
+    "Batch",
     "Clock",
     "ObjectiveMetric",
     "Point",

@@ -24,7 +24,7 @@ from worker.protocol.checkpoint import ResumePoint, resume_points
 from worker.protocol.clock import Clock, SystemClock
 from worker.protocol.errors import NoSuchTask, RecordError, StaleAttempt, TransitionRefused
 from worker.protocol.events import Event, EventKind
-from worker.protocol.metrics import Summary
+from worker.protocol.metrics import ObjectiveMetric, Summary
 from worker.protocol.record import StopRequest, TaskRecord, TaskSpec
 from worker.protocol.status import FINISHED, Reason, Status, allowed
 from worker.protocol.study_store import StudyStore, ms
@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 SERIES_LIMIT = 20_000
 """Batches of points kept per task; a batch holds what was reported within a fraction of a second."""
+
+TRIM_EVERY = 500
+"""Batches between two cuts of a task's points to their limit."""
 
 LOG_LIMIT = 1 << 20
 """Bytes of output kept per task, the newest; up to twice as much between two trims."""
@@ -50,6 +53,18 @@ class Point:
     """Seconds since the epoch."""
     settles: bool = False
     """The program's return value: it replaces the last value rather than add an iteration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Points that an attempt has reported since the last ones were written."""
+
+    seq: int
+    """Number of this batch within the attempt, from 1; a repeated one is recognized."""
+    points: Sequence[Point]
+    """The oldest first."""
+    summaries: Mapping[str, Summary]
+    """The summaries after this batch, of the metrics that occur in it."""
 
 
 class Store(StudyStore):
@@ -216,11 +231,14 @@ class Store(StudyStore):
 
         return self._move(task_id, Status.QUEUED, change, done=lambda old: old.status is Status.QUEUED)
 
-    def start(self, task_id: str, attempt: int, worker: str) -> TaskRecord:
+    def start(self, task_id: str, attempt: int, worker: str, *, on_card: bool = False) -> TaskRecord:
         """queued → in_progress for the slot `worker`, with a lease of the task's `lease_s`.
 
         What an earlier attempt reported is removed, since this one reports from the beginning, but for
         what it had reported when its last checkpoint was saved: from there this one goes on.
+
+        Args:
+            on_card: show the task on the worker's card until it ends.
 
         Raises:
             StaleAttempt: the task is at another attempt.
@@ -236,6 +254,8 @@ class Store(StudyStore):
 
         def extra(pipe: Any, old: TaskRecord) -> None:
             pipe.set(keys.lease(task_id), f"{attempt}:{worker}", px=ms(old.spec.lease_s))
+            if on_card:
+                _show(pipe, worker, task_id)
             if old.attempt > 1:
                 pipe.delete(keys.scalars(task_id), keys.series(task_id))
                 pipe.hdel(keys.task(task_id), "iterations")
@@ -265,20 +285,12 @@ class Store(StudyStore):
         self.redis.set(keys.lease(task_id), f"{attempt}:{worker}", px=ms(lease_s))
         return request
 
-    def report(
-        self,
-        record: TaskRecord,
-        seq: int,
-        points: Sequence[Point],
-        summaries: Mapping[str, Summary],
-    ) -> StopRequest | None:
+    def report(self, record: TaskRecord, batch: Batch) -> StopRequest | None:
         """Add reported points to a running task.
 
         Args:
             record: as `start` returned it; names the attempt that speaks.
-            seq: number of this batch within the attempt, from 1; a repeated one is recognized.
-            points: the batch, oldest first.
-            summaries: the summaries after this batch, of the metrics that occur in it.
+            batch: what was reported.
 
         Returns:
             The stop request, if there is one.
@@ -288,7 +300,6 @@ class Store(StudyStore):
         """
         task_id, attempt = record.id, record.attempt
         key = keys.task(task_id)
-        index = {metric.key: i for i, metric in enumerate(record.spec.metrics)}
         with self.redis.pipeline() as pipe:
             for _ in _tries():
                 try:
@@ -296,30 +307,24 @@ class Store(StudyStore):
                     guard = pipe.hmget(key, "status", "attempt", "stop", "worker")
                     request = _guard(task_id, guard, attempt, record.worker)
                     pipe.multi()
-                    pipe.hset(
-                        keys.scalars(task_id),
-                        mapping={k: json.dumps(s.to_list()) for k, s in summaries.items()},
-                    )
-                    pipe.rpush(keys.series(task_id), _encode_points(seq, points))
-                    pipe.ltrim(keys.series(task_id), -SERIES_LIMIT, -1)
-                    objective = [p for p in points if _key(p) in index]
-                    if objective:
-                        self._report_objective(pipe, record, seq, objective, summaries, index)
+                    self._add_batch(pipe, record, batch)
                     pipe.execute()
                     return request
                 except redis.WatchError:
                     continue
         raise AssertionError("unreachable")
 
-    def _report_objective(
-        self,
-        pipe: Any,
-        record: TaskRecord,
-        seq: int,
-        points: Sequence[Point],
-        summaries: Mapping[str, Summary],
-        index: Mapping[str, int],
-    ) -> None:
+    def _add_batch(self, pipe: Any, record: TaskRecord, batch: Batch) -> None:
+        """The commands that write reported points; part of a guarded transaction."""
+        summaries = batch.summaries
+        pipe.hset(keys.scalars(record.id), mapping={k: json.dumps(s.to_list()) for k, s in summaries.items()})
+        pipe.rpush(keys.series(record.id), _encode_points(batch))
+        if batch.seq % TRIM_EVERY == 0:
+            pipe.ltrim(keys.series(record.id), -SERIES_LIMIT, -1)
+        index = {metric.key: i for i, metric in enumerate(record.spec.metrics)}
+        points = [p for p in batch.points if _key(p) in index]
+        if not points:
+            return
         first = record.spec.metrics[0]
         if first.key in summaries:
             pipe.hset(keys.task(record.id), "iterations", summaries[first.key].iterations)
@@ -328,7 +333,11 @@ class Store(StudyStore):
         rank(pipe, record, summaries)
         shown = [[index[_key(p)], p.iteration, _number(p.value), int(p.settles)] for p in points]
         event = Event(
-            kind=EventKind.REPORT, task=record.id, attempt=record.attempt, seq=seq, data={"points": shown}
+            kind=EventKind.REPORT,
+            task=record.id,
+            attempt=record.attempt,
+            seq=batch.seq,
+            data={"points": shown},
         )
         self._emit(pipe, record.study, event)
 
@@ -344,6 +353,8 @@ class Store(StudyStore):
         error: str = "",
         compute_s: float = 0.0,
         ranks: bool = True,
+        last: Batch | None = None,
+        on_card: bool = False,
     ) -> TaskRecord:
         """in_progress → completed, failed or stopped, once.
 
@@ -352,6 +363,8 @@ class Store(StudyStore):
             error: the traceback, if the program left one.
             compute_s: what this attempt has computed, in seconds.
             ranks: False takes it out of the ranking, as one that violates a constraint.
+            last: what it has reported since the last `report`, written before its end.
+            on_card: as for `start`.
 
         Raises:
             StaleAttempt: another attempt is current.
@@ -360,6 +373,7 @@ class Store(StudyStore):
         if status not in FINISHED:
             raise ValueError(f"finish() takes a final status, not {status}")
         now = self.clock.now()
+        ended = self._ended(status, reason_class, reason, ranks=ranks, last=last)
 
         def change(old: TaskRecord) -> dict[str, Any]:
             return {
@@ -371,12 +385,19 @@ class Store(StudyStore):
                 "error": error,
             }
 
+        def extra(pipe: Any, old: TaskRecord) -> None:
+            if last:
+                self._add_batch(pipe, old, last)
+            if on_card:
+                _show(pipe, worker, "")
+            ended(pipe, old)
+
         return self._move(
             task_id,
             status,
             change,
             attempt=attempt,
-            extra=self._ended(status, reason_class, reason, ranks=ranks),
+            extra=extra,
             only_from=frozenset({Status.IN_PROGRESS}),
             done=lambda old: old.status is status and old.worker == worker,
         )
@@ -460,7 +481,13 @@ class Store(StudyStore):
         )
 
     def _ended(
-        self, status: Status, reason_class: Reason | None, reason: str, *, ranks: bool = True
+        self,
+        status: Status,
+        reason_class: Reason | None,
+        reason: str,
+        *,
+        ranks: bool = True,
+        last: Batch | None = None,
     ) -> Callable[[Any, TaskRecord], None]:
         def extra(pipe: Any, old: TaskRecord) -> None:
             pipe.delete(keys.lease(old.id))
@@ -469,7 +496,7 @@ class Store(StudyStore):
             if status is Status.FAILED or not ranks:
                 unrank(pipe, old)
             elif status is Status.COMPLETED:
-                self._rank_completed(pipe, old)
+                self._rank_completed(pipe, old, last)
             data = {
                 "status": status.value,
                 "class": reason_class.value if reason_class else "",
@@ -512,6 +539,10 @@ class Store(StudyStore):
                 except redis.WatchError:
                     continue
             return replace(record, stop=StopRequest.decode(stop) or request)
+
+    def show_idle(self, slot: str) -> None:
+        """Have its worker's card say that a slot runs nothing."""
+        _show(self.redis, slot, "")
 
     def _move(
         self,
@@ -566,13 +597,18 @@ class Store(StudyStore):
                     continue
         raise AssertionError("unreachable")
 
-    def _rank_completed(self, pipe: Any, old: TaskRecord) -> None:
+    def _rank_completed(self, pipe: Any, old: TaskRecord, last: Batch | None) -> None:
         # Of several objectives, what is best is only known when all tasks are compared.
         if len(old.spec.metrics) != 1:
             return
+        metric = old.spec.metrics[0]
+        key = keys.rank(old.study, only_completed=True)
+        if last and metric.key in last.summaries:
+            rank_by(pipe, key, old.id, metric, last.summaries[metric.key])
+            return
         score = self.redis.zscore(keys.rank(old.study), old.id)
         if score is not None:
-            pipe.zadd(keys.rank(old.study, only_completed=True), {old.id: score})
+            pipe.zadd(key, {old.id: score})
 
     # Output and artifacts of a running task
 
@@ -679,14 +715,24 @@ class Store(StudyStore):
 def rank(pipe: Any, record: TaskRecord, summaries: Mapping[str, Summary]) -> None:
     """Put a task where its objectives' values belong in their indexes; off one when a value isn't finite."""
     for index, metric in enumerate(record.spec.metrics):
-        if metric.key not in summaries:
-            continue
-        value = summaries[metric.key].value(metric.sign)
-        key = keys.rank(record.study, index=index)
-        if math.isfinite(value):
-            pipe.zadd(key, {record.id: metric.score(value)})
-        else:
-            pipe.zrem(key, record.id)
+        if metric.key in summaries:
+            key = keys.rank(record.study, index=index)
+            rank_by(pipe, key, record.id, metric, summaries[metric.key])
+
+
+def rank_by(pipe: Any, key: str, task_id: str, metric: ObjectiveMetric, summary: Summary) -> None:
+    """Put a task where one objective's value belongs in an index; off it when the value isn't finite."""
+    value = summary.value(metric.sign)
+    if math.isfinite(value):
+        pipe.zadd(key, {task_id: metric.score(value)})
+    else:
+        pipe.zrem(key, task_id)
+
+
+def _show(pipe: Any, slot: str, task_id: str) -> None:
+    """Write on a worker's card what its slot runs; empty for nothing."""
+    name, number = slot.rsplit("/", 1)
+    pipe.hset(keys.worker(name), f"slot:{number}", task_id)
 
 
 def _take_up(pipe: Any, old: TaskRecord, point: ResumePoint, series: Sequence[str]) -> None:
@@ -719,9 +765,9 @@ def _guard(task_id: str, guard: Iterable[str | None], attempt: int, worker: str)
     return StopRequest.decode(stop)
 
 
-def _encode_points(seq: int, points: Sequence[Point]) -> str:
-    shown = [[_key(p), p.iteration, _number(p.value), round(p.at, 3)] for p in points]
-    return json.dumps([seq, shown], separators=(",", ":"))
+def _encode_points(batch: Batch) -> str:
+    shown = [[_key(p), p.iteration, _number(p.value), round(p.at, 3)] for p in batch.points]
+    return json.dumps([batch.seq, shown], separators=(",", ":"))
 
 
 def _key(point: Point) -> str:
