@@ -13,6 +13,7 @@ from controller.budget import Verdict
 from controller.launching import Launching
 from worker.protocol import Reason, Status, StudyState
 from worker.protocol.connection import AWAY
+from worker.protocol.errors import StorageUnavailable
 
 if TYPE_CHECKING:
     from controller.job import Job
@@ -107,6 +108,11 @@ class Ending(Launching):
             if self._interrupted or self._search is None:
                 break  # The next start launches it.
             self._search.discard(asked.number)
+        try:
+            if self._search is not None:
+                self._search.flush()
+        except StorageUnavailable as error:
+            log.warning("study %s: %s; the next start tells what ended", self._study, error)
         self.reason = self._ending.reason if self._ending else "left by an error"
         try:
             self.state = self._final_state()

@@ -17,6 +17,7 @@ from controller.samplers import grid, made_for_each, make_pruner, make_sampler, 
 from controller.search import Search
 from controller.strategy import SearchStrategy
 from controller.study import open_study, refuse_other_trials
+from controller.trial_cache import cached
 from worker.protocol.errors import BadInput
 from worker.protocol.urls import redact
 from worker.trials.storage import open_storage, quietly
@@ -157,7 +158,7 @@ class OptunaStrategy(SearchStrategy):
         space = self._space()
         refuse_other_trials(study, {p.name: p.distribution() for p in space})
         search = Search(
-            study,
+            cached(study),
             space,
             allow_duplicates=self._allow_duplicates,
             sampler_for=self._sampler_for(),

@@ -21,6 +21,7 @@ from controller.parameters import Parameter
 from controller.samplers import ignores_history
 from controller.space import MOST, chosen_by, points, replay
 from controller.study import study_uid, task_id_of
+from controller.trial_cache import TrialCache
 from worker.artifacts import ArtifactMeta
 from worker.protocol.errors import BadInput
 
@@ -60,7 +61,8 @@ class Search:
     another is asked.
 
     Args:
-        study: Optuna's, with its sampler and pruner.
+        study: Optuna's, with its sampler and pruner. One that `trial_cache.cached` gave is written to its
+            storage when a trial is asked for, and by `flush`.
         parameters: what is searched, in the order in which conditions are decided.
         allow_duplicates: run the same parameters again when the sampler asks for them.
         reports: tell Optuna what tasks report, and ask its pruner; False where objectives do so themselves.
@@ -114,8 +116,35 @@ class Search:
     def ask(self) -> Asked | None:
         """The next trial; None, and `exhausted`, when nothing is left to try.
 
-        It counts as running for the sampler from now on.
+        It counts as running for the sampler from now on, and stands in the storage.
         """
+        asked = self._ask_new()
+        moved = self.flush()
+        if asked is not None and asked.number in moved:
+            asked = self._moved(asked, moved[asked.number])
+        return asked
+
+    def _moved(self, asked: Asked, number: int) -> Asked:
+        """A trial whose number somebody else's has got, under its own one."""
+        self._trials.pop(asked.number, None)
+        storage = self._study._storage
+        trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        self._trials[number] = optuna.Trial(self._study, trial_id)
+        self._seen = self._left = None
+        return Asked(number=number, task_id=task_id_of(self._uid, number), parameters=asked.parameters)
+
+    def flush(self) -> dict[int, int]:
+        """Write what was told and reported to the storage; returns `TrialCache.flush`'s."""
+        storage = self._study._storage
+        return storage.flush() if isinstance(storage, TrialCache) else {}
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something was told or reported that the storage doesn't have."""
+        storage = self._study._storage
+        return isinstance(storage, TrialCache) and storage.dirty
+
+    def _ask_new(self) -> Asked | None:
         if self._allow_duplicates:
             return self._ask()
         seen = self._known()

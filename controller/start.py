@@ -32,6 +32,7 @@ from controller.study import (
 )
 from controller.sweep import Sweep, describe_difference
 from controller.sweep_objects import constraints_of, objective_of, parameters_of, task_spec
+from controller.trial_cache import cached
 from controller.view import View
 from worker.artifacts import open_store as open_artifacts
 from worker.home import Home
@@ -171,7 +172,8 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
                 backend.store.take_request(sweep.study.name)
             by_objective = sweep.objective.kind == "optuna"
             search = Search(
-                study,
+                # Objectives that take Optuna's trial write to the storage themselves.
+                study if by_objective else cached(study),
                 parameters,
                 # What an objective chooses by itself is not known beforehand.
                 allow_duplicates=sweep.study.allow_duplicates or by_objective,

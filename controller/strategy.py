@@ -31,6 +31,7 @@ from controller.parameters import Parameter
 from controller.ranking import Ranking
 from controller.search import Search
 from controller.taking_up import TakingUp
+from controller.trial_cache import TrialCache
 from controller.verdicts import trial_state
 from worker.artifacts import ArtifactMeta
 from worker.protocol import Reason, Status, StudyRecord, StudyState, Summary, TaskSpec
@@ -45,6 +46,10 @@ WAIT_S = 0.5
 """Longest wait for an event, in seconds: how long a request from another thread may take to be seen."""
 TICK_S = 1.0
 """How often running times are added up and deadlines looked at, in seconds."""
+
+
+FLUSH_S = 0.25
+"""Shortest time between two writings of what was told and reported, in seconds."""
 
 
 class SearchStrategy(TakingUp):
@@ -182,7 +187,7 @@ class SearchStrategy(TakingUp):
         self._ended_by_deadline = 0.0
         self._metric_seen = False
         self._changes: Changes = Changes()
-        self._next_tick = self._next_poll = 0.0
+        self._next_tick = self._next_poll = self._next_flush = 0.0
         self._last_tick = time.monotonic()
 
     @property
@@ -338,7 +343,11 @@ class SearchStrategy(TakingUp):
             # Events were not read meanwhile; their tasks' leases were renewed all the same.
             self._care.give_time()
 
-        return be_patient(self._search.study._storage, waiting, back) if self._search else lambda: None
+        if self._search is None:
+            return lambda: None
+        storage = self._search.study._storage
+        also = storage.transactions if isinstance(storage, TrialCache) else ()
+        return be_patient(storage, waiting, back, also=also)
 
     def process_step(self) -> bool:
         """One step: monitor the jobs of which something is new, tell results, create and launch jobs.
@@ -361,7 +370,16 @@ class SearchStrategy(TakingUp):
         # Not before all of it is dealt with: a step that a lost connection cut short is done again, and
         # whatever it had done already is recognized.
         self._changes = Changes()
-        return self._go_on()
+        going_on = self._go_on()
+        self._flush(at_once=not going_on)
+        return going_on
+
+    def _flush(self, *, at_once: bool = False) -> None:
+        """Have the storage know what was told and reported; most has gone there with a trial asked for."""
+        now = time.monotonic()
+        if self._search is not None and self._search.dirty and (at_once or now >= self._next_flush):
+            self._search.flush()
+            self._next_flush = now + FLUSH_S
 
     def _look_at(self, job: Job) -> None:
         """Have one job monitored, and take it off the list once it is over."""

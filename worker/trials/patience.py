@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+
+from worker.trials.journal import JournalFile
 
 PAUSE_S = 0.5
 """Between two tries."""
@@ -22,6 +24,8 @@ def be_patient(
     storage: BaseStorage,
     waiting: Callable[[str], None],
     back: Callable[[], None] = lambda: None,
+    *,
+    also: Sequence[tuple[Any, str]] = (),
 ) -> Callable[[], None]:
     """Have every call of a database's or a journal's storage wait while it is locked or away.
 
@@ -31,23 +35,38 @@ def be_patient(
         storage: is changed; others than these are left as they are.
         waiting: called every half second with what is the matter; what it raises ends the waiting.
         back: called once a call has succeeded after that.
+        also: further methods, as (object, name), each a transaction of that storage.
 
     Returns:
         What makes it impatient again.
     """
-    inner = getattr(storage, "_backend", storage)  # Optuna's cache around a database
+    inner = beneath(storage)
     if not isinstance(inner, (RDBStorage, JournalStorage)):
         return lambda: None
     public = [name for name in vars(BaseStorage) if not name.startswith("_")]
-    changed = [name for name in (*public, *_INSIDE) if callable(getattr(inner, name, None))]
-    for name in changed:
-        setattr(inner, name, _patient(getattr(inner, name), waiting, back))
+    changed = [(inner, name) for name in (*public, *_INSIDE) if callable(getattr(inner, name, None))]
+    changed += also
+    for owner, name in changed:
+        setattr(owner, name, _patient(getattr(owner, name), waiting, back))
+    journal = getattr(inner, "_backend", None)
+    if isinstance(journal, JournalFile):
+        journal.patiently = lambda write: _patient(write, waiting, back)()
 
     def undo() -> None:
-        for name in changed:
-            vars(inner).pop(name, None)
+        for owner, name in changed:
+            vars(owner).pop(name, None)
+        if isinstance(journal, JournalFile):
+            journal.patiently = lambda write: write()
 
     return undo
+
+
+def beneath(storage: BaseStorage) -> BaseStorage:
+    """The database or the journal under Optuna's cache, or under the controller's; others are themselves."""
+    if isinstance(storage, (RDBStorage, JournalStorage)):
+        return storage
+    inner = getattr(storage, "_backend", storage)
+    return inner if isinstance(inner, (RDBStorage, JournalStorage)) else storage
 
 
 def _patient(

@@ -12,10 +12,10 @@ from typing import Any
 import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 
 from worker.protocol.errors import BadInput
 from worker.protocol.urls import redact
+from worker.trials.journal import JournalFile
 
 _EXTRAS = {
     "mysql": "; use mysql+pymysql://… and pip install 'optuna-rq[mysql]'",
@@ -48,7 +48,7 @@ def open_storage(url: str) -> BaseStorage:
         path = Path(url.removeprefix("journal://"))
         with _refusals(shown):
             path.parent.mkdir(parents=True, exist_ok=True)
-            return JournalStorage(JournalFileBackend(str(path)))
+            return JournalStorage(JournalFile(str(path)))
     arguments: dict[str, Any] = {}
     if url.startswith("sqlite://"):
         with _refusals(shown):
