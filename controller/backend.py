@@ -103,21 +103,18 @@ class Backend:
         return list(self._bases.values())
 
     def launch(self, job: Job, queue: str | None = None) -> bool:
-        """Write a job's record as queued, then put it on the queue.
-
-        A crash in between leaves a queued record without a job, which the next look at long-queued
-        tasks repairs.
-        """
+        """Write a job's record as queued and put it on the queue, in one transaction."""
         record = job.record
         if queue and queue != record.spec.queue:
             record = replace(record, spec=replace(record.spec, queue=queue))
         record = replace(record, status=Status.QUEUED, queued_at=self.clock.now())
+        name, task_id, attempt = record.spec.queue, record.id, record.attempt
         try:
-            self.store.create(record)
+            self.store.create(record, also=lambda pipe: self.launcher.enqueue(name, task_id, attempt, pipe))
         except TransitionRefused:
-            # Launched before, perhaps by a controller that has crashed since.
+            # Launched before, perhaps by a controller that has crashed since, or lost its connection.
             record = self.store.get(record.id)
+            if record.status is Status.QUEUED:
+                self.launcher.enqueue(record.spec.queue, record.id, record.attempt)
         job.update(record)
-        if record.status is Status.QUEUED:
-            self.launcher.enqueue(record.spec.queue, record.id, record.attempt)
         return not record.status.is_finished

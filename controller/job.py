@@ -73,6 +73,8 @@ class Job:
         self.scalars: dict[str, Summary] = {}
         """As last read; the loop keeps it fresh for running jobs."""
 
+    saved: dict[str, str] | None = None
+    """Artifacts of a task that has ended: name → description as JSON text; None while they were not read."""
     watched = False
     """A loop keeps the record fresh; otherwise it is read anew when it is asked about."""
 

@@ -21,9 +21,13 @@ class Launcher:
             self._queues[name] = TaskQueue(check_queue_name(name), connection=self._connection)
         return self._queues[name]
 
-    def enqueue(self, queue: str, task_id: str, attempt: int) -> None:
-        """Put an attempt on a queue; its record must stand already. Twice is harmless."""
-        self._queue(queue).enqueue_attempt(task_id, attempt)
+    def enqueue(self, queue: str, task_id: str, attempt: int, pipeline: Any = None) -> None:
+        """Put an attempt on a queue. Twice is harmless.
+
+        Args:
+            pipeline: the transaction that writes its record; without one, the record must stand already.
+        """
+        self._queue(queue).enqueue_attempt(task_id, attempt, pipeline)
 
     def withdraw(self, queue: str, task_id: str, attempt: int) -> None:
         """Take an attempt off a queue, if it is still there."""

@@ -561,15 +561,17 @@ class SearchStrategy(TakingUp):
         """Read records and scalars of running jobs; they are monitored in this step."""
         if not task_ids:
             return
-        records = self._store.get_many(task_ids)
-        scalars = self._store.scalars(task_ids)
-        for task_id, record, found in zip(task_ids, records, scalars, strict=True):
-            if record is not None:
-                job = self._running[task_id]
-                job.update(record)
-                job.scalars = found
-                self._due.add(task_id)
-        if None in records:
+        missing = False
+        for task_id, (record, scalars, saved) in zip(task_ids, self._store.look(task_ids), strict=True):
+            if record is None:
+                missing = True
+                continue
+            job = self._running[task_id]
+            job.update(record)
+            job.scalars = scalars
+            job.saved = saved if record.status.is_finished else None
+            self._due.add(task_id)
+        if missing:
             self._recover()
 
     def _relaunch(self, job: Job) -> None:
@@ -635,7 +637,7 @@ class SearchStrategy(TakingUp):
                 if record.reason_class is Reason.STUDY_STOPPED:
                     # Cut short with its study: when that goes on, these parameters are tried again.
                     self._search.try_again(job.trial)
-                saved = self._store.artifacts(job.task_id())
+                saved = job.saved if job.saved is not None else self._store.artifacts(job.task_id())
                 self._search.link(job.trial, _readable(job.task_id(), saved))
                 taken = self.budget.wall_clock.used
                 self._search.remember(job.trial, remember(record, job.scalars, saved, taken))

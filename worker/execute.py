@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import selectors
+import signal
 import socket
 import tempfile
 import time
@@ -32,13 +33,15 @@ from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.status import Reason
 from worker.protocol.store import Point, Store
 from worker.reporter import Reporter, point_from
-from worker.resources import Sampler, out_of_memory_kills
+from worker.resources import KillCounter, Sampler
 from worker.session import describe
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 30.0
 """How often the slot is to show that it is alive while an attempt runs, in seconds, after the first one."""
+
+_kills = KillCounter()
 
 RUNNER_KINDS = ("function", "optuna")
 """Kinds of objectives that a warm runner calls; others are programs of their own."""
@@ -103,7 +106,7 @@ class Attempt:
         """Returns when the attempt has ended. True when its end was recorded with its task's, False when it
         was refused, or the task gets another attempt."""
         started = self._now()
-        kills = out_of_memory_kills()
+        kills = _kills.count()
         load_error: ObjectiveLoadError | None = None
         try:
             try:
@@ -457,7 +460,7 @@ class Attempt:
             mark=self._mark,
             load_error=load_error,
             killed=self._killed,
-            out_of_memory=out_of_memory_kills() > kills,
+            out_of_memory=self._exit == -signal.SIGKILL and _kills.count(now=True) > kills,
             tail=self._reporter.tail,
         )
         outcome = judge(self._record, ended, self._reporter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import psutil
 
@@ -55,8 +56,25 @@ class Sampler:
         return found
 
 
-def out_of_memory_kills() -> int:
-    """How many processes the kernel has killed for want of memory, as far as this machine tells."""
+class KillCounter:
+    """Tells whether the kernel has killed processes for want of memory, as far as this machine tells."""
+
+    FRESH_S = 5.0
+    """A count is good for so long: it is read for every attempt, and hardly ever needed."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._read_at = float("-inf")
+
+    def count(self, *, now: bool = False) -> int:
+        """How many processes it has killed; a few seconds ago, unless it is to be `now`."""
+        if now or time.monotonic() - self._read_at > self.FRESH_S:
+            self._count = _out_of_memory_kills()
+            self._read_at = time.monotonic()
+        return self._count
+
+
+def _out_of_memory_kills() -> int:
     total = 0
     for path, name in (("/sys/fs/cgroup/memory.events", "oom_kill"), ("/proc/vmstat", "oom_kill")):
         with contextlib.suppress(OSError, ValueError), open(path) as file:

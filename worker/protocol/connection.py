@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import redis
@@ -46,6 +47,40 @@ def connect(url: str, *, patience_s: float = 60.0, timeout_s: float = 20.0, text
         raise BadInput(
             f"Redis URL {redact(url)}: {error}; use redis://HOST:6379/0, rediss://… or unix:///PATH"
         ) from error
+
+
+def watch(pipe: Any, key: str, *command: Any) -> Any:
+    """Begin a guarded transaction: WATCH a key, and read something, in one round trip.
+
+    Args:
+        pipe: a pipeline that watches nothing yet.
+        command: what is read, such as ``"HGETALL", key``.
+
+    Returns:
+        What was read.
+    """
+    if pipe.connection is None:
+        pipe.connection = pipe.connection_pool.get_connection()
+    connection = pipe.connection
+
+    def ask() -> Any:
+        connection.send_packed_command(connection.pack_commands((("WATCH", key), command)))
+        try:
+            pipe.parse_response(connection, "WATCH")
+        except redis.ResponseError:
+            with contextlib.suppress(redis.ResponseError):
+                pipe.parse_response(connection, command[0])  # or the next one would get it
+            raise
+        return pipe.parse_response(connection, command[0])
+
+    def fail(error: Exception) -> None:
+        connection.disconnect()
+
+    try:
+        return connection.retry.call_with_retry(ask, fail)
+    except BaseException:
+        pipe.reset()
+        raise
 
 
 def check(client: Any, url: str) -> tuple[int, ...]:

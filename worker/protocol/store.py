@@ -22,6 +22,7 @@ import redis
 from worker.protocol import keys
 from worker.protocol.checkpoint import ResumePoint, resume_points
 from worker.protocol.clock import Clock, SystemClock
+from worker.protocol.connection import watch
 from worker.protocol.errors import NoSuchTask, RecordError, StaleAttempt, TransitionRefused
 from worker.protocol.events import Event, EventKind
 from worker.protocol.metrics import ObjectiveMetric, Summary
@@ -95,15 +96,30 @@ class Store(StudyStore):
                 pipe.hgetall(keys.task(task_id))
             return [TaskRecord.decode(data) if data else None for data in pipe.execute()]
 
+    def look(
+        self, task_ids: Sequence[str]
+    ) -> list[tuple[TaskRecord | None, dict[str, Summary], dict[str, str]]]:
+        """For each task what `get_many`, `scalars` and `artifacts_of` give, in one round trip.
+
+        The record is read first: of a task that has ended by then, the others are complete.
+        """
+        with self.redis.pipeline(transaction=False) as pipe:
+            for task_id in task_ids:
+                pipe.hgetall(keys.task(task_id))
+                pipe.hgetall(keys.scalars(task_id))
+                pipe.hgetall(keys.artifacts(task_id))
+            found = pipe.execute()
+        return [
+            (TaskRecord.decode(data) if data else None, _summaries(scalars), dict(sorted(artifacts.items())))
+            for data, scalars, artifacts in zip(found[::3], found[1::3], found[2::3], strict=True)
+        ]
+
     def scalars(self, task_ids: Sequence[str]) -> list[dict[str, Summary]]:
         """For each task, its metrics' summaries by metric key, in one round trip."""
         with self.redis.pipeline(transaction=False) as pipe:
             for task_id in task_ids:
                 pipe.hgetall(keys.scalars(task_id))
-            return [
-                {key: Summary.from_list(json.loads(text)) for key, text in sorted(data.items())}
-                for data in pipe.execute()
-            ]
+            return [_summaries(data) for data in pipe.execute()]
 
     def series(self, task_id: str) -> dict[str, list[tuple[int, float, float]]]:
         """All points kept of a task: metric key → [(iteration, value, seconds since the epoch)]."""
@@ -170,14 +186,19 @@ class Store(StudyStore):
 
     # Tasks: the life of one
 
-    def create(self, record: TaskRecord, *, event: Event | None = None) -> None:
-        """Write a new task's record and list it. Raises `TransitionRefused` when the id is taken."""
+    def create(
+        self, record: TaskRecord, *, event: Event | None = None, also: Callable[[Any], None] | None = None
+    ) -> None:
+        """Write a new task's record and list it. Raises `TransitionRefused` when the id is taken.
+
+        Args:
+            also: adds further commands to the transaction, given its pipeline.
+        """
         key = keys.task(record.id)
         with self.redis.pipeline() as pipe:
             for _ in _tries():
                 try:
-                    pipe.watch(key)
-                    if pipe.exists(key):
+                    if watch(pipe, key, "EXISTS", key):
                         raise TransitionRefused(f"task {record.id} exists already")
                     pipe.multi()
                     pipe.hset(key, mapping=record.encode())
@@ -188,6 +209,8 @@ class Store(StudyStore):
                         pipe.zadd(keys.BASE_TASKS, {record.id: record.created_at})
                     if event:
                         self._emit(pipe, record.study, event)
+                    if also:
+                        also(pipe)
                     pipe.execute()
                     return
                 except redis.WatchError:
@@ -207,8 +230,7 @@ class Store(StudyStore):
         with self.redis.pipeline() as pipe:
             for _ in _tries():
                 try:
-                    pipe.watch(key)
-                    data = pipe.hgetall(key)
+                    data = watch(pipe, key, "HGETALL", key)
                     if not data:
                         raise NoSuchTask(f"no task {task_id!r} in this Redis (deleted?)")
                     old = TaskRecord.decode(data)
@@ -303,8 +325,7 @@ class Store(StudyStore):
         with self.redis.pipeline() as pipe:
             for _ in _tries():
                 try:
-                    pipe.watch(key)
-                    guard = pipe.hmget(key, "status", "attempt", "stop", "worker")
+                    guard = watch(pipe, key, "HMGET", key, "status", "attempt", "stop", "worker")
                     request = _guard(task_id, guard, attempt, record.worker)
                     pipe.multi()
                     self._add_batch(pipe, record, batch)
@@ -526,8 +547,7 @@ class Store(StudyStore):
             request = StopRequest(reason_class=reason_class, reason=reason)
             with self.redis.pipeline() as pipe:
                 try:
-                    pipe.watch(key)
-                    status, stop, worker = pipe.hmget(key, "status", "stop", "worker")
+                    status, stop, worker = watch(pipe, key, "HMGET", key, "status", "stop", "worker")
                     if status != Status.IN_PROGRESS.value:
                         continue
                     pipe.multi()
@@ -568,8 +588,7 @@ class Store(StudyStore):
         with self.redis.pipeline() as pipe:
             for _ in _tries():
                 try:
-                    pipe.watch(key)
-                    data = pipe.hgetall(key)
+                    data = watch(pipe, key, "HGETALL", key)
                     if not data:
                         raise NoSuchTask(f"task {task_id} has no record (deleted?)")
                     old = TaskRecord.decode(data)
@@ -638,8 +657,7 @@ class Store(StudyStore):
     def _watch_attempt(self, pipe: Any, task_id: str, attempt: int | None, what: str) -> None:
         """Open a transaction that is applied only if the task is, and stays, at this attempt."""
         key = keys.task(task_id)
-        pipe.watch(key)
-        current = pipe.hget(key, "attempt")
+        current = watch(pipe, key, "HGET", key, "attempt")
         if current is None:
             raise NoSuchTask(f"task {task_id} has no record (deleted?)")
         if attempt is not None and int(current) != attempt:
@@ -733,6 +751,10 @@ def _show(pipe: Any, slot: str, task_id: str) -> None:
     """Write on a worker's card what its slot runs; empty for nothing."""
     name, number = slot.rsplit("/", 1)
     pipe.hset(keys.worker(name), f"slot:{number}", task_id)
+
+
+def _summaries(data: Mapping[str, str]) -> dict[str, Summary]:
+    return {key: Summary.from_list(json.loads(text)) for key, text in sorted(data.items())}
 
 
 def _take_up(pipe: Any, old: TaskRecord, point: ResumePoint, series: Sequence[str]) -> None:

@@ -125,8 +125,12 @@ class TaskQueue(Queue):
         finally:
             cls.waiting = False
 
-    def enqueue_attempt(self, task_id: str, attempt: int) -> None:
-        """Put an attempt's job on the queue. Twice is harmless: the second one finds the task taken."""
+    def enqueue_attempt(self, task_id: str, attempt: int, pipeline: Any = None) -> None:
+        """Put an attempt's job on the queue. Twice is harmless: the second one finds the task taken.
+
+        Args:
+            pipeline: a transaction to do it in.
+        """
         self.enqueue_call(
             func=ENTRY,
             args=(task_id, attempt),
@@ -135,6 +139,7 @@ class TaskQueue(Queue):
             result_ttl=0,
             failure_ttl=60,
             description=f"attempt {attempt} of task {task_id}",
+            pipeline=pipeline,
         )
 
     def withdraw(self, task_id: str, attempt: int) -> None:
