@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from controller.trial_rows import Change, TableWriter, writer_for
 from worker.trials.patience import beneath
+from worker.trials.storage import quietly
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ class TrialCache(InMemoryStorage):
 
     def _fill(self) -> None:
         storage, study_id = self._backend, self._backend_study
-        study = super().create_new_study(storage.get_study_directions(study_id), self._name)
+        with quietly():
+            study = super().create_new_study(storage.get_study_directions(study_id), self._name)
         for key, value in storage.get_study_user_attrs(study_id).items():
             super().set_study_user_attr(study, key, value)
         for key, value in storage.get_study_system_attrs(study_id).items():
