@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     )
     from controller.resuming import StudyArgs, create_or_load_study, create_study_starting_from_trial
     from controller.sampler_checkpoints import checkpoint_sampler, restore_sampler
+    from controller.samplers import BoundedHistory
     from controller.strategy import SearchStrategy
 
 _HOMES = {
+    "BoundedHistory": "samplers",
     "Budget": "budget",
     "StudyArgs": "resuming",
     "checkpoint_sampler": "sampler_checkpoints",
@@ -62,6 +64,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "BoundedHistory",
     "Budget",
     "DiscreteParameterRange",
     "GridSearch",

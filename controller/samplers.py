@@ -10,10 +10,11 @@ import optuna
 
 from controller.parameters import Parameter, ParameterRows
 from worker.protocol.errors import BadInput
+from worker.trials.history import BoundedHistory
 from worker.trials.samplers import build_sampler, known_sampler, make_pruner
 from worker.trials.storage import quietly
 
-__all__ = ["grid", "ignores_history", "make_pruner", "make_sampler", "seed_after"]
+__all__ = ["BoundedHistory", "grid", "ignores_history", "make_pruner", "make_sampler", "seed_after"]
 
 # BruteForceSampler is not among them: asked ahead, it would repeat itself when it has tried everything.
 _FOR_EACH = ("random", "tpe", "cmaes", "nsgaii", "nsgaiii")

@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 
 from worker.protocol.errors import BadInput
+from worker.trials.history import BoundedHistory
 from worker.trials.storage import quietly
 
 _SAMPLERS = {
@@ -59,6 +60,8 @@ _PLAIN: dict[str, tuple[type, ...]] = {
     "dict[str, Any]": (dict,),
 }
 """Types of options, as Optuna annotates them, that a sweep file can give."""
+_READ_TRIALS = ("tpe", "gp")
+"""Samplers that get slower with the number of trials that they read: those with an option ``history``."""
 _SET_BY_US = ("search_space", "constraints_func", "wrapped_pruner")
 
 
@@ -75,12 +78,17 @@ def build_sampler(
     """A sampler that needs to know nothing of the search space, by its name as `known_sampler` gives it.
 
     Args:
+        options: of the sampler; besides, ``history`` bounds what it sees, see `BoundedHistory`.
         more: arguments besides those that a sweep file can give.
 
     Raises:
         BadInput: an option that it doesn't have, or a value that it refuses.
     """
+    options = dict(options)
+    history = options.pop("history", None)
     cls = sampler_class(kind, options)
+    if history is not None and kind not in _READ_TRIALS:
+        raise BadInput(f"sampler.history: {kind} has no use for it; {' and '.join(_READ_TRIALS)} have")
     arguments = {**options, **more}
     if kind == "qmc":
         # A sequence of our own, scrambled by the seed; its warnings about independent sampling are moot.
@@ -89,7 +97,7 @@ def build_sampler(
         arguments["seed"] = seed
     sampler = _build(cls, arguments, "sampler")
     assert isinstance(sampler, optuna.samplers.BaseSampler)
-    return sampler
+    return sampler if history is None else BoundedHistory(sampler, history)
 
 
 def known_sampler(name: str) -> str:
