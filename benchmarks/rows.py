@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ def sample(stamps: Iterable[tuple[str, float, float]]) -> Sample:
         if slot in last_end:
             gaps.append((start - last_end[slot]) * 1000)
         last_end[slot] = end
+    if len(gaps) < 2:  # a process for each job: nothing tells the slots apart
+        return Sample(per_s=per_s, gap_p50_ms=math.nan, gap_p95_ms=math.nan)
     cuts = statistics.quantiles(gaps, n=20)
     return Sample(per_s=per_s, gap_p50_ms=statistics.median(gaps), gap_p95_ms=cuts[18])
 
