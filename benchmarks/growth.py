@@ -182,7 +182,7 @@ def _tpe_cpu(before: int, trials: int, history: str) -> float:
         "objective.py": TPE_OBJECTIVE,
         "sweep.toml": TPE.format(parameters=parameters, history=history, trials=trials + 12),
     }
-    with study(files, prepare=prepare, workers=1, read_every_s=0.02) as run:
+    with study(files, prepare=prepare, workers=1, read_every_s=0.2) as run:
         return between(run.readings, 10, trials, "controller_s") * 1000
 
 

@@ -2,14 +2,17 @@
 
 A program never talks to Redis. It tells its slot, which fences, batches and keeps what it is told while
 Redis is away, and which hands it stop requests. Messages to the program: ``task``, ``run``, ``check``,
-``stop``, ``answer``. Messages from it: ``hello``, ``points``, ``parameters``, ``mark``, ``result``, and those
-that are answered: ``artifact``, ``unlink``, ``ask``.
+``stop``, ``answer``. Messages from it: ``hello`` (a runner's child, with its pid), ``exited`` (the child, with
+its exit code), ``points``, ``parameters``, ``mark``, ``result``, and those that are answered: ``artifact``,
+``unlink``, ``ask``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import socket
 import threading
 from typing import Any
@@ -70,6 +73,15 @@ class Endpoint:
         except OSError:
             self.closed = True
         return not self.closed
+
+    def end_line(self) -> None:
+        """Have what another process has left of a message here count as a line of its own."""
+        with contextlib.suppress(OSError):
+            self._socket.sendall(b"\n")
+
+    def waits(self) -> bool:
+        """Whether `receive` would find something at once."""
+        return bool(select.select([self._socket], [], [], 0)[0])
 
     def receive(self) -> list[Message] | None:
         """The next messages, blocking; None at the end."""

@@ -25,7 +25,7 @@ import psutil
 from worker.channel import Lines, Message, encode
 from worker.outcome import Ended, Outcome, judge
 from worker.output import ScalarLines
-from worker.programs import Program, WarmRunner, command_argv, script_argv, start_fresh
+from worker.programs import Program, RunnerProgram, WarmRunner, command_argv, script_argv, start_fresh
 from worker.protocol.checkpoint import ResumePoint, with_resume_point
 from worker.protocol.errors import ObjectiveLoadError, StaleAttempt, TransitionRefused
 from worker.protocol.metrics import MACHINE, split_key, violations
@@ -356,6 +356,8 @@ class Attempt:
             self._reporter.know(message.get("values") or {})
         elif op == "ask":
             self._answer(connection, message, {"data": self._asked(str(message.get("what")))})
+        elif op in ("hello", "exited") and isinstance(self._program, RunnerProgram):
+            self._program.hear(message)
         elif op == "mark":
             self._mark = message
         elif op == "result":

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from worker.channel import SOCKET_VARIABLE, Message, encode
+from worker.channel import SOCKET_VARIABLE, Lines, Message, encode
 from worker.lifeline import die_with_parent
 from worker.objective import check_script, script_path
 from worker.proctree import children, kill_tree, signal_group
@@ -132,30 +134,113 @@ class Program:
                 stream.close()
 
 
+class RunnerProgram(Program):
+    """A runner: a process that imports, and where it can, a child of it that runs trials.
+
+    The child comes and goes; its parent and the channel stay.
+    """
+
+    def __init__(self, objective: Mapping[str, Any], folder: Path) -> None:
+        super().__init__(
+            [sys.executable, "-c", _RUNNER],
+            env=program_environment(objective.get("env", {})),
+            folder=folder,
+            split_output=False,
+            channel=True,
+        )
+        self._child: int | None = None
+        self._child_ended: int | None = None
+
+    @property
+    def runs_as(self) -> int:
+        """Process id of what runs the trials."""
+        return self._child or self.pid
+
+    def hear(self, message: Message) -> None:
+        """Take ``hello`` and ``exited``."""
+        if message.get("op") == "hello":
+            self._child, self._child_ended = int(message["pid"]), None
+        elif message.get("op") == "exited" and message.get("pid") == self._child:
+            self._child_ended = int(message["code"])
+
+    def poll(self) -> int | None:
+        code = super().poll()
+        return self._child_ended if code is None else code
+
+    def terminate(self) -> None:
+        signal_group(self.runs_as, signal.SIGTERM)
+
+    def kill(self, keep: frozenset[int] = frozenset()) -> None:
+        if self._child is None:
+            super().kill(keep)
+        else:
+            kill_tree(self._child, keep=keep | {self.pid})
+
+    def kill_all(self) -> None:
+        """SIGKILL to the parent, too."""
+        super().kill()
+
+    def idles(self) -> bool:
+        """Whether what ran the last trial still lives."""
+        if self._child is None:
+            return self.poll() is None
+        with contextlib.suppress(OSError):
+            os.kill(self._child, 0)
+            return True
+        return False
+
+    def start_over(self) -> bool:
+        """End the child, so that the next order gets a new one. False where the whole has to be replaced."""
+        if self._child is None or self._process.poll() is not None:
+            return False
+        self.kill()
+        if not self._hear_of_its_end():
+            return False
+        # What it has written since belongs to no trial any more.
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.stdout, 1 << 16):
+                pass
+        self._child = self._child_ended = None
+        return True
+
+    def _hear_of_its_end(self) -> bool:
+        assert self.channel is not None
+        lines, deadline = Lines(), time.monotonic() + 5.0
+        while self._child_ended is None:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.channel], [], [], left)[0]:
+                return False
+            try:
+                data = self.channel.recv(1 << 18)
+            except OSError:
+                data = b""
+            if not data:
+                return False
+            for message in lines.feed(data):
+                self.hear(message)
+        return True
+
+
 class WarmRunner:
     """The slot's runner for one function objective, replaced whenever its state can't be trusted."""
 
     def __init__(self) -> None:
-        self._program: Program | None = None
+        self._program: RunnerProgram | None = None
         self._for: tuple[Any, ...] = ()
         self._files: dict[str, int] = {}
         self._trials = 0
         self._first_rss = 0
 
-    def get(self, objective: Mapping[str, Any], folder: Path) -> Program:
+    def get(self, objective: Mapping[str, Any], folder: Path) -> RunnerProgram:
         """A runner for this objective: the warm one where it still fits, else a new one."""
         environment = tuple(sorted(objective.get("env", {}).items()))
         wanted = (objective["kind"], objective["target"], str(folder), environment)
-        if self._program and (self._for != wanted or self._program.poll() is not None or self._changed()):
+        if self._program and (self._for != wanted or self._changed()):
             self.discard()
+        if self._program and not self._program.idles():
+            self._replace()
         if self._program is None:
-            self._program = Program(
-                [sys.executable, "-c", _RUNNER],
-                env=program_environment(objective.get("env", {})),
-                folder=folder,
-                split_output=False,
-                channel=True,
-            )
+            self._program = RunnerProgram(objective, folder)
             self._for, self._files, self._trials, self._first_rss = wanted, {}, 0, 0
         return self._program
 
@@ -190,15 +275,22 @@ class WarmRunner:
             and not result.get("dirty")
             and self._trials < MAX_TRIALS
             and rss - self._first_rss < MAX_GROWTH_KB
-            and not children(self._program.pid)
+            and not children(self._program.runs_as)
         )
         if not healthy:
+            self._replace()
+
+    def _replace(self) -> None:
+        """End what has run trials. What it had imported stays, where that was done apart."""
+        if self._program and self._program.start_over():
+            self._trials = self._first_rss = 0
+        else:
             self.discard()
 
     def discard(self) -> None:
         """End the runner and everything it has started."""
         if self._program:
-            self._program.kill()
+            self._program.kill_all()
             self._program.close()
             self._program = None
 

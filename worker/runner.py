@@ -1,13 +1,17 @@
 """The process that runs function objectives, one trial after the other, away from its slot.
 
-It is started with an open socket to the slot and stays warm: the objective's imports are paid once. The
-slot replaces it after a failure, a kill, a change of the objective's files, or when a trial leaves
-threads or child processes behind. It knows no Redis and holds no credentials of it.
+It is started with an open socket to the slot. It imports the objective with the first trial, and forks: the
+child runs trials and stays warm; the parent has done nothing but import, and forks another one when the slot
+has ended the first, after a failure, a kill, or when a trial leaves threads or child processes behind. Where
+what was imported doesn't survive a fork (`worker.preload`), it runs the trials itself, and is replaced as a
+whole; so it is when the objective's files change. It knows no Redis and holds no credentials of it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import os
 import queue
 import random
@@ -22,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker import runtime
+from worker import preload, runtime
 from worker.channel import Endpoint, Message
 from worker.exceptions import TaskStopped
 from worker.lifeline import die_with_parent
@@ -34,6 +38,71 @@ if TYPE_CHECKING:
     from worker.task import Task
 
 
+ORDERS = ("run", "check")
+"""Messages that a result answers."""
+
+
+class Parent:
+    """Imports what the slot's first order names, and has a child run its trials."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._sockets = preload.sockets() if sys.platform.startswith("linux") else 0
+
+    def serve(self) -> None:
+        """Until the slot closes the channel."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while (messages := self._endpoint.receive()) is not None:
+            # What comes without an order was meant for a child that has ended.
+            while messages and messages[0].get("op") not in ORDERS:
+                del messages[0]
+            if not messages:
+                continue
+            try:
+                self._import(messages[0])
+            except ObjectiveLoadError as error:
+                self._endpoint.send(_load_error(error))
+                continue
+            if preload.why_not(self._sockets):
+                Runner(self._endpoint).serve(messages)
+                return
+            self._have_run(messages)
+
+    def _import(self, order: Message) -> None:
+        """Import what an order's objective needs. Raises `ObjectiveLoadError`."""
+        objective = order["objective"]
+        load_function(objective["target"], Path(order["folder"]))
+        if objective["kind"] == "optuna":
+            importlib.import_module("worker.trials.trial")
+
+    def _have_run(self, messages: list[Message]) -> None:
+        """Have a child take `messages` and what follows, and tell of its end."""
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        gc.freeze()  # or the child's first collection would copy all that was imported
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                os.setsid()
+                die_with_parent(parent)
+                self._endpoint.send({"op": "hello", "pid": os.getpid()})
+                Runner(self._endpoint).serve(messages)
+                status = 0
+            finally:
+                with contextlib.suppress(Exception):
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                os._exit(status)
+        _, ended = os.waitpid(pid, 0)
+        # It may have been killed in the middle of a line.
+        self._endpoint.end_line()
+        self._endpoint.send({"op": "exited", "pid": pid, "code": os.waitstatus_to_exitcode(ended)})
+
+
 class Runner:
     """Executes what the slot sends. The main thread runs objectives; one thread reads the channel."""
 
@@ -43,23 +112,32 @@ class Runner:
         self._session: ChannelSession | None = None
         self._modules = 0
 
-    def serve(self) -> None:
-        """Run trials until the slot closes the channel."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    def serve(self, messages: list[Message]) -> None:
+        """Run trials until the slot closes the channel.
+
+        Args:
+            messages: that were read already.
+        """
+        self._take(messages)
+        if self._endpoint.waits():
+            # A stop request may have come while the objective was imported.
+            self._take(self._endpoint.receive() or [])
         threading.Thread(target=self._read, name="optuna-rq-reader", daemon=True).start()
         while (order := self._orders.get()) is not None:
             self._endpoint.send(self._run(order))
 
     def _read(self) -> None:
         while (messages := self._endpoint.receive()) is not None:
-            for message in messages:
-                if message.get("op") in ("run", "check"):
-                    self._session = ChannelSession(self._endpoint)
-                    self._orders.put(message)
-                elif self._session is not None:
-                    self._session.handle(message)
+            self._take(messages)
         self._orders.put(None)
+
+    def _take(self, messages: list[Message]) -> None:
+        for message in messages:
+            if message.get("op") in ORDERS:
+                self._session = ChannelSession(self._endpoint)
+                self._orders.put(message)
+            elif self._session is not None:
+                self._session.handle(message)
 
     def _run(self, order: Message) -> Message:
         from worker.task import Task
@@ -80,8 +158,7 @@ class Runner:
             if order["op"] == "check":
                 return {"op": "result", "kind": "ok"}
         except ObjectiveLoadError as error:
-            trace = "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""
-            return {"op": "result", "kind": "load_error", "reason": str(error), "error": trace}
+            return _load_error(error)
         runtime.enter(task)
         _reseed()
         before = {thread.ident for thread in threading.enumerate()}
@@ -119,6 +196,11 @@ class Runner:
         finally:
             # From here on a late SIGTERM must not disturb the clean-up; the slot knows that we are done.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _load_error(error: ObjectiveLoadError) -> Message:
+    trace = "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""
+    return {"op": "result", "kind": "load_error", "reason": str(error), "error": trace}
 
 
 def _call(function: Callable[..., Any], task: Task, parameters: Mapping[str, Any]) -> Message:
@@ -254,4 +336,4 @@ def main() -> None:
     die_with_parent(parent)
     runtime.supervised = True
     sys.argv[:] = ["optuna-rq-runner"]
-    Runner(Endpoint(socket.socket(fileno=descriptor))).serve()
+    Parent(Endpoint(socket.socket(fileno=descriptor))).serve()

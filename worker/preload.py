@@ -1,0 +1,58 @@
+"""Whether a process that has imported an objective can be forked for its trials.
+
+Imports are paid once then, also when a trial's process has to be replaced. What doesn't survive a fork
+(threads, a GPU's context, connections) must not have been begun by the imports.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+from pathlib import Path
+
+NEVER = ("jax", "tensorflow")
+"""Libraries whose own threads don't survive a fork."""
+
+
+def sockets() -> int:
+    """How many sockets this process has open."""
+    found = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            found += os.readlink(descriptor).startswith("socket:")
+        except OSError:  # the one that lists the folder
+            continue
+    return found
+
+
+def why_not(sockets_before: int) -> str:
+    """Why this process can't be forked for trials; empty if it can.
+
+    Args:
+        sockets_before: `sockets` before the objective was imported.
+    """
+    if not sys.platform.startswith("linux"):
+        return "only Linux gives a trial's process back to its worker"
+    for name in NEVER:
+        if name in sys.modules:
+            return f"{name} was imported"
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return "importing the objective has initialised CUDA"
+    if threading.active_count() > 1:
+        return "importing the objective has started threads"
+    if len(os.listdir("/proc/self/task")) - 1 > _blas_threads():
+        return "importing the objective has started threads outside Python"
+    if sockets() > sockets_before:
+        return "importing the objective has opened connections"
+    if Path(f"/proc/self/task/{os.getpid()}/children").read_text().strip():
+        return "importing the objective has started processes"
+    return ""
+
+
+def _blas_threads() -> int:
+    """The most threads that linear algebra libraries may keep: they stop and start them around a fork."""
+    libraries = set(re.findall(r"\S*openblas\S*\.so\S*", Path("/proc/self/maps").read_text()))
+    return len(libraries) * max(0, (os.cpu_count() or 1) - 1)
