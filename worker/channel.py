@@ -2,8 +2,8 @@
 
 A program never talks to Redis. It tells its slot, which fences, batches and keeps what it is told while
 Redis is away, and which hands it stop requests. Messages to the program: ``task``, ``run``, ``check``,
-``stop``, ``answer``. Messages from it: ``hello`` (a runner's child, with its pid), ``exited`` (the child, with
-its exit code), ``points``, ``parameters``, ``mark``, ``result``, and those that are answered: ``artifact``,
+``stop``, ``answer``. Messages from it: ``hello`` (a runner's child, with its pid), ``exited`` (and its
+exit code), ``points``, ``parameters``, ``mark``, ``result``, and those that are answered: ``artifact``,
 ``unlink``, ``ask``.
 """
 

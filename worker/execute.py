@@ -125,7 +125,7 @@ class Attempt:
         objective = record.spec.objective
         kind = objective.get("kind")
         if kind in RUNNER_KINDS:
-            program = around.runner.get(objective, around.folder)
+            program: Program = around.runner.get(objective, around.folder)
             self._listen(program.channel)
             program.send(
                 {

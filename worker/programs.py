@@ -182,10 +182,10 @@ class RunnerProgram(Program):
 
     def idles(self) -> bool:
         """Whether what ran the last trial still lives."""
-        if self._child is None:
-            return self.poll() is None
+        if self._process.poll() is not None:
+            return False
         with contextlib.suppress(OSError):
-            os.kill(self._child, 0)
+            os.kill(self.runs_as, 0)
             return True
         return False
 
