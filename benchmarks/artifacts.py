@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.rows import Row
 from tests.s3server import S3Server
 
 MB = 1 << 20
@@ -60,6 +62,38 @@ def bench(size_mb: int) -> Iterator[Callable[[str, str], Transfer]]:
                 return Transfer(mb_per_s=size_mb / seconds, above_idle_mb=above_idle)
 
             yield measure
+
+
+def rows(runs: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
+    """A file of 1 GiB to S3 and back."""
+    size_mb = 64 if quick else 1024
+    found: dict[tuple[str, str], list[Transfer]] = {}
+    with bench(size_mb) as measure:
+        for number in range(runs):
+            for way in ("up", "down"):
+                # In turn, as each transfer finds the disk as the one before has left it.
+                turn = number % len(SIDES)
+                for side in (*SIDES[turn:], *SIDES[:turn]):
+                    say(f"run {number + 1} of {runs}: {size_mb} MiB {way}, {side}")
+                    found.setdefault((side, way), []).append(measure(side, way))
+
+    def median(side: str, way: str, field: str) -> float:
+        return statistics.median(getattr(one, field) for one in found[side, way])
+
+    made = []
+    for way, words in (("up", "to S3"), ("down", "from S3")):
+        speed, memory = median("ours", way, "mb_per_s"), median("ours", way, "above_idle_mb")
+        for side, peer in (("boto3", "bare boto3"), ("optuna", "Optuna's store")):
+            name = f"{size_mb} MiB {words}, MiB/s (reference: {peer})"
+            reference = median(side, way, "mb_per_s")
+            made.append(Row(name=name, ours=speed, reference=reference, sense=">=", aim=0.9))
+        name = f"{size_mb} MiB {words}, MiB of memory above idle (reference: the limit)"
+        made.append(Row(name=name, ours=memory, reference=96.0, sense="<=", aim=1.0))
+    # Of downloads, Optuna's streams into a file and takes next to nothing.
+    name = f"{size_mb} MiB to S3, MiB of memory above idle (reference: Optuna's store)"
+    memory, peer_memory = (median(side, "up", "above_idle_mb") for side in ("ours", "optuna"))
+    made.append(Row(name=name, ours=memory, reference=peer_memory, sense="<=", aim=1.0))
+    return made
 
 
 def _boto3(way: str, folder: Path) -> Callable[[], object]:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import socket
+import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import redis
 
 from benchmarks.noop import redis_server
+from benchmarks.rows import Row
 from worker.channel import Endpoint, Lines
 from worker.session import ChannelSession
 from worker.task import Task
+
+
+def rows(runs: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
+    say("report_scalar")
+    pairs = [measure(2000 if quick else 20000) for _ in range(runs)]
+    ours, reference = (statistics.median(values) for values in zip(*pairs, strict=True))
+    name = "report_scalar, µs of the caller (reference: pipelined XADD + HSET)"
+    return [Row(name=name, ours=ours, reference=reference, sense="<=", aim=0.5)]
 
 
 def measure(count: int) -> tuple[float, float]:

@@ -64,6 +64,7 @@ def study(
     prepare: Callable[[str], None] | None = None,
     read_every_s: float | None = None,
     program: Sequence[str] = (str(BIN / "controller"),),
+    may_fail: bool = False,
     timeout_s: float = 900.0,
 ) -> Iterator[Run]:
     """Run ``controller start sweep.toml`` to its end; what it has left can be looked at within.
@@ -73,6 +74,7 @@ def study(
         prepare: called with the storage's URL before.
         read_every_s: seconds between two readings; None for none.
         program: what is called in place of ``controller``.
+        may_fail: the study may end as failed.
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as name, redis_server(Path(name)) as url:
         folder = Path(name)
@@ -111,7 +113,7 @@ def study(
             if reader:
                 reader.join(10)
         seconds = time.monotonic() - begun
-        if code != 0:
+        if code not in ((0, 1) if may_fail else (0,)):
             raise RuntimeError(f"the study ended with code {code}")
         stamps = read_stamps((folder / "stamps").read_text().splitlines())
         yield Run(stamps=stamps, readings=readings, seconds=seconds, folder=folder)

@@ -119,7 +119,11 @@ def test_a_target_is_never_harmed(store: ArtifactStore, source: Path, tmp_path: 
     source.write_bytes(b"other")
     newer = save(store, "study/task", "model", source)
     assert fetch(newer, target, overwrite=True).read_bytes() == b"other"
-    for wrong in (replace(meta, sha256="0" * 64), replace(meta, size=3)):
+    for wrong in (
+        replace(meta, blake3="0" * 64),
+        replace(meta, sha256="0" * 64, blake3=None),
+        replace(meta, size=3),
+    ):
         with pytest.raises(ArtifactError, match="damaged"):
             fetch(wrong, target, overwrite=True)
     assert [path.name for path in target.iterdir()] == ["model.npz"]
@@ -234,7 +238,8 @@ def test_list_tells_prefixes_from_folders(store: ArtifactStore, source: Path) ->
 def test_what_can_not_be_fetched_leaves_no_folder(store: ArtifactStore, tmp_path: Path) -> None:
     meta = save(store, "s/t", "x", b"bytes")
     for wrong, message in (
-        (replace(meta, sha256="0" * 64), "damaged"),
+        (replace(meta, blake3="0" * 64), "damaged"),
+        (replace(meta, sha256="0" * 64, blake3=None), "damaged"),
         (replace(meta, key="s/none"), "no (such )?object"),
     ):
         with pytest.raises(ArtifactError, match=message):

@@ -172,8 +172,8 @@ def test_a_target_that_appears_meanwhile_is_kept(
     get = store.get_file
     target = tmp_path / "target"
 
-    def slow_get(key: str, path: Path) -> None:
-        get(key, path)
+    def slow_get(key: str, path: Path, *hasher: Any) -> None:
+        get(key, path, *hasher)
         target.write_text("somebody else's")
 
     monkeypatch.setattr(store, "get_file", slow_get)

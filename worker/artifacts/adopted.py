@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.artifacts.folder import FileStore
 from worker.artifacts.names import checked_key
@@ -76,7 +77,7 @@ class AdoptedStore:
         with self._refusals(key), open(path, "rb") as body:
             self._store.write(checked_key(key), body)
 
-    def get_file(self, key: str, path: Path) -> str | None:
+    def get_file(self, key: str, path: Path, new_hasher: NewHasher = new_sha256) -> str | None:
         with self._refusals(key), self._store.open_reader(checked_key(key)) as body, open(path, "wb") as file:
             shutil.copyfileobj(body, file, _COPY_BYTES)
         return None

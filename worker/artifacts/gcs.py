@@ -21,6 +21,7 @@ from google.auth import exceptions as auth
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.artifacts.names import checked_key
 from worker.artifacts.ranges import Download
@@ -91,12 +92,12 @@ class GCSStore:
             blob = self._bucket().blob(self._key(key), chunk_size=CHUNK)
             blob.upload_from_filename(os.fspath(path), content_type=mimetype, **_PATIENT)
 
-    def get_file(self, key: str, path: Path) -> str:
+    def get_file(self, key: str, path: Path, new_hasher: NewHasher = new_sha256) -> str:
         place = (key, os.fspath(path))
         with self._refusals(key):
             download = self._broken.pop(place, None) or self._download(self._key(key), path)
             try:
-                return download.run()
+                return download.run(new_hasher)
             except _MAY_PASS:
                 self._broken[place] = download
                 raise

@@ -41,6 +41,8 @@ class ArtifactMeta:
     """What it was made from, see `worker.artifacts.content`."""
     created_at: str
     """ISO 8601, UTC."""
+    blake3: str | None = None
+    """Of the stored bytes, hexadecimal; None where nobody worked it out."""
 
     def to_json(self) -> str:
         return json.dumps({"v": VERSION, **asdict(self)}, separators=(",", ":"))
@@ -67,7 +69,9 @@ class ArtifactMeta:
         for name, is_valid in _VALID.items():
             if name not in data or not is_valid(data[name]):
                 raise _malformed(name)
-        return cls(**{field.name: data[field.name] for field in fields(cls)})
+        if not (data.get("blake3") is None or _is_checksum(data["blake3"])):
+            raise _malformed("blake3")
+        return cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
 
 
 def _malformed(name: str) -> RecordError:
@@ -76,6 +80,10 @@ def _malformed(name: str) -> RecordError:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""
+
+
+def _is_checksum(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 def _is_uuid(value: object) -> bool:
@@ -99,7 +107,7 @@ _VALID: dict[str, Callable[[object], bool]] = {
     "mimetype": _is_text,
     "encoding": lambda value: value is None or _is_text(value),
     "size": lambda value: type(value) is int and value >= 0,
-    "sha256": lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
+    "sha256": _is_checksum,
     "url": _is_text,
     "store": _is_text,
     "key": _is_text,

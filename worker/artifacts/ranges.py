@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
+
+from worker.artifacts.checksum import Hasher, NewHasher
 
 PIECE = 64 << 20
 """Bytes of one request, unless it has to be repeated."""
@@ -35,11 +36,11 @@ class Download:
         self._left = [[start, min(start + PIECE, size)] for start in range(0, size, PIECE)]
         self._stop = threading.Event()
 
-    def run(self) -> str:
+    def run(self, new_hasher: NewHasher) -> str:
         """Write what is missing. Raises what `read` raises, once all threads have come to rest.
 
         Returns:
-            SHA-256 (hexadecimal) of the file, worked out while it comes.
+            The checksum of the file, worked out while it comes.
         """
         self._stop.clear()
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -47,7 +48,7 @@ class Download:
             os.ftruncate(descriptor, self._size)
             with ThreadPoolExecutor(THREADS + 1, thread_name_prefix="optuna-rq-download") as pool:
                 pieces = [pool.submit(self._fetch, piece, descriptor) for piece in self._left]
-                digest = pool.submit(self._follow, descriptor)
+                digest = pool.submit(self._follow, descriptor, new_hasher())
                 every: list[Future[Any]] = [*pieces, digest]
                 done, _ = wait(every, return_when=FIRST_EXCEPTION)
                 self._stop.set()
@@ -64,9 +65,9 @@ class Download:
         """Up to where the file is whole, in bytes."""
         return min((at for at, end in self._left if at < end), default=self._size)
 
-    def _follow(self, descriptor: int) -> str:
+    def _follow(self, descriptor: int, hasher: Hasher) -> str:
         """Read what has come, in order."""
-        digest, at = hashlib.sha256(), 0
+        at = 0
         while at < self._size:
             whole = self._whole_until()
             if at == whole:
@@ -76,9 +77,9 @@ class Download:
             data = os.pread(descriptor, min(CHUNK, whole - at), at)
             if not data:
                 raise OSError(f"{self._path} was cut short by somebody else")
-            digest.update(data)
+            hasher.update(data)
             at += len(data)
-        return digest.hexdigest()
+        return hasher.hexdigest()
 
     def _fetch(self, piece: list[int], descriptor: int) -> None:
         while piece[0] < piece[1] and not self._stop.is_set():

@@ -23,6 +23,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.artifacts.names import checked_key
 from worker.artifacts.ranges import Download
@@ -129,12 +130,12 @@ class S3Store:
                 return []
             raise
 
-    def get_file(self, key: str, path: Path) -> str:
+    def get_file(self, key: str, path: Path, new_hasher: NewHasher = new_sha256) -> str:
         place = (key, os.fspath(path))
         with self._refusals(key):
             download = self._broken.pop(place, None) or self._download(self._key(key), path)
             try:
-                return download.run()
+                return download.run(new_hasher)
             except Exception as error:
                 if may_pass(error):
                     self._broken[place] = download

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
+from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.artifacts.folder import FileStore
 from worker.protocol.errors import ArtifactError, BadInput, Retryable
@@ -47,14 +48,15 @@ class ArtifactStore(Protocol):
         """Store a file, streaming. Whole or not at all; replaces what was there."""
         ...
 
-    def get_file(self, key: str, path: Path) -> str | None:
+    def get_file(self, key: str, path: Path, new_hasher: NewHasher = new_sha256) -> str | None:
         """Write an object's bytes to `path`, streaming.
 
         After an `ArtifactStoreUnavailable` the same call may go on where this one broke off; after another
         error, what `path` holds is undefined.
 
         Returns:
-            SHA-256 (hexadecimal) of the file as it can be read back, where that was worked out on the way.
+            The checksum that `new_hasher` works out of the file as it can be read back, hexadecimal, where
+            that was done on the way.
         """
         ...
 

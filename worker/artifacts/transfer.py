@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import mimetypes
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.artifacts.atomic import replacing
+from worker.artifacts.checksum import checksums, compared_by, new_blake3, new_sha256
 from worker.artifacts.content import from_file, to_file
 from worker.artifacts.meta import ArtifactMeta
 from worker.artifacts.names import safe_name
@@ -60,7 +60,7 @@ def save(
     with tempfile.TemporaryDirectory(prefix="orq-artifact-") as scratch:
         path, kind = to_file(name, source, Path(scratch))
         before = _signature(path, name)
-        digest, size = _sha256(path, name)
+        size, (sha256, blake3) = checksums(path, name, new_sha256, new_blake3)
         filename = safe_name(path.name)
         guessed, guessed_encoding = mimetypes.guess_type(filename)
         if kind == "plotly":
@@ -97,7 +97,8 @@ def save(
         mimetype=kept_type,
         encoding=encoding or guessed_encoding,
         size=size,
-        sha256=digest,
+        sha256=sha256,
+        blake3=blake3,
         url=store.url_of(key),
         store=store.url,
         key=key,
@@ -156,16 +157,15 @@ def fetch(
             raise FileExistsError
         with replacing(target, overwrite=overwrite, durable=False) as partial:
             opened = store
-            digest = patiently(lambda: opened.get_file(meta.key, partial), patience_s)
+            checksum, new_hasher, wanted = compared_by(meta)
+            found = patiently(lambda: opened.get_file(meta.key, partial, new_hasher), patience_s)
             size = partial.stat().st_size
-            if not verify:
-                digest, size = meta.sha256, meta.size
-            elif digest is None:
-                digest, size = _sha256(partial, meta.name)
-            if (digest, size) != (meta.sha256, meta.size):
+            if verify and found is None:
+                size, (found,) = checksums(partial, meta.name, new_hasher)
+            if verify and (found, size) != (wanted, meta.size):
                 raise ArtifactError(
-                    f"artifact {meta.name!r} at {meta.url} is damaged: {size} bytes with SHA-256 "
-                    f"{digest:.12}…, stored were {meta.size} with {meta.sha256:.12}…"
+                    f"artifact {meta.name!r} at {meta.url} is damaged: {size} bytes with {checksum} "
+                    f"{found:.12}…, stored were {meta.size} with {wanted:.12}…"
                 )
     except FileExistsError as error:
         raise ArtifactError(f"{target} exists; give --force (overwrite=True) to replace it") from error
@@ -197,15 +197,3 @@ def _signature(path: Path, name: str) -> tuple[int, int]:
     except OSError as error:
         raise ArtifactError(f"artifact {name!r}: {path}: {error.strerror or error}") from error
     return status.st_size, status.st_mtime_ns
-
-
-def _sha256(path: Path, name: str) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    try:
-        with open(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-                size += len(chunk)
-    except OSError as error:
-        raise ArtifactError(f"artifact {name!r}: {path} can't be read: {error.strerror or error}") from error
-    return digest.hexdigest(), size

@@ -1,0 +1,74 @@
+"""How long a trial takes to begin whose objective imports something large, beside importing it."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from benchmarks.rows import Row
+from benchmarks.studies import STAMP, study
+
+IMPORT = "import sklearn.ensemble, sklearn.svm, scipy.stats"
+OBJECTIVE = (
+    IMPORT
+    + STAMP
+    + """
+def train(task, x):
+    start = time.time()
+    stamp(start)
+    if FAILS:
+        raise ValueError("a failure, after which its process is replaced")
+    return x
+"""
+)
+SWEEP = """
+[study]
+name = "imports"
+metric = {{ name = "loss", goal = "minimize" }}
+[objective]
+function = "objective:train"
+[parameters]
+x = {{ type = "float", low = -1.0, high = 1.0 }}
+[sampler]
+type = "random"
+[budget]
+max_trials = {trials}
+max_concurrent = 1
+"""
+
+
+def rows(runs: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
+    trials = 8 if quick else 30
+    cold: list[float] = []
+    found: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(runs):
+        say(f"run {number + 1} of {runs}: importing scikit-learn")
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-c", IMPORT], check=True)
+        cold.append((time.perf_counter() - begun) * 1000)
+        for fails in (False, True):
+            say(f"run {number + 1} of {runs}: trials of an objective that imports it")
+            files = {
+                "objective.py": OBJECTIVE.replace("FAILS", str(fails)),
+                "sweep.toml": SWEEP.format(trials=trials),
+            }
+            with study(files, workers=1, may_fail=True) as run:
+                stamps = run.stamps[2:]
+            # From the end of one to the start of the next: asked, queued, taken, forked.
+            gaps = [(after[1] - before[2]) * 1000 for before, after in itertools.pairwise(stamps)]
+            found[fails].append(statistics.median(gaps))
+    reference = statistics.median(cold)
+    return [
+        Row(
+            name=f"a trial's start whose objective imports scikit-learn, ms: {what} (reference: the import)",
+            ours=statistics.median(found[fails]),
+            reference=reference,
+            sense="<=",
+            aim=0.1,
+        )
+        for fails, what in ((False, "after one that ended"), (True, "after one that failed"))
+    ]
