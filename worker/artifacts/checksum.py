@@ -7,7 +7,10 @@ and some ten times as fast, stands beside it, and is what a download is compared
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,8 +48,13 @@ def compared_by(meta: ArtifactMeta) -> tuple[str, NewHasher, str]:
     return "SHA-256", new_sha256, meta.sha256  # of an earlier version, or of Optuna's
 
 
-def checksums(path: Path, name: str, *hashers: NewHasher) -> tuple[int, list[str]]:
+def checksums(
+    path: Path, name: str, *hashers: NewHasher, stop: threading.Event | None = None
+) -> tuple[int, list[str]]:
     """Size of a file in bytes, and its checksums, from reading it once.
+
+    Args:
+        stop: when it is set, nobody wants to know any more.
 
     Raises:
         ArtifactError: it can't be read; names the artifact `name`.
@@ -54,10 +62,27 @@ def checksums(path: Path, name: str, *hashers: NewHasher) -> tuple[int, list[str
     working, size = [new() for new in hashers], 0
     try:
         with open(path, "rb") as file:
-            while chunk := file.read(1 << 20):
+            while (chunk := file.read(1 << 20)) and not (stop and stop.is_set()):
                 for hasher in working:
                     hasher.update(chunk)
                 size += len(chunk)
     except OSError as error:
-        raise ArtifactError(f"artifact {name!r}: {path} can't be read: {error.strerror or error}") from error
+        raise unreadable(path, name, error) from error
     return size, [hasher.hexdigest() for hasher in working]
+
+
+def unreadable(path: Path, name: str, error: OSError) -> ArtifactError:
+    return ArtifactError(f"artifact {name!r}: {path} can't be read: {error.strerror or error}")
+
+
+@contextmanager
+def checksums_meanwhile(
+    path: Path, name: str, *hashers: NewHasher
+) -> Iterator[Callable[[], tuple[int, list[str]]]]:
+    """Within, `checksums` works in a thread of its own; gives what waits for its result."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="optuna-rq-checksum") as pool:
+        try:
+            yield pool.submit(lambda: checksums(path, name, *hashers, stop=stop)).result
+        finally:
+            stop.set()

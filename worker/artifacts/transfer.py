@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from worker.artifacts.atomic import replacing
-from worker.artifacts.checksum import checksums, compared_by, new_blake3, new_sha256
+from worker.artifacts.checksum import (
+    checksums,
+    checksums_meanwhile,
+    compared_by,
+    new_blake3,
+    new_sha256,
+    unreadable,
+)
 from worker.artifacts.content import from_file, to_file
 from worker.artifacts.meta import ArtifactMeta
 from worker.artifacts.names import safe_name
@@ -60,7 +67,10 @@ def save(
     with tempfile.TemporaryDirectory(prefix="orq-artifact-") as scratch:
         path, kind = to_file(name, source, Path(scratch))
         before = _signature(path, name)
-        size, (sha256, blake3) = checksums(path, name, new_sha256, new_blake3)
+        try:
+            open(path, "rb").close()
+        except OSError as error:
+            raise unreadable(path, name, error) from error
         filename = safe_name(path.name)
         guessed, guessed_encoding = mimetypes.guess_type(filename)
         if kind == "plotly":
@@ -76,10 +86,13 @@ def save(
             if _signature(path, name) == before:
                 store.put_file(key, path, kept_type)
 
-        try:
-            patiently(put, patience_s, waiting=waiting)
-        except ArtifactError as error:
-            failure = error
+        # While it is on its way: at 1 GiB, a checksum takes as long as a fast network.
+        with checksums_meanwhile(path, name, new_sha256, new_blake3) as result:
+            try:
+                patiently(put, patience_s, waiting=waiting)
+            except ArtifactError as error:
+                failure = error
+            size, (sha256, blake3) = (0, ["", ""]) if failure else result()
         if _signature(path, name) != before:
             # Also when the put failed: a file that gets shorter looks like a connection that stalls.
             if failure is None:
