@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -67,22 +67,18 @@ def checksums(
                     hasher.update(chunk)
                 size += len(chunk)
     except OSError as error:
-        raise unreadable(path, name, error) from error
+        raise ArtifactError(f"artifact {name!r}: {path} can't be read: {error.strerror or error}") from error
     return size, [hasher.hexdigest() for hasher in working]
-
-
-def unreadable(path: Path, name: str, error: OSError) -> ArtifactError:
-    return ArtifactError(f"artifact {name!r}: {path} can't be read: {error.strerror or error}")
 
 
 @contextmanager
 def checksums_meanwhile(
     path: Path, name: str, *hashers: NewHasher
-) -> Iterator[Callable[[], tuple[int, list[str]]]]:
-    """Within, `checksums` works in a thread of its own; gives what waits for its result."""
+) -> Iterator[Future[tuple[int, list[str]]]]:
+    """Within, `checksums` works in a thread of its own."""
     stop = threading.Event()
     with ThreadPoolExecutor(1, thread_name_prefix="optuna-rq-checksum") as pool:
         try:
-            yield pool.submit(lambda: checksums(path, name, *hashers, stop=stop)).result
+            yield pool.submit(lambda: checksums(path, name, *hashers, stop=stop))
         finally:
             stop.set()

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from worker.artifacts.checksum import (
     compared_by,
     new_blake3,
     new_sha256,
-    unreadable,
 )
 from worker.artifacts.content import from_file, to_file
 from worker.artifacts.meta import ArtifactMeta
@@ -27,6 +27,9 @@ from worker.artifacts.patience import patiently
 from worker.artifacts.stores import ArtifactStore, open_store
 from worker.protocol.clock import Clock, SystemClock, iso
 from worker.protocol.errors import ArtifactError
+
+READ_S = 1.0
+"""After a failure, how long it is waited for whether the file can be read at all, in seconds."""
 
 
 def save(
@@ -67,10 +70,6 @@ def save(
     with tempfile.TemporaryDirectory(prefix="orq-artifact-") as scratch:
         path, kind = to_file(name, source, Path(scratch))
         before = _signature(path, name)
-        try:
-            open(path, "rb").close()
-        except OSError as error:
-            raise unreadable(path, name, error) from error
         filename = safe_name(path.name)
         guessed, guessed_encoding = mimetypes.guess_type(filename)
         if kind == "plotly":
@@ -87,12 +86,14 @@ def save(
                 store.put_file(key, path, kept_type)
 
         # While it is on its way: at 1 GiB, a checksum takes as long as a fast network.
-        with checksums_meanwhile(path, name, new_sha256, new_blake3) as result:
+        with checksums_meanwhile(path, name, new_sha256, new_blake3) as checked:
             try:
                 patiently(put, patience_s, waiting=waiting)
             except ArtifactError as error:
                 failure = error
-            size, (sha256, blake3) = (0, ["", ""]) if failure else result()
+                with contextlib.suppress(futures.TimeoutError):
+                    checked.result(READ_S)  # raises if it is the file that can't be read
+            size, (sha256, blake3) = (0, ["", ""]) if failure else checked.result()
         if _signature(path, name) != before:
             # Also when the put failed: a file that gets shorter looks like a connection that stalls.
             if failure is None:
