@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler, TPESampler
 
 from controller import BoundedHistory
 
-FUNCTIONS = {1: "sphere", 3: "Rastrigin", 8: "Rosenbrock", 15: "rotated Rastrigin", 21: "Gallagher"}
+FUNCTIONS = {3: "Rastrigin", 8: "Rosenbrock", 15: "rotated Rastrigin", 21: "Gallagher"}
 DIMENSIONS = 5
 RESULTS = Path(__file__).with_name("quality.json")
 
@@ -64,8 +64,8 @@ def compare(pairs: list[tuple[float, float]]) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--trials", type=int, default=1500)
-    parser.add_argument("--newest", type=int, default=500)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--newest", type=int, default=250)
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
