@@ -36,14 +36,14 @@ lint: $(VENV)/.dev-ready
 chaos: $(VENV)/.dev-ready
 	@$(BIN)/python -m tests.chaos
 
-bench: $(VENV)/.dev-ready
+bench: $(VENV)/.bench-ready
 	@$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) .optuna-rq build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.demo-ready $(VENV)/.dev-ready: $(VENV)/.%-ready: pyproject.toml $(VENV)/.made
+$(VENV)/.demo-ready $(VENV)/.dev-ready $(VENV)/.bench-ready: $(VENV)/.%-ready: pyproject.toml $(VENV)/.made
 	@echo 'Installing optuna-rq[$*] into $(VENV) ...'
 	@$(PIP_INSTALL) --editable '.[$*]'
 	@touch $@

@@ -44,7 +44,11 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5, help="runs of each side; medians are reported")
     parser.add_argument("--quick", action="store_true", help="one short run, to see that it works")
     parser.add_argument("--output", type=Path, default=RESULTS, help="other sections in it are kept")
+    parser.add_argument("--markdown", action="store_true", help="measure nothing: print what is in --output")
     options = parser.parse_args()
+    if options.markdown:
+        print("\n".join(markdown(options.output)))
+        return 0
     unknown = [name for name in options.sections if name not in SECTIONS]
     if unknown:
         parser.error(f"there is no section {unknown[0]!r}; there are {', '.join(SECTIONS)}")
@@ -68,6 +72,16 @@ def main() -> int:
         options.output.write_text(json.dumps({"rows": every, "sections": ordered}, indent=1) + "\n")
         _print(rows, f"{name} ({', '.join(f'{k} {v}' for k, v in known[name]['environment'].items())})")
     return 0
+
+
+def markdown(results: Path = RESULTS) -> list[str]:
+    """The table of docs/performance.md, line by line."""
+    lines = ["| what | ours | reference | ratio | aim | |", "|---|---|---|---|---|---|"]
+    for row in json.loads(results.read_text())["rows"]:
+        numbers = " | ".join(f"{row[name]:.3g}" for name in ("ours", "reference"))
+        holds = "" if row["holds"] else "**no**"
+        lines.append(f"| {row['name']} | {numbers} | {row['ratio']:.2f} | {row['aim']} | {holds} |")
+    return lines
 
 
 def _say(text: str) -> None:

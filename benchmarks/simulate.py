@@ -13,7 +13,6 @@ import itertools
 import json
 import os
 import random
-import signal
 import socket
 import statistics
 import subprocess
@@ -193,10 +192,10 @@ def measure(workers: int, options: argparse.Namespace) -> dict[str, Any]:
                 busy.append(len(store.study_tasks("simulated", Status.IN_PROGRESS)) / workers)
             last = _look(client, controller.pid)
         finally:
-            controller.send_signal(signal.SIGTERM)
-            played = [json.loads(player.communicate(timeout=seconds + 60)[0]) for player in players]
+            # At once: what it would take off the queue in the end, the players are about to take.
             controller.kill()
             controller.wait()
+            played = [json.loads(player.communicate(timeout=seconds + 60)[0]) for player in players]
     spent = last["at"] - first["at"]
     trials = last["ended"] - first["ended"]
     return {

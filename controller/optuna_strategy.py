@@ -79,6 +79,8 @@ class OptunaStrategy(SearchStrategy):
         self._allow_duplicates = allow_duplicates
         self._start_from = start_from
         self._tries: list[dict[str, Any]] = []
+        self._stored: optuna.Study | None = None
+        """The study in its own storage."""
         self._continues = previous is not None
         if previous is not None:
             self._study = previous if isinstance(previous, str) else previous.study_name
@@ -107,7 +109,9 @@ class OptunaStrategy(SearchStrategy):
 
     @property
     def optuna_study(self) -> optuna.Study | None:
-        """Optuna's study; None before `start`. To look at: the loop owns it while it runs."""
+        """Optuna's study; None before `start`. To look at while the loop runs, which owns it."""
+        if self._closed and self._stored is not None:
+            return self._stored
         return self._search.study if self._search else None
 
     # Made at start
@@ -154,7 +158,7 @@ class OptunaStrategy(SearchStrategy):
 
     def _open_search(self, name: str) -> Search:
         with quietly():
-            study = self._open_study(name)
+            self._stored = study = self._open_study(name)
         space = self._space()
         refuse_other_trials(study, {p.name: p.distribution() for p in space})
         search = Search(

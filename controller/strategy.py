@@ -176,7 +176,7 @@ class SearchStrategy(TakingUp):
         """Tasks that an earlier controller has left open: some reports of theirs are in the records only."""
         self._ended: list[Job] = []
         self._stop_asked = threading.Event()
-        self._begun = False
+        self._begun = self._closed = False
         self._interrupted = False
         self._finish_asked = False
         self._out_of_time = ""
@@ -216,6 +216,7 @@ class SearchStrategy(TakingUp):
                     interrupted = self._loop()
                 finally:
                     self._close()
+                    self._closed = True
                     self._observer.end()
             finally:
                 impatient()

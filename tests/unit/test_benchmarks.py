@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
+
 import pytest
 
 from benchmarks import artifacts
+from benchmarks.__main__ import main, markdown
 from benchmarks.reports import measure
 from benchmarks.rows import Row, read_stamps, sample
 from tests.s3server import S3Server
@@ -25,6 +30,27 @@ def test_figures_come_from_the_stamps() -> None:
 )
 def test_an_aim_is_met_or_not(sense: str, ours: float, holds: bool) -> None:
     assert Row(name="x", ours=ours, reference=100, sense=sense, aim=0.6).holds is holds
+
+
+def test_the_documentation_shows_what_was_measured() -> None:
+    text = Path("docs/performance.md").read_text()
+    for line in markdown():
+        assert line in text
+
+
+def test_a_section_is_written_with_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "results.json"
+    for section in ("reports", "storage"):
+        command = ["benchmarks", "--quick", "--output", str(output), section]
+        monkeypatch.setattr(sys, "argv", command)
+        assert main() == 0
+    found = json.loads(output.read_text())
+    assert list(found["sections"]) == ["reports", "storage"]
+    assert len(found["rows"]) == 2
+    for row in found["rows"]:
+        assert list(row) == ["name", "ours", "reference", "ratio", "aim", "holds"]
+        assert row["ratio"] == pytest.approx(row["ours"] / row["reference"])
+    assert found["sections"]["reports"]["environment"]["runs"] == 1
 
 
 def test_transfers_are_measured(s3_server: S3Server) -> None:
