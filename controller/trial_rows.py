@@ -8,6 +8,7 @@ Optuna's own calls.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
 from worker.trials.journal import JournalFile
+
+log = logging.getLogger(__name__)
 
 SCHEMA = "v3.2.0.a"
 """The version of Optuna's tables that `TableWriter` knows; others get Optuna's own calls."""
@@ -133,8 +136,19 @@ class TableWriter:
     def __init__(self, storage: RDBStorage, study_id: int) -> None:
         self._engine = storage.engine
         self._study_id = study_id
+        self._one_by_one = CallWriter(storage, study_id)
 
     def write(self, changes: Sequence[Change], last_id: int, count: int) -> Written:
+        try:
+            return self._write(changes, last_id, count)
+        except sqlalchemy.exc.IntegrityError as error:
+            # Somebody else has given one of these trials an attribute of that name; Optuna writes over it.
+            log.info("study %s: its trials are written one by one: %s", self._study_id, error)
+            written = self._one_by_one.write(changes, last_id, count)
+            written.foreign = True
+            return written
+
+    def _write(self, changes: Sequence[Change], last_id: int, count: int) -> Written:
         written = Written()
         rows = _Rows()
         with self._engine.begin() as connection:

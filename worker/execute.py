@@ -231,14 +231,15 @@ class Attempt:
         if self._program is None:
             return None, float("inf")
         try:
-            sampler = Sampler(self._program.pid)
+            sampler = Sampler(self._program.runs_as)
         except psutil.Error:
             return None, float("inf")
         return sampler, started + sampler.pause_s
 
     def _sample(self, sampler: Sampler, elapsed_s: float) -> None:
         at = time.time()
-        for series, value in sampler.sample().items():
+        assert self._program is not None
+        for series, value in sampler.sample(self._program.runs_as).items():
             self._reporter.add(
                 Point(title=MACHINE, series=series, value=value, iteration=round(elapsed_s), at=at)
             )

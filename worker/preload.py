@@ -6,6 +6,7 @@ Imports are paid once then, also when a trial's process has to be replaced. What
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -19,11 +20,10 @@ NEVER = ("jax", "tensorflow")
 def sockets() -> int:
     """How many sockets this process has open."""
     found = 0
-    for descriptor in Path("/proc/self/fd").iterdir():
-        try:
-            found += os.readlink(descriptor).startswith("socket:")
-        except OSError:  # the one that lists the folder
-            continue
+    with contextlib.suppress(OSError):  # without /proc, nothing is forked
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):  # the one that lists the folder
+                found += os.readlink(descriptor).startswith("socket:")
     return found
 
 
@@ -34,7 +34,7 @@ def why_not(sockets_before: int) -> str:
         sockets_before: `sockets` before the objective was imported.
     """
     if not sys.platform.startswith("linux"):
-        return "only Linux gives a trial's process back to its worker"
+        return "only on Linux can be told what a process has begun"
     for name in NEVER:
         if name in sys.modules:
             return f"{name} was imported"
@@ -43,12 +43,15 @@ def why_not(sockets_before: int) -> str:
         return "importing the objective has initialised CUDA"
     if threading.active_count() > 1:
         return "importing the objective has started threads"
-    if len(os.listdir("/proc/self/task")) - 1 > _blas_threads():
-        return "importing the objective has started threads outside Python"
-    if sockets() > sockets_before:
-        return "importing the objective has opened connections"
-    if Path(f"/proc/self/task/{os.getpid()}/children").read_text().strip():
-        return "importing the objective has started processes"
+    try:
+        if len(os.listdir("/proc/self/task")) - 1 > _blas_threads():
+            return "importing the objective has started threads outside Python"
+        if sockets() > sockets_before:
+            return "importing the objective has opened connections"
+        if Path(f"/proc/self/task/{os.getpid()}/children").read_text().strip():
+            return "importing the objective has started processes"
+    except OSError as error:
+        return f"this system doesn't tell what a process has begun ({error})"
     return ""
 
 

@@ -101,6 +101,11 @@ class Program:
         for descriptor in {self.stdout, self.stderr}:
             os.set_blocking(descriptor, False)
 
+    @property
+    def runs_as(self) -> int:
+        """Process id of what runs the trial."""
+        return self.pid
+
     def poll(self) -> int | None:
         """The exit code, negative for a signal, or None while it runs."""
         return self._process.poll()
@@ -153,7 +158,6 @@ class RunnerProgram(Program):
 
     @property
     def runs_as(self) -> int:
-        """Process id of what runs the trials."""
         return self._child or self.pid
 
     def hear(self, message: Message) -> None:

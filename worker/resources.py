@@ -21,14 +21,13 @@ class Sampler:
 
     def __init__(self, pid: int) -> None:
         self._processes = {pid: psutil.Process(pid)}
-        self._pid = pid
         self.pause_s = FIRST_S
         psutil.cpu_percent(None)
         with contextlib.suppress(psutil.Error):
             self._processes[pid].cpu_percent(None)
 
-    def sample(self) -> dict[str, float]:
-        """Series name → value.
+    def sample(self, pid: int) -> dict[str, float]:
+        """Series name → value, of the machine and of the program that `pid` leads now.
 
         ``cpu_usage`` and ``process_cpu_usage`` are percentages (of the machine; of one core, summed over
         the program's processes); memory is in GiB.
@@ -42,12 +41,12 @@ class Sampler:
         }
         cpu, resident, seen = 0.0, 0, False
         alive = {}
-        for pid in [self._pid, *descendants(self._pid)]:
+        for each in [pid, *descendants(pid)]:
             with contextlib.suppress(psutil.Error):
-                process = self._processes.get(pid) or psutil.Process(pid)
+                process = self._processes.get(each) or psutil.Process(each)
                 cpu += process.cpu_percent(None)
                 resident += process.memory_info().rss
-                alive[pid] = process
+                alive[each] = process
                 seen = True
         self._processes = alive
         if seen:

@@ -47,7 +47,7 @@ class Parent:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._sockets = preload.sockets() if sys.platform.startswith("linux") else 0
+        self._sockets = preload.sockets()
 
     def serve(self) -> None:
         """Until the slot closes the channel."""

@@ -226,6 +226,25 @@ def test_a_trial_that_somebody_else_has_told_stays_so(url: str) -> None:
     assert [trial.values for trial in study.trials] == [[7.0]]
 
 
+def test_an_attribute_that_somebody_else_has_set_is_written_over(url: str) -> None:
+    study, storage = make(url)
+    trial, other = study.ask(SPACE), study.ask(SPACE)
+    storage.flush()
+    theirs = optuna.load_study(study_name="s", storage=open_storage(url))
+    frozen = theirs.trials[0]
+    theirs._storage.set_trial_user_attr(frozen._trial_id, "who", "they")
+    theirs._storage.set_trial_user_attr(frozen._trial_id, "more", "theirs")
+    trial.set_user_attr("who", "we")
+    study.tell(trial, 1.0)
+    study.tell(other, 2.0)
+    storage.flush()
+    assert [found.values for found in stored(url)] == [[1.0], [2.0]]
+    assert stored(url)[0].user_attrs == {"who": "we", "more": "theirs"}
+    again = study.ask(SPACE)
+    assert storage.flush() == {}
+    assert again.number == 2
+
+
 def test_other_studies_of_the_storage_are_left_alone(url: str) -> None:
     other = optuna.create_study(study_name="other", storage=open_storage(url))
     other.optimize(lambda trial: trial.suggest_float("y", 0, 1), n_trials=3)
