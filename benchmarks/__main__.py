@@ -55,9 +55,11 @@ def main() -> int:
     runs = 1 if options.quick else options.runs
     result = json.loads(options.output.read_text()) if options.output.exists() else {}
     known = {name: found for name, found in result.get("sections", {}).items() if name in SECTIONS}
+    measured: list[Row] = []
     for name in options.sections or SECTIONS:
         begun = time.monotonic()
         rows = importlib.import_module(f"benchmarks.{name}").rows(runs, options.quick, _say)
+        measured += rows
         known[name] = {
             "environment": {
                 **_environment(),
@@ -70,7 +72,7 @@ def main() -> int:
         ordered = {section: known[section] for section in SECTIONS if section in known}
         every = [row for section in ordered.values() for row in section["rows"]]
         options.output.write_text(json.dumps({"rows": every, "sections": ordered}, indent=1) + "\n")
-        _print(rows, f"{name} ({', '.join(f'{k} {v}' for k, v in known[name]['environment'].items())})")
+    _print(measured, {**_environment(), "runs": runs})
     return 0
 
 
@@ -103,8 +105,9 @@ def _environment() -> dict[str, Any]:
     return found
 
 
-def _print(rows: list[Row], title: str) -> None:
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+def _print(rows: list[Row], environment: dict[str, Any]) -> None:
+    about = ", ".join(f"{name} {value}" for name, value in environment.items())
+    table = Table(title="optuna-rq beside its references", caption=about, box=box.SIMPLE_HEAD)
     for column in ("what", "ours", "reference", "ratio", "aim", "holds"):
         table.add_column(column, justify="left" if column == "what" else "right")
     for row in rows:
