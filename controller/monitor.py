@@ -13,12 +13,23 @@ from worker.protocol.store import Store
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """An attempt that has begun."""
+
+    attempt: int
+    at: float
+    """Seconds since the epoch."""
+    worker: str
+    """The slot that runs it."""
+
+
 @dataclass
 class Changes:
     """What happened since the last look. Task ids may be of tasks that the reader doesn't know."""
 
-    started: dict[str, tuple[int, float]] = field(default_factory=dict)
-    """Task id → attempt, and when it began."""
+    started: dict[str, Start] = field(default_factory=dict)
+    """By task id."""
     resumed: list[str] = field(default_factory=list)
     """Tasks among the started ones that go on from a checkpoint."""
     points: dict[str, list[tuple[int, int, float]]] = field(default_factory=dict)
@@ -75,7 +86,11 @@ class Monitor:
                     points = changes.points.setdefault(event.task, [])
                     points += [(int(i), int(step), float(value)) for i, step, value, _ in data["points"]]
             elif event.kind is EventKind.STARTED:
-                changes.started[event.task] = (event.attempt, float(data.get("at", 0.0)))
+                changes.started[event.task] = Start(
+                    attempt=event.attempt,
+                    at=float(data.get("at", 0.0)),
+                    worker=str(data.get("worker", "")),
+                )
                 if "resumed" in data:
                     changes.resumed.append(event.task)
             elif event.kind is EventKind.ENDED:

@@ -1,7 +1,8 @@
 """Bad nodes: workers on which whatever they are given fails, at once and in the same way.
 
 Such a worker is free again at once and takes the next job, and so on, until the budget is used up. It is told
-to take no more for a while. Where every worker fails so, it is the objective's fault, and none is.
+to take no more for a while. Where every worker fails so, it is the objective's fault, and none is. As long as
+nothing is known of the others, it is held for some seconds at a time.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ FAST_S = 60.0
 """What counts as at once: seconds that the attempt has computed."""
 FIRST_PAUSE_S = 60.0
 LONGEST_PAUSE_S = 1800.0
+HOLD_S = 5.0
+"""How long a worker is held while nothing is known of the others; what another runs longer counts for it."""
 _CLASSES = (Reason.OBJECTIVE_ERROR, Reason.LAUNCH_ERROR, Reason.OUT_OF_MEMORY)
 
 
@@ -30,6 +33,8 @@ class Pause:
     worker: str
     seconds: float
     reason: str
+    known: bool = True
+    """Others do better; False while that has yet to be seen."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +56,19 @@ class Nodes:
         self._first_pause_s = first_pause_s
         self._last: dict[str, deque[_Outcome]] = {}
         self._pauses: dict[str, int] = {}
+        self._held: set[str] = set()
 
-    def ended(self, record: TaskRecord, alive: Collection[str]) -> Pause | None:
+    def ended(
+        self, record: TaskRecord, alive: Collection[str], lasting: Collection[str] = ()
+    ) -> Pause | None:
         """Take note of how a task has ended.
 
         Args:
             alive: names of the workers that serve its queue.
+            lasting: those that have been running a task for `HOLD_S`.
 
         Returns:
-            A pause, if the task's worker is to take one now.
+            A pause, if the task's worker is to take one now, or one of which more is known by this.
         """
         worker = record.worker.rpartition("/")[0]
         if not worker or record.started_at is None:
@@ -69,26 +78,39 @@ class Nodes:
             self._pauses.pop(gone, None)
         outcomes = self._last.setdefault(worker, deque(maxlen=FAILURES))
         outcomes.append(_outcome(record))
-        signature = outcomes[-1].signature
-        if not signature:
+        if not outcomes[-1].signature:
             self._pauses.pop(worker, None)
+        pause = self._judge(worker, alive, lasting)
+        if pause is None:
+            # Now that something is known of this one, another may be.
+            known = (self._judge(held, alive, lasting) for held in sorted(self._held & set(alive) - {worker}))
+            pause = next((found for found in known if found and found.known), None)
+        return pause
+
+    def _judge(self, worker: str, alive: Collection[str], lasting: Collection[str]) -> Pause | None:
+        self._held.discard(worker)
+        outcomes = self._last.get(worker)
+        signature = outcomes[-1].signature if outcomes else ""
+        if not outcomes or not signature:
             return None
         same = [outcome for outcome in outcomes if outcome.signature == signature]
         if len(same) < FAILURES or len({outcome.parameters for outcome in same}) < FAILURES:
             return None
-        if not any(self._does_better(name, signature) for name in alive if name != worker):
+        others = [name for name in alive if name != worker]
+        reason = f"{FAILURES} different configurations failed here at once: {outcomes[-1].reason}"
+        if any(name in lasting or self._does_better(name, signature) for name in others):
+            count = self._pauses[worker] = self._pauses.get(worker, 0) + 1
+            seconds = min(LONGEST_PAUSE_S, self._first_pause_s * 2 ** (count - 1))
+            return Pause(worker=worker, seconds=seconds, reason=reason)
+        if all(name in self._last for name in others):
             return None
-        count = self._pauses[worker] = self._pauses.get(worker, 0) + 1
-        return Pause(
-            worker=worker,
-            seconds=min(LONGEST_PAUSE_S, self._first_pause_s * 2 ** (count - 1)),
-            reason=f"{FAILURES} different configurations failed here at once: {outcomes[-1].reason}",
-        )
+        self._held.add(worker)
+        return Pause(worker=worker, seconds=HOLD_S, reason=reason, known=False)
 
     def _does_better(self, worker: str, signature: str) -> bool:
-        """Whether a worker has not just failed in the same way: it does something else, or nothing yet."""
+        """Whether the last that a worker has ended did not fail in the same way."""
         outcomes = self._last.get(worker)
-        return not outcomes or outcomes[-1].signature != signature
+        return outcomes is not None and outcomes[-1].signature != signature
 
 
 def _outcome(record: TaskRecord) -> _Outcome:

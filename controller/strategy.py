@@ -23,7 +23,7 @@ from controller.job import Job, LocalJob
 from controller.lock import StudyLock
 from controller.memory import remember
 from controller.monitor import Changes, Monitor
-from controller.nodes import Nodes
+from controller.nodes import HOLD_S, Nodes
 from controller.objective import Objective
 from controller.observer import Observer
 from controller.opening import Opening, check_base_task
@@ -525,10 +525,18 @@ class SearchStrategy(TakingUp):
 
     def _take(self, changes: Changes) -> None:
         """Bring the running jobs up to what the events say."""
-        for task_id, (attempt, at) in changes.started.items():
+        for task_id, start in changes.started.items():
             job = self._running.get(task_id)
-            if job and job.record.attempt <= attempt:
-                job.update(replace(job.record, status=Status.IN_PROGRESS, attempt=attempt, started_at=at))
+            if job and job.record.attempt <= start.attempt:
+                job.update(
+                    replace(
+                        job.record,
+                        status=Status.IN_PROGRESS,
+                        attempt=start.attempt,
+                        started_at=start.at,
+                        worker=start.worker,
+                    )
+                )
                 job.scalars = {}
                 self._care.forget(task_id)
                 self._observer.started(job)
@@ -652,12 +660,18 @@ class SearchStrategy(TakingUp):
 
     def _look_at_node(self, job: Job) -> None:
         """Have a worker pause on which whatever it is given fails at once."""
-        pause = self._nodes.ended(job.record, self._fleet.workers)
+        lasting = {
+            other.record.worker.rpartition("/")[0]
+            for other in self._running.values()
+            if other.is_running() and other.computed_s() > HOLD_S
+        }
+        pause = self._nodes.ended(job.record, self._fleet.workers, lasting)
         if pause is not None:
             self._store.pause_worker(pause.worker, self._backend.clock.now() + pause.seconds, pause.reason)
-            self._observer.note(
-                f"worker {pause.worker} takes no jobs for {pause.seconds:g} s: {pause.reason}"
-            )
+            if pause.known:
+                self._observer.note(
+                    f"worker {pause.worker} takes no jobs for {pause.seconds:g} s: {pause.reason}"
+                )
 
     def _tell_kept(self, job: Job) -> None:
         """Tell what a task has reported while no controller listened, as its record has it."""

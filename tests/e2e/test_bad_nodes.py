@@ -60,8 +60,8 @@ def test_a_worker_on_which_everything_fails(cli: Cli, redis_url: str) -> None:
         assert "paused for" in cli("status", **env).stdout
     rows = cli.json("tasks", **env)
     failed = [row for row in rows if row["status"] == "failed"]
-    # One more may have been on its way to it.
-    assert 3 <= len(failed) <= 4
+    # One after it was held until something was known of the other, and one may have been on its way to it.
+    assert 3 <= len(failed) <= 5
     assert {row["worker"] for row in failed} == {"bad/0"}
     assert {row["worker"] for row in rows if row["status"] == "completed"} == {"good/0"}
 

@@ -214,7 +214,7 @@ def test_a_program_run_by_hand(bench: Bench) -> None:
 
 
 LOST = """
-import os, time
+import os, psutil, time
 from pathlib import Path
 import optuna
 from worker import Task
@@ -225,7 +225,7 @@ def die(task, number):
         mark.touch()
         task.flush()
         time.sleep(0.3)
-        os.kill(os.getppid(), 9)  # the slot: its worker is lost
+        os.kill(psutil.Process(os.getppid()).ppid(), 9)  # the slot: its worker is lost
         time.sleep(60)
 
 def train(task, x):

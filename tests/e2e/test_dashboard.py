@@ -67,7 +67,7 @@ def dashboard(cli: Cli, *options: str, **env: str) -> Iterator[str]:
         assert "/dashboard/studies/" in url
         yield url
         os.kill(process.pid, signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert log.read_text().splitlines()[-1] == "dashboard: ended"
 
 

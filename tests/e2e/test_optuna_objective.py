@@ -17,6 +17,7 @@ from tests.e2e.harness import run, started, wait_for
 
 OBJECTIVES = """
 import os
+import psutil
 import time
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def dies_once(trial):
     mark = Path(f"died-{trial.number}")
     if not mark.exists():
         mark.write_text(f"{x} {y}")
-        os.kill(os.getppid(), 9)  # the slot: its worker is lost
+        os.kill(psutil.Process(os.getppid()).ppid(), 9)  # the slot: its worker is lost
         time.sleep(60)
     assert mark.read_text() == f"{x} {y}"
     return x + y
@@ -306,7 +307,9 @@ def _known(cli: Cli, redis_url: str) -> bool:
 def test_a_study_that_was_interrupted_goes_on(cli: Cli) -> None:
     sweep = cli.sweep(**sections("dies_once", budget={"max_trials": 3}, sampler={"type": "tpe", "seed": 5}))
     (cli.folder / "obj.py").write_text(
-        OBJECTIVES.replace("os.kill(os.getppid(), 9)  # the slot: its worker is lost", "pass")
+        OBJECTIVES.replace(
+            "os.kill(psutil.Process(os.getppid()).ppid(), 9)  # the slot: its worker is lost", "pass"
+        )
     )
     with started("controller", "start", sweep, "--workers", "1", cwd=cli.folder) as process:
         wait_for(lambda: (cli.folder / "died-0").exists(), "the first trial")

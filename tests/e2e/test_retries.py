@@ -14,7 +14,7 @@ from worker.protocol import Status
 from worker.protocol.errors import BadInput
 
 OBJECTIVES = """
-import os, time
+import os, psutil, time
 from pathlib import Path
 
 def once(task, x):
@@ -27,7 +27,7 @@ def always(task, x):
 
 def poison(task, x):
     if task.trial_number == 1:
-        os.kill(os.getppid(), 9)  # the slot: its worker is lost
+        os.kill(psutil.Process(os.getppid()).ppid(), 9)  # the slot: its worker is lost
         time.sleep(60)
     return x
 

@@ -217,11 +217,13 @@ for i in range(6000):
     assert (task.status, task.get_status_reason()) == ("stopped", "user: enough")
     terminated = background(at, text)
     task = wait_for(lambda: _find("long", task.id), "the next task")
+    wait_for(task.get_last_scalar_metrics, "its first report")  # it is all set up then
     terminated.send_signal(signal.SIGTERM)
     terminated.wait(30)
     assert task.status == "stopped"
     killed = background(at, text)
     task = wait_for(lambda: _find("long", task.id), "the third task")
+    wait_for(task.get_last_scalar_metrics, "its first report")
     killed.kill()
     killed.wait()
     task._at.store.redis.delete(f"orq:task:{task.id}:lease")  # rather than wait for it

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from controller.nodes import FAILURES, Nodes, Pause
+from controller.nodes import FAILURES, HOLD_S, Nodes, Pause
 from tests.fakes import record
 from worker.protocol import Reason, Status, TaskSpec
 
 ALIVE = ["good", "bad"]
+FINE: dict[str, Any] = {"status": Status.COMPLETED, "reason_class": None, "reason": ""}
 _count = iter(range(10_000))
 
 
@@ -34,7 +35,7 @@ def after(nodes: Nodes, *records: Any) -> list[Pause | None]:
 
 def test_different_configurations_that_fail_at_once_in_the_same_way() -> None:
     nodes = Nodes(first_pause_s=60)
-    *before, last = after(nodes, *(ended() for _ in range(FAILURES)))
+    _, *before, last = after(nodes, ended("good", **FINE), *(ended() for _ in range(FAILURES)))
     assert before == [None, None]
     assert last is not None
     assert (last.worker, last.seconds) == ("bad", 60)
@@ -62,6 +63,7 @@ def test_different_configurations_that_fail_at_once_in_the_same_way() -> None:
 )
 def test_anything_else_in_between(changes: dict[str, Any]) -> None:
     nodes = Nodes()
+    nodes.ended(ended("good", **FINE), ALIVE)
     assert after(nodes, ended(), ended(), ended(**changes), ended(), ended()) == [None] * 5
     assert nodes.ended(ended(), ALIVE) is not None
 
@@ -74,13 +76,13 @@ def test_where_every_worker_fails_it_is_the_objective() -> None:
     nodes = Nodes()
     found = after(nodes, ended("good"), *(ended() for _ in range(5)), *(ended("good") for _ in range(5)))
     assert found == [None] * 11
-    assert after(Nodes(), *(ended("good") for _ in range(3)))[-1] is not None  # nothing is known of the other
     alone = Nodes()
     assert [alone.ended(ended(), ["bad"]) for _ in range(5)] == [None] * 5
 
 
 def test_a_worker_that_has_recovered_begins_anew() -> None:
     nodes = Nodes(first_pause_s=60)
+    nodes.ended(ended("good", **FINE), ALIVE)
     after(nodes, *(ended() for _ in range(4)), ended(status=Status.COMPLETED, reason_class=None))
     pause = after(nodes, *(ended() for _ in range(3)))[-1]
     assert pause is not None
@@ -90,3 +92,30 @@ def test_a_worker_that_has_recovered_begins_anew() -> None:
 def test_what_never_ran_says_nothing() -> None:
     nodes = Nodes()
     assert after(nodes, *(ended(worker="", started_at=None) for _ in range(5))) == [None] * 5
+
+
+def test_as_long_as_nothing_is_known_of_the_others_it_is_held() -> None:
+    nodes = Nodes()
+    for _ in range(3):
+        *_, held = after(nodes, *(ended() for _ in range(FAILURES)))
+        assert held is not None
+        assert (held.seconds, held.known) == (HOLD_S, False)
+    # Another one that runs something for a while does better.
+    paused = nodes.ended(ended(), ALIVE, lasting=["good"])
+    assert paused is not None
+    assert (paused.seconds, paused.known) == (60, True)
+    # And one that fails alike does not.
+    nodes.ended(ended("good"), ALIVE)
+    assert nodes.ended(ended(), ALIVE) is None
+
+
+def test_what_another_one_ends_tells_of_one_that_is_held() -> None:
+    nodes = Nodes()
+    *_, held = after(nodes, *(ended() for _ in range(FAILURES)))
+    assert held is not None
+    assert not held.known
+    paused = nodes.ended(ended("good", **FINE), ALIVE)
+    assert paused is not None
+    assert (paused.worker, paused.seconds, paused.known) == ("bad", 60, True)
+    # Once.
+    assert nodes.ended(ended("good", **FINE), ALIVE) is None

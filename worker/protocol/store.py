@@ -285,7 +285,9 @@ class Store(StudyStore):
             if points:
                 _take_up(pipe, old, points[-1], kept)
             if old.study:
-                data = {"at": now, **({"resumed": points[-1].iteration} if points else {})}
+                data = {"at": now, "worker": worker}
+                if points:
+                    data["resumed"] = points[-1].iteration
                 event = Event(kind=EventKind.STARTED, task=task_id, attempt=attempt, data=data)
                 self._emit(pipe, old.study, event)
 
