@@ -92,6 +92,8 @@ class Parent:
                 self._endpoint.send({"op": "hello", "pid": os.getpid()})
                 Runner(self._endpoint).serve(messages)
                 status = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 with contextlib.suppress(Exception):
                     sys.stdout.flush()
