@@ -49,7 +49,8 @@ def measure(name: str, trials: int) -> Sample:
             check=False,
         )
         stamps = read_stamps((Path(folder) / "stamps").read_text().splitlines())
-        if done.returncode or len(stamps) != trials:
+        # Syne Tune may end before the last trial that it has started.
+        if done.returncode or not trials - SLOTS <= len(stamps) <= trials:
             raise RuntimeError(f"{name}: {len(stamps)} of {trials} trials\n{done.stderr[-3000:]}")
         return sample(stamps)
 
