@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from worker.protocol import Reason, Status, TaskRecord
@@ -59,13 +59,16 @@ class Nodes:
         self._held: set[str] = set()
 
     def ended(
-        self, record: TaskRecord, alive: Collection[str], lasting: Collection[str] = ()
+        self,
+        record: TaskRecord,
+        alive: Collection[str],
+        lasting: Callable[[], Collection[str]] = lambda: (),
     ) -> Pause | None:
         """Take note of how a task has ended.
 
         Args:
             alive: names of the workers that serve its queue.
-            lasting: those that have been running a task for `HOLD_S`.
+            lasting: gives those that have been running a task for `HOLD_S`; asked when it matters only.
 
         Returns:
             A pause, if the task's worker is to take one now, or one of which more is known by this.
@@ -87,7 +90,9 @@ class Nodes:
             pause = next((found for found in known if found and found.known), None)
         return pause
 
-    def _judge(self, worker: str, alive: Collection[str], lasting: Collection[str]) -> Pause | None:
+    def _judge(
+        self, worker: str, alive: Collection[str], lasting: Callable[[], Collection[str]]
+    ) -> Pause | None:
         self._held.discard(worker)
         outcomes = self._last.get(worker)
         signature = outcomes[-1].signature if outcomes else ""
@@ -98,7 +103,7 @@ class Nodes:
             return None
         others = [name for name in alive if name != worker]
         reason = f"{FAILURES} different configurations failed here at once: {outcomes[-1].reason}"
-        if any(name in lasting or self._does_better(name, signature) for name in others):
+        if any(self._does_better(name, signature) for name in others) or set(others).intersection(lasting()):
             count = self._pauses[worker] = self._pauses.get(worker, 0) + 1
             seconds = min(LONGEST_PAUSE_S, self._first_pause_s * 2 ** (count - 1))
             return Pause(worker=worker, seconds=seconds, reason=reason)

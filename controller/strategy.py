@@ -660,11 +660,14 @@ class SearchStrategy(TakingUp):
 
     def _look_at_node(self, job: Job) -> None:
         """Have a worker pause on which whatever it is given fails at once."""
-        lasting = {
-            other.record.worker.rpartition("/")[0]
-            for other in self._running.values()
-            if other.is_running() and other.computed_s() > HOLD_S
-        }
+
+        def lasting() -> set[str]:
+            return {
+                other.record.worker.rpartition("/")[0]
+                for other in self._running.values()
+                if other.is_running() and other.computed_s() > HOLD_S
+            }
+
         pause = self._nodes.ended(job.record, self._fleet.workers, lasting)
         if pause is not None:
             self._store.pause_worker(pause.worker, self._backend.clock.now() + pause.seconds, pause.reason)

@@ -48,7 +48,7 @@ class Change:
         return {key: value for key, value in now.items() if key not in old or old[key] is not value}
 
     @property
-    def ends(self) -> bool:
+    def is_other_state(self) -> bool:
         """Whether the state is another one."""
         return self.before is not None and self.before.state is not self.after.state
 
@@ -113,7 +113,7 @@ class CallWriter:
     def _update(self, change: Change, trial_id: int, written: Written) -> None:
         storage, after = self._storage, change.after
         try:
-            if change.ends and after.state is TrialState.RUNNING:
+            if change.is_other_state and after.state is TrialState.RUNNING:
                 storage.set_trial_state_values(trial_id, after.state)
             for name, value in change.news("params").items():
                 distribution = after.distributions[name]
@@ -124,7 +124,7 @@ class CallWriter:
                 storage.set_trial_user_attr(trial_id, key, value)
             for key, value in change.news("system_attrs").items():
                 storage.set_trial_system_attr(trial_id, key, value)
-            if change.ends and after.state is not TrialState.RUNNING:
+            if change.is_other_state and after.state is not TrialState.RUNNING:
                 storage.set_trial_state_values(trial_id, after.state, after.values)
         except UpdateFinishedTrialError:
             written.foreign = True
@@ -200,10 +200,10 @@ class TableWriter:
 
     def _still_open(self, change: Change, trial_id: int, connection: sqlalchemy.Connection) -> bool:
         """Write the state, if it is another; False when somebody else has ended the trial."""
-        if not change.ends:
+        if not change.is_other_state:
             return True
         changed = connection.execute(
-            _END,
+            _STATE,
             {
                 "trial": trial_id,
                 "new": change.after.state,
@@ -303,7 +303,7 @@ _RENUMBER = (
     .where(_TRIAL.c.trial_id == sqlalchemy.bindparam("trial"))
     .values(number=sqlalchemy.bindparam("place"))
 )
-_END = (
+_STATE = (
     _TRIAL.update()
     .where(_TRIAL.c.trial_id == sqlalchemy.bindparam("trial"))
     .where(_TRIAL.c.state.in_([TrialState.RUNNING, TrialState.WAITING]))

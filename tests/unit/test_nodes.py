@@ -101,7 +101,7 @@ def test_as_long_as_nothing_is_known_of_the_others_it_is_held() -> None:
         assert held is not None
         assert (held.seconds, held.known) == (HOLD_S, False)
     # Another one that runs something for a while does better.
-    paused = nodes.ended(ended(), ALIVE, lasting=["good"])
+    paused = nodes.ended(ended(), ALIVE, lasting=lambda: ["good"])
     assert paused is not None
     assert (paused.seconds, paused.known) == (60, True)
     # And one that fails alike does not.
