@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rq import Queue
-from rq.exceptions import DequeueTimeout, InvalidJobOperation, StopRequested
-from rq.job import Job, JobStatus
+from rq.exceptions import DequeueTimeout, StopRequested
+from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from worker.protocol.errors import BadInput, OptunaRQError
@@ -66,12 +66,6 @@ class TaskJob(Job):
     @property
     def stopped_callback(self) -> None:
         return None
-
-    def get_status(self, refresh: bool = True) -> JobStatus:
-        try:
-            return super().get_status(refresh)
-        except InvalidJobOperation:  # enqueued twice, and its twin has ended and gone
-            return JobStatus.FINISHED
 
     def send_webhooks(self, *args: Any, **kwargs: Any) -> None:
         """Never: a record must not make a worker call a URL."""
