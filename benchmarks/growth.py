@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import optuna
 
-from benchmarks.noop import OBJECTIVE, SWEEP
+from benchmarks.noop import OBJECTIVE
 from benchmarks.rows import Row
-from benchmarks.studies import STAMP, between, study
+from benchmarks.studies import STAMP, between, study, sweep
 from controller.trial_cache import TrialCache, cached
 from worker.trials.storage import open_storage
 
@@ -66,7 +66,7 @@ def _random(runs: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
     found: dict[tuple[str, bool], list[float]] = {}
     for number in range(runs):
         say(f"run {number + 1} of {runs}: a study of {late + width} trials")
-        files = {"objective.py": OBJECTIVE, "sweep.toml": SWEEP.format(jobs=late + width + 20)}
+        files = {"objective.py": OBJECTIVE, "sweep.toml": sweep(late + width + 20, "seed = 1")}
         with study(files, read_every_s=0.1) as run:
             for name in names:
                 for begin, is_late in ((early, False), (late, True)):
@@ -105,7 +105,7 @@ def _reports(runs: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
         for reports in (few, (few + many) // 2, many):
             files = {
                 "objective.py": REPORTING.replace("REPORTS", str(reports)),
-                "sweep.toml": SWEEP.format(jobs=1),
+                "sweep.toml": sweep(1, "seed = 1"),
             }
             with study(files, workers=1, read_every_s=0.05) as run:
                 readings.append((reports, run.readings[-1]))

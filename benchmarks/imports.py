@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.rows import Row
-from benchmarks.studies import STAMP, study
+from benchmarks.studies import STAMP, study, sweep
 
 IMPORT = "import sklearn.ensemble, sklearn.svm, scipy.stats"
 OBJECTIVE = (
@@ -25,20 +25,6 @@ def train(task, x):
     return x
 """
 )
-SWEEP = """
-[study]
-name = "imports"
-metric = {{ name = "loss", goal = "minimize" }}
-[objective]
-function = "objective:train"
-[parameters]
-x = {{ type = "float", low = -1.0, high = 1.0 }}
-[sampler]
-type = "random"
-[budget]
-max_trials = {trials}
-max_concurrent = 1
-"""
 
 
 def rows(runs: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
@@ -54,7 +40,7 @@ def rows(runs: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
             say(f"run {number + 1} of {runs}: trials of an objective that imports it")
             files = {
                 "objective.py": OBJECTIVE.replace("FAILS", str(fails)),
-                "sweep.toml": SWEEP.format(trials=trials),
+                "sweep.toml": sweep(trials, budget="max_concurrent = 1\n"),
             }
             with study(files, workers=1, may_fail=True) as run:
                 stamps = run.stamps[2:]

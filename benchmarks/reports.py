@@ -12,8 +12,8 @@ from pathlib import Path
 
 import redis
 
-from benchmarks.noop import redis_server
 from benchmarks.rows import Row
+from benchmarks.studies import redis_server
 from worker.channel import Endpoint, Lines
 from worker.session import ChannelSession
 from worker.task import Task

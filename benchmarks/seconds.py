@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import peers
-from benchmarks.noop import SLOTS, SWEEP
+from benchmarks.noop import SLOTS
 from benchmarks.rows import Row, read_stamps
-from benchmarks.studies import STAMP, study
+from benchmarks.studies import STAMP, study, sweep
 
 OBJECTIVE = (
     STAMP
@@ -34,7 +34,7 @@ def rows(runs: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
     ours, whole, rays, rays_whole = [], [], [], []
     for number in range(runs):
         say(f"run {number + 1} of {runs}: {trials} trials of 1 s")
-        files = {"objective.py": OBJECTIVE, "sweep.toml": SWEEP.format(jobs=trials)}
+        files = {"objective.py": OBJECTIVE, "sweep.toml": sweep(trials, "seed = 1")}
         with study(files) as run:
             ours.append(_span(run.stamps))
             whole.append(run.seconds)

@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 import redis
 
-from benchmarks.noop import BIN, redis_server
+from benchmarks.studies import BIN, redis_server
 from worker.daemon import CARD_S
 from worker.protocol import Batch, Point, Status, Store, Summary, TaskRecord
 from worker.protocol.connection import connect

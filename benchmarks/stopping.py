@@ -17,9 +17,8 @@ import rq
 from rq.command import send_stop_job_command
 from rq.serializers import JSONSerializer
 
-from benchmarks.noop import BIN, redis_server
 from benchmarks.rows import Row
-from benchmarks.studies import STAMP, study
+from benchmarks.studies import BIN, STAMP, redis_server, study, sweep
 
 # The program works on, in short steps, until it is told; the stamp is from its last straw to its end.
 OBJECTIVE = (
@@ -42,22 +41,6 @@ def train(task, x):
         stamp(straw)
 """
 )
-SWEEP = """
-[study]
-name = "stopping"
-metric = {{ name = "loss", goal = "minimize" }}
-[objective]
-function = "objective:train"
-[parameters]
-x = {{ type = "float", low = -1.0, high = 1.0 }}
-[sampler]
-type = "random"
-[pruner]
-type = "threshold"
-upper = 100.0
-[budget]
-max_trials = {trials}
-"""
 # No option of the command: the period is for those who write an optimizer of their own.
 DRIVER = """
 import functools, sys
@@ -83,7 +66,7 @@ def rows(runs: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
             say(f"run {number + 1} of {runs}: pruning, with a poll every {period} min")
             files = {
                 "objective.py": OBJECTIVE,
-                "sweep.toml": SWEEP.format(trials=trials),
+                "sweep.toml": sweep(trials, '[pruner]\ntype = "threshold"\nupper = 100.0'),
                 "driver.py": DRIVER.format(period=period),
             }
             with study(files, program=[sys.executable, "driver.py"]) as run:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -16,8 +17,10 @@ from pathlib import Path
 import psutil
 import redis
 
-from benchmarks.noop import BIN, redis_server
 from benchmarks.rows import read_stamps
+from worker.embedded.finder import find_redis_server
+
+BIN = Path(sys.executable).parent
 
 STAMP = """
 import os, time
@@ -25,6 +28,32 @@ def stamp(start):
     with open("stamps", "a") as file:
         file.write(f"{os.getppid()} {start!r} {time.time()!r}\\n")
 """
+
+
+SWEEP = """
+[study]
+name = "benchmark"
+metric = {{ name = "loss", goal = "minimize" }}
+[objective]
+function = "objective:train"
+[parameters]
+x = {{ type = "float", low = -1.0, high = 1.0 }}
+[sampler]
+type = "random"
+{more}
+[budget]
+max_trials = {trials}
+"""
+
+
+def sweep(trials: int, more: str = "", budget: str = "") -> str:
+    """A sweep file of one parameter, ``loss``, and the random sampler.
+
+    Args:
+        more: of the sampler, and tables after it.
+        budget: further keys of it.
+    """
+    return SWEEP.format(trials=trials, more=more) + budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +82,34 @@ class Run:
     seconds: float
     """From the command to its end."""
     folder: Path
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """A server as both sides get it: a unix socket and an append-only file."""
+    socket = folder / "redis.sock"
+    process = subprocess.Popen(
+        [
+            str(find_redis_server()), "--port", "0", "--unixsocket", str(socket), "--dir", str(folder),
+            "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
+        ],
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        client = redis.Redis(unix_socket_path=str(socket))
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                client.ping()
+                break
+            except redis.ConnectionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        yield f"unix://{socket}"
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 @contextlib.contextmanager

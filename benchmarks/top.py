@@ -11,8 +11,8 @@ from pathlib import Path
 
 import redis
 
-from benchmarks.noop import redis_server
 from benchmarks.rows import Row
+from benchmarks.studies import redis_server
 from controller.ranking import Ranking
 from worker.protocol import (
     ObjectiveMetric,
