@@ -208,3 +208,13 @@ class Bench:
 
     def output(self, task_id: str) -> str:
         return self.store.task_log(task_id)[0]
+
+
+@contextmanager
+def serving(bench: Bench, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of the bench's queue, with one slot; nothing in its log may be a traceback."""
+    log = bench.folder / "worker.log"
+    with started("worker", *options, cwd=bench.folder, log=log, REDIS_URL=bench.url) as process:
+        wait_for(lambda: bench.store.workers("default"), "the worker")
+        yield process
+    assert "Traceback" not in log.read_text(), log.read_text()

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e.harness import Bench, alive, assert_nothing_left, descendants, started, wait_for
+from tests.e2e.harness import Bench, alive, assert_nothing_left, descendants, serving, wait_for
 from tests.redisserver import RedisServer
 from worker.protocol import Reason, Status
 
@@ -52,11 +52,8 @@ def bench(server: RedisServer, tmp_path: Path) -> Bench:
 
 @pytest.fixture
 def worker(bench: Bench) -> Iterator[Any]:
-    log = bench.folder / "worker.log"
-    with started("worker", cwd=bench.folder, log=log, REDIS_URL=bench.url) as process:
-        wait_for(lambda: bench.store.workers("default"), "the worker")
+    with serving(bench) as process:
         yield process
-    assert "Traceback" not in log.read_text(), log.read_text()
 
 
 def imports(bench: Bench) -> list[int]:

@@ -19,7 +19,7 @@ import redis as redis_py
 import rq
 from rq.serializers import JSONSerializer
 
-from tests.e2e.harness import Bench, alive, assert_nothing_left, descendants, run, started, wait_for
+from tests.e2e.harness import Bench, alive, assert_nothing_left, descendants, run, serving, started, wait_for
 from tests.redisserver import RedisServer
 from worker.protocol import Reason, Status
 from worker.protocol.events import EventKind
@@ -128,12 +128,8 @@ def bench(server: RedisServer, tmp_path: Path) -> Bench:
 @pytest.fixture
 def worker(bench: Bench, request: pytest.FixtureRequest) -> Iterator[Any]:
     """A worker with one slot; ``@pytest.mark.parametrize("worker", [[...options]], indirect=True)`` adds options."""
-    options = getattr(request, "param", [])
-    log = bench.folder / "worker.log"
-    with started("worker", *options, cwd=bench.folder, log=log, REDIS_URL=bench.url) as process:
-        wait_for(lambda: bench.store.workers("default"), "the worker")
+    with serving(bench, *getattr(request, "param", [])) as process:
         yield process
-    assert "Traceback" not in log.read_text(), log.read_text()
 
 
 def test_ends_of_functions_are_told_apart(bench: Bench, worker: Any) -> None:

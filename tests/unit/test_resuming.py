@@ -24,8 +24,7 @@ from controller import (
     restore_sampler,
 )
 from controller.study_copies import _COPY, _copy
-from tests.mariadb import MariaDB
-from tests.postgresql import PostgreSQL
+from tests.storages import KINDS, storage_url
 from worker.protocol.errors import BadInput
 from worker.trials.storage import open_storage
 
@@ -37,15 +36,9 @@ SAMPLERS: dict[str, Callable[[], BaseSampler]] = {
 }
 
 
-@pytest.fixture(params=["sqlite", "journal", "mysql", "postgresql"])
+@pytest.fixture(params=KINDS)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgresql":
-        other: PostgreSQL = request.getfixturevalue("postgresql")
-        return other.database()
-    if request.param == "mysql":
-        server: MariaDB = request.getfixturevalue("mariadb")
-        return server.database()
-    return f"{request.param}:///{tmp_path}/study.{'db' if request.param == 'sqlite' else 'log'}"
+    return storage_url(request.param, request, tmp_path)
 
 
 def objective(trial: optuna.Trial) -> float:

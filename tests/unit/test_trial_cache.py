@@ -21,8 +21,7 @@ from controller.parameters import SweepParameter
 from controller.search import Search
 from controller.trial_cache import TrialCache, cached
 from controller.trial_rows import CallWriter, TableWriter
-from tests.mariadb import MariaDB
-from tests.postgresql import PostgreSQL
+from tests.storages import KINDS, storage_url
 from worker.trials.journal import JournalFile
 from worker.trials.patience import be_patient
 from worker.trials.storage import open_storage
@@ -35,18 +34,12 @@ SPACE = {
 PARAMETERS = [SweepParameter("x", FloatDistribution(-5, 5))]
 
 
-@pytest.fixture(params=["sqlite", "journal", "mysql", "postgresql", "other tables"])
+@pytest.fixture(params=[*KINDS, "other tables"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "other tables":
         monkeypatch.setattr(trial_rows, "SCHEMA", "v0.9")
-        return f"sqlite:///{tmp_path}/study.db"
-    if request.param == "postgresql":
-        other: PostgreSQL = request.getfixturevalue("postgresql")
-        return other.database()
-    if request.param == "mysql":
-        server: MariaDB = request.getfixturevalue("mariadb")
-        return server.database()
-    return f"{request.param}:///{tmp_path}/study.{'db' if request.param == 'sqlite' else 'log'}"
+        return storage_url("sqlite", request, tmp_path)
+    return storage_url(request.param, request, tmp_path)
 
 
 def make(url: str, **more: Any) -> tuple[optuna.Study, TrialCache]:
