@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from worker.home import STATE_FOLDER, Home, home, sqlite_url
 from worker.protocol import Clock, Status, Store, SystemClock, TaskRecord
 from worker.protocol.connection import connect
 from worker.protocol.errors import BadInput, TransitionRefused
+from worker.protocol.secrets import STORAGE, secret
 from worker.task import Task
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class Backend:
             RedisUnavailable, BadInput: there is no Redis to use.
         """
         at = home()
-        storage = os.environ.get("OPTUNA_STORAGE") or sqlite_url(at.folder / STATE_FOLDER / "optuna.db")
+        storage = secret(STORAGE) or sqlite_url(at.folder / STATE_FOLDER / "optuna.db")
         return cls(at.redis_url, storage, at.artifacts_url, home=at)
 
     def task(self, record: TaskRecord) -> Task:
@@ -108,13 +110,12 @@ class Backend:
         if queue and queue != record.spec.queue:
             record = replace(record, spec=replace(record.spec, queue=queue))
         record = replace(record, status=Status.QUEUED, queued_at=self.clock.now())
-        name, task_id, attempt = record.spec.queue, record.id, record.attempt
         try:
-            self.store.create(record, also=lambda pipe: self.launcher.enqueue(name, task_id, attempt, pipe))
+            self.store.create(record, also=partial(self.launcher.enqueue, record))
         except TransitionRefused:
             # Launched before, perhaps by a controller that has crashed since, or lost its connection.
             record = self.store.get(record.id)
             if record.status is Status.QUEUED:
-                self.launcher.enqueue(record.spec.queue, record.id, record.attempt)
+                self.launcher.enqueue(record)
         job.update(record)
         return not record.status.is_finished

@@ -113,7 +113,7 @@ class Caretaker:
                 record.id, lambda old: replace(old, spec=replace(old.spec, queue=self._queue))
             )
             job.update(record)
-        self._backend.launcher.enqueue(record.spec.queue, record.id, record.attempt)
+        self._backend.launcher.enqueue(record)
         self.queued(record.id)
         self._queued[record.id] = record.attempt
         return True

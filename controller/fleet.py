@@ -21,9 +21,12 @@ class Fleet:
         self.slots = 0
         """Slots of the queue's live workers at the last look."""
         self.workers: list[str] = []
+        self.refusals: dict[str, str] = {}
+        """Worker → why it has refused a job last."""
         self.empty_since: float | None = None
         """Monotonic time since when the queue has had no worker; None while it has one."""
         self._next = 0.0
+        self._told: set[tuple[str, str]] = set()
         self._expected = 0
 
     def expect(self, slots: int) -> None:
@@ -43,6 +46,7 @@ class Fleet:
             else:
                 cards.append(card)
         self.workers = [card["name"] for card in cards]
+        self.refusals = {card["name"]: card["refused"] for card in cards if card.get("refused")}
         self.slots = sum(int(card.get("slots", 0)) for card in cards if _takes_jobs(card))
         if self.slots:
             self.empty_since = None
@@ -51,6 +55,17 @@ class Fleet:
         # A fleet that comes up is noticed soon.
         if not self.slots:
             self._next = now + 0.5
+
+    def new_refusals(self) -> list[str]:
+        """What workers have refused that was not told before, a line each."""
+        found = []
+        for worker, why in self.refusals.items():
+            # The job's id differs each time.
+            said = (worker, why.partition(": ")[2])
+            if said not in self._told:
+                self._told.add(said)
+                found.append(f"worker {worker} refuses jobs: {why}")
+        return found
 
     def target(self, *, ahead: bool) -> int:
         """How many jobs to have launched when nothing limits them: every slot busy, and a few in wait.

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from worker.protocol.clock import RedisTime
 from worker.protocol.connection import connect
-from worker.protocol.record import job_id
+from worker.protocol.record import TaskRecord, job_id
+from worker.protocol.secrets import job_secret
+from worker.protocol.signature import Signer
 from worker.protocol.transport import TaskQueue, check_queue_name
 
 
 class Launcher:
-    """Puts attempts on queues. Knows nothing of studies and metrics."""
+    """Puts attempts on queues. Knows nothing of studies and metrics.
+
+    Jobs are signed where the environment has a secret for that. Raises `BadInput` for one that is too short.
+    """
 
     def __init__(self, redis_url: str, *, patience_s: float = 60.0) -> None:
         self._connection: Any = connect(redis_url, patience_s=patience_s, text=False)
+        secret = job_secret()
+        self._signer = Signer(secret, RedisTime(self._connection).now) if secret else None
         self._queues: dict[str, TaskQueue] = {}
 
     def _queue(self, name: str) -> TaskQueue:
@@ -21,13 +29,15 @@ class Launcher:
             self._queues[name] = TaskQueue(check_queue_name(name), connection=self._connection)
         return self._queues[name]
 
-    def enqueue(self, queue: str, task_id: str, attempt: int, pipeline: Any = None) -> None:
-        """Put an attempt on a queue. Twice is harmless.
+    def enqueue(self, record: TaskRecord, pipeline: Any = None) -> None:
+        """Put a task's current attempt on its queue. Twice is harmless.
 
         Args:
+            record: as it stands, or will stand, in Redis.
             pipeline: the transaction that writes its record; without one, the record must stand already.
         """
-        self._queue(queue).enqueue_attempt(task_id, attempt, pipeline)
+        token = self._signer.sign(record) if self._signer else None
+        self._queue(record.spec.queue).enqueue_attempt(record.id, record.attempt, pipeline, token=token)
 
     def withdraw(self, queue: str, task_id: str, attempt: int) -> None:
         """Take an attempt off a queue, if it is still there."""

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from worker.protocol.errors import OptunaRQError
+from worker.protocol.secrets import REDIS_URL, STORAGE
 from worker.settings import PARENT_VARIABLE
 
 log = logging.getLogger(__name__)
@@ -52,12 +53,17 @@ class LocalWorkers:
         # Secrets go by the environment, which only this user can read; argument lists are public.
         self._environment = {
             **os.environ,
-            "REDIS_URL": redis_url,
+            REDIS_URL: redis_url,
             "ARTIFACT_STORE": artifacts_url,
-            "OPTUNA_STORAGE": storage_url,
+            STORAGE: storage_url,
             PARENT_VARIABLE: str(os.getpid()),
         }
+        for name in (REDIS_URL, STORAGE):
+            self._environment.pop(f"{name}_FILE", None)
         self._arguments = ["--queue", queue, "--slots", "1", "--drain", f"{DRAIN_S:g}"]
+        if count > 1 and "OMP_NUM_THREADS" not in os.environ:
+            # They share out the CPUs, as the slots of one worker do.
+            self._arguments += ["--threads", str(max(1, (os.cpu_count() or 1) // count))]
         self._folder = folder
         self._log_folder = log_folder
         self._keep_alive = keep_alive

@@ -25,6 +25,8 @@ from worker.protocol.urls import redact
 
 _CHECK = "import sys; sys.path[:] = [p for p in sys.path if p]; from worker.check import main; main()"
 TIMEOUT_S = 300.0
+AGAIN_S = 3.0
+"""How often it is looked whether a check still waits for a worker, in seconds."""
 
 
 def check_here(spec: TaskSpec, folder: Path, *, must_run_here: bool) -> bool:
@@ -110,10 +112,10 @@ def check_on_worker(
         created_at=backend.clock.now(),
     )
     backend.store.create(record)
-    backend.launcher.enqueue(spec.queue, record.id, 1)
+    backend.launcher.enqueue(record)
     note("the objective can't be checked on this machine; a worker is asked")
     fleet = Fleet(backend.store, spec.queue)
-    told = False
+    told, look_again = False, time.monotonic() + AGAIN_S
     found = record
     try:
         while not stopped():
@@ -127,8 +129,15 @@ def check_on_worker(
                 # Its worker was lost: ask another. (Or it has ended just now, which the next look shows.)
                 with contextlib.suppress(TransitionRefused):
                     found = backend.store.abandon(found.id, found.attempt, reason="the worker was lost")
-                    backend.launcher.enqueue(spec.queue, found.id, found.attempt)
+                    backend.launcher.enqueue(found)
+            if found.status is Status.QUEUED and now >= look_again:
+                # A worker that has refused it, or has died with it, will not put it back.
+                look_again = now + AGAIN_S
+                if not backend.launcher.waiting(spec.queue, [(found.id, found.attempt)])[0]:
+                    backend.launcher.enqueue(found)
             fleet.look(now)
+            for text in fleet.new_refusals():
+                note(text)
             if not told and fleet.empty_since is not None and now - fleet.empty_since > 3.0:
                 note(no_worker(spec.queue, backend.redis_url))
                 told = True

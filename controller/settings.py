@@ -13,6 +13,7 @@ from worker.home import STATE_FOLDER, default_artifacts, sqlite_url
 from worker.protocol.connection import check, connect
 from worker.protocol.errors import BadInput
 from worker.protocol.record import StudyRecord
+from worker.protocol.secrets import REDIS_URL, STORAGE, refuse_secret, secret
 from worker.protocol.store import Store
 from worker.protocol.urls import HIDDEN, redact
 
@@ -45,12 +46,18 @@ def resolve(
     folder: Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """Options → environment (``REDIS_URL``, ``OPTUNA_STORAGE``, ``ARTIFACT_STORE``) → defaults."""
+    """Options → environment (``REDIS_URL``, ``OPTUNA_STORAGE``, ``ARTIFACT_STORE``) → defaults.
+
+    Raises:
+        BadInput: an option has a password in it, or a secret's file can't be read.
+    """
     folder = folder or Path.cwd()
+    refuse_secret("--redis", redis_url, REDIS_URL)
+    refuse_secret("--storage", storage_url, STORAGE)
     state = folder / STATE_FOLDER
     return Settings(
-        redis_url=redis_url or environment.get("REDIS_URL") or None,
-        storage_url=storage_url or environment.get("OPTUNA_STORAGE") or sqlite_url(state / "optuna.db"),
+        redis_url=redis_url or secret(REDIS_URL, environment),
+        storage_url=storage_url or secret(STORAGE, environment) or sqlite_url(state / "optuna.db"),
         artifacts_url=artifacts_url or environment.get("ARTIFACT_STORE") or default_artifacts(folder),
         folder=folder,
     )

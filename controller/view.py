@@ -52,6 +52,8 @@ class View(Observer):
 
     def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
         super().tick(budget, fleet, running)
+        for text in fleet.new_refusals():
+            self.note(text)
         if fleet.empty_since is None:
             self._told_empty = False
         elif not self._told_empty and time.monotonic() - fleet.empty_since > 3.0:

@@ -63,6 +63,33 @@ from worker.settings import DEFAULT_DRAIN_S, PARENT_VARIABLE, resolve
     help="Give programs REDIS_URL, so that they can drive other tasks, as an optimizer's script does.",
 )
 @click.option(
+    "--gpus",
+    metavar="LIST",
+    help="GPUs to share out among the slots, such as 0,1, or all. [default: the environment's]",
+)
+@click.option(
+    "--threads",
+    type=int,
+    metavar="N",
+    help="OMP_NUM_THREADS of each program. [default: the environment's; of several slots, an even share]",
+)
+@click.option(
+    "--memory", metavar="SIZE", help="What one task may use, such as 4GB; one that takes more is ended."
+)
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="PATTERN",
+    help="Run only such objectives, e.g. 'train.*'; may be repeated. [env: OPTUNA_RQ_ALLOW; default: all]",
+)
+@click.option(
+    "--insecure",
+    is_flag=True,
+    envvar="OPTUNA_RQ_INSECURE",
+    help="Serve a Redis on another machine that has no password, and take unsigned jobs from it. "
+    "[env: OPTUNA_RQ_INSECURE]",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -80,6 +107,11 @@ def command(
     drain_s: float,
     name: str | None,
     share_redis: bool,
+    gpus: str | None,
+    threads: int | None,
+    memory: str | None,
+    allow: tuple[str, ...],
+    insecure: bool,
     log_level: str,
 ) -> None:
     """Run the trials of optuna-rq studies on this machine.
@@ -95,7 +127,11 @@ def command(
     \b
     Examples:
       REDIS_URL=redis://head:6379/0 worker --slots 4
-      worker --queue gpu --queue default --redis rediss://:PASSWORD@head:6380/0
+      worker --queue gpu --queue default --slots 2 --gpus 0,1
+
+    \b
+    Secrets come from the environment, or from files: REDIS_URL or REDIS_URL_FILE, OPTUNA_STORAGE(_FILE),
+    and OPTUNA_RQ_SECRET(_FILE), with which jobs are signed when it is set for the controller.
     """
     configure(log_level.upper())
     settings = resolve(
@@ -108,6 +144,11 @@ def command(
         name=name,
         share_redis=share_redis,
         storage_url=storage_url,
+        gpus=gpus,
+        threads=threads,
+        memory=memory,
+        allow=allow,
+        insecure=insecure,
     )
     for path in shadowing(settings.folder):
         logging.getLogger(__name__).warning(

@@ -16,9 +16,11 @@ from typing import Any
 
 import redis
 
+from worker.devices import slot_environment
 from worker.lifeline import adopt_orphans
 from worker.proctree import children, kill_tree
 from worker.protocol import keys
+from worker.protocol.clock import RedisTime
 from worker.protocol.connection import check, connect
 from worker.protocol.errors import BadInput
 from worker.protocol.host import place
@@ -68,6 +70,9 @@ class Daemon:
         settings = self._settings
         client = connect(settings.redis_url, patience_s=0, timeout_s=5.0)
         check(client, settings.redis_url)
+        clock = RedisTime(client).trouble()
+        if clock:
+            log.warning("worker %s: %s", settings.name, clock)
         self._store = Store(client)
         if client.exists(keys.worker(settings.name)):
             raise BadInput(
@@ -150,6 +155,7 @@ class Daemon:
         }
         options.update(
             pause_file=str(self._scratch.pause_file),
+            used_folder=str(self._scratch.used_folder),
             folder=str(self._settings.folder),
             log_level=logging.getLevelName(log.getEffectiveLevel()),
         )
@@ -158,7 +164,7 @@ class Daemon:
                 [sys.executable, "-c", _SLOT, str(number), str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "TMPDIR": str(self._scratch.of_slot(number))},
+                env={**os.environ, **self._slot_environment(number)},
                 # Its own group: a terminal's Ctrl-C is for the daemon, which decides.
                 start_new_session=True,
             )
@@ -169,6 +175,13 @@ class Daemon:
             # Not in argv and not in the environment: it holds the Redis URL.
             pipe.write(json.dumps(options).encode())
         self._slots[number] = _SlotProcess(process=process, wake=ours, started=time.monotonic())
+
+    def _slot_environment(self, number: int) -> dict[str, str]:
+        settings = self._settings
+        return {
+            **slot_environment(number, settings.slots, settings.gpus, settings.threads),
+            "TMPDIR": str(self._scratch.of_slot(number)),
+        }
 
     def _look_after_slots(self, now: float) -> None:
         for number, slot in list(self._slots.items()):

@@ -16,13 +16,15 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from worker.allowance import Allowance
 from worker.channel import Lines, Message, encode
+from worker.objective import script_path
 from worker.outcome import Ended, Outcome, judge
 from worker.output import ScalarLines
 from worker.programs import Program, RunnerProgram, WarmRunner, command_argv, script_argv, start_fresh
@@ -30,10 +32,11 @@ from worker.protocol.checkpoint import ResumePoint, with_resume_point
 from worker.protocol.errors import ObjectiveLoadError, StaleAttempt, TransitionRefused
 from worker.protocol.metrics import MACHINE, split_key, violations
 from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.sizes import show_size
 from worker.protocol.status import Reason
 from worker.protocol.store import Point, Store
 from worker.reporter import Reporter, point_from
-from worker.resources import KillCounter, Sampler
+from worker.resources import KillCounter, Sampler, memory_of
 from worker.session import describe
 
 log = logging.getLogger(__name__)
@@ -42,6 +45,9 @@ HEARTBEAT_S = 30.0
 """How often the slot is to show that it is alive while an attempt runs, in seconds, after the first one."""
 
 _kills = KillCounter()
+
+MEMORY_S = 0.5
+"""How often memory is looked at where it is limited, in seconds."""
 
 RUNNER_KINDS = ("function", "optuna")
 """Kinds of objectives that a warm runner calls; others are programs of their own."""
@@ -63,6 +69,10 @@ class Surroundings:
     """To be called now and then while an attempt runs."""
     hand_back_at: Callable[[], float | None]
     """Monotonic time at which a running attempt is to be handed back, once the worker shuts down."""
+    allowance: Allowance = field(default_factory=Allowance)
+    """Which objectives are run."""
+    memory_bytes: int | None = None
+    """What a program and its children may use."""
     keep: Callable[[], frozenset[int]] = frozenset
     """Children of this process that belong to no attempt."""
 
@@ -97,6 +107,7 @@ class Attempt:
         self._request: StopRequest | None = None
         self._asked_at: float | None = None
         self._killed = False
+        self._over_memory = ""
         self._hand_back = False
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
@@ -124,6 +135,7 @@ class Attempt:
         record, around = self._record, self._around
         objective = record.spec.objective
         kind = objective.get("kind")
+        around.allowance.check_objective(objective)
         if kind in RUNNER_KINDS:
             program: Program = around.runner.get(objective, around.folder)
             self._listen(program.channel)
@@ -139,9 +151,12 @@ class Attempt:
             )
         elif kind in ("script", "command"):
             if kind == "script":
+                if not objective.get("module"):
+                    around.allowance.check_script(script_path(objective, around.folder), around.folder)
                 argv = script_argv(objective, around.folder)
             else:
                 argv = command_argv(record, around.folder)
+                around.allowance.check_command(argv[0], around.folder)
             if record.spec.check_only:
                 self._result = {"op": "result", "kind": "ok"}
                 return
@@ -171,12 +186,16 @@ class Attempt:
         next_renewal = started + renew_s
         sampler, next_sample = self._sampler(started)
         next_heartbeat = started + 1.0
+        next_memory = started + MEMORY_S if self._around.memory_bytes else float("inf")
         limit = started + spec.time_limit_s if spec.time_limit_s else None
         exit_watch = self._watch_exit()
         while self._running():
             now = self._now()
             hand_back_at = None if self._hand_back else self._around.hand_back_at()
-            dues = [next_renewal, next_sample, next_heartbeat, self._reporter.due, limit, hand_back_at]
+            dues = [
+                next_renewal, next_sample, next_memory, next_heartbeat,
+                self._reporter.due, limit, hand_back_at,
+            ]  # fmt: skip
             if self._asked_at is not None and not self._killed:
                 dues.append(self._asked_at + spec.grace_s)
             if not exit_watch:
@@ -191,6 +210,9 @@ class Attempt:
             if sampler and now >= next_sample:
                 self._sample(sampler, now - started)
                 next_sample = now + sampler.pause_s
+            if now >= next_memory:
+                self._check_memory()
+                next_memory = now + MEMORY_S
             if now >= next_heartbeat:
                 self._around.heartbeat()
                 next_heartbeat = now + HEARTBEAT_S
@@ -243,6 +265,16 @@ class Attempt:
             self._reporter.add(
                 Point(title=MACHINE, series=series, value=value, iteration=round(elapsed_s), at=at)
             )
+
+    def _check_memory(self) -> None:
+        """Kill a program that takes more than it may."""
+        assert self._program is not None
+        used, most = memory_of(self._program.runs_as), self._around.memory_bytes
+        if most and used > most:
+            self._over_memory = (
+                f"used {show_size(used)} of memory; this worker allows {show_size(most)} (--memory)"
+            )
+            self._kill()
 
     # Stopping
 
@@ -463,6 +495,7 @@ class Attempt:
             mark=self._mark,
             load_error=load_error,
             killed=self._killed,
+            over_memory=self._over_memory,
             out_of_memory=self._exit == -signal.SIGKILL and _kills.count(now=True) > kills,
             tail=self._reporter.tail,
         )

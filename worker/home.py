@@ -17,8 +17,11 @@ from urllib.parse import quote
 
 from worker import runtime
 from worker.embedded import EmbeddedRedis
+from worker.protocol.clock import RedisTime
 from worker.protocol.connection import check, connect
 from worker.protocol.errors import BadInput
+from worker.protocol.record import TaskRecord
+from worker.protocol.secrets import REDIS_URL, job_secret, secret
 from worker.protocol.store import Store
 
 STATE_FOLDER = ".optuna-rq"
@@ -48,14 +51,17 @@ class Home:
         self.store = Store(connect(redis_url, patience_s=PATIENCE_S))
         self._queues: dict[str, Any] = {}
 
-    def enqueue(self, queue: str, task_id: str, attempt: int) -> None:
-        """Put an attempt of a queued task on a queue. Raises `BadInput` for a name that can't be one's."""
+    def enqueue(self, record: TaskRecord) -> None:
+        """Put a queued task's attempt on its queue. Raises `BadInput` for a name that can't be a queue's."""
+        from worker.protocol.signature import Signer
         from worker.protocol.transport import TaskQueue, check_queue_name
 
+        queue, key = record.spec.queue, job_secret()
         if queue not in self._queues:
             connection = connect(self.redis_url, patience_s=PATIENCE_S, text=False)
             self._queues[queue] = TaskQueue(check_queue_name(queue), connection=connection)
-        self._queues[queue].enqueue_attempt(task_id, attempt)
+        token = Signer(key, RedisTime(self.store.redis).now).sign(record) if key else None
+        self._queues[queue].enqueue_attempt(record.id, record.attempt, token=token)
 
 
 _homes: dict[tuple[str | None, ...], Home] = {}
@@ -72,7 +78,7 @@ def home(*, create: bool = True) -> Home:
         RedisUnavailable: the Redis that is named can't be used; one line that says why.
         BadInput: no Redis is named, and there is none here (or none can be started).
     """
-    folder, named = Path.cwd(), os.environ.get("REDIS_URL") or None
+    folder, named = Path.cwd(), secret(REDIS_URL)
     artifacts = os.environ.get("ARTIFACT_STORE") or default_artifacts(folder)
     key = (named, artifacts, str(folder), str(os.getpid()))
     with _lock:

@@ -34,6 +34,8 @@ class Ended:
     """The slot killed it."""
     out_of_memory: bool = False
     """The kernel killed something for want of memory meanwhile."""
+    over_memory: str = ""
+    """What it used and what it may use, if the slot killed it for that."""
     tail: bytes = b""
     """The end of the program's output."""
 
@@ -65,6 +67,8 @@ def judge(record: TaskRecord, ended: Ended, reports: Reports) -> Outcome:
     """How the attempt has ended. Values that the program returned are added to `reports`."""
     if ended.load_error:
         return _failed(Reason.LAUNCH_ERROR, str(ended.load_error))
+    if ended.over_memory:
+        return _failed(Reason.OUT_OF_MEMORY, ended.over_memory)
     result = ended.result or {}
     kind = result.get("kind")
     if kind == "load_error":

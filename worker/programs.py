@@ -50,7 +50,9 @@ def share_with_programs(**variables: str) -> None:
 def program_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """A program's environment: the worker's, without credentials of Redis and of the database."""
     environment = {
-        k: v for k, v in os.environ.items() if k not in _SECRETS and not k.startswith("OPTUNA_RQ_")
+        k: v
+        for k, v in os.environ.items()
+        if k.removesuffix("_FILE") not in _SECRETS and not k.startswith("OPTUNA_RQ_")
     }
     environment.update(_shared)
     environment.update(extra)

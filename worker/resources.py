@@ -55,6 +55,19 @@ class Sampler:
         return found
 
 
+def memory_of(pid: int) -> int:
+    """Bytes that a program and its children take; what they share counts once (where that is told)."""
+    total = 0
+    for each in [pid, *descendants(pid)]:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(each)
+            try:
+                total += process.memory_full_info().pss
+            except (AttributeError, psutil.AccessDenied):
+                total += process.memory_info().rss
+    return total
+
+
 class KillCounter:
     """Tells whether the kernel has killed processes for want of memory, as far as this machine tells."""
 

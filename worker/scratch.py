@@ -41,6 +41,11 @@ class Scratch:
         """Is there while the worker's slots are to take no jobs."""
         return self._folder / "paused"
 
+    @property
+    def used_folder(self) -> Path:
+        """Where slots note which jobs they have run."""
+        return self._folder / "used"
+
     def of_slot(self, number: int) -> Path:
         """A slot's folder, empty."""
         folder = self._folder / f"{number}"

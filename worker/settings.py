@@ -6,18 +6,28 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from worker.artifacts import open_store
+from worker.devices import parse_gpus
 from worker.embedded import EmbeddedRedis
 from worker.home import STATE_FOLDER, sqlite_url
 from worker.protocol.errors import BadInput
+from worker.protocol.host import is_open
+from worker.protocol.secrets import JOB_SECRET, REDIS_URL, STORAGE, job_secret, refuse_secret, secret
+from worker.protocol.sizes import parse_size
 from worker.protocol.transport import check_queue_name
+from worker.protocol.urls import redact
+
+T = TypeVar("T")
 
 DEFAULT_DRAIN_S = 30.0
 
+ALLOW = "OPTUNA_RQ_ALLOW"
+"""Environment variable with patterns of objectives, between commas."""
 PARENT_VARIABLE = "OPTUNA_RQ_PARENT"
 """Environment variable with the process id of the controller that a local worker belongs to."""
 
@@ -44,6 +54,16 @@ class WorkerSettings:
     name: str = field(default_factory=lambda: default_name())
     share_redis: bool = False
     """Programs get ``REDIS_URL``, so that they can drive other tasks."""
+    job_secret: str | None = field(default=None, repr=False)
+    """Jobs have to be signed with it; from ``OPTUNA_RQ_SECRET``."""
+    allow: tuple[str, ...] = ()
+    """Patterns of objectives that are run, empty for all; from ``--allow`` or ``OPTUNA_RQ_ALLOW``."""
+    gpus: tuple[str, ...] = ()
+    """Devices that the slots share out."""
+    threads: int | None = None
+    """Of each program; None for an even share of the CPUs."""
+    memory_bytes: int | None = None
+    """That one task may use."""
     embedded: EmbeddedRedis | None = None
     """The Redis of this folder, where none was named: it lives as long as this object is in use."""
 
@@ -65,6 +85,11 @@ def resolve(
     name: str | None,
     share_redis: bool = False,
     storage_url: str | None = None,
+    allow: tuple[str, ...] = (),
+    gpus: str | None = None,
+    threads: int | None = None,
+    memory: str | None = None,
+    insecure: bool = False,
     folder: Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> WorkerSettings:
@@ -73,17 +98,39 @@ def resolve(
     Raises:
         BadInput: every setting that can't be, all at once.
     """
-    problems = []
+    problems: list[str] = []
     folder = folder or Path.cwd()
-    url = redis_url or environment.get("REDIS_URL")
+
+    def good(find: Callable[[], T]) -> T | None:
+        try:
+            return find()
+        except BadInput as error:
+            problems.extend(error.problems)
+            return None
+
+    good(lambda: refuse_secret("--redis", redis_url, REDIS_URL))
+    good(lambda: refuse_secret("--storage", storage_url, STORAGE))
+    url = redis_url or good(lambda: secret(REDIS_URL, environment))
+    storage_url = storage_url or good(lambda: secret(STORAGE, environment))
+    key = good(lambda: job_secret(environment))
+    devices = good(lambda: parse_gpus(gpus, environment)) if gpus else None
+    memory_bytes = good(lambda: parse_size(memory, "--memory")) if memory else None
     here = not url and EmbeddedRedis.exists(folder / STATE_FOLDER)
-    if not url and not here:
+    if not url and not here and not problems:
         problems.append(
             f"no Redis named and no {STATE_FOLDER}/ in {folder}: set REDIS_URL or give --redis "
             "redis://HOST:6379/0 (a `controller start` without Redis brings its own workers)"
         )
     if slots < 1:
         problems.append(f"--slots {slots}: at least 1")
+    if threads is not None and threads < 1:
+        problems.append(f"--threads {threads}: at least 1")
+    if url and not key and not insecure and is_open(url):
+        problems.append(
+            f"Redis at {redact(url)} asks for no password, and jobs aren't signed: whoever reaches it could "
+            f"run code here; set {JOB_SECRET} (the same for the controller), or give it a password "
+            "(or --insecure, in a network of your own)"
+        )
     if drain_s < 0:
         problems.append(f"--drain {drain_s:g}: seconds, not negative")
     for queue in queues:
@@ -93,16 +140,13 @@ def resolve(
             problems.append(f"--queue: {error}")
     store = artifacts or environment.get("ARTIFACT_STORE") or None
     if store:
-        try:
-            # Its own URL: a path may be relative to this folder, which a program may leave.
-            store = open_store(store).url
-        except BadInput as error:
-            problems.append(str(error))
+        given = store
+        # Its own URL: a path may be relative to this folder, which a program may leave.
+        store = good(lambda: open_store(given).url)
     if name is not None and not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
         problems.append(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
     if problems:
         raise BadInput(*problems)
-    storage_url = storage_url or environment.get("OPTUNA_STORAGE") or None
     database = folder / STATE_FOLDER / "optuna.db"
     if storage_url is None and database.exists():
         with contextlib.suppress(BadInput):
@@ -121,5 +165,10 @@ def resolve(
         folder=folder,
         share_redis=share_redis,
         storage_url=storage_url,
+        job_secret=key,
+        allow=allow or tuple(p.strip() for p in environment.get(ALLOW, "").split(",") if p.strip()),
+        gpus=devices or (),
+        threads=threads,
+        memory_bytes=memory_bytes,
         embedded=embedded,
     )

@@ -6,6 +6,7 @@ more: what a task is and how it ends stands in its record.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -14,21 +15,28 @@ import socket
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import redis
 from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker, WorkerStatus
 
+from worker.allowance import Allowance
 from worker.execute import Attempt, Surroundings
 from worker.lifeline import adopt_orphans, die_with_parent
 from worker.logs import configure
 from worker.programs import WarmRunner, share_with_programs
+from worker.protocol.clock import RedisTime
 from worker.protocol.connection import AWAY, connect, trouble
-from worker.protocol.errors import OptunaRQError, TransitionRefused
+from worker.protocol.errors import ForbiddenJob, OptunaRQError, RecordError, TransitionRefused
+from worker.protocol.record import TaskRecord, job_id
+from worker.protocol.secrets import JOB_SECRET, REDIS_URL
+from worker.protocol.signature import Signer, UsedSignatures
 from worker.protocol.store import Store
-from worker.protocol.transport import ForbiddenJob, TaskJob, TaskQueue
+from worker.protocol.transport import TaskJob, TaskQueue
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +74,9 @@ class Slot(SimpleWorker):
         self._beat_at = self._suspension_at = 0.0
         self._shown_state: str | None = None
         self._runner = WarmRunner()
+        key = options.get("job_secret")
+        self._signer = Signer(key, RedisTime(self.store.redis).now) if key else None
+        self._used = UsedSignatures(Path(options["used_folder"]))
         TaskQueue.paused = staticmethod(Path(options["pause_file"]).exists)
         self._around = Surroundings(
             store=self.store,
@@ -75,6 +86,8 @@ class Slot(SimpleWorker):
             storage_url=options.get("storage_url"),
             heartbeat=self._heartbeat_while_busy,
             hand_back_at=self._hand_back_at,
+            allowance=Allowance(options.get("allow", ())),
+            memory_bytes=options.get("memory_bytes"),
         )
         super().__init__(
             options["queues"],
@@ -162,22 +175,44 @@ class Slot(SimpleWorker):
         """
         queue.discard(job)
         try:
-            task_id, attempt = job.verify()
+            task_id, attempt, token = job.verify()
+            job.func(task_id, attempt, token)
         except ForbiddenJob as error:
-            log.warning("slot %s: refused: %s", self.label, error)
-            return
-        try:
-            job.func(task_id, attempt)
+            self._refuse(str(error))
+        except RecordError as error:
+            self._refuse(f"job {job.id}: {error}")
         except AWAY as error:
             log.warning("slot %s: task %s attempt %d: %s", self.label, task_id, attempt, trouble(error))
         except Exception:
             # The lease runs out, and the task gets another attempt.
             log.exception("slot %s: task %s attempt %d", self.label, task_id, attempt)
 
-    def run(self, task_id: str, attempt: int) -> None:
-        """Run one attempt to its end, if it is still wanted."""
+    def _refuse(self, why: str) -> None:
+        """Say that a job was not run, here and to whoever looks at this worker's card."""
+        log.warning("slot %s: refused: %s", self.label, why)
+        with contextlib.suppress(redis.RedisError):
+            self.store.show_refusal(self.label, why)
+
+    def _check_signature(self, token: str | None, record: TaskRecord) -> None:
+        """Raises `ForbiddenJob` unless the controller has asked for just this, once."""
         try:
-            record = self.store.start(task_id, attempt, self.label, on_card=True)
+            if self._signer:
+                self._used.use(self._signer.verify(token, record))
+            elif token:
+                raise ForbiddenJob("it is signed, and this worker has no OPTUNA_RQ_SECRET to compare with")
+        except ForbiddenJob as error:
+            raise ForbiddenJob(f"job {job_id(record.id, record.attempt)}: {error}") from error
+
+    def run(self, task_id: str, attempt: int, token: str | None = None) -> None:
+        """Run one attempt to its end, if it is still wanted.
+
+        Raises:
+            ForbiddenJob: its signature isn't good for it.
+        """
+        try:
+            record = self.store.start(
+                task_id, attempt, self.label, on_card=True, check=partial(self._check_signature, token)
+            )
         except TransitionRefused as error:
             log.info("slot %s: not run: %s", self.label, error)
             return
@@ -206,11 +241,11 @@ class Slot(SimpleWorker):
         self._runner.discard()
 
 
-def run_attempt(task_id: str, attempt: int) -> None:
+def run_attempt(task_id: str, attempt: int, token: str | None = None) -> None:
     """The entry function: the only one that a job on the queue can name."""
     if _slot is None:
         raise OptunaRQError("run_attempt works in a slot of a `worker` process only")
-    _slot.run(task_id, attempt)
+    _slot.run(task_id, attempt, token)
 
 
 def main() -> None:
@@ -223,7 +258,10 @@ def main() -> None:
     options = json.loads(sys.stdin.buffer.read())
     configure(options.get("log_level", "INFO"))
     if options.get("share_redis"):
-        share_with_programs(REDIS_URL=options["redis_url"])
+        shared = {REDIS_URL: options["redis_url"]}
+        if options.get("job_secret"):
+            shared[JOB_SECRET] = options["job_secret"]
+        share_with_programs(**shared)
     wake = socket.socket(fileno=descriptor)
     wake.setblocking(False)
     slot = Slot(number, options, wake)

@@ -534,7 +534,7 @@ class Task(TaskParameters, TaskArtifacts, TaskQueries):
         self.finish_following()
         self._at.store.edit(self.id, lambda old: replace(old, spec=replace(old.spec, queue=queue)))
         record = self._session.hand_over(f"handed to queue {queue}")
-        self._at.enqueue(queue, record.id, record.attempt)
+        self._at.enqueue(record)
         runtime.leave(self)
         print(f"task {self.id} is on queue {queue!r}; this program ends here", flush=True)
         sys.exit(0)

@@ -219,8 +219,7 @@ class TaskQueries:
         if not record.spec.objective:
             raise BadInput(f"task {record.id} ({record.name}): nothing is known that a worker could run")
         record = at.store.edit(record.id, lambda old: replace(old, spec=replace(old.spec, queue=queue)))
-        at.store.queue(record.id)
-        at.enqueue(queue, record.id, record.attempt)
+        at.enqueue(at.store.queue(record.id))
         if hasattr(task, "reload"):
             task.reload()
         return {"queued": 1}

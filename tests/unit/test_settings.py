@@ -72,7 +72,8 @@ def test_questions_start_no_redis(tmp_path: Path) -> None:
 
 
 def test_a_named_redis_is_checked(tmp_path: Path) -> None:
-    settings = resolve("redis://:secret@127.0.0.1:1/0", folder=tmp_path, environment={})
+    environment = {"REDIS_URL": "redis://:secret@127.0.0.1:1/0"}
+    settings = resolve(folder=tmp_path, environment=environment)
     with pytest.raises(RedisUnavailable) as caught, open_redis(settings, create=True):
         pass
     assert "127.0.0.1:1/0: connection refused" in str(caught.value)

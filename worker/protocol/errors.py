@@ -60,6 +60,10 @@ class StaleAttempt(TransitionRefused):
     """The write carries an attempt that is no longer the task's current one."""
 
 
+class ForbiddenJob(OptunaRQError):
+    """A job on the queue isn't one of ours, or isn't one to run here; it was not run."""
+
+
 class NoSuchTask(BadInput, TransitionRefused):
     """There is no record of the task: its id is wrong, it was deleted, or Redis has lost it."""
 

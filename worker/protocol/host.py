@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
+
+from redis.connection import parse_url
 
 
 def place() -> str:
@@ -19,6 +22,21 @@ def place() -> str:
         return f"{socket.gethostname()}/{boot}/{os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
+
+
+def is_open(redis_url: str) -> bool:
+    """Whether a Redis can be used from other machines without a password, as far as its URL tells."""
+    try:
+        about = parse_url(redis_url)  # type: ignore[no-untyped-call]
+    except ValueError:
+        return False  # what is wrong with it is said elsewhere
+    host = str(about.get("host", "localhost"))
+    if about.get("password") or about.get("path"):
+        return False
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
 
 
 def pause_left(card: Mapping[str, str], now: float) -> float:

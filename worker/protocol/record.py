@@ -16,6 +16,10 @@ VERSION = 2
 """Version of the records in Redis. A newer one is refused rather than misread."""
 
 
+MAX_SPEC = 16 << 20
+"""Longest description of a task that is read, in characters; configurations make the most of it."""
+
+
 def new_task_id() -> str:
     """32 hexadecimal digits, as ClearML's."""
     return uuid.uuid4().hex
@@ -96,6 +100,8 @@ class TaskSpec:
 
     @classmethod
     def decode(cls, text: str) -> TaskSpec:
+        if len(text) > MAX_SPEC:
+            raise RecordError(f"task record: field 'spec' is too long: {len(text)} characters")
         try:
             data = json.loads(text)
             data["metrics"] = tuple(ObjectiveMetric.from_dict(metric) for metric in data.get("metrics", ()))

@@ -253,7 +253,15 @@ class Store(StudyStore):
 
         return self._move(task_id, Status.QUEUED, change, done=lambda old: old.status is Status.QUEUED)
 
-    def start(self, task_id: str, attempt: int, worker: str, *, on_card: bool = False) -> TaskRecord:
+    def start(
+        self,
+        task_id: str,
+        attempt: int,
+        worker: str,
+        *,
+        on_card: bool = False,
+        check: Callable[[TaskRecord], None] = lambda record: None,
+    ) -> TaskRecord:
         """queued → in_progress for the slot `worker`, with a lease of the task's `lease_s`.
 
         What an earlier attempt reported is removed, since this one reports from the beginning, but for
@@ -261,6 +269,7 @@ class Store(StudyStore):
 
         Args:
             on_card: show the task on the worker's card until it ends.
+            check: raises what keeps the task, as it stands, from being started.
 
         Raises:
             StaleAttempt: the task is at another attempt.
@@ -272,6 +281,7 @@ class Store(StudyStore):
         kept = self._series_until(task_id, points[-1].at, attempt) if points else []
 
         def change(old: TaskRecord) -> dict[str, Any]:
+            check(old)
             return {"status": Status.IN_PROGRESS.value, "started_at": repr(now), "worker": worker}
 
         def extra(pipe: Any, old: TaskRecord) -> None:
@@ -565,6 +575,10 @@ class Store(StudyStore):
     def show_idle(self, slot: str) -> None:
         """Have its worker's card say that a slot runs nothing."""
         _show(self.redis, slot, "")
+
+    def show_refusal(self, slot: str, why: str) -> None:
+        """Have its worker's card say that a job was refused, and why."""
+        self.redis.hset(keys.worker(_worker_name(slot)), "refused", why[:300])
 
     def _move(
         self,

@@ -17,16 +17,14 @@ from rq.exceptions import DequeueTimeout, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from worker.protocol.errors import BadInput, OptunaRQError
+from worker.protocol.errors import BadInput, ForbiddenJob
 from worker.protocol.record import job_id
 
 ENTRY = "worker.slot.run_attempt"
+MAX_JOB_BYTES = 4096
+"""Longest data of a job: an id, a number and a signature take some 300 bytes."""
 _TASK_ID = re.compile(r"[0-9a-f]{32}")
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-class ForbiddenJob(OptunaRQError):
-    """A job on the queue isn't one of ours; it was not run."""
 
 
 class TaskJob(Job):
@@ -39,8 +37,10 @@ class TaskJob(Job):
 
         return run_attempt
 
-    def verify(self) -> tuple[str, int]:
-        """The task id and attempt it carries. Raises `ForbiddenJob` when it is anything else."""
+    def verify(self) -> tuple[str, int, str | None]:
+        """The task id, attempt and signature it carries. Raises `ForbiddenJob` when it is anything else."""
+        if len(self.data) > MAX_JOB_BYTES:
+            raise ForbiddenJob(f"job {self.id:.100} is too long: {len(self.data)} bytes")
         try:
             name, instance, args, kwargs = self.func_name, self.instance, self.args, self.kwargs
         except Exception as error:
@@ -48,12 +48,14 @@ class TaskJob(Job):
             raise ForbiddenJob(f"job {self.id} can't be read: {type(error).__name__}") from error
         if name != ENTRY or instance is not None:
             raise ForbiddenJob(f"job {self.id} names {name!r}; this worker runs nothing but {ENTRY}")
-        if kwargs or len(args) != 2:
+        if kwargs or len(args) not in (2, 3):
             raise ForbiddenJob(f"job {self.id}: malformed arguments")
-        task_id, attempt = args
+        task_id, attempt, token = (*args, None)[:3]
         if not isinstance(task_id, str) or not _TASK_ID.fullmatch(task_id) or type(attempt) is not int:
             raise ForbiddenJob(f"job {self.id}: malformed arguments")
-        return task_id, attempt
+        if token is not None and not isinstance(token, str):
+            raise ForbiddenJob(f"job {self.id}: malformed arguments")
+        return task_id, attempt, token
 
     @property
     def success_callback(self) -> None:
@@ -119,15 +121,18 @@ class TaskQueue(Queue):
         finally:
             cls.waiting = False
 
-    def enqueue_attempt(self, task_id: str, attempt: int, pipeline: Any = None) -> None:
+    def enqueue_attempt(
+        self, task_id: str, attempt: int, pipeline: Any = None, *, token: str | None = None
+    ) -> None:
         """Put an attempt's job on the queue. Twice is harmless: the second one finds the task taken.
 
         Args:
             pipeline: a transaction to do it in.
+            token: its signature, see `worker.protocol.signature`.
         """
         self.enqueue_call(
             func=ENTRY,
-            args=(task_id, attempt),
+            args=(task_id, attempt) if token is None else (task_id, attempt, token),
             job_id=job_id(task_id, attempt),
             timeout=-1,
             result_ttl=0,

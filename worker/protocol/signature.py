@@ -1,0 +1,110 @@
+"""Signed jobs: a worker runs what its controller has asked for, not what stands in Redis.
+
+A job's signature covers the task, the attempt and all that decides what is run: the objective, the
+parameters, the code, the queue. Whoever can write to Redis but has no secret can't make or change one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from time import time
+from typing import Any
+
+from itsdangerous import BadSignature, TimestampSigner
+
+from worker.protocol.errors import ForbiddenJob
+from worker.protocol.record import TaskRecord
+
+MAX_AGE_S = 24 * 3600.0
+"""A job is refused so long after it was signed, in seconds. The controller then signs it anew."""
+MAX_AHEAD_S = 300.0
+"""How far a signature may lie in the future, in seconds: clocks differ."""
+
+_SALT = "optuna-rq.job.1"
+
+
+class Signer:
+    """Signs and verifies with a shared secret.
+
+    Args:
+        secret: the same on all sides.
+        now: seconds since the epoch, by a clock that both sides share.
+    """
+
+    def __init__(self, secret: str, now: Callable[[], float] = time) -> None:
+        self._now = now
+        self._signer = _Stamped(secret, now)
+
+    def sign(self, record: TaskRecord) -> str:
+        """The signature of a task's current attempt; each is another one."""
+        return self._signer.sign(f"{secrets.token_hex(12)}.{_digest(record)}").decode()
+
+    def verify(self, token: str | None, record: TaskRecord) -> str:
+        """Prove that a job was signed for this record, as it is.
+
+        Returns:
+            What is unique to this signature.
+
+        Raises:
+            ForbiddenJob: with one line that says why not.
+        """
+        if not token:
+            raise ForbiddenJob("it is not signed (its sender has no OPTUNA_RQ_SECRET)")
+        try:
+            value, at = self._signer.unsign(token, return_timestamp=True)
+        except (BadSignature, ValueError) as error:
+            raise ForbiddenJob(
+                "its signature is wrong (OPTUNA_RQ_SECRET has to be the same for the controller and here)"
+            ) from error
+        age_s = self._now() - at.timestamp()
+        if age_s < -MAX_AHEAD_S:
+            raise ForbiddenJob(f"it was signed {-age_s:.0f} s in the future: a clock is wrong")
+        if age_s > MAX_AGE_S:
+            raise ForbiddenJob(f"it was signed {age_s / 3600:.0f} h ago; the controller will sign it anew")
+        nonce, _, digest = value.decode().partition(".")
+        if digest != _digest(record):
+            raise ForbiddenJob("it was signed for another task or attempt, or its task was altered since")
+        return nonce
+
+
+class UsedSignatures:
+    """The signatures that a worker's slots have run, so that none is run twice.
+
+    Args:
+        folder: shared by the slots.
+    """
+
+    def __init__(self, folder: Path, now: Callable[[], float] = time) -> None:
+        self._folder, self._now = folder, now
+        self._tidy_at = now() + MAX_AGE_S / 4
+
+    def use(self, nonce: str) -> None:
+        """Note one. Raises `ForbiddenJob` when it was used before."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            (self._folder / nonce).touch(exist_ok=False)
+        except FileExistsError as error:
+            raise ForbiddenJob("it has been run already, and was put on the queue once more") from error
+        if self._now() >= self._tidy_at:
+            self._tidy_at = self._now() + MAX_AGE_S / 4
+            for path in self._folder.iterdir():
+                if path.stat().st_mtime < self._now() - MAX_AGE_S - MAX_AHEAD_S:
+                    path.unlink(missing_ok=True)
+
+
+class _Stamped(TimestampSigner):
+    def __init__(self, secret: str, now: Callable[[], float]) -> None:
+        super().__init__(secret, salt=_SALT, key_derivation="hmac", digest_method=hashlib.sha256)
+        self._clock = now
+
+    def get_timestamp(self) -> int:
+        return int(self._clock())
+
+
+def _digest(record: TaskRecord) -> str:
+    about: list[Any] = [record.id, record.attempt, record.study, record.trial, record.spec.encode()]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
