@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
 
@@ -23,6 +23,7 @@ from controller.parameters import Parameter
 from controller.samplers import grid, made_for_each, make_pruner, make_sampler, seed_after
 from controller.search import Search
 from controller.settings import Settings, open_redis
+from controller.snapshot import snapshot
 from controller.study import (
     open_study,
     quiet_optuna,
@@ -114,11 +115,16 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
         storage_url=settings.storage_url,
         grace_s=options.grace_s,
     )
-    can_tell = preflight.check_here(spec, settings.folder, must_run_here=settings.embedded)
-    if sweep.objective.kind == "optuna" and not settings.embedded:
-        can_tell = False  # whether a worker reaches the storage
-    artifacts.check()
-    with Interrupts().installed() as interrupts, open_redis(settings, create=True) as (url, embedded):
+    with ExitStack() as stack:
+        code = stack.enter_context(snapshot(sweep.code, settings.folder)) if sweep.code else None
+        # What workers will have, rather than what lies here: a file that is left out is missed now.
+        folder = stack.enter_context(code.unpacked()) if code else settings.folder
+        can_tell = preflight.check_here(spec, folder, must_run_here=settings.embedded)
+        if sweep.objective.kind == "optuna" and not settings.embedded:
+            can_tell = False  # whether a worker reaches the storage
+        artifacts.check()
+        interrupts = stack.enter_context(Interrupts().installed())
+        url, embedded = stack.enter_context(open_redis(settings, create=True))
         at = Home(url, artifacts.url, settings.folder, embedded)
         backend = Backend(url, settings.storage_url, artifacts.url, home=at)
         _refuse_other_study(backend, sweep, settings)
@@ -164,6 +170,9 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
             view.workers = workers
             study = open_study(storage, sweep.study.name, objective.directions, sampler, pruner)
             refuse_other_trials(study, {p.name: p.distribution() for p in parameters})
+            if code:
+                spec = replace(spec, code=code.store_in(artifacts, backend.store, sweep.study.name))
+                view.note(code.describe())
             if not can_tell and not preflight.check_on_worker(backend, spec, view.note, interrupts.pending):
                 return INTERRUPTED
             study.sampler = _sampler(sweep, parameters, len(study.get_trials(deepcopy=False)))

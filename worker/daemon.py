@@ -156,6 +156,7 @@ class Daemon:
         options.update(
             pause_file=str(self._scratch.pause_file),
             used_folder=str(self._scratch.used_folder),
+            code_folder=str(self._scratch.code_folder),
             folder=str(self._settings.folder),
             log_level=logging.getLevelName(log.getEffectiveLevel()),
         )

@@ -16,6 +16,8 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ import psutil
 
 from worker.allowance import Allowance
 from worker.channel import Lines, Message, encode
+from worker.code import CodeFolders
 from worker.objective import script_path
 from worker.outcome import Ended, Outcome, judge
 from worker.output import ScalarLines
@@ -73,6 +76,10 @@ class Surroundings:
     """Which objectives are run."""
     memory_bytes: int | None = None
     """What a program and its children may use."""
+    code: CodeFolders
+    """Studies' own code."""
+    signed: bool = False
+    """Jobs are signed here."""
     keep: Callable[[], frozenset[int]] = frozenset
     """Children of this process that belong to no attempt."""
 
@@ -86,14 +93,18 @@ class Attempt:
         around: Surroundings,
         monotonic: Callable[[], float] = time.monotonic,
         checkpoints: Sequence[ResumePoint] = (),
+        study_store: str | None = None,
     ) -> None:
         """
         Args:
             checkpoints: what attempts before this one have left, the oldest first.
+            study_store: URL of the study's artifact store, where this worker was given another one.
         """
         self._record = record
         self._checkpoints = list(checkpoints)
         self._around = around
+        self._study_store = study_store
+        self._folder = around.folder
         self._now = monotonic
         self._reporter = Reporter(around.store, record, monotonic, checkpoints[-1] if checkpoints else None)
         self._selector = selectors.DefaultSelector()
@@ -136,15 +147,19 @@ class Attempt:
         objective = record.spec.objective
         kind = objective.get("kind")
         around.allowance.check_objective(objective)
+        if record.spec.code:
+            around.allowance.check_code(around.signed)
+            self._folder = self._fetch_code()
+        folder = self._folder
         if kind in RUNNER_KINDS:
-            program: Program = around.runner.get(objective, around.folder)
+            program: Program = around.runner.get(objective, folder)
             self._listen(program.channel)
             program.send(
                 {
                     "op": "check" if record.spec.check_only else "run",
                     "task": self._description(),
                     "objective": objective,
-                    "folder": str(around.folder),
+                    "folder": str(folder),
                     "optional": record.spec.optional,
                     **({"storage": around.storage_url} if kind == "optuna" else {}),
                 }
@@ -152,15 +167,17 @@ class Attempt:
         elif kind in ("script", "command"):
             if kind == "script":
                 if not objective.get("module"):
-                    around.allowance.check_script(script_path(objective, around.folder), around.folder)
-                argv = script_argv(objective, around.folder)
+                    around.allowance.check_script(script_path(objective, folder), folder)
+                argv = script_argv(objective, folder)
             else:
-                argv = command_argv(record, around.folder)
-                around.allowance.check_command(argv[0], around.folder)
+                argv = command_argv(record, folder)
+                around.allowance.check_command(argv[0], folder)
             if record.spec.check_only:
                 self._result = {"op": "result", "kind": "ok"}
                 return
-            program = start_fresh(argv, objective, around.folder, self._open_socket())
+            program = start_fresh(
+                argv, objective, folder, self._open_socket(), own_code=bool(record.spec.code)
+            )
         else:
             raise ObjectiveLoadError(
                 f"objective: this worker can't run the kind {kind!r}; upgrade optuna-rq here"
@@ -171,6 +188,17 @@ class Attempt:
             self._selector.register(program.stderr, selectors.EVENT_READ, self._read_output)
         if around.wake:
             self._selector.register(around.wake, selectors.EVENT_READ, self._woken)
+
+    def _fetch_code(self) -> Path:
+        """The folder with the study's code; the lease is renewed while it is on its way."""
+        record, renew_s = self._record, self._record.spec.lease_s / 3
+        stores = (record.spec.artifacts, self._study_store)
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            found = pool.submit(self._around.code.folder, record.spec.code, *stores)
+            while True:
+                with contextlib.suppress(FutureTimeout):
+                    return found.result(renew_s)
+                self._reporter.renew()
 
     def _description(self) -> Message:
         about = describe(self._record)

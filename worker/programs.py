@@ -333,14 +333,25 @@ def command_argv(record: TaskRecord, folder: Path) -> list[str]:
     return argv
 
 
-def start_fresh(argv: list[str], objective: Mapping[str, Any], folder: Path, socket_path: str) -> Program:
-    """Start a script or a command. Raises `ObjectiveLoadError` when the system refuses to run it."""
+def start_fresh(
+    argv: list[str], objective: Mapping[str, Any], folder: Path, socket_path: str, *, own_code: bool = False
+) -> Program:
+    """Start a script or a command.
+
+    Args:
+        own_code: the folder is first on its import path.
+
+    Raises:
+        ObjectiveLoadError: the system refuses to run it.
+    """
     is_command = objective["kind"] == "command"
     extra = {**objective.get("env", {}), SOCKET_VARIABLE: socket_path}
+    environment = program_environment(extra)
+    if own_code:
+        path = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = f"{folder}{os.pathsep}{path}" if path else str(folder)
     try:
-        return Program(
-            argv, env=program_environment(extra), folder=folder, split_output=is_command, channel=False
-        )
+        return Program(argv, env=environment, folder=folder, split_output=is_command, channel=False)
     except OSError as error:
         raise ObjectiveLoadError(
             f"objective {argv[0]}: can't be started: {error.strerror or error}"

@@ -46,6 +46,11 @@ class Scratch:
         """Where slots note which jobs they have run."""
         return self._folder / "used"
 
+    @property
+    def code_folder(self) -> Path:
+        """Where the code of studies is unpacked."""
+        return self._folder / "code"
+
     def of_slot(self, number: int) -> Path:
         """A slot's folder, empty."""
         folder = self._folder / f"{number}"

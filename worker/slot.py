@@ -25,6 +25,7 @@ from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker, WorkerStatus
 
 from worker.allowance import Allowance
+from worker.code import CodeFolders
 from worker.execute import Attempt, Surroundings
 from worker.lifeline import adopt_orphans, die_with_parent
 from worker.logs import configure
@@ -88,6 +89,8 @@ class Slot(SimpleWorker):
             hand_back_at=self._hand_back_at,
             allowance=Allowance(options.get("allow", ())),
             memory_bytes=options.get("memory_bytes"),
+            code=CodeFolders(Path(options["code_folder"])),
+            signed=self._signer is not None,
         )
         super().__init__(
             options["queues"],
@@ -216,6 +219,7 @@ class Slot(SimpleWorker):
         except TransitionRefused as error:
             log.info("slot %s: not run: %s", self.label, error)
             return
+        study_store = record.spec.artifacts
         if self._options.get("artifacts"):
             record = replace(record, spec=replace(record.spec, artifacts=self._options["artifacts"]))
         log.info(
@@ -227,7 +231,7 @@ class Slot(SimpleWorker):
             attempt,
         )
         left = self.store.checkpoints(task_id) if attempt > 1 else []
-        if not Attempt(record, self._around, checkpoints=left).run():
+        if not Attempt(record, self._around, checkpoints=left, study_store=study_store).run():
             self._show_idle()
 
     def _show_idle(self) -> None:

@@ -19,6 +19,7 @@ from controller.sweep.problems import Path, Problem, closest, show
 from controller.sweep.schema import (
     ArtifactsSection,
     BudgetSection,
+    CodeSection,
     Constraint,
     FloatParameter,
     Metric,
@@ -61,6 +62,7 @@ class Parts:
     budget: BudgetSection | None = None
     queue: QueueSection | None = None
     artifacts: ArtifactsSection | None = None
+    code: CodeSection | None = None
     doubtful: dict[str, frozenset[str]] = field(default_factory=dict)
 
 

@@ -17,6 +17,7 @@ from controller.sweep.reading import read_section
 from controller.sweep.schema import (
     ArtifactsSection,
     BudgetSection,
+    CodeSection,
     Constraint,
     Metric,
     ObjectiveSection,
@@ -29,7 +30,9 @@ from controller.sweep.schema import (
 )
 from worker.protocol.errors import BadInput
 
-SECTIONS = ("study", "objective", "parameters", "try", "sampler", "pruner", "budget", "queue", "artifacts")
+SECTIONS = (
+    "study", "objective", "parameters", "try", "sampler", "pruner", "budget", "queue", "artifacts", "code",
+)  # fmt: skip
 
 
 def parse_sweep(data: Mapping[str, Any], source: str) -> Sweep:
@@ -83,6 +86,7 @@ def examine(data: object, source: str) -> tuple[Sweep | None, list[Problem]]:
             budget=parts.budget,
             queue=parts.queue or QueueSection(),
             artifacts=parts.artifacts or ArtifactsSection(),
+            code=parts.code,
         ),
         [],
     )
@@ -255,6 +259,14 @@ def _read_artifacts(raw: object, parts: Parts, data: Mapping[str, Any]) -> Itera
     parts.artifacts = reading.value
 
 
+def _read_code(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
+    if raw is _MISSING:
+        return
+    reading = read_section(CodeSection, raw, ("code",), "[code]")
+    yield from reading.problems
+    parts.code = reading.value
+
+
 _READERS = {
     "study": _read_study,
     "objective": _read_objective,
@@ -265,4 +277,5 @@ _READERS = {
     "budget": _read_budget,
     "queue": _read_queue,
     "artifacts": _read_artifacts,
+    "code": _read_code,
 }

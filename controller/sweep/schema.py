@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from controller.sweep.durations import parse_duration
 from controller.sweep.problems import one_line, show
 from worker.protocol.errors import BadInput
+from worker.protocol.sizes import parse_size
 
 SAMPLERS = (
     "random", "tpe", "grid", "qmc", "cmaes", "gp", "nsgaii", "nsgaiii", "brute_force", "partial_fixed",
@@ -81,6 +82,15 @@ def _seconds(value: object) -> object:
     if seconds == 0:
         raise ValueError("must be longer than zero")
     return seconds
+
+
+def _size(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError(f'must be a size such as "100MB", got {show(value)}')
+    try:
+        return parse_size(str(value), "size")
+    except BadInput as error:
+        raise ValueError(f'must be a size such as "100MB", got {show(value)}') from error
 
 
 def _split(value: object) -> object:
@@ -294,6 +304,20 @@ class ArtifactsSection(Section):
     keep_top: _Positive | None = None
 
 
+class CodeSection(Section):
+    """`[code]`: what workers get of this machine's files.
+
+    Attributes:
+        path: a folder, relative to the current one; first on the import path of the study's tasks.
+        exclude: patterns as in a .gitignore, with the last word over those.
+        max_size: bytes of all files together; a size such as "100MB" in the file.
+    """
+
+    path: str = "."
+    exclude: _Texts = ()
+    max_size: Annotated[int, BeforeValidator(_size)] = 100_000_000
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """A sweep file, read and checked. `parameters` keep the file's order; treat them as read-only."""
@@ -308,6 +332,8 @@ class Sweep:
     budget: BudgetSection = field(default_factory=BudgetSection)
     queue: QueueSection = field(default_factory=QueueSection)
     artifacts: ArtifactsSection = field(default_factory=ArtifactsSection)
+    code: CodeSection | None = None
+    """None when workers use what is installed there."""
 
     @property
     def conditional_parameters(self) -> tuple[str, ...]:
@@ -330,12 +356,15 @@ class Sweep:
             "queue": self.queue.to_dict(),
             "artifacts": self.artifacts.to_dict(),
         }
-        return {name: section for name, section in sections.items() if section}
+        found = {name: section for name, section in sections.items() if section}
+        if self.code is not None:
+            found["code"] = self.code.to_dict()  # also when all of it is at its default
+        return found
 
     def search_space_fingerprint(self) -> str:
         """SHA-256 (hex) of metrics, goals and parameters: what makes two sweeps the same study.
 
-        Budget, sampler, pruner, queue, artifacts and the order of the parameters don't count.
+        Budget, sampler, pruner, queue, artifacts, code and the order of the parameters don't count.
         """
         canonical = json.dumps(search_space(self.to_dict()), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,10 +1,14 @@
-"""A folder as one .zip."""
+"""A folder as one .zip, and back."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from worker.protocol.errors import ArtifactError
+from worker.protocol.sizes import show_size
 
 
 def zip_folder(folder: Path, target: Path) -> Path:
@@ -39,3 +43,41 @@ def _add(archive: zipfile.ZipFile, folder: Path, inside: str, target: Path, abov
             _add(archive, path, f"{key}/", target, above | {identity})
         elif path.is_file() and not path.samefile(target):
             archive.write(path, key)
+
+
+def unpack(archive: Path, folder: Path, limit: int) -> None:
+    """Unpack plain files.
+
+    Args:
+        limit: bytes that may be written.
+
+    Raises:
+        ArtifactError: a name leads out of `folder`, it holds anything but files, or more than `limit`.
+    """
+    try:
+        with zipfile.ZipFile(archive) as source:
+            members = source.infolist()
+            for member in members:
+                _check_member(member)
+            if sum(member.file_size for member in members) > limit:
+                raise ArtifactError(f"it unpacks to more than the {show_size(limit)} it should have")
+            folder.mkdir(parents=True)
+            for member in members:
+                target = folder / member.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                # Not more than declared: the archive's reader ends there, and compares the checksum.
+                with source.open(member) as reader, open(target, "xb") as writer:
+                    shutil.copyfileobj(reader, writer)
+                target.chmod((member.external_attr >> 16) & 0o755 | 0o600)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, FileExistsError) as error:
+        raise ArtifactError(f"its archive can't be unpacked: {error}") from error
+
+
+def _check_member(member: zipfile.ZipInfo) -> None:
+    name = member.filename
+    parts = PurePosixPath(name).parts
+    kind = (member.external_attr >> 28) & 0xF
+    if not name or name.startswith("/") or "\\" in name or ":" in name or ".." in parts or member.is_dir():
+        raise ArtifactError(f"its archive has a name that leads elsewhere: {name!r:.100}")
+    if kind not in (0, 0x8):
+        raise ArtifactError(f"its archive has something else than plain files: {name!r:.100}")

@@ -87,6 +87,8 @@ class TaskSpec:
     """Name → ``{"kind": "dict", "value": {...}}`` or ``{"kind": "file", "name": ..., "text": ...}``."""
     constraints: tuple[dict[str, Any], ...] = ()
     """``{"metric": key, "max": bound}`` or ``{..., "min": bound}``: a task that violates one never ranks."""
+    code: dict[str, Any] = field(default_factory=dict)
+    """The study's own code, see `worker.code`; empty when what is installed is used."""
     task_type: str = "training"
     """ClearML's word for what the task does; for people."""
 

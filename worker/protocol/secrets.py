@@ -49,8 +49,8 @@ def job_secret(environment: Mapping[str, str] = os.environ) -> str | None:
     found = secret(JOB_SECRET, environment)
     if found is not None and len(found) < MIN_LENGTH:
         raise BadInput(
-            f"{JOB_SECRET}: {len(found)} characters are few, it takes {MIN_LENGTH}: `openssl rand -hex 32` makes "
-            "a good one"
+            f"{JOB_SECRET}: {len(found)} characters are too few, it takes {MIN_LENGTH}; "
+            "`openssl rand -hex 32` makes a good one"
         )
     return found
 
