@@ -15,6 +15,7 @@ from typing import Any
 import click
 import redis
 
+from controller.acl_command import acl
 from controller.artifact_commands import artifacts, remove_all
 from controller.options import redis_option, storage_option
 from controller.settings import Settings, open_store, pick_study, pick_task, resolve
@@ -525,6 +526,7 @@ def _delete_trials(store: Store, name: str, settings: Settings) -> int:
     return count
 
 
+command.add_command(acl)
 command.add_command(artifacts)
 command.add_command(export)
 command.add_command(import_)

@@ -15,14 +15,15 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import redis
+from redis.exceptions import NoPermissionError
 
 from worker.devices import slot_environment
 from worker.lifeline import adopt_orphans
 from worker.proctree import children, kill_tree
 from worker.protocol import keys
 from worker.protocol.clock import RedisTime
-from worker.protocol.connection import check, connect
-from worker.protocol.errors import BadInput
+from worker.protocol.connection import check, connect, trouble
+from worker.protocol.errors import BadInput, RedisUnavailable
 from worker.protocol.host import place
 from worker.protocol.store import Store
 from worker.scratch import Scratch
@@ -70,6 +71,7 @@ class Daemon:
         settings = self._settings
         client = connect(settings.redis_url, patience_s=0, timeout_s=5.0)
         check(client, settings.redis_url)
+        self._check_queues(client)
         clock = RedisTime(client).trouble()
         if clock:
             log.warning("worker %s: %s", settings.name, clock)
@@ -102,6 +104,14 @@ class Daemon:
                 self._store.forget_worker(settings.name)
             listener.close()
         return 0
+
+    def _check_queues(self, client: Any) -> None:
+        """Prove that this Redis user may serve the queues. Raises `RedisUnavailable`."""
+        for queue in self._settings.queues:
+            try:
+                client.llen(f"rq:queue:{queue}")
+            except NoPermissionError as error:
+                raise RedisUnavailable(f"queue {queue!r}: {trouble(error)}") from error
 
     def _step(self, listener: Any) -> None:
         """Forward what has come, look after the slots, show that we are alive."""

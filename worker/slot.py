@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.exceptions import NoPermissionError
 from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker, WorkerStatus
@@ -109,6 +110,10 @@ class Slot(SimpleWorker):
     def unsubscribe(self) -> None:
         pass
 
+    def _set_ip_address(self, connection: Any) -> None:
+        # RQ finds it out by CLIENT LIST, which shows everybody's connections: not for a worker's user.
+        self.ip_address = "unknown"
+
     def procline(self, message: str) -> None:
         """No process titles: they show what others need not read."""
 
@@ -184,7 +189,7 @@ class Slot(SimpleWorker):
             self._refuse(str(error))
         except RecordError as error:
             self._refuse(f"job {job.id}: {error}")
-        except AWAY as error:
+        except (*AWAY, NoPermissionError) as error:
             log.warning("slot %s: task %s attempt %d: %s", self.label, task_id, attempt, trouble(error))
         except Exception:
             # The lease runs out, and the task gets another attempt.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from inspect import signature
 from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
 from worker.protocol.errors import BadInput, RedisUnavailable
@@ -17,6 +19,14 @@ MINIMUM = (6, 2)
 
 AWAY = (redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError, redis.ReadOnlyError)
 """What a Redis raises that can't be used now, and may be later: one that is away, full, or a replica."""
+
+
+_UNNAMED: dict[str, None] = (
+    {"driver_info": None}
+    if "driver_info" in signature(redis.connection.AbstractConnection.__init__).parameters
+    else {"lib_name": None, "lib_version": None}
+)
+"""No CLIENT SETINFO: older servers don't know it, and their access rules can't name it."""
 
 
 def connect(url: str, *, patience_s: float = 60.0, timeout_s: float = 20.0, text: bool = True) -> Any:
@@ -42,6 +52,7 @@ def connect(url: str, *, patience_s: float = 60.0, timeout_s: float = 20.0, text
             socket_timeout=timeout_s,
             socket_connect_timeout=min(timeout_s, 5.0),
             health_check_interval=0,
+            **_UNNAMED,
         )
     except ValueError as error:
         raise BadInput(
@@ -99,6 +110,8 @@ def check(client: Any, url: str) -> tuple[int, ...]:
         raise RedisUnavailable(
             f"Redis at {shown}: wrong or missing password ({error}); set it in REDIS_URL: redis://:PASSWORD@HOST:PORT/0"
         ) from error
+    except NoPermissionError as error:
+        raise RedisUnavailable(f"Redis at {shown}: {trouble(error)}") from error
     except redis.ResponseError as error:
         raise RedisUnavailable(f"Redis at {shown}: {_explain(error)}") from error
     except AWAY as error:
@@ -131,6 +144,8 @@ def trouble(error: redis.RedisError) -> str:
         )
     if isinstance(error, redis.ReadOnlyError):
         return "Redis takes no writes: it is a replica; its address has to lead to the primary"
+    if isinstance(error, NoPermissionError):
+        return f"Redis refuses this user ({text}); `controller acl` prints the rules that are needed"
     if text.startswith("MISCONF"):
         return f"Redis takes no writes: it can't save to its disk ({text.removeprefix('MISCONF ')[:100]})"
     if text.startswith("NOREPLICAS"):
@@ -157,6 +172,8 @@ def _version(client: Any) -> tuple[int, ...]:
 def _explain(error: Exception) -> str:
     text = str(error).strip().rstrip(".")
     lowered = text.lower()
+    if "certificate" in lowered or "ssl" in lowered or "tls" in lowered:
+        return _explain_tls(text)
     if "noauth" in lowered or "authentication required" in lowered:
         return "it wants a password; set it in REDIS_URL: redis://:PASSWORD@HOST:PORT/0"
     if "db index" in lowered or "invalid db" in lowered:
@@ -168,3 +185,22 @@ def _explain(error: Exception) -> str:
     if "name or service not known" in lowered or "name resolution" in lowered or "nodename" in lowered:
         return "no such host"
     return text or type(error).__name__
+
+
+def _explain_tls(text: str) -> str:
+    lowered = text.lower()
+    if "has expired" in lowered:
+        return "its certificate has expired; renew it (or set this machine's clock)"
+    if "not yet valid" in lowered:
+        return "its certificate is not valid yet; set this machine's clock, or the server's"
+    if "hostname mismatch" in lowered or "ip address mismatch" in lowered or "doesn't match" in lowered:
+        return "its certificate is for another host; name the host as the certificate does"
+    if "self-signed" in lowered or "self signed" in lowered or "unable to get local issuer" in lowered:
+        return "its certificate is signed by nobody known here; add ?ssl_ca_certs=/PATH/ca.pem to REDIS_URL"
+    if "certificate required" in lowered or "certificate_required" in lowered:
+        return (
+            "it wants a certificate; add ?ssl_certfile=/PATH/cert.pem&ssl_keyfile=/PATH/key.pem to REDIS_URL"
+        )
+    if "wrong version number" in lowered or "record layer" in lowered:
+        return "it does not speak TLS at this port; use redis:// instead of rediss://, or its TLS port"
+    return " ".join(text.split())
