@@ -13,6 +13,8 @@ import sys
 import threading
 from pathlib import Path
 
+FORK_SAFE = ("jemalloc_bg_thd",)
+"""Names of threads that a fork does no harm to: that of jemalloc, which pyarrow brings along."""
 NEVER = ("jax", "tensorflow")
 """Libraries whose own threads don't survive a fork."""
 
@@ -44,7 +46,7 @@ def why_not(sockets_before: int) -> str:
     if threading.active_count() > 1:
         return "importing the objective has started threads"
     try:
-        if len(os.listdir("/proc/self/task")) - 1 > _blas_threads():
+        if _threads() - 1 > _blas_threads():
             return "importing the objective has started threads outside Python"
         if sockets() > sockets_before:
             return "importing the objective has opened connections"
@@ -53,6 +55,15 @@ def why_not(sockets_before: int) -> str:
     except OSError as error:
         return f"this system doesn't tell what a process has begun ({error})"
     return ""
+
+
+def _threads() -> int:
+    """How many threads this process has, those apart that their library stops and starts around a fork."""
+    found = 0
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended just now
+            found += (task / "comm").read_text().strip() not in FORK_SAFE
+    return found
 
 
 def _blas_threads() -> int:

@@ -1,0 +1,44 @@
+"""What keeps a process from being forked for trials, each told in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+BEGIN = """
+import ctypes, os, sys
+from pathlib import Path
+from worker import preload
+
+before = preload.sockets()
+
+def thread_outside_python(name):
+    libc, known = ctypes.CDLL(None), set(os.listdir("/proc/self/task"))
+    handle = ctypes.c_ulong()
+    libc.pthread_create(ctypes.byref(handle), None, libc.pause, None)
+    (task,) = set(os.listdir("/proc/self/task")) - known
+    Path(f"/proc/self/task/{task}/comm").write_text(name)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only on Linux can it be told")
+@pytest.mark.parametrize(
+    ("begun", "said"),
+    [
+        ("", ""),
+        ("import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()", "threads"),
+        ("thread_outside_python('somebodys')", "threads outside Python"),
+        ("thread_outside_python('jemalloc_bg_thd')", ""),
+        ("import socket; s = socket.socket()", "connections"),
+        ("import subprocess; p = subprocess.Popen(['sleep', '5'])", "processes"),
+        ("sys.modules['jax'] = sys", "jax"),
+    ],
+)
+def test_what_does_not_survive_a_fork(begun: str, said: str) -> None:
+    end = "found = preload.why_not(before)\nos.write(1, found.encode())\nos._exit(0)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{BEGIN}\n{begun}\n{end}"], capture_output=True, text=True, check=True
+    )
+    assert (said in done.stdout) if said else (done.stdout == ""), done.stdout
