@@ -1,0 +1,154 @@
+"""What a scrape asks of Redis itself: the queue, the workers, the best value, events that wait to be read.
+
+In the server's threads, on a connection of its own, at most once a second, whoever asks how often: the loop
+never waits for it. What it costs grows with the number of workers only.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from worker.protocol import keys
+from worker.protocol.connection import connect
+from worker.protocol.host import pause_left
+
+TIMEOUT_S = 1.0
+"""Longest wait for one answer, in seconds."""
+PAUSE_S = 1.0
+"""Shortest time between two looks, in seconds; what the last one has found is good for so long."""
+CARD_LIFE_S = 15.0
+"""A worker's card vanishes so many seconds after it was last written (three times `worker.daemon.CARD_S`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenWorker:
+    """A live worker of the study's queue."""
+
+    name: str
+    slots: int
+    busy: int
+    """Slots that run something, of whatever study."""
+    state: str
+    """running, draining or paused."""
+    heartbeat_age_s: float
+    """Since its card was written, by Redis' clock alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a look has found. None where Redis was away or would not say."""
+
+    up: bool = False
+    queued: int | None = None
+    """Jobs on the queue, of whatever study."""
+    lag_s: float | None = None
+    """Age of the oldest event that the loop has not read, by Redis' clock alone; 0 when there is none."""
+    best: float | None = None
+    """Score of the best task; smaller is better."""
+    workers: tuple[SeenWorker, ...] | None = None
+
+
+class RedisLook:
+    """Looks at one study and its queue. Safe from any thread.
+
+    Args:
+        queue_key: Redis key of the queue.
+        position: gives the id of the last event that the loop has read; empty when it reads none yet.
+    """
+
+    def __init__(
+        self, redis_url: str, study: str, queue: str, queue_key: str, position: Callable[[], str]
+    ) -> None:
+        self._client = connect(redis_url, patience_s=0, timeout_s=TIMEOUT_S)
+        self._study = study
+        self._queue = queue
+        self._queue_key = queue_key
+        self._position = position
+        self._lock = threading.Lock()
+        self._next = 0.0
+        self._seen = Seen()
+        self.away_at = float("-inf")
+        """Monotonic time at which Redis was last found to be away."""
+
+    def seen(self) -> Seen:
+        """What there is now, or was within the last second."""
+        with self._lock:
+            if time.monotonic() >= self._next:
+                try:
+                    self._seen = self._look()
+                except redis.RedisError:
+                    self._seen = Seen()
+                    self.away_at = time.monotonic()
+                self._next = time.monotonic() + PAUSE_S
+            return self._seen
+
+    def _look(self) -> Seen:
+        position = self._position()
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.ping()
+            pipe.llen(self._queue_key)
+            pipe.zrange(keys.rank(self._study), 0, 0, withscores=True)
+            pipe.smembers(keys.WORKERS)
+            pipe.time()
+            if position:
+                pipe.xrange(keys.events(self._study), min=f"({position}", count=1)
+            # A command that this user may not use leaves out what it would tell.
+            answers = [_unless_refused(answer) for answer in pipe.execute(raise_on_error=False)]
+        _, queued, best, names, now, *unread = answers
+        return Seen(
+            up=True,
+            queued=queued,
+            best=float(best[0][1]) if best else None,
+            workers=self._workers(sorted(names)) if names is not None else None,
+            lag_s=_age(unread[0], now) if unread else None,
+        )
+
+    def _workers(self, names: list[str]) -> tuple[SeenWorker, ...]:
+        with self._client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hgetall(keys.worker(name))
+                pipe.pttl(keys.worker(name))
+            found = [_unless_refused(answer) for answer in pipe.execute(raise_on_error=False)]
+        workers = []
+        for name, card, left_ms in zip(names, found[::2], found[1::2], strict=True):
+            if (
+                not card
+                or left_ms is None
+                or left_ms < 0
+                or self._queue not in card.get("queues", "").split(",")
+            ):
+                continue
+            workers.append(
+                SeenWorker(
+                    name=name,
+                    slots=int(card.get("slots", 0)),
+                    busy=sum(1 for field, task in card.items() if field.startswith("slot:") and task),
+                    state="paused" if pause_left(card, time.time()) else card.get("state", "running"),
+                    heartbeat_age_s=max(0.0, CARD_LIFE_S - left_ms / 1000),
+                )
+            )
+        return tuple(workers)
+
+
+def _unless_refused(answer: Any) -> Any:
+    """The answer to one command; None where it was an error. Raises what says that Redis is away."""
+    if isinstance(answer, redis.ResponseError):
+        return None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _age(entries: Any, now: tuple[int, int] | None) -> float | None:
+    if entries is None or now is None:
+        return None
+    if not entries:
+        return 0.0
+    milliseconds = int(str(entries[0][0]).split("-")[0])
+    return max(0.0, now[0] + now[1] / 1e6 - milliseconds / 1000)
