@@ -92,6 +92,11 @@ def command() -> None:
     default=None,
     help="Only go on with a study that exists, or only begin a new one. [default: either]",
 )
+@click.option(
+    "--metrics-port",
+    metavar="[HOST:]PORT",
+    help="Answer /livez, /readyz and /metrics (Prometheus) here; HOST is 127.0.0.1 unless given.",
+)
 @_format(("rich", "json"), "rich")
 def start(
     sweep: str,
@@ -101,6 +106,7 @@ def start(
     storage_url: str | None,
     artifacts_url: str | None,
     resume: bool | None,
+    metrics_port: str | None,
     output_format: str,
 ) -> None:
     """Run the study of a sweep file (TOML or YAML), or go on with it.
@@ -117,7 +123,13 @@ def start(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     settings = resolve(redis_url, storage_url, artifacts_url)
     loaded = load_sweep(Path(sweep), overrides)
-    sys.exit(run(loaded, settings, StartOptions(workers=workers, resume=resume), make_view(output_format)))
+    options, view = StartOptions(workers=workers, resume=resume), make_view(output_format)
+    if metrics_port is None:
+        sys.exit(run(loaded, settings, options, view))
+    from controller.metrics import Meter
+
+    with contextlib.closing(Meter(metrics_port, loaded.study.name, view)) as meter:
+        sys.exit(run(loaded, settings, options, view, meter))
 
 
 @command.command()

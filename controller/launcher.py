@@ -29,6 +29,10 @@ class Launcher:
             self._queues[name] = TaskQueue(check_queue_name(name), connection=self._connection)
         return self._queues[name]
 
+    def key(self, queue: str) -> str:
+        """Redis key of a queue: a list of the jobs that wait."""
+        return str(self._queue(queue).key)
+
     def enqueue(self, record: TaskRecord, pipeline: Any = None) -> None:
         """Put a task's current attempt on its queue. Twice is harmless.
 

@@ -54,6 +54,11 @@ class Monitor:
         self._trimmed = 0
         self._sequences: dict[str, tuple[int, int]] = {}
 
+    @property
+    def position(self) -> str:
+        """Id of the last event that was read."""
+        return self._position
+
     def open(self) -> None:
         """Begin with what comes from now on. Read the records after this, so that nothing is missed."""
         self._position = self._store.last_event_id(self._study)

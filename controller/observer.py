@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from controller.job import Job
     from controller.local_workers import LocalWorkers
     from controller.strategy import SearchStrategy
+    from worker.protocol import TaskRecord
+
+
+REDIS, STORAGE, LEASE = "Redis", "Optuna's storage", "its lease on the study"
+"""What a loop may wait for."""
 
 
 class Observer:
@@ -23,6 +28,12 @@ class Observer:
 
     def end(self) -> None:
         """The loop has ended."""
+
+    def turning(self, waits_for: str = "") -> None:
+        """The loop goes on, or waits for one of `REDIS`, `STORAGE` and `LEASE`; several times a second."""
+
+    def known(self, record: TaskRecord) -> None:
+        """A task that had ended before the loop began; of one that was not told yet, `ended` comes, too."""
 
     def launched(self, job: Job) -> None:
         """A job was put on the queue."""

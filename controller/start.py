@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import optuna
 
@@ -18,6 +19,7 @@ from controller.keeper import ArtifactKeeper
 from controller.local_workers import LocalWorkers
 from controller.lock import StudyLock
 from controller.objective import Objective
+from controller.observer import Observer
 from controller.optuna_strategy import OptimizerOptuna
 from controller.parameters import Parameter
 from controller.samplers import grid, made_for_each, make_pruner, make_sampler, seed_after
@@ -44,6 +46,9 @@ from worker.protocol.transport import check_queue_name
 from worker.protocol.urls import redact
 from worker.trials.storage import open_storage
 
+if TYPE_CHECKING:
+    from controller.metrics import Meter
+
 log = logging.getLogger(__name__)
 
 INTERRUPTED = 130
@@ -67,6 +72,8 @@ class Interrupts:
     def __init__(self) -> None:
         self.count = 0
         self.strategy: OptimizerOptuna | None = None
+        self.looked_at: Callable[[], None] = lambda: None
+        """Is called whenever somebody who waits asks whether to go on."""
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         self.count += 1
@@ -76,6 +83,7 @@ class Interrupts:
             self.strategy.interrupt()
 
     def pending(self) -> bool:
+        self.looked_at()
         return self.count > 0
 
     @contextmanager
@@ -88,8 +96,13 @@ class Interrupts:
                 signal.signal(signum, handler)
 
 
-def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -> int:
+def start(
+    sweep: Sweep, settings: Settings, options: StartOptions, view: View, meter: Meter | None = None
+) -> int:
     """Run a study to its end, or go on with it.
+
+    Args:
+        meter: is to know how it goes.
 
     Returns:
         The exit code: 0 it ended within its budgets, 1 it failed, 130 it was interrupted.
@@ -130,6 +143,9 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
         _refuse_other_study(backend, sweep, settings)
         _check_resume(options.resume, backend, sweep.study.name)
         lock = StudyLock(backend.store, sweep.study.name)
+        if meter:
+            meter.watch(backend, lock, sweep.queue.name)
+            interrupts.looked_at = meter.health.long
         left_over = backend.store.pending_request(sweep.study.name)
         held = lock.acquire(
             wait=True,
@@ -180,7 +196,7 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
                 # Asked of an earlier controller, which was gone by then.
                 backend.store.take_request(sweep.study.name)
             by_objective = sweep.objective.kind == "optuna"
-            search = Search(
+            search = (meter.search if meter else Search)(
                 # Objectives that take Optuna's trial write to the storage themselves.
                 study if by_objective else cached(study),
                 parameters,
@@ -194,7 +210,7 @@ def start(sweep: Sweep, settings: Settings, options: StartOptions, view: View) -
                 backend, sweep, settings, study_uid(study).hex, spec, objective, lock.name
             )
             strategy = _strategy(
-                backend, sweep, base_task, parameters, objective, search, options, view, lock
+                backend, sweep, base_task, parameters, objective, search, options, meter or view, lock
             )
             interrupts.strategy = strategy
             if interrupts.pending():
@@ -254,7 +270,7 @@ def _strategy(
     objective: Objective,
     search: Search,
     options: StartOptions,
-    view: View,
+    observer: Observer,
     lock: StudyLock,
 ) -> OptimizerOptuna:
     budget = sweep.budget
@@ -279,7 +295,7 @@ def _strategy(
         backend=backend,
         study=sweep.study.name,
         search=search,
-        observer=view,
+        observer=observer,
         constraints=constraints_of(sweep),
         wall_clock_limit=_minutes(budget.wall_clock_s),
         max_failures=budget.max_failures,

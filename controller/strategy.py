@@ -25,7 +25,7 @@ from controller.memory import remember
 from controller.monitor import Changes, Monitor
 from controller.nodes import HOLD_S, Nodes
 from controller.objective import Objective
-from controller.observer import Observer
+from controller.observer import LEASE, REDIS, STORAGE, Observer
 from controller.opening import Opening, check_base_task
 from controller.parameters import Parameter
 from controller.ranking import Ranking
@@ -280,6 +280,7 @@ class SearchStrategy(TakingUp):
         """Whether the study is still ours; waits while that can't be known. False once another has it."""
         told = False
         while self._lock and not self._lock.held:
+            self._observer.turning(LEASE)
             if self._lock.lost:
                 self._observer.note("another controller has taken over the study; this one ends")
                 self.interrupt()
@@ -299,6 +300,7 @@ class SearchStrategy(TakingUp):
         """
         away = ""
         while True:
+            self._observer.turning(REDIS if away else "")
             try:
                 result = step()
             except StorageUnavailable as error:  # it was waited for until the search was interrupted
@@ -331,6 +333,7 @@ class SearchStrategy(TakingUp):
 
         def waiting(reason: str) -> None:
             nonlocal told
+            self._observer.turning(STORAGE)
             if reason != told:
                 told = reason
                 self._observer.note(f"Optuna's storage can't be used ({reason}); waiting for it")
@@ -340,6 +343,7 @@ class SearchStrategy(TakingUp):
         def back() -> None:
             nonlocal told
             told = ""
+            self._observer.turning()
             self._observer.note("Optuna's storage is back")
             # Events were not read meanwhile; their tasks' leases were renewed all the same.
             self._care.give_time()

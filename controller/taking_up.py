@@ -54,6 +54,7 @@ class TakingUp(Ending):
         left = reconcile(self._backend, self._search, self._study)
         recalled, wall_clock = self._recall({record.id for record in left.closed})
         for closed in (*left.closed, *recalled):
+            self._observer.known(closed)
             if self._record and closed.created_at < self._record.budget_since:
                 continue  # of an optimization before this one
             self._count(closed)

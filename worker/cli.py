@@ -90,6 +90,11 @@ from worker.settings import DEFAULT_DRAIN_S, PARENT_VARIABLE, resolve
     "[env: OPTUNA_RQ_INSECURE]",
 )
 @click.option(
+    "--metrics-port",
+    metavar="[HOST:]PORT",
+    help="Answer /livez, /readyz and /metrics (Prometheus) here; HOST is 127.0.0.1 unless given.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -112,6 +117,7 @@ def command(
     memory: str | None,
     allow: tuple[str, ...],
     insecure: bool,
+    metrics_port: str | None,
     log_level: str,
 ) -> None:
     """Run the trials of optuna-rq studies on this machine.
@@ -149,6 +155,7 @@ def command(
         memory=memory,
         allow=allow,
         insecure=insecure,
+        metrics_port=metrics_port,
     )
     for path in shadowing(settings.folder):
         logging.getLogger(__name__).warning(

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, fields
-from typing import Any
+from math import nan
+from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.exceptions import NoPermissionError
@@ -29,6 +30,9 @@ from worker.protocol.store import Store
 from worker.scratch import Scratch
 from worker.settings import WorkerSettings
 from worker.version import __version__
+
+if TYPE_CHECKING:
+    from worker.health.monitoring import Monitoring
 
 log = logging.getLogger(__name__)
 
@@ -60,15 +64,23 @@ class Daemon:
         self._paused_until = 0.0
         """Seconds since the epoch; 0 while jobs are taken."""
         self._store: Store | None = None
+        self._monitoring: Monitoring | None = None
+        self._redis_up = False
+        self._card_written = nan
 
     def run(self) -> int:
         """Serve until a signal, or, with `burst`, until the queues are empty.
 
         Raises:
             RedisUnavailable: Redis can't be used; nothing was started.
-            BadInput: another live worker has this name.
+            BadInput: another live worker has this name, or metrics can't be served where they are to be.
         """
         settings = self._settings
+        if settings.metrics:
+            # Not before it is asked for: a worker starts sooner without the library.
+            from worker.health.monitoring import Monitoring
+
+            self._monitoring = Monitoring(settings.metrics, settings.name, settings.slots)
         client = connect(settings.redis_url, patience_s=0, timeout_s=5.0)
         check(client, settings.redis_url)
         self._check_queues(client)
@@ -99,6 +111,8 @@ class Daemon:
         finally:
             for slot in self._slots.values():
                 kill_tree(slot.process.pid)
+            if self._monitoring:
+                self._monitoring.close()
             self._scratch.remove()
             with contextlib.suppress(redis.RedisError):
                 self._store.forget_worker(settings.name)
@@ -121,16 +135,27 @@ class Daemon:
                 self._card_at = 0.0  # it may be asked to pause
         except redis.RedisError as error:
             log.warning("worker %s: Redis is away (%s); trying again", self._settings.name, error)
+            self._redis_up = False
             self._pause(1.0)
         now = time.monotonic()
         self._look_after_slots(now)
         if now >= self._card_at:
+            self._redis_up = False
             with contextlib.suppress(redis.RedisError):
                 self._write_card()
                 self._look_for_pause()
+                self._redis_up = True
             self._card_at = now + CARD_S
         if self._paused_until and time.time() >= self._paused_until:
             self._resume()
+        if self._monitoring:
+            self._monitoring.turn(
+                {number: slot.wake for number, slot in self._slots.items()},
+                redis_up=self._redis_up,
+                card_at=self._card_written,
+                draining=bool(self._signals),
+                paused=bool(self._paused_until),
+            )
 
     def _look_for_pause(self) -> None:
         """Take no jobs for a while if a controller has found that all fail here."""
@@ -200,6 +225,8 @@ class Daemon:
             if code is None:
                 continue
             del self._slots[number]
+            if self._monitoring:
+                self._monitoring.slot_ended(number, slot.wake)
             slot.wake.close()
             self._kill_orphans()
             self._scratch.drop_slot(number)
@@ -213,6 +240,8 @@ class Daemon:
                 self._settings.name, number, code, lived, pause,
             )  # fmt: skip
             self._restart_at[number] = now + pause
+            if self._monitoring:
+                self._monitoring.slot_restarts()
         for number, due in list(self._restart_at.items()):
             if now >= due and not self._signals:
                 del self._restart_at[number]
@@ -258,3 +287,4 @@ class Daemon:
             "seen": repr(time.time()),
         }
         self._store.register_worker(settings.name, card, 3 * CARD_S)
+        self._card_written = time.monotonic()

@@ -27,6 +27,7 @@ import psutil
 from worker.allowance import Allowance
 from worker.channel import Lines, Message, encode
 from worker.code import CodeFolders
+from worker.health.attempts import DROPPED, HANDED_BACK, REQUEUED
 from worker.objective import script_path
 from worker.outcome import Ended, Outcome, judge
 from worker.output import ScalarLines
@@ -121,6 +122,8 @@ class Attempt:
         self._over_memory = ""
         self._hand_back = False
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self.ended_as = (DROPPED, "")
+        """Outcome and reason, see `worker.health.attempts`."""
 
     # The course of an attempt
 
@@ -549,9 +552,11 @@ class Attempt:
                         compute_s=compute_s,
                         handed_back=self._hand_back,
                     )
+                    self.ended_as = (REQUEUED, HANDED_BACK if self._hand_back else outcome.reason_class or "")
                 else:
                     self._record_end(outcome, compute_s)
                     recorded = True
+                    self.ended_as = (outcome.status.value, outcome.reason_class or "")
             except StaleAttempt:
                 raise
             except TransitionRefused as error:

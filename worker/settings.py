@@ -14,6 +14,7 @@ from typing import TypeVar
 from worker.artifacts import open_store
 from worker.devices import parse_gpus
 from worker.embedded import EmbeddedRedis
+from worker.health.address import Address, parse_address
 from worker.home import STATE_FOLDER, sqlite_url
 from worker.protocol.errors import BadInput
 from worker.protocol.host import is_open
@@ -64,6 +65,8 @@ class WorkerSettings:
     """Of each program; None for an even share of the CPUs."""
     memory_bytes: int | None = None
     """That one task may use."""
+    metrics: Address | None = None
+    """Where health and metrics are served; from ``--metrics-port``."""
     embedded: EmbeddedRedis | None = None
     """The Redis of this folder, where none was named: it lives as long as this object is in use."""
 
@@ -90,6 +93,7 @@ def resolve(
     threads: int | None = None,
     memory: str | None = None,
     insecure: bool = False,
+    metrics_port: str | None = None,
     folder: Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> WorkerSettings:
@@ -143,6 +147,7 @@ def resolve(
         given = store
         # Its own URL: a path may be relative to this folder, which a program may leave.
         store = good(lambda: open_store(given).url)
+    metrics = good(lambda: parse_address(metrics_port)) if metrics_port is not None else None
     if name is not None and not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
         problems.append(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
     if problems:
@@ -170,5 +175,6 @@ def resolve(
         gpus=devices or (),
         threads=threads,
         memory_bytes=memory_bytes,
+        metrics=metrics,
         embedded=embedded,
     )

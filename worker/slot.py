@@ -28,6 +28,7 @@ from rq.worker import SimpleWorker, WorkerStatus
 from worker.allowance import Allowance
 from worker.code import CodeFolders
 from worker.execute import Attempt, Surroundings
+from worker.health.attempts import Teller
 from worker.lifeline import adopt_orphans, die_with_parent
 from worker.logs import configure
 from worker.programs import WarmRunner, share_with_programs
@@ -79,6 +80,7 @@ class Slot(SimpleWorker):
         key = options.get("job_secret")
         self._signer = Signer(key, RedisTime(self.store.redis).now) if key else None
         self._used = UsedSignatures(Path(options["used_folder"]))
+        self._teller = Teller(wake if options.get("metrics") else None)
         TaskQueue.paused = staticmethod(Path(options["pause_file"]).exists)
         self._around = Surroundings(
             store=self.store,
@@ -198,6 +200,7 @@ class Slot(SimpleWorker):
     def _refuse(self, why: str) -> None:
         """Say that a job was not run, here and to whoever looks at this worker's card."""
         log.warning("slot %s: refused: %s", self.label, why)
+        self._teller.refused()
         with contextlib.suppress(redis.RedisError):
             self.store.show_refusal(self.label, why)
 
@@ -236,7 +239,10 @@ class Slot(SimpleWorker):
             attempt,
         )
         left = self.store.checkpoints(task_id) if attempt > 1 else []
-        if not Attempt(record, self._around, checkpoints=left, study_store=study_store).run():
+        execution = Attempt(record, self._around, checkpoints=left, study_store=study_store)
+        with self._teller.attempt(execution):
+            recorded = execution.run()
+        if not recorded:
             self._show_idle()
 
     def _show_idle(self) -> None:

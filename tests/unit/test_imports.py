@@ -19,6 +19,8 @@ ALLOWED = (
     "worker.protocol",
     "worker.artifacts",
     "worker.embedded",
+    "worker.health.address",
+    "worker.health.server",
     "worker.home",
     "worker.settings",
     "worker.task",
