@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ TIMEOUT_S = 1.0
 """Longest wait for one answer, in seconds."""
 PAUSE_S = 1.0
 """Shortest time between two looks, in seconds; what the last one has found is good for so long."""
+WORKER_STATES = ("running", "draining", "paused")
 CARD_LIFE_S = 15.0
 """A worker's card vanishes so many seconds after it was last written (three times `worker.daemon.CARD_S`)."""
 
@@ -35,9 +36,9 @@ class SeenWorker:
     busy: int
     """Slots that run something, of whatever study."""
     state: str
-    """running, draining or paused."""
-    heartbeat_age_s: float
-    """Since its card was written, by Redis' clock alone."""
+    """One of `WORKER_STATES`."""
+    heartbeat_age_s: float | None
+    """Since its card was written, by Redis' clock alone; None where that may not be asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,25 +116,27 @@ class RedisLook:
                 pipe.hgetall(keys.worker(name))
                 pipe.pttl(keys.worker(name))
             found = [_unless_refused(answer) for answer in pipe.execute(raise_on_error=False)]
-        workers = []
-        for name, card, left_ms in zip(names, found[::2], found[1::2], strict=True):
-            if (
-                not card
-                or left_ms is None
-                or left_ms < 0
-                or self._queue not in card.get("queues", "").split(",")
-            ):
-                continue
-            workers.append(
-                SeenWorker(
-                    name=name,
-                    slots=int(card.get("slots", 0)),
-                    busy=sum(1 for field, task in card.items() if field.startswith("slot:") and task),
-                    state="paused" if pause_left(card, time.time()) else card.get("state", "running"),
-                    heartbeat_age_s=max(0.0, CARD_LIFE_S - left_ms / 1000),
-                )
-            )
-        return tuple(workers)
+        served = [
+            _worker(name, card, left_ms)
+            for name, card, left_ms in zip(names, found[::2], found[1::2], strict=True)
+            if card and self._queue in card.get("queues", "").split(",")
+        ]
+        return tuple(worker for worker in served if worker is not None)
+
+
+def _worker(name: str, card: Mapping[str, str], left_ms: int | None) -> SeenWorker | None:
+    """A worker by its card and the milliseconds that this has left; None where the card can't be read."""
+    try:
+        state = "paused" if pause_left(card, time.time()) else card.get("state", "")
+        return SeenWorker(
+            name=name,
+            slots=int(card["slots"]),
+            busy=sum(1 for field, task in card.items() if field.startswith("slot:") and task),
+            state=state if state in WORKER_STATES else "running",
+            heartbeat_age_s=None if left_ms is None else max(0.0, CARD_LIFE_S - left_ms / 1000),
+        )
+    except (KeyError, ValueError):
+        return None
 
 
 def _unless_refused(answer: Any) -> Any:
