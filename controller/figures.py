@@ -27,6 +27,15 @@ _STATES = tuple(
     value for name, value in vars(StudyState).items() if name.isupper() and isinstance(value, str)
 )
 
+_BUDGETS = (
+    ("trials", "jobs", "", "Budget of trials"),
+    ("iterations", "iterations", "", "Budget of iterations"),
+    ("failures", "failures", "", "Budget of failed trials"),
+    ("compute", "compute_time", "_seconds", "Budget of time computed by all attempts"),
+    ("wall_clock", "wall_clock", "_seconds", "Budget of time that the study runs"),
+)
+"""Name of its metrics, of `Budget`'s field, the metrics' unit, and what it is."""
+
 
 class Figures:
     """A collector of prometheus_client's, for one study."""
@@ -119,7 +128,7 @@ class Figures:
             self._tasks(strategy) if strategy else [],
             ("status", "reason"),
         )
-        yield from self._budgets(strategy.budget if strategy else Budget())
+        yield from self._budgets(strategy.budget if strategy else None)
 
     def _tasks(self, strategy: SearchStrategy) -> list[tuple[Mapping[str, str], float]]:
         counts = {**{(status.value, ""): 0 for status in OPEN}, **self._counts}
@@ -129,18 +138,15 @@ class Figures:
                 counts[status.value, ""] += 1
         return [({"status": status, "reason": reason}, n) for (status, reason), n in counts.items()]
 
-    def _budgets(self, budget: Budget) -> Iterator[GaugeMetricFamily]:
-        def shown(field: Field, name: str, text: str, scale: int = 1) -> Iterator[GaugeMetricFamily]:
-            unit = "_seconds" if scale != 1 else ""
-            used, limit = field.used * scale, None if field.limit is None else field.limit * scale
+    def _budgets(self, budget: Budget | None) -> Iterator[GaugeMetricFamily]:
+        """What is used of each budget, and its limit; a controller that stands by shows neither."""
+        for name, field, unit, text in _BUDGETS:
+            kept: Field = getattr(budget or Budget(), field)
+            scale = 60 if unit else 1  # minutes
+            used = kept.used * scale if budget else None
+            limit = kept.limit * scale if kept.limit is not None else None
             yield self._gauge(f"budget_{name}_used{unit}", f"{text}: used until now.", used)
             yield self._gauge(f"budget_{name}_limit{unit}", f"{text}: the limit, where there is one.", limit)
-
-        yield from shown(budget.jobs, "trials", "Budget of trials")
-        yield from shown(budget.iterations, "iterations", "Budget of iterations")
-        yield from shown(budget.failures, "failures", "Budget of failed trials")
-        yield from shown(budget.compute_time, "compute", "Budget of time computed by all attempts", 60)
-        yield from shown(budget.wall_clock, "wall_clock", "Budget of time that the study runs", 60)
 
     def _gauge(self, name: str, text: str, value: float | None) -> GaugeMetricFamily:
         return self._family(name, text, [] if value is None else [({}, value)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from controller.lock import StudyLock
@@ -20,9 +20,10 @@ PATIENCE_S = 600.0
 class Health:
     """The controller's loop says here that it turns; the server's threads ask. Safe from any thread."""
 
-    def __init__(self, study: str) -> None:
+    def __init__(self, study: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._study = study
-        self._turned = time.monotonic()
+        self._now = monotonic
+        self._turned = monotonic()
         self._patience_s = PATIENCE_S
         self._waits_for = ""
         self.lock: StudyLock | None = None
@@ -32,7 +33,7 @@ class Health:
 
     def turning(self, waits_for: str = "") -> None:
         """The loop goes on, or waits for one of what `controller.observer` names."""
-        self._turned, self._patience_s, self._waits_for = time.monotonic(), STALE_S, waits_for
+        self._turned, self._patience_s, self._waits_for = self._now(), STALE_S, waits_for
 
     @contextmanager
     def at_length(self) -> Iterator[None]:
@@ -45,12 +46,12 @@ class Health:
 
     def long(self) -> None:
         """The loop does not turn for a while."""
-        self._turned, self._patience_s = time.monotonic(), PATIENCE_S
+        self._turned, self._patience_s = self._now(), PATIENCE_S
 
     @property
     def age_s(self) -> float:
         """Seconds since the loop has turned."""
-        return time.monotonic() - self._turned
+        return self._now() - self._turned
 
     @property
     def acting(self) -> bool:
@@ -72,7 +73,7 @@ class Health:
         if age >= patience and self.look:
             self.look.seen()
             # A command to a Redis that says nothing takes its time to fail.
-            age = min(age, time.monotonic() - self.look.away_at)
+            age = min(age, self._now() - self.look.away_at)
         if age < patience:
             return Answer(True, "alive")
         return Answer(False, f"the loop has not turned for {self.age_s:.0f} s")

@@ -1,6 +1,6 @@
 """The metrics of a controller: counted as the loop tells of what happens, or read when they are asked for.
 
-The latter stand in `controller.figures`. What the loop is made to do for it are a few additions for each trial.
+The latter stand in `controller.figures`. What the loop is made to do for it are a few additions per trial.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import math
 import platform
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,8 +52,11 @@ class Monitoring:
         BadInput: it can't listen there.
     """
 
-    def __init__(self, address: Address, name: str, slots: int) -> None:
-        self._born = self._turned = time.monotonic()
+    def __init__(
+        self, address: Address, name: str, slots: int, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._now = monotonic
+        self._born = self._turned = monotonic()
         self._state: State | None = None
         self._busy: set[int] = set()
         self._lines: dict[int, Lines] = {}
@@ -78,7 +81,7 @@ class Monitoring:
         )
         info.labels(name, __version__, platform.python_version()).set(1)
         gauge("uptime_seconds", "Seconds since the worker began.").set_function(
-            lambda: time.monotonic() - self._born
+            lambda: self._now() - self._born
         )
         gauge("slots", "Slots that the worker is to have.").set(slots)
         gauge("slots_up", "Slots whose process is there.").set_function(lambda: self._seen("slots_up"))
@@ -96,7 +99,7 @@ class Monitoring:
         gauge(
             "heartbeat_age_seconds",
             "Seconds since the worker last wrote its card to Redis; it lives 15 s there.",
-        ).set_function(lambda: time.monotonic() - self._state.card_at if self._state else math.nan)
+        ).set_function(lambda: self._now() - self._state.card_at if self._state else math.nan)
         started = counter("attempts_started", "Attempts begun.")
         self._ended = counter("attempts_ended", "Attempts ended, by outcome and reason.", "outcome", "reason")
         refused = counter("jobs_refused", "Jobs taken off the queue that this worker may not run.")
@@ -130,7 +133,7 @@ class Monitoring:
         """
         for number, wake in wakes.items():
             self._hear(number, wake)
-        self._state, self._turned = State(slots_up=len(wakes), **state), time.monotonic()
+        self._state, self._turned = State(slots_up=len(wakes), **state), self._now()
 
     def slot_ended(self, number: int, wake: socket.socket) -> None:
         """A slot's process has ended; an attempt that it still ran is lost with it."""
@@ -175,7 +178,7 @@ class Monitoring:
 
     def live(self) -> Answer:
         """Whether the loop turns."""
-        age = time.monotonic() - self._turned
+        age = self._now() - self._turned
         return Answer(age < STALE_S, "alive" if age < STALE_S else f"the loop has not turned for {age:.0f} s")
 
     def ready(self) -> Answer:
