@@ -62,8 +62,9 @@ class Teller:
         self._tell({"op": "refused"})
 
     def _tell(self, message: dict[str, Any]) -> None:
-        if self._socket is None or len(self._rest) > _MOST:
+        if self._socket is None:
             return
-        self._rest += encode(message)
+        if len(self._rest) < _MOST:
+            self._rest += encode(message)
         with contextlib.suppress(OSError):
             self._rest = self._rest[self._socket.send(self._rest) :]

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 CONNECTION_TIMEOUT_S = 10.0
 """Whoever connects and then says nothing is hung up on, in seconds."""
+CLOSING_S = 0.1
+"""Longest that closing takes to be noticed, in seconds."""
 MOST_THREADS = 32
 """Connections beyond what takes this process to so many threads are closed at once."""
 
@@ -54,7 +56,9 @@ class HealthServer:
         except OSError as error:
             raise BadInput(_explain(address, error)) from error
         self._server.set_app(self._answer)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="health-server", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(CLOSING_S,), name="health-server", daemon=True
+        )
 
     def start(self) -> None:
         self._thread.start()
