@@ -46,6 +46,13 @@ from worker.settings import DEFAULT_DRAIN_S, PARENT_VARIABLE, resolve
 )
 @click.option("--burst", is_flag=True, help="End when the queues are empty.")
 @click.option(
+    "--idle",
+    "idle_s",
+    type=int,
+    metavar="SECONDS",
+    help="End when no job has come for so long. [default: never]",
+)
+@click.option(
     "--drain",
     "drain_s",
     type=float,
@@ -109,6 +116,7 @@ def command(
     artifacts: str | None,
     storage_url: str | None,
     burst: bool,
+    idle_s: int | None,
     drain_s: float,
     name: str | None,
     share_redis: bool,
@@ -146,6 +154,7 @@ def command(
         slots=slots,
         artifacts=artifacts,
         burst=burst,
+        idle_s=idle_s,
         drain_s=drain_s,
         name=name,
         share_redis=share_redis,

@@ -43,6 +43,9 @@ CARD_S = 5.0
 MAX_PAUSE_S = 30.0
 """Longest pause before a slot that keeps dying is started again, in seconds."""
 
+OUT_OF_WORK = 75
+"""Exit code of a slot that has found no job, with `burst` or for `idle_s`: it is not started again."""
+
 
 @dataclass
 class _SlotProcess:
@@ -69,7 +72,7 @@ class Daemon:
         self._card_written = nan
 
     def run(self) -> int:
-        """Serve until a signal, or, with `burst`, until the queues are empty.
+        """Serve until a signal, or, with `burst` or `idle_s`, until there is no work.
 
         Raises:
             RedisUnavailable: Redis can't be used; nothing was started.
@@ -193,6 +196,7 @@ class Daemon:
             used_folder=str(self._scratch.used_folder),
             code_folder=str(self._scratch.code_folder),
             folder=str(self._settings.folder),
+            out_of_work=OUT_OF_WORK,
             log_level=logging.getLevelName(log.getEffectiveLevel()),
         )
         try:
@@ -230,7 +234,9 @@ class Daemon:
             slot.wake.close()
             self._kill_orphans()
             self._scratch.drop_slot(number)
-            if self._signals or (self._settings.burst and code == 0):
+            if code == OUT_OF_WORK:
+                log.info("worker %s: slot %d ends, as there is no work", self._settings.name, number)
+            if self._signals or code == OUT_OF_WORK:
                 continue
             lived = now - slot.started
             self._deaths = self._deaths + 1 if lived < 60 else 1

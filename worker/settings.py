@@ -48,6 +48,8 @@ class WorkerSettings:
     """Optuna's storage, for objectives that take Optuna's trial; from ``--storage`` or ``OPTUNA_STORAGE``."""
     burst: bool = False
     """End when the queues are empty."""
+    idle_s: int | None = None
+    """End when no job has come for so long, in seconds; each slot by itself, the worker with its last one."""
     drain_s: float = DEFAULT_DRAIN_S
     """After the first signal, running attempts may finish for so long, then they are handed back."""
     folder: Path = field(default_factory=Path.cwd)
@@ -94,6 +96,7 @@ def resolve(
     memory: str | None = None,
     insecure: bool = False,
     metrics_port: str | None = None,
+    idle_s: int | None = None,
     folder: Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> WorkerSettings:
@@ -137,6 +140,10 @@ def resolve(
         )
     if drain_s < 0:
         problems.append(f"--drain {drain_s:g}: seconds, not negative")
+    if idle_s is not None and idle_s < 1:
+        problems.append(f"--idle {idle_s}: at least 1 second")
+    if idle_s is not None and burst:
+        problems.append("--burst doesn't wait for jobs and --idle does: give one of them")
     for queue in queues:
         try:
             check_queue_name(queue)
@@ -165,6 +172,7 @@ def resolve(
         slots=slots,
         artifacts=store,
         burst=burst,
+        idle_s=idle_s,
         drain_s=drain_s,
         name=name or default_name(),
         folder=folder,

@@ -76,6 +76,8 @@ class Slot(SimpleWorker):
         self.store = Store(connect(url, patience_s=0, timeout_s=5.0))
         self._beat_at = self._suspension_at = 0.0
         self._shown_state: str | None = None
+        self.out_of_work = False
+        """No job was there, or none has come for long enough: what else ends `work` is trouble."""
         self._runner = WarmRunner()
         key = options.get("job_secret")
         self._signer = Signer(key, RedisTime(self.store.redis).now) if key else None
@@ -170,6 +172,11 @@ class Slot(SimpleWorker):
         return 0.0 if self._now else self._shutdown_at + float(self._options["drain_s"])
 
     # Working
+
+    def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
+        found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        self.out_of_work = found is None
+        return found
 
     def _heartbeat_while_busy(self) -> None:
         try:
@@ -282,9 +289,11 @@ def main() -> None:
     slot = Slot(number, options, wake)
     module._slot = slot  # type: ignore[attr-defined]
     try:
-        slot.work(burst=bool(options["burst"]), logging_level="WARNING")
+        slot.work(burst=bool(options["burst"]), max_idle_time=options.get("idle_s"), logging_level="WARNING")
     finally:
         slot.close()
+    if slot.out_of_work:
+        sys.exit(int(options["out_of_work"]))
 
 
 __all__ = ["Slot", "main", "run_attempt"]
