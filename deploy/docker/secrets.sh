@@ -1,0 +1,50 @@
+#!/bin/sh
+# Makes the secret files that compose.yaml and the Kubernetes overlays name, each with a password of its own.
+#   secrets.sh [FOLDER]      by default: secrets, beside this script
+# Files that are there already stay as they are: to change a password, remove all files and run it again.
+set -eu
+
+folder=${1:-$(dirname "$0")/secrets}
+umask 077
+mkdir -p "$folder"
+# Containers run as users of their own and read these files through mounts; others on this machine must pass
+# the folder, which is the owner's only.
+chmod 700 "$folder"
+
+password() {
+    # 32 bytes as hexadecimal digits: nothing to quote in a URL, in JSON or in a configuration file.
+    od -An -N32 -tx1 /dev/urandom | tr -d ' \n'
+}
+
+# write NAME: standard input becomes the file, whole or not at all.
+write() {
+    if [ -e "$folder/$1" ]; then
+        cat > /dev/null
+        echo "$folder/$1 is there already" >&2
+        return
+    fi
+    rm -f "$folder/$1.new"
+    cat > "$folder/$1.new"
+    chmod 444 "$folder/$1.new"
+    mv "$folder/$1.new" "$folder/$1"
+}
+
+# keep NAME: the password in this file, made if need be.
+keep() {
+    [ -e "$folder/$1" ] || password | write "$1"
+    cat "$folder/$1"
+}
+
+redis=$(keep redis_password)
+postgres=$(keep postgres_password)
+s3=$(keep s3_secret_key)
+
+password | write job_secret
+printf 'requirepass %s\n' "$redis" | write redis_auth.conf
+printf 'redis://:%s@redis:6379/0' "$redis" | write redis_url
+printf 'postgresql+psycopg2://optuna:%s@postgres:5432/optuna' "$postgres" | write optuna_storage
+printf '[default]\naws_access_key_id = optuna-rq\naws_secret_access_key = %s\n' "$s3" | write aws_credentials
+write s3.json << JSON
+{"identities": [{"name": "optuna-rq", "credentials": [{"accessKey": "optuna-rq", "secretKey": "$s3"}],
+                 "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
+JSON
