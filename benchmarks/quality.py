@@ -11,6 +11,7 @@ import math
 import statistics
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -66,22 +67,33 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--newest", type=int, default=250)
+    parser.add_argument("--processes", type=int, default=1, help="at a time")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     rows: list[dict[str, Any]] = []
     every: list[tuple[float, float]] = []
-    for function, name in FUNCTIONS.items():
-        pairs, seconds = [], [0.0, 0.0]
-        for seed in range(options.seeds):
-            found = [run(function, seed, options.trials, newest) for newest in (options.newest, None)]
-            pairs.append((found[0][0], found[1][0]))
-            seconds = [total + spent for total, (_, spent) in zip(seconds, found, strict=True)]
-            print(f"{name}, seed {seed}: {found[0][0]:.4g} {found[1][0]:.4g}", file=sys.stderr, flush=True)
-        every += pairs
-        rows.append({"function": f"f{function} {name}", **compare(pairs), "seconds": seconds})
-        result = {"options": {**vars(options), "output": None}, "rows": rows, "all": compare(every)}
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+    with ProcessPoolExecutor(options.processes) as pool:
+        for function, name in FUNCTIONS.items():
+            asked = [
+                [
+                    pool.submit(run, function, seed, options.trials, newest)
+                    for newest in (options.newest, None)
+                ]
+                for seed in range(options.seeds)
+            ]
+            pairs, seconds = [], [0.0, 0.0]
+            for seed, both in enumerate(asked):
+                found = [each.result() for each in both]
+                pairs.append((found[0][0], found[1][0]))
+                seconds = [total + spent for total, (_, spent) in zip(seconds, found, strict=True)]
+                print(
+                    f"{name}, seed {seed}: {found[0][0]:.4g} {found[1][0]:.4g}", file=sys.stderr, flush=True
+                )
+            every += pairs
+            rows.append({"function": f"f{function} {name}", **compare(pairs), "seconds": seconds})
+            result = {"options": {**vars(options), "output": None}, "rows": rows, "all": compare(every)}
+            options.output.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(rows, indent=1))
     return 0
 
