@@ -6,6 +6,7 @@ What is not checked: that a cluster takes the manifests and does with them what 
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import re
 from typing import Any
@@ -31,7 +32,7 @@ from worker.protocol import Status, keys
 from worker.protocol.transport import TaskQueue
 
 SECRETS = "/run/secrets/optuna-rq/"
-RUNS = ["controller", "worker", "redis", "postgres"]
+RUNS = ["controller", "worker", "dashboard", "redis", "postgres"]
 
 
 def our_argv(template: Manifest) -> list[str]:
@@ -198,7 +199,7 @@ def test_a_worker_has_time_to_hand_back(keda: bool) -> None:
 
 def test_workers_are_the_same_with_and_without_keda() -> None:
     """Kustomize can't take one pod from the other."""
-    job, deployment = (workloads(keda=keda)["worker"]["spec"] for keda in (True, False))
+    job, deployment = (copy.deepcopy(workloads(keda=keda)["worker"]["spec"]) for keda in (True, False))
     job = {**job, "restartPolicy": "Always"}
     deployment = {**deployment, "restartPolicy": "Always"}
     ended = parse(our_argv({"spec": job}))
@@ -241,7 +242,7 @@ def test_images_are_pinned() -> None:
     for name in ("redis", "postgres"):
         assert re.fullmatch(rf"{name}:\d[\w.-]+@sha256:[0-9a-f]{{64}}", images[name])
         assert f"image: {images[name]}\n" in compose, "the same in both"
-    assert images["controller"] == images["worker"]
+    assert images["controller"] == images["worker"] == images["dashboard"]
     assert not images["worker"].endswith(":latest")
 
 
@@ -254,6 +255,14 @@ def test_a_controller_ends_and_another_stands_by() -> None:
     assert container(job["template"])["command"] == ["env", "--block-signal=TERM"]
     assert job["template"]["spec"]["terminationGracePeriodSeconds"] == 1
     assert named("PodDisruptionBudget", "controller")["spec"]["minAvailable"] == 1
+
+
+def test_the_dashboard_is_reached_from_its_pod_only() -> None:
+    template = workloads()["dashboard"]
+    options = parse(our_argv(template))
+    assert (options["host"], options["port"], options["allow_changes"]) == ("127.0.0.1", 8080, False)
+    assert "ports" not in container(template)
+    assert "127.0.0.1:8080" in json.dumps(container(template)["livenessProbe"])
 
 
 def test_data_lies_on_volumes() -> None:
@@ -302,6 +311,10 @@ US = {name: Peer.pod(name) for name in RUNS}
         (US["controller"], S3, 443),
         (US["controller"], Peer(address="2a05:d018::1"), 443),
         (US["controller"], DNS, 53),
+        (US["dashboard"], US["redis"], 6379),
+        (US["dashboard"], US["postgres"], 5432),
+        (US["dashboard"], S3, 443),
+        (US["dashboard"], DNS, 53),
         (US["worker"], US["redis"], 6379),
         (US["worker"], S3, 443),
         (US["worker"], DNS, 53),
@@ -334,6 +347,8 @@ def test_the_network_lets_through_what_is_needed(source: Peer, target: Peer, por
         (STRANGER, US["worker"], 9108),
         (KEDA, US["postgres"], 5432),
         (PROMETHEUS, US["redis"], 6379),
+        (PROMETHEUS, US["dashboard"], 8080),
+        (US["worker"], US["dashboard"], 8080),
         (Peer.pod("stranger"), US["redis"], 6379),
         (Peer.pod("stranger"), S3, 443),
     ],
