@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -54,6 +56,17 @@ def tool(name: str, package: str) -> str:
             pytest.fail(missing, pytrace=False)
         pytest.skip(missing)
     return found
+
+
+def module(name: str, package: str) -> ModuleType:
+    """A module of the development packages, as `tool`."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        missing = f"no {name}: pip install {package}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing, pytrace=False)
+        pytest.skip(missing)
 
 
 def check(*argv: str | Path, cwd: Path = ROOT) -> str:
