@@ -56,12 +56,12 @@ class Meter(Observer):
         self._slots: dict[str, float] = {}
         """Slot → when its last task of this study has ended, by its own clock."""
         self._workers: list[str] = []
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self._make_counters()
-        self._registry.register(self._figures)
+        self.registry.register(self._figures)
         probes = {"/livez": self.health.live, "/readyz": self.health.ready}
-        self._server = HealthServer(parse_address(port), self._registry, probes)
+        self._server = HealthServer(parse_address(port), self.registry, probes)
         self._server.start()
 
     def close(self) -> None:
@@ -81,14 +81,14 @@ class Meter(Observer):
     def _make_counters(self) -> None:
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(
-                f"optuna_rq_{name}", text, ["study", *labels], buckets=buckets, registry=self._registry
+                f"optuna_rq_{name}", text, ["study", *labels], buckets=buckets, registry=self.registry
             )
 
         self._told = Counter(
             "optuna_rq_trials_told",
             "Trials that this controller has told Optuna the end of, by their task's status and reason.",
             ["study", "status", "reason"],
-            registry=self._registry,
+            registry=self.registry,
         )
         for status, reason in ENDS:
             self._told.labels(self._study, status, reason)

@@ -60,10 +60,10 @@ class Monitoring:
         self._state: State | None = None
         self._busy: set[int] = set()
         self._lines: dict[int, Lines] = {}
-        registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        self._count(registry, name, slots)
-        self._server = HealthServer(address, registry, {"/livez": self.live, "/readyz": self.ready})
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._count(self.registry, name, slots)
+        self._server = HealthServer(address, self.registry, {"/livez": self.live, "/readyz": self.ready})
         self._server.start()
 
     def _count(self, registry: CollectorRegistry, name: str, slots: int) -> None:
