@@ -1,0 +1,618 @@
+"""Health and metrics of real controllers and workers: scraped while they run, and while what they need goes away."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.cli import Cli, folder_of
+from tests.e2e.harness import (
+    BIN,
+    alive,
+    assert_nothing_left,
+    descendants,
+    environment,
+    run,
+    started,
+    wait_for,
+)
+from tests.redisserver import RedisServer
+from tests.servers import free_port
+from tests.unit.test_metrics_docs import SUFFIXES, documented
+from worker.protocol import Store
+from worker.protocol.connection import connect
+
+pytestmark = pytest.mark.e2e
+PASSWORD = "geheim-7c1f"
+OBJECTIVES = """
+import os, time
+
+def mixed(task, kind, secret=0.0):
+    if kind == "fails":
+        raise ValueError("broken")
+    if kind == "holds":
+        open("began", "w").close()
+        while not os.path.exists("free"):
+            time.sleep(0.02)
+    for i in range(3 if kind != "hopeless" else 5):
+        task.report_scalar("loss", "", 1000.0 if kind == "hopeless" else 1.5 + i, i)
+        if kind == "hopeless":
+            time.sleep(1)
+
+def quick(task, x):
+    return float(x)
+
+def waits(task, x):
+    open("began", "w").close()
+    while not os.path.exists("free"):
+        time.sleep(0.02)
+    return float(x)
+"""
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    with folder_of(tmp_path, OBJECTIVES) as found:
+        yield found
+    assert_nothing_left(tmp_path)
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with RedisServer(password=PASSWORD, appendonly=True) as server:
+        yield server
+
+
+def ask(port: int, path: str) -> tuple[int, str]:
+    """Status and body; 0 where nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def scrape(port: int) -> Samples:
+    status, text = ask(port, "/metrics")
+    assert status == 200, text
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(samples: Samples, name: str, **labels: str) -> float | None:
+    """The sample of that name that has these labels, whatever else it has; None where there is none."""
+    found = [
+        v
+        for (n, its), v in samples.items()
+        if n == f"optuna_rq_{name}" and labels.items() <= dict(its).items()
+    ]
+    assert len(found) < 2, (name, labels, found)
+    return found[0] if found else None
+
+
+def nonzero(samples: Samples, name: str, *labels: str) -> dict[tuple[str, ...], float]:
+    """The values that aren't 0, by the values of these labels, summed over the others."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for (n, its), number in samples.items():
+        if n == f"optuna_rq_{name}" and number:
+            found[tuple(dict(its)[label] for label in labels)] += number  # type: ignore[assignment]
+    return dict(found)
+
+
+def becomes(port: int, path: str, status: int, text: str = "") -> None:
+    def look() -> bool:
+        found = ask(port, path)
+        return found[0] == status and text in found[1]
+
+    try:
+        wait_for(look, f"{path} {status} {text!r}", 30.0)
+    except AssertionError:
+        raise AssertionError(f"{path} is {ask(port, path)}, not {status} {text!r}") from None
+
+
+def scraped(port: int, condition: Callable[[Samples], bool], what: str) -> Samples:
+    """The first scrape that fulfils a condition."""
+    wait_for(lambda: ask(port, "/livez")[0], f"somebody at port {port}", 30.0)
+
+    def look() -> Samples | None:
+        samples = scrape(port)
+        return samples if condition(samples) else None
+
+    return wait_for(look, what, 30.0)
+
+
+MIXED = {
+    "objective": {"function": "obj:mixed"},
+    "sampler": {"type": "grid"},
+    "pruner": {"type": "threshold", "upper": 100.0},
+    "budget": {
+        "max_trials": 5,
+        "max_iterations": 5,
+        "max_failures": 3,
+        "total_compute": "1h",
+        "wall_clock": "2h",
+    },
+}
+
+
+def kinds(*names: str) -> dict[str, Any]:
+    return {"kind": {"choices": list(names)}, "secret": {"choices": [0.123456789]}}
+
+
+def test_a_study_from_both_sides(cli: Cli, server: RedisServer) -> None:
+    """One trial fails, one is pruned, two complete, one is held: all numbers are those of the records."""
+    ours, theirs = free_port(), free_port()
+    env = {"REDIS_URL": server.url()}
+    sweep = cli.sweep(**MIXED, parameters=kinds("a", "b", "fails", "hopeless", "holds"))
+    worker = started(
+        "worker", "--slots", "2", "--name", "w1", "--metrics-port", str(theirs),
+        cwd=cli.folder, log=cli.folder / "worker.log", **env,
+    )  # fmt: skip
+    controller = started(
+        "controller",
+        "start",
+        sweep,
+        "--metrics-port",
+        str(ours),
+        cwd=cli.folder,
+        log=cli.folder / "log",
+        **env,
+    )
+    with worker as worker_process:
+        becomes(theirs, "/readyz", 200, "ready: 2 slot(s), 0 busy")
+        with controller as process:
+            samples = scraped(
+                ours,
+                # What Redis knows is looked at once a second, and may be older than the rest.
+                lambda found: (
+                    sum(nonzero(found, "trials_told_total", "status").values()) == 4
+                    and value(found, "best_value") == 3.5
+                    and (value(found, "fleet_slots_busy"), value(found, "queue_length")) == (1, 0)
+                ),
+                "the end of all trials but the one that is held",
+            )
+            tasks = cli.json("tasks", **env)
+            ends = {(row["status"], row["reason"].split(":")[0]): 1.0 for row in tasks}
+            assert ends.keys() == {
+                ("completed", ""),
+                ("failed", "objective_error"),
+                ("stopped", "pruned"),
+                ("in_progress", ""),
+            }
+            ends["completed", ""] = 2.0
+            assert nonzero(samples, "tasks", "status", "reason") == ends
+            told = {end: count for end, count in ends.items() if end[0] != "in_progress"}
+            assert nonzero(samples, "trials_told_total", "status", "reason") == told
+            # The record has them once a second.
+            budgets = wait_for(lambda: _settled(cli, env, 5), "all budgets in the record")
+            for name, kept in (("trials", "jobs"), ("iterations", "iterations"), ("failures", "failures")):
+                budget = budgets[kept]
+                assert value(samples, f"budget_{name}_used") == budget["used"], name
+                assert value(samples, f"budget_{name}_limit") == budget["limit"], name
+            assert value(samples, "budget_compute_limit_seconds") == 3600
+            assert value(samples, "budget_wall_clock_limit_seconds") == 7200
+            computed = sum(row["seconds"] for row in tasks)
+            assert computed - 0.3 < (value(samples, "budget_compute_used_seconds") or 0)
+            assert 0 < (value(samples, "budget_wall_clock_used_seconds") or 0) < 120
+            assert value(samples, "best_value", metric="loss") == 3.5
+            assert nonzero(samples, "study_state", "state") == {("running",): 1.0}
+            assert value(samples, "fleet_workers", state="running") == 1
+            assert (value(samples, "fleet_slots"), value(samples, "fleet_slots_busy")) == (2, 1)
+            assert value(samples, "queue_length") == 0
+            assert 0 <= (value(samples, "fleet_heartbeat_age_seconds", worker="w1") or 0) < 15
+            assert value(samples, "event_lag_seconds") == 0
+            for name, count in {"queue_wait": 5, "sampler_ask": 5, "slot_turnaround": 2}.items():
+                assert (value(samples, f"{name}_seconds_count") or 0) >= count, name
+            assert nonzero(samples, "trial_duration_seconds_count", "status") == {
+                ("completed",): 2, ("failed",): 1, ("stopped",): 1,
+            }  # fmt: skip
+            assert (value(samples, "storage_flush_seconds_sum") or 0) > 0
+            assert (value(samples, "redis_up"), value(samples, "storage_up")) == (1, 1)
+            assert ask(ours, "/readyz") == (200, "acts on study s\n")
+            assert ask(ours, "/livez") == (200, "alive\n")
+
+            of_worker = scraped(theirs, lambda found: value(found, "worker_slots_busy") == 1, "one busy slot")
+            assert value(of_worker, "worker_attempts_started_total", worker="w1") == 5
+            assert nonzero(of_worker, "worker_attempts_ended_total", "outcome", "reason") == told
+            assert value(of_worker, "worker_attempt_duration_seconds_count") == 4
+            assert (value(of_worker, "worker_slots"), value(of_worker, "worker_slots_up")) == (2, 2)
+            check_labels(samples, of_worker)
+            check_silence([ask(ours, "/metrics")[1], ask(theirs, "/metrics")[1]], tasks)
+            assert_socket_is_only_of(worker_process.pid, theirs, busy=3)
+            assert_socket_is_only_of(process.pid, ours)
+
+            (cli.folder / "free").touch()
+            assert process.wait(60) == 0
+            assert ask(ours, "/livez")[0] == 0
+        after = scraped(theirs, lambda found: value(found, "worker_slots_busy") == 0, "no busy slot")
+        assert nonzero(after, "worker_attempts_ended_total", "outcome", "reason") == {
+            **told,
+            ("completed", ""): 3,
+        }
+        worker_process.terminate()
+        assert worker_process.wait(30) == 0
+        assert ask(theirs, "/livez")[0] == 0
+
+
+def _settled(cli: Cli, env: dict[str, str], trials: int) -> dict[str, Any] | None:
+    """The budgets as `controller status` has them, once they count so many trials."""
+    found: dict[str, Any] = cli.json("status", **env)["budget"]
+    return found if found["jobs"]["used"] == trials else None
+
+
+def check_labels(*scrapes: Samples) -> None:
+    """What the page says of each metric's labels is what its samples have; and all that it lists was seen."""
+    labels: dict[str, set[str]] = {}
+    for (name, its), _ in (item for samples in scrapes for item in samples.items()):
+        labels.setdefault(name, set()).update(label for label, _ in its if label != "le")
+    for name, (kind, known, _) in documented().items():
+        for suffix in SUFFIXES[kind]:
+            sample = f"{name.removesuffix('_total')}{suffix}"
+            # Nothing is paused, refused or killed here, but everything is shown as 0 from the beginning.
+            assert labels.get(sample) == known | ({"study"} if "fleet" in name else set()), sample
+
+
+def check_silence(texts: list[str], tasks: list[dict[str, Any]]) -> None:
+    """Neither secrets nor parameters nor ids of tasks are in what is scraped."""
+    for text in texts:
+        assert PASSWORD not in text
+        assert "redis://" not in text
+        assert "0.123456789" not in text
+        assert "secret" not in text
+        assert not any(row["task_id"] in text or row["task_id"][:8] in text for row in tasks)
+
+
+def assert_socket_is_only_of(pid: int, port: int, busy: int = 0) -> None:
+    """The listening socket of a port is held by one process, though it has children."""
+    (connection,) = [
+        c
+        for c in psutil.Process(pid).net_connections("inet")
+        if c.status == "LISTEN" and c.laddr.port == port
+    ]
+    inode = os.readlink(f"/proc/{pid}/fd/{connection.fd}")
+    assert inode.startswith("socket:")
+    assert len(descendants(pid)) >= busy, "slots and programs"
+    for child in descendants(pid):
+        held = [entry.path for entry in os.scandir(f"/proc/{child}/fd") if _link(entry.path) == inode]
+        assert not held, (child, held)
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:
+        return ""
+
+
+def test_a_study_that_goes_on_counts_its_earlier_tasks(cli: Cli, server: RedisServer) -> None:
+    env = {"REDIS_URL": server.url()}
+    port = free_port()
+    budget = {key: limit for key, limit in MIXED["budget"].items() if key != "max_trials"}
+    sections = {**MIXED, "sampler": {"type": "random", "seed": 2}, "parameters": kinds("a")}
+    sections["study"] = {
+        "name": "s",
+        "metric": {"name": "loss", "goal": "minimize"},
+        "allow_duplicates": True,
+    }
+    with started("worker", cwd=cli.folder, **env):
+        done = cli("start", cli.sweep(**{**sections, "budget": {**budget, "max_trials": 3}}), **env)
+        assert done.returncode == 0, done.stderr + done.stdout
+        sections["parameters"] = kinds("a")
+        (cli.folder / "obj.py").write_text(OBJECTIVES.replace('kind == "holds"', "True"))
+        sweep = cli.sweep(**{**sections, "budget": {**budget, "max_trials": 4}})
+        with started(
+            "controller", "start", sweep, "--metrics-port", str(port), cwd=cli.folder, **env
+        ) as process:
+            wait_for((cli.folder / "began").exists, "the fourth trial")
+            samples = scraped(
+                port, lambda found: value(found, "tasks", status="in_progress") == 1, "the fourth trial"
+            )
+            assert nonzero(samples, "tasks", "status") == {("completed",): 3, ("in_progress",): 1}
+            assert nonzero(samples, "trials_told_total", "status") == {}
+            assert value(samples, "budget_trials_used") == 4
+            (cli.folder / "free").touch()
+            assert process.wait(60) == 0
+
+
+def test_redis_goes_away_and_comes_back(cli: Cli, server: RedisServer) -> None:
+    env = {"REDIS_URL": server.url()}
+    ours, theirs = free_port(), free_port()
+    sweep = cli.sweep(objective={"function": "obj:waits"}, budget={"max_trials": 2})
+    worker = started(
+        "worker", "--metrics-port", str(theirs), cwd=cli.folder, log=cli.folder / "worker.log", **env
+    )
+    controller = started("controller", "start", sweep, "--metrics-port", str(ours), cwd=cli.folder, **env)
+    with worker as worker_process, controller as process:
+        wait_for((cli.folder / "began").exists, "the first trial")
+        for port in (ours, theirs):
+            becomes(port, "/readyz", 200)
+        known = scraped(
+            ours, lambda found: value(found, "tasks", status="in_progress") == 1, "the running trial"
+        )
+        server.kill()
+        for port in (ours, theirs):
+            becomes(port, "/readyz", 503, "Redis")
+            assert ask(port, "/livez")[0] == 200
+        assert value(scrape(theirs), "worker_redis_up") == 0
+        samples = scrape(ours)
+        assert value(samples, "redis_up") == 0
+        # What the controller knows is shown, what Redis knows is not.
+        for name in ("tasks", "budget_trials_used", "study_state"):
+            assert nonzero(samples, name, "study") == nonzero(known, name, "study"), name
+        for name in (
+            "queue_length",
+            "fleet_slots",
+            "fleet_heartbeat_age_seconds",
+            "event_lag_seconds",
+            "best_value",
+        ):
+            assert value(samples, name) is None, name
+        # The loop turns while it waits.
+        scraped(
+            ours, lambda found: (value(found, "controller_loop_age_seconds") or 9) < 1, "a turn of the loop"
+        )
+        server.start()
+        for port in (ours, theirs):
+            becomes(port, "/readyz", 200)
+        (cli.folder / "free").touch()
+        assert process.wait(60) == 0
+        worker_process.terminate()
+        assert worker_process.wait(30) == 0
+    assert "Traceback" not in (cli.folder / "worker.log").read_text()
+
+
+def test_one_that_stands_by_is_ready_and_says_so(cli: Cli, server: RedisServer) -> None:
+    env = {"REDIS_URL": server.url()}
+    first, second = free_port(), free_port()
+    sweep = cli.sweep(objective={"function": "obj:waits"}, budget={"max_trials": 1})
+    with (
+        started("worker", cwd=cli.folder, **env),
+        started("controller", "start", sweep, "--metrics-port", str(first), cwd=cli.folder, **env) as acts,
+    ):
+        becomes(first, "/readyz", 200, "acts on study s")
+        with started(
+            "controller", "start", sweep, "--metrics-port", str(second), cwd=cli.folder, **env
+        ) as other:
+            becomes(second, "/readyz", 200, "standing by")
+            assert ask(second, "/livez")[0] == 200
+            samples = scrape(second)
+            assert value(samples, "controller_acting") == 0
+            assert value(samples, "fleet_slots") == 1
+            for name in ("tasks", "study_state", "budget_trials_used"):
+                assert nonzero(samples, name, "study") == {}, name
+            assert value(scrape(first), "controller_acting") == 1
+            wait_for((cli.folder / "began").exists, "the trial")
+            acts.kill()
+            becomes(second, "/readyz", 200, "acts on study s")
+            samples = scraped(
+                second, lambda found: value(found, "tasks", status="in_progress") == 1, "the trial, taken up"
+            )
+            assert value(samples, "controller_acting") == 1
+            (cli.folder / "free").touch()
+            assert other.wait(60) == 0
+
+
+def test_a_worker_that_drains_or_is_paused_is_not_ready(cli: Cli, server: RedisServer) -> None:
+    env = {"REDIS_URL": server.url()}
+    ours, theirs = free_port(), free_port()
+    sweep = cli.sweep(objective={"function": "obj:waits"}, budget={"max_trials": 1})
+    store = Store(connect(server.url()))
+    worker = started("worker", "--name", "w", "--metrics-port", str(theirs), cwd=cli.folder, **env)
+    with worker as worker_process:
+        becomes(theirs, "/readyz", 200)
+        store.pause_worker("w", time.time() + 60, "a test")
+        becomes(theirs, "/readyz", 503, "paused")
+        store.pause_worker("w", time.time() - 1, "a test")
+        becomes(theirs, "/readyz", 200)
+        options = ("--metrics-port", str(ours))
+        with started("controller", "start", sweep, *options, cwd=cli.folder, **env) as process:
+            wait_for((cli.folder / "began").exists, "the trial")
+            worker_process.terminate()
+            becomes(theirs, "/readyz", 503, "draining")
+            assert ask(theirs, "/livez")[0] == 200
+            assert value(scrape(theirs), "worker_draining") == 1
+            scraped(
+                ours,
+                lambda found: value(found, "fleet_workers", state="draining") == 1,
+                "the fleet's view of it",
+            )
+            (cli.folder / "free").touch()
+            assert process.wait(60) == 0
+        assert worker_process.wait(30) == 0
+
+
+def test_a_slot_that_is_killed(cli: Cli, server: RedisServer) -> None:
+    """What it ran is lost, and another slot takes its place."""
+    env = {"REDIS_URL": server.url()}
+    theirs = free_port()
+    budget = {"max_trials": 1, "lease": "3s"}
+    sweep = cli.sweep(objective={"function": "obj:waits"}, budget=budget)
+    with (
+        started("worker", "--metrics-port", str(theirs), cwd=cli.folder, **env) as worker,
+        started("controller", "start", sweep, cwd=cli.folder, **env) as process,
+    ):
+        wait_for((cli.folder / "began").exists, "the trial")
+        scraped(theirs, lambda found: value(found, "worker_slots_busy") == 1, "the busy slot")
+        (slot,) = psutil.Process(worker.pid).children()
+        os.kill(slot.pid, signal.SIGKILL)
+        samples = scraped(
+            theirs,
+            lambda found: value(found, "worker_attempts_ended_total", outcome="lost") == 1,
+            "the loss of the attempt",
+        )
+        assert value(samples, "worker_slot_restarts_total") == 1
+        becomes(theirs, "/readyz", 200)
+        (cli.folder / "free").touch()
+        assert process.wait(60) == 0
+        samples = scraped(
+            theirs,
+            lambda found: value(found, "worker_attempts_ended_total", outcome="completed") == 1,
+            "the second attempt",
+        )
+        assert value(samples, "worker_attempts_started_total") == 2
+
+
+def test_of_an_embedded_study_only_the_controller_listens(cli: Cli) -> None:
+    port = free_port()
+    sweep = cli.sweep(objective={"function": "obj:waits"}, budget={"max_trials": 2})
+    options = ("--workers", "2", "--metrics-port", str(port))
+    with started("controller", "start", sweep, *options, cwd=cli.folder) as process:
+        becomes(port, "/readyz", 200, "acts on study s")
+        samples = scraped(port, lambda found: value(found, "fleet_slots_busy") == 2, "two busy slots")
+        assert value(samples, "fleet_workers", state="running") == 2
+        assert_socket_is_only_of(process.pid, port, busy=6)
+        for child in descendants(process.pid):
+            about = psutil.Process(child)
+            if "redis" not in about.name():
+                assert not [c for c in about.net_connections("inet") if c.status == "LISTEN"], about
+        (cli.folder / "free").touch()
+        assert process.wait(60) == 0
+
+
+# Ports that can't be had
+
+
+@pytest.mark.parametrize("command", ["worker", "controller"])
+def test_a_port_that_cannot_be_had(cli: Cli, command: str) -> None:
+    sweep = cli.sweep()
+    before = sorted(path.name for path in cli.folder.iterdir())
+    argv = ["controller", "start", sweep] if command == "controller" else ["worker"]
+    # Nobody is there: the port is tried before anything else is.
+    env = {"REDIS_URL": "redis://127.0.0.1:1/0"} if command == "worker" else {}
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        for text, why in (
+            (
+                str(taken),
+                f"--metrics-port 127.0.0.1:{taken}: another program listens there already; give another port",
+            ),
+            ("99999", "--metrics-port '99999': give [HOST:]PORT"),
+            ("192.0.2.1:9108", "--metrics-port 192.0.2.1:9108: not an address of this machine"),
+        ):
+            done = run(*argv, "--metrics-port", text, cwd=cli.folder, **env)
+            assert done.returncode == 2
+            lines = done.stderr.strip().splitlines()
+            assert len(lines) == 1, lines
+            assert lines[0].startswith(f"{command}: {why}")
+    assert sorted(path.name for path in cli.folder.iterdir()) == before
+
+
+def test_a_port_that_needs_rights(cli: Cli) -> None:
+    first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    if first <= 1:
+        pytest.skip("everybody may listen on all ports here")
+    setpriv = shutil.which("setpriv")
+    limits = [setpriv, "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service"]
+    argv = [*(limits if os.geteuid() == 0 else []), str(BIN / "worker"), "--metrics-port", str(first - 1)]
+    env = environment(REDIS_URL="redis://127.0.0.1:1/0")
+    done = subprocess.run(
+        [str(arg) for arg in argv], env=env, cwd=cli.folder, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == (
+        f"worker: --metrics-port 127.0.0.1:{first - 1}: this user may not listen there; give a port above 1023\n"
+    )
+
+
+# What it costs
+
+
+def test_scraping_costs_the_loop_nothing_to_speak_of(cli: Cli, server: RedisServer) -> None:
+    """In turns of a second the controller and the worker are scraped ten times, and left alone.
+
+    The time of a machine that others use as well varies; so the turns of one and the same run are compared.
+    """
+    env = {"REDIS_URL": server.url()}
+    ours, theirs = free_port(), free_port()
+    sweep = cli.sweep(budget={"max_trials": 100_000})
+    store = Store(connect(server.url()))
+    calls_before = _calls(store, "llen")
+    worker = started("worker", "--slots", "2", "--metrics-port", str(theirs), cwd=cli.folder, **env)
+    controller = started("controller", "start", sweep, "--metrics-port", str(ours), cwd=cli.folder, **env)
+    ended: dict[bool, list[int]] = {True: [], False: []}
+    with worker, controller as process:
+        becomes(ours, "/readyz", 200, "acts")
+        wait_for(lambda: sum(store.status_counts("s").values()) > 50, "trials")
+        began = time.monotonic()
+        for turn in range(12):
+            scrapes = turn % 2 == 0
+            before = _completed(store)
+            until = time.monotonic() + 1.0
+            while time.monotonic() < until:
+                if scrapes:
+                    for port in (ours, theirs):
+                        scrape(port)
+                time.sleep(max(0.0, min(0.1, until - time.monotonic())))
+            ended[scrapes].append(_completed(store) - before)
+        took = time.monotonic() - began
+        calls = _calls(store, "llen") - calls_before
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130
+    # The loop itself never asks for a queue's length: all of these are scrapes', at most one a second.
+    assert 1 <= calls <= took + 3, (calls, took)
+    with_scrapes, without = statistics.median(ended[True]), statistics.median(ended[False])
+    assert with_scrapes > 0.6 * without, ended
+
+
+def _completed(store: Store) -> int:
+    return int(store.redis.zcard("orq:study:s:status:completed"))
+
+
+def _calls(store: Store, command: str) -> int:
+    about = store.redis.info("commandstats").get(f"cmdstat_{command}", {})
+    return int(about.get("calls", 0))
+
+
+def test_scrapes_at_the_same_time_all_answer(cli: Cli, server: RedisServer) -> None:
+    env = {"REDIS_URL": server.url()}
+    port = free_port()
+    sweep = cli.sweep(budget={"max_trials": 60})
+    failures: list[str] = []
+    over = threading.Event()
+
+    def scrape_on() -> None:
+        while not over.is_set():
+            status, text = ask(port, "/metrics")
+            if status not in (0, 200) or (
+                status == 200 and not re.search(r"^optuna_rq_tasks", text, re.MULTILINE)
+            ):
+                failures.append(f"{status}: {text[:200]}")
+
+    with (
+        started("worker", "--slots", "2", cwd=cli.folder, **env),
+        started("controller", "start", sweep, "--metrics-port", str(port), cwd=cli.folder, **env) as process,
+    ):
+        becomes(port, "/readyz", 200, "acts")
+        threads = [threading.Thread(target=scrape_on) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        assert process.wait(90) == 0
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert not failures
+    assert not alive(process.pid)
