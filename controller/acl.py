@@ -16,7 +16,7 @@ from worker.protocol.transport import check_queue_name
 CONTROLLER_PASSWORD = "OPTUNA_RQ_CONTROLLER_PASSWORD"
 WORKER_PASSWORD = "OPTUNA_RQ_WORKER_PASSWORD"
 
-_CONNECTION = "hello auth ping select quit reset client|setname client|id info time"
+_CONNECTION = "hello auth ping select client|setname client|id info time"
 _TRANSACTION = "watch unwatch multi exec discard"
 _READING = (
     "exists get getrange strlen hget hmget hgetall hexists hlen llen lrange lpos scard sismember smembers "
@@ -47,7 +47,7 @@ class User:
         keys = " ".join(f"~{key}" for key in self.keys)
         channels = " ".join(f"&{channel}" for channel in self.channels)
         commands = " ".join(f"+{name}" for name in sorted(set(self.commands.split())))
-        return f"user {self.name} reset {how} {keys} {channels} -@all {commands}"
+        return f"user {self.name} reset {how} {keys} resetchannels {channels} -@all {commands}"
 
 
 def users(queues: Sequence[str]) -> tuple[User, User]:

@@ -1,13 +1,15 @@
 """A real redis-server for the tests, on a free port of the loopback interface.
 
 `OPTUNA_RQ_TEST_REDIS_SERVER` names the binary to run; without it, the one that the embedded Redis would
-take. Without any, tests that need one are skipped, and fail where ``CI=true``.
+take. Without any, tests that need one are skipped, and fail where ``CI=true``. The one from a wheel speaks
+no TLS: for that, the first on PATH that does is taken.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -36,9 +38,11 @@ class RedisServer:
         appendonly: keep the data in an append-only file, so that it survives `kill` and `start`.
         config: more lines for the configuration file, such as ``"maxclients 50"``.
         directory: the server's folder; a temporary one by default.
+        tls: folder with its ``cert.pem`` and ``key.pem``: it speaks TLS, and nothing else. Clients of
+            `client` don't verify it.
 
     Raises:
-        BadInput: (on entering) there is no redis-server.
+        BadInput: (on entering) there is no redis-server, or none that speaks TLS.
     """
 
     host = "127.0.0.1"
@@ -50,7 +54,9 @@ class RedisServer:
         appendonly: bool = False,
         config: Sequence[str] = (),
         directory: Path | None = None,
+        tls: Path | None = None,
     ) -> None:
+        self._tls = tls
         self.password = password
         self.port = 0
         """The port: chosen on the first start, kept from then on."""
@@ -73,14 +79,17 @@ class RedisServer:
         assert self._process is not None, "the server isn't running"
         return self._process.pid
 
-    def url(self, db: int = 0) -> str:
-        """The URL of a database, with the password."""
-        user_info = f":{quote(self.password, safe='')}@" if self.password else ""
-        return f"redis://{user_info}{self.host}:{self.port}/{db}"
+    def url(self, db: int = 0, *, user: str = "", password: str | None = None) -> str:
+        """The URL of a database, with the password: the server's, or that of a user."""
+        password = password or self.password
+        user_info = f"{user}:{quote(password, safe='')}@" if password else ""
+        scheme = "rediss" if self._tls else "redis"
+        return f"{scheme}://{user_info}{self.host}:{self.port}/{db}"
 
     def client(self, db: int = 0) -> redis.Redis:
         """A client that never retries, so that a test sees each failure."""
-        return redis.Redis.from_url(self.url(db), socket_timeout=10.0, retry=Retry(NoBackoff(), 0))
+        url = self.url(db) + ("?ssl_cert_reqs=none" if self._tls else "")
+        return redis.Redis.from_url(url, socket_timeout=10.0, retry=Retry(NoBackoff(), 0))
 
     def start(self) -> None:
         """Start the server, again after `kill` or `stop` on the same port and data, and wait for its PONG."""
@@ -91,7 +100,7 @@ class RedisServer:
                 self.port = free_port(self.host)
             with (self.directory / "output.log").open("ab") as output:
                 self._process = subprocess.Popen(
-                    [_server_binary(), self._write_config()],
+                    [server_binary(tls=self._tls is not None), self._write_config()],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -135,7 +144,7 @@ class RedisServer:
     def _write_config(self) -> Path:
         lines = [
             f"bind {self.host}",
-            f"port {self.port}",
+            *([f"port {self.port}"] if self._tls is None else self._tls_lines(self._tls)),
             f'dir "{self.directory}"',
             "daemonize no",
             'save ""',
@@ -147,6 +156,16 @@ class RedisServer:
         path.touch(mode=0o600)
         path.write_text("\n".join(lines) + "\n")
         return path
+
+    def _tls_lines(self, folder: Path) -> list[str]:
+        return [
+            "port 0",
+            f"tls-port {self.port}",
+            f'tls-cert-file "{folder}/cert.pem"',
+            f'tls-key-file "{folder}/key.pem"',
+            f'tls-ca-cert-file "{folder}/cert.pem"',
+            "tls-auth-clients no",
+        ]
 
     def _answers(self) -> bool:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -160,24 +179,43 @@ class RedisServer:
         return False
 
 
-def _server_binary() -> Path:
+def server_binary(*, tls: bool = False) -> Path:
+    """The redis-server to run. Raises `BadInput` when there is none, or none that speaks TLS."""
     named = os.environ.get("OPTUNA_RQ_TEST_REDIS_SERVER")
-    if not named:
-        return find_redis_server()
-    if server_version(Path(named)) is None:
+    if named and server_version(Path(named)) is None:
         raise BadInput(f"OPTUNA_RQ_TEST_REDIS_SERVER={named} is no redis-server that runs here")
-    return Path(named)
+    if not tls:
+        return Path(named) if named else find_redis_server()
+    folders = [str(Path(named).parent)] if named else []
+    for folder in [*folders, *os.environ.get("PATH", "").split(os.pathsep), "/usr/bin"]:
+        found = shutil.which("redis-server", path=folder)
+        if found and _speaks_tls(found):
+            return Path(found)
+    raise BadInput("no redis-server that speaks TLS on PATH: apt install redis-server")
+
+
+def _speaks_tls(binary: str) -> bool:
+    # It refuses the level of logging if it knows what stands before, and else that.
+    done = subprocess.run(
+        [binary, "--tls-port", "0", "--loglevel", "none-such"], capture_output=True, text=True, check=False
+    )
+    return "tls-port" not in done.stdout + done.stderr
+
+
+def need_server(*, tls: bool = False) -> None:
+    """Skip the test, or fail it where ``CI=true``, when there is no redis-server to run."""
+    try:
+        server_binary(tls=tls)
+    except BadInput as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """One redis-server for all tests that don't need one of their own. Don't kill this one."""
-    try:
-        _server_binary()
-    except BadInput as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(missing), pytrace=False)
-        pytest.skip(str(missing))
+    need_server()
     with RedisServer() as server:
         yield server
 
