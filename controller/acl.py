@@ -24,7 +24,7 @@ _READING = (
 )
 _WRITING = (
     "set append del unlink expire pexpire persist hset hsetnx hdel hincrby hincrbyfloat lpush rpush lpop "
-    "lrem ltrim lmove blmove sadd srem zadd zrem zremrangebyscore xadd xtrim publish"
+    "lrem ltrim lmove blmove blpop sadd srem zadd zrem zremrangebyscore xadd xtrim publish"
 )
 _BOTH = f"{_CONNECTION} {_TRANSACTION} {_READING} {_WRITING}"
 
@@ -56,8 +56,7 @@ def users(queues: Sequence[str]) -> tuple[User, User]:
     workers = ["rq:workers", "rq:worker:*", "rq:suspended"]
     for queue in map(check_queue_name, queues):
         both += [f"rq:queue:{queue}", f"rq:queue:{queue}:intermediate"]
-        workers += [f"rq:workers:{queue}", f"rq:clean_registries:{queue}"]
-        workers += [f"rq:{state}:{queue}" for state in _REGISTRIES]
+        workers.append(f"rq:workers:{queue}")
     return (
         User(
             name="controller",
@@ -74,6 +73,3 @@ def users(queues: Sequence[str]) -> tuple[User, User]:
             channels=("orq:control:*",),
         ),
     )
-
-
-_REGISTRIES = ("wip", "finished", "failed", "deferred", "scheduled", "canceled")

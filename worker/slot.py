@@ -23,7 +23,9 @@ import redis
 from redis.exceptions import NoPermissionError
 from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
+from rq.utils import now
 from rq.worker import SimpleWorker, WorkerStatus
+from rq.worker_registration import clean_worker_registry
 
 from worker.allowance import Allowance
 from worker.code import CodeFolders
@@ -127,16 +129,23 @@ class Slot(SimpleWorker):
         return 1
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        now = time.monotonic()
-        if pipeline is None and now - self._beat_at < HEARTBEAT_S:
+        at = time.monotonic()
+        if pipeline is None and at - self._beat_at < HEARTBEAT_S:
             return
-        self._beat_at = now
+        self._beat_at = at
         super().heartbeat(timeout, pipeline)
 
+    def run_maintenance_tasks(self) -> None:
+        # RQ would look after registries and groups that are not used here, and run what stands in them.
+        for queue in self.queues:
+            clean_worker_registry(queue)
+            queue.tidy()
+        self.last_cleaned_at = now()
+
     def check_for_suspension(self, burst: bool) -> None:
-        now = time.monotonic()
-        if now - self._suspension_at >= SUSPENSION_S:
-            self._suspension_at = now
+        at = time.monotonic()
+        if at - self._suspension_at >= SUSPENSION_S:
+            self._suspension_at = at
             super().check_for_suspension(burst)
 
     def set_state(self, state: str, pipeline: Any = None) -> None:

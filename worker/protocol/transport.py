@@ -156,6 +156,18 @@ class TaskQueue(Queue):
             pipe.delete(job.key)
             pipe.execute()
 
+    def tidy(self) -> None:
+        """Forget jobs that were taken off the queue and are no more, as those withdrawn at that moment."""
+        ids = self.connection.lrange(self.intermediate_queue_key, 0, -1)
+        with self.connection.pipeline() as pipe:
+            for identifier in ids:
+                pipe.exists(TaskJob.redis_job_namespace_prefix.encode() + identifier)
+            there = pipe.execute()
+            for identifier, exists in zip(ids, there, strict=True):
+                if not exists:
+                    pipe.lrem(self.intermediate_queue_key, 1, identifier)
+            pipe.execute()
+
 
 def check_queue_name(name: str) -> str:
     """`name`, or `BadInput` when it can't be a queue's."""
