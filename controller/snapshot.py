@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import zipfile
@@ -23,13 +24,15 @@ from worker.protocol.errors import BadInput
 from worker.protocol.sizes import show_size
 
 ALWAYS_LEFT_OUT = (
-    ".git/", ".hg/", ".svn/", ".optuna-rq/", "__pycache__/", "*.pyc", ".ipynb_checkpoints/", ".mypy_cache/",
+    ".git", ".hg", ".svn", ".optuna-rq/", "__pycache__/", "*.pyc", ".ipynb_checkpoints/", ".mypy_cache/",
     ".pytest_cache/", ".ruff_cache/", ".tox/", "*.egg-info/", ".DS_Store",
     ".env", ".env.*", "*.pem", "*.key", ".netrc", ".ssh/", ".aws/",
 )  # fmt: skip
 """Repositories, caches, and what often holds secrets; ``exclude = ["!…"]`` takes one in all the same."""
 
-MAX_FILES = 50_000
+MAX_FILES = 20_000
+MAX_DEPTH = 200
+"""Folders within folders."""
 _DATE = (1980, 1, 1, 0, 0, 0)
 """Of all files in a snapshot: equal code makes equal archives."""
 
@@ -82,27 +85,31 @@ def snapshot(section: CodeSection, base: Path) -> Iterator[Snapshot]:
     Raises:
         BadInput: there is no such folder, it is too large, or a file can't be read.
     """
-    folder = (base / Path(section.path).expanduser()).resolve()
-    if not folder.is_dir():
+    try:
+        folder = (base / Path(section.path).expanduser()).resolve()
+        there = folder.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, no such user, no name of a file
+        raise BadInput(f"code.path: {section.path!r}: {error}") from error
+    if not there:
         raise BadInput(f"code.path: there is no folder {folder}")
     files = list(_files(folder, section.exclude))
-    total = _check_size(files, section, folder)
+    _check_size(files, section, folder)
     if not files:
         raise BadInput(f"code.path: nothing in {folder} is left, by code.exclude and .gitignore")
     with TemporaryDirectory(prefix="orq-code-") as scratch:
         archive = Path(scratch) / "code.zip"
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
-            for name, path in sorted(files):
-                _add(target, name, path)
+            # As it was read: a log may have grown meanwhile.
+            total = sum(_add(target, name, path) for name, path in sorted(files))
         _, (sha256,) = checksums(archive, "code", new_sha256)
         yield Snapshot(folder=folder, archive=archive, sha256=sha256, files=len(files), size=total)
 
 
-def _check_size(files: Sequence[tuple[str, Path]], section: CodeSection, folder: Path) -> int:
+def _check_size(files: Sequence[tuple[str, Path]], section: CodeSection, folder: Path) -> None:
     try:
         sizes = {name: path.stat().st_size for name, path in files}
     except OSError as error:
-        raise BadInput(f"code: {error.filename} can't be read: {error.strerror}; see code.exclude") from error
+        raise _unreadable(error.filename, error) from error
     total = sum(sizes.values())
     if total > section.max_size:
         largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
@@ -112,19 +119,22 @@ def _check_size(files: Sequence[tuple[str, Path]], section: CodeSection, folder:
             f"code: {show_size(total)} in {folder} is more than code.max_size = {most}; "
             f"the largest: {shown}; leave data out with code.exclude or .gitignore, or raise code.max_size"
         )
-    return total
 
 
-def _add(target: zipfile.ZipFile, name: str, path: Path) -> None:
+def _add(target: zipfile.ZipFile, name: str, path: Path) -> int:
+    """Bytes of the file."""
+    if "\\" in name:
+        raise BadInput(f"code: {name} has a backslash in its name; leave it out with code.exclude")
     try:
         executable = path.stat().st_mode & stat.S_IXUSR
         about = zipfile.ZipInfo(name, _DATE)
         about.compress_type = zipfile.ZIP_DEFLATED
         about.external_attr = (stat.S_IFREG | (0o755 if executable else 0o644)) << 16
-        target.writestr(about, path.read_bytes())
+        content = path.read_bytes()
+        target.writestr(about, content)
+        return len(content)
     except (OSError, UnicodeEncodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "its name is no UTF-8"
-        raise BadInput(f"code: {path} can't be read: {reason}; leave it out with code.exclude") from error
+        raise _unreadable(path, error) from error
 
 
 @dataclass
@@ -139,14 +149,34 @@ class _Rules:
 
     def leave_out(self, path: Path, name: str, *, is_folder: bool) -> bool:
         slash = "/" if is_folder else ""
-        last = self.exclude.check_file(name + slash).include
+        last = _say(self.exclude, name + slash)
         if last is not None:
             return last
         for folder, spec in reversed(self.ignored):
-            said = spec.check_file(path.relative_to(folder).as_posix() + slash).include
+            said = _say(spec, path.relative_to(folder).as_posix() + slash)
             if said is not None:
-                return said or bool(self.ours.check_file(name + slash).include)
-        return bool(self.ours.check_file(name + slash).include)
+                return said or bool(_say(self.ours, name + slash))
+        return bool(_say(self.ours, name + slash))
+
+
+def _say(spec: GitIgnoreSpec, name: str) -> bool | None:
+    """Whether the last pattern that matches a file, or a folder (``name/``), leaves it out; None without one.
+
+    A spec's own answer for a file looks at the folders above it, too. Here these were asked about on the way
+    down, and Git takes no notice of them any more: ``!lib/`` takes back the folder, not every file in it.
+    """
+    for pattern in reversed(spec.patterns):
+        found = pattern.match_file(name) if pattern.include is not None else None
+        if found is None:
+            continue
+        regex = found.match.re
+        if regex.groups:  # it ends with the file, or with the folder that it names
+            hit = any(match.end() == len(name) for match in regex.finditer(name))
+        else:  # all that lies in a folder, which it isn't itself
+            hit = found.match.end() < len(name) or not name.endswith("/")
+        if hit:
+            return bool(pattern.include)
+    return None
 
 
 def _files(folder: Path, exclude: Sequence[str]) -> Iterator[tuple[str, Path]]:
@@ -172,24 +202,25 @@ def _spec(lines: Sequence[str]) -> GitIgnoreSpec:
 
 def _repository(folder: Path) -> list[Path]:
     """The folders above one, from that of its repository on; none where it is in none, or is that itself."""
-    if (folder / ".git").exists():
+    if os.path.exists(folder / ".git"):
         return []
     for number, above in enumerate(folder.parents):
-        if (above / ".git").exists():
+        if os.path.exists(above / ".git"):
             return [*reversed(folder.parents[: number + 1])]
     return []
 
 
 def _read_gitignore(rules: _Rules, folder: Path) -> bool:
     path = folder / ".gitignore"
-    if not path.is_file():
-        return False
     try:
-        rules.ignored.append(
-            (folder, GitIgnoreSpec.from_lines(path.read_text(errors="replace").splitlines()))
-        )
-    except (OSError, ValueError) as error:
-        raise BadInput(f"code: {path} can't be read: {error}") from error
+        if not path.is_file():
+            return False
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        rules.ignored.append((folder, GitIgnoreSpec.from_lines(text.splitlines())))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except ValueError as error:
+        raise BadInput(f"code: {path}: {error}") from error
     return True
 
 
@@ -201,21 +232,36 @@ def _walk(
         status = folder.stat()
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        raise BadInput(
-            f"code: {folder} can't be read: {error.strerror}; leave it out with code.exclude"
-        ) from error
+        raise _unreadable(folder, error) from error
     identity = (status.st_dev, status.st_ino)
     if identity in above:
         return
+    if len(above) >= MAX_DEPTH:
+        raise BadInput(
+            f"code: {folder} is more than {MAX_DEPTH} folders deep; leave it out with code.exclude"
+        )
     has_own = _read_gitignore(rules, folder)
     for entry in entries:
-        path, name, is_folder = Path(entry.path), inside + entry.name, entry.is_dir()
+        path, name = Path(entry.path), inside + entry.name
+        try:
+            mode, problem = path.stat().st_mode, None
+        except OSError as error:
+            mode, problem = 0, error
+        is_folder = stat.S_ISDIR(mode)
         if rules.leave_out(path, name, is_folder=is_folder):
             continue
+        if problem and problem.errno not in (errno.ENOENT, errno.ELOOP):  # links that lead nowhere
+            raise _unreadable(path, problem)
         if is_folder:
-            if not (path / "pyvenv.cfg").exists():  # a virtual environment
+            if not os.path.exists(path / "pyvenv.cfg"):  # a virtual environment
                 yield from _walk(path, f"{name}/", rules, above | {identity})
-        elif entry.is_file():
+        elif stat.S_ISREG(mode):
             yield name, path
     if has_own:
         rules.ignored.pop()
+
+
+def _unreadable(path: Path | str, error: Exception) -> BadInput:
+    shown = os.fsencode(path).decode(errors="replace")
+    reason = (error.strerror or error) if isinstance(error, OSError) else "its name is no UTF-8"
+    return BadInput(f"code: {shown} can't be read: {reason}; leave it out with code.exclude")

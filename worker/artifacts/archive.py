@@ -77,7 +77,7 @@ def _check_member(member: zipfile.ZipInfo) -> None:
     name = member.filename
     parts = PurePosixPath(name).parts
     kind = (member.external_attr >> 28) & 0xF
-    if not name or name.startswith("/") or "\\" in name or ":" in name or ".." in parts or member.is_dir():
+    if not name or name.startswith("/") or "\\" in name or ".." in parts or member.is_dir():
         raise ArtifactError(f"its archive has a name that leads elsewhere: {name!r:.100}")
     if kind not in (0, 0x8):
         raise ArtifactError(f"its archive has something else than plain files: {name!r:.100}")
