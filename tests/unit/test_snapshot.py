@@ -352,6 +352,7 @@ def _without_root(folder: Path) -> Iterator[Path]:
     with TemporaryDirectory(prefix="orq-nobody-") as open_to_all:
         os.chmod(open_to_all, 0o755)
         os.chown(open_to_all, NOBODY, NOBODY)
+        b"x".decode("cp437")  # zipfile's: an interpreter below /root can't be read any more
         os.seteuid(NOBODY)
         try:
             yield Path(open_to_all)
