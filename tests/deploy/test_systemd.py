@@ -154,6 +154,11 @@ def watch(systemd: Systemd, redis_server: RedisServer, s3_server: S3Server) -> I
         (systemd.units / f"{unit.name}.d").mkdir()
         shutil.copy(UNITS / "drop-ins/s3.conf", systemd.units / f"{unit.name}.d")
         (etc / f"{name}.env").write_text(store)
+    # A unit that others name isn't forgotten once it has ended, and can be asked how.
+    sweeps = ("quick", "slow", "more", "hard", "wrong", "look")
+    named = [f"{WORKER}.service", *(f"optuna-rq-controller@{sweep}.service" for sweep in sweeps)]
+    (systemd.units / "multi-user.target.d").mkdir(exist_ok=True)
+    (systemd.units / "multi-user.target.d/named.conf").write_text(f"[Unit]\nAfter={' '.join(named)}\n")
     code = systemd.state / "optuna-rq/worker-a"
     code.mkdir(parents=True)
     (code / "objective.py").write_text(OBJECTIVE)
@@ -244,7 +249,7 @@ def test_a_controller_that_is_stopped_goes_on_later(systemd: Systemd, watch: Wat
 
 
 def test_what_was_killed_is_started_again_and_goes_on(systemd: Systemd, watch: Watch) -> None:
-    write_sweep(systemd.etc / "optuna-rq/sweeps/hard.toml", trials=1, epochs=20, pause_s=0.5)
+    write_sweep(systemd.etc / "optuna-rq/sweeps/hard.toml", trials=1, epochs=10, pause_s=0.5)
     unit = "optuna-rq-controller@hard"
     start(systemd, WORKER)
     start(systemd, unit)
@@ -263,15 +268,17 @@ def test_bad_input_is_said_once_and_not_tried_again(systemd: Systemd, watch: Wat
     (systemd.etc / "optuna-rq/secrets/job.secret").write_text("short\n")
     (systemd.etc / "optuna-rq/sweeps/wrong.toml").write_text("[study]\nnaem = 1\n")
     quickly = "[Service]\nRestartSec=0.1\n"
-    for name, unit in (("worker", WORKER), ("controller", "optuna-rq-controller@wrong")):
+    for name, unit, said in (
+        ("worker", WORKER, "OPTUNA_RQ_SECRET: 5 characters"),
+        ("controller", "optuna-rq-controller@wrong", "study.naem: unknown key"),
+    ):
         (systemd.units / f"optuna-rq-{name}@.service.d/quickly.conf").write_text(quickly)
         systemd.systemctl("daemon-reload")
         start(systemd, unit)
         assert ended(systemd, unit) == ("failed", "2", "0")
         time.sleep(1.0)
         assert state(systemd, unit) == ("failed", "2", "0")
-        said = [line for line in systemd.journal(unit).splitlines() if line.startswith(f"{name}: ")]
-        assert len(said) == 1, said
+        assert systemd.journal(unit).count(said) == 1
 
 
 def test_the_rest_of_the_machine_is_out_of_reach(systemd: Systemd, watch: Watch) -> None:
