@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,7 +111,9 @@ def test_a_whole_study_as_two_users(server: RedisServer, tmp_path: Path) -> None
             started(*command, "--name", "two", cwd=tmp_path, log=log, **node) as two,
             started("controller", "start", sweep, cwd=tmp_path, log=head_log, **head) as controller,
         ):
-            hanging = wait_for(lambda: (tmp_path / "hangs").exists() and (tmp_path / "hangs").read_text(), "it")
+            hanging = wait_for(
+                lambda: (tmp_path / "hangs").exists() and (tmp_path / "hangs").read_text(), "it"
+            )
             victim = one if int(hanging) in descendants(one.pid) else two
             victim.send_signal(signal.SIGKILL)
             wait_for(lambda: not alive(int(hanging)), "the end of the lost worker's program")

@@ -58,7 +58,7 @@ class Signer:
             value, at = self._signer.unsign(token, return_timestamp=True)
         except (BadSignature, ValueError) as error:
             raise ForbiddenJob(
-                "its signature is wrong (OPTUNA_RQ_SECRET has to be the same for the controller and here)"
+                "its signature is wrong (OPTUNA_RQ_SECRET has to be the same for controller and workers)"
             ) from error
         age_s = self._now() - at.timestamp()
         if age_s < -MAX_AHEAD_S:
