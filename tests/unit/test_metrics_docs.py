@@ -205,13 +205,12 @@ def test_alerts_fire_when_they_should(promtool: str, tmp_path: Path) -> None:
         case("OptunaRQTrialsFail", "30m", False, **{completed: "0+2x40", failed: "0+1x40"}),
         case("OptunaRQTrialsFail", "30m", False, **{completed: "0x40", failed: "0 0 1 2 3 3x40"}),
         case("OptunaRQStorageAway", "10m", True, **{'optuna_rq_storage_up{study="s"}': "1 0x20"}),
-        case("OptunaRQStorageAway", "10m", False, **{'optuna_rq_storage_up{study="s"}': "1 1 1 1 0x20"}),
+        case("OptunaRQStorageAway", "8m", False, **{'optuna_rq_storage_up{study="s"}': "1 1 1 1 0x20"}),
     ]
-    for each in cases:
-        for expected in each["alert_rule_test"]:
-            for alert in expected["exp_alerts"]:
-                alert["exp_annotations"] = None
+    # Without their texts, which would have to be spelled out for each case.
+    bare = [{key: rule[key] for key in rule if key != "annotations"} for rule in alerts()]
+    (tmp_path / "alerts.yml").write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": bare}]}))
     for number, each in enumerate(cases):
-        (tmp_path / "t.yml").write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "tests": [each]}))
+        (tmp_path / "t.yml").write_text(yaml.safe_dump({"rule_files": ["alerts.yml"], "tests": [each]}))
         done = subprocess.run([promtool, "test", "rules", tmp_path / "t.yml"], capture_output=True, text=True)
         assert done.returncode == 0, (number, each, done.stdout + done.stderr)
