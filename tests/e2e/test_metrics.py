@@ -15,8 +15,9 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
@@ -33,9 +34,10 @@ from tests.e2e.harness import (
     started,
     wait_for,
 )
+from tests.prometheus import Prometheus
 from tests.redisserver import RedisServer
 from tests.servers import free_port
-from tests.unit.test_metrics_docs import SUFFIXES, documented
+from tests.unit.test_metrics_docs import SUFFIXES, documented, filled, panels
 from worker.protocol import Store
 from worker.protocol.connection import connect
 
@@ -66,6 +68,7 @@ def waits(task, x):
     return float(x)
 """
 
+ROOT = Path(__file__).parents[2]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -145,6 +148,20 @@ def scraped(port: int, condition: Callable[[Samples], bool], what: str) -> Sampl
     return wait_for(look, what, 30.0)
 
 
+class Mixed(NamedTuple):
+    """A study that is half done."""
+
+    ours: int
+    """Port of its controller."""
+    theirs: int
+    """Port of its worker."""
+    env: dict[str, str]
+    controller: subprocess.Popen[bytes]
+    worker: subprocess.Popen[bytes]
+    samples: Samples
+    """Of the controller."""
+
+
 MIXED = {
     "objective": {"function": "obj:mixed"},
     "sampler": {"type": "grid"},
@@ -163,8 +180,9 @@ def kinds(*names: str) -> dict[str, Any]:
     return {"kind": {"choices": list(names)}, "secret": {"choices": [0.123456789]}}
 
 
-def test_a_study_from_both_sides(cli: Cli, server: RedisServer) -> None:
-    """One trial fails, one is pruned, two complete, one is held: all numbers are those of the records."""
+@contextmanager
+def mixed_study(cli: Cli, server: RedisServer) -> Iterator[Mixed]:
+    """A worker and a study of which one trial has failed, one was pruned, two are complete and one is held."""
     ours, theirs = free_port(), free_port()
     env = {"REDIS_URL": server.url()}
     sweep = cli.sweep(**MIXED, parameters=kinds("a", "b", "fails", "hopeless", "holds"))
@@ -182,80 +200,109 @@ def test_a_study_from_both_sides(cli: Cli, server: RedisServer) -> None:
         log=cli.folder / "log",
         **env,
     )
-    with worker as worker_process:
-        becomes(theirs, "/readyz", 200, "ready: 2 slot(s), 0 busy")
-        with controller as process:
-            samples = scraped(
-                ours,
-                # What Redis knows is looked at once a second, and may be older than the rest.
-                lambda found: (
-                    sum(nonzero(found, "trials_told_total", "status").values()) == 4
-                    and value(found, "best_value") == 3.5
-                    and (value(found, "fleet_slots_busy"), value(found, "queue_length")) == (1, 0)
-                ),
-                "the end of all trials but the one that is held",
-            )
-            tasks = cli.json("tasks", **env)
-            ends = {(row["status"], row["reason"].split(":")[0]): 1.0 for row in tasks}
-            assert ends.keys() == {
-                ("completed", ""),
-                ("failed", "objective_error"),
-                ("stopped", "pruned"),
-                ("in_progress", ""),
-            }
-            ends["completed", ""] = 2.0
-            assert nonzero(samples, "tasks", "status", "reason") == ends
-            told = {end: count for end, count in ends.items() if end[0] != "in_progress"}
-            assert nonzero(samples, "trials_told_total", "status", "reason") == told
-            # The record has them once a second.
-            budgets = wait_for(lambda: _settled(cli, env, 5), "all budgets in the record")
-            for name, kept in (("trials", "jobs"), ("iterations", "iterations"), ("failures", "failures")):
-                budget = budgets[kept]
-                assert value(samples, f"budget_{name}_used") == budget["used"], name
-                assert value(samples, f"budget_{name}_limit") == budget["limit"], name
-            assert value(samples, "budget_compute_limit_seconds") == 3600
-            assert value(samples, "budget_wall_clock_limit_seconds") == 7200
-            computed = sum(row["seconds"] for row in tasks)
-            assert computed - 0.3 < (value(samples, "budget_compute_used_seconds") or 0)
-            assert 0 < (value(samples, "budget_wall_clock_used_seconds") or 0) < 120
-            assert value(samples, "best_value", metric="loss") == 3.5
-            assert nonzero(samples, "study_state", "state") == {("running",): 1.0}
-            assert value(samples, "fleet_workers", state="running") == 1
-            assert (value(samples, "fleet_slots"), value(samples, "fleet_slots_busy")) == (2, 1)
-            assert value(samples, "queue_length") == 0
-            assert 0 <= (value(samples, "fleet_heartbeat_age_seconds", worker="w1") or 0) < 15
-            assert value(samples, "event_lag_seconds") == 0
-            for name, count in {"queue_wait": 5, "sampler_ask": 5, "slot_turnaround": 2}.items():
-                assert (value(samples, f"{name}_seconds_count") or 0) >= count, name
-            assert nonzero(samples, "trial_duration_seconds_count", "status") == {
-                ("completed",): 2, ("failed",): 1, ("stopped",): 1,
-            }  # fmt: skip
-            assert (value(samples, "storage_flush_seconds_sum") or 0) > 0
-            assert (value(samples, "redis_up"), value(samples, "storage_up")) == (1, 1)
-            assert ask(ours, "/readyz") == (200, "acts on study s\n")
-            assert ask(ours, "/livez") == (200, "alive\n")
+    with worker as worker_process, controller as process:
+        becomes(theirs, "/readyz", 200, "ready: 2 slot(s), ")
+        samples = scraped(
+            ours,
+            # What Redis knows is looked at once a second, and may be older than the rest.
+            lambda found: (
+                sum(nonzero(found, "trials_told_total", "status").values()) == 4
+                and value(found, "best_value") == 3.5
+                and (value(found, "fleet_slots_busy"), value(found, "queue_length")) == (1, 0)
+            ),
+            "the end of all trials but the one that is held",
+        )
+        yield Mixed(ours, theirs, env, process, worker_process, samples)
+        (cli.folder / "free").touch()
+        assert process.wait(60) == 0
 
-            of_worker = scraped(theirs, lambda found: value(found, "worker_slots_busy") == 1, "one busy slot")
-            assert value(of_worker, "worker_attempts_started_total", worker="w1") == 5
-            assert nonzero(of_worker, "worker_attempts_ended_total", "outcome", "reason") == told
-            assert value(of_worker, "worker_attempt_duration_seconds_count") == 4
-            assert (value(of_worker, "worker_slots"), value(of_worker, "worker_slots_up")) == (2, 2)
-            check_labels(samples, of_worker)
-            check_silence([ask(ours, "/metrics")[1], ask(theirs, "/metrics")[1]], tasks)
-            assert_socket_is_only_of(worker_process.pid, theirs, busy=3)
-            assert_socket_is_only_of(process.pid, ours)
 
-            (cli.folder / "free").touch()
-            assert process.wait(60) == 0
-            assert ask(ours, "/livez")[0] == 0
+def test_a_study_from_both_sides(cli: Cli, server: RedisServer) -> None:
+    """All numbers are those of the records."""
+    with mixed_study(cli, server) as study:
+        samples, ours, theirs, env = study.samples, study.ours, study.theirs, study.env
+        tasks = cli.json("tasks", **env)
+        ends = {(row["status"], row["reason"].split(":")[0]): 1.0 for row in tasks}
+        running, failed, pruned = ("in_progress", ""), ("failed", "objective_error"), ("stopped", "pruned")
+        assert ends.keys() == {("completed", ""), failed, pruned, running}
+        ends["completed", ""] = 2.0
+        assert nonzero(samples, "tasks", "status", "reason") == ends
+        told = {end: count for end, count in ends.items() if end != running}
+        assert nonzero(samples, "trials_told_total", "status", "reason") == told
+        # The record has them once a second.
+        budgets = wait_for(lambda: _settled(cli, env, 5), "all budgets in the record")
+        for name, kept in (("trials", "jobs"), ("iterations", "iterations"), ("failures", "failures")):
+            assert value(samples, f"budget_{name}_used") == budgets[kept]["used"], name
+            assert value(samples, f"budget_{name}_limit") == budgets[kept]["limit"], name
+        assert value(samples, "budget_compute_limit_seconds") == 3600
+        assert value(samples, "budget_wall_clock_limit_seconds") == 7200
+        computed = sum(row["seconds"] for row in tasks if row["status"] != "in_progress")
+        assert computed - 0.3 < (value(samples, "budget_compute_used_seconds") or 0)
+        assert 0 < (value(samples, "budget_wall_clock_used_seconds") or 0) < 120
+        assert nonzero(samples, "study_state", "state") == {("running",): 1.0}
+        assert value(samples, "fleet_workers", state="running") == 1
+        assert value(samples, "fleet_slots") == 2
+        assert 0 <= (value(samples, "fleet_heartbeat_age_seconds", worker="w1") or 0) < 15
+        assert value(samples, "event_lag_seconds") == 0
+        for name, count in {"queue_wait": 5, "sampler_ask": 5, "slot_turnaround": 2}.items():
+            assert (value(samples, f"{name}_seconds_count") or 0) >= count, name
+        durations = nonzero(samples, "trial_duration_seconds_count", "status")
+        assert durations == {("completed",): 2, ("failed",): 1, ("stopped",): 1}
+        assert (value(samples, "storage_flush_seconds_sum") or 0) > 0
+        assert (value(samples, "redis_up"), value(samples, "storage_up")) == (1, 1)
+        assert ask(ours, "/readyz") == (200, "acts on study s\n")
+        assert ask(ours, "/livez") == (200, "alive\n")
+
+        of_worker = scraped(theirs, lambda found: value(found, "worker_slots_busy") == 1, "one busy slot")
+        assert value(of_worker, "worker_attempts_started_total", worker="w1") == 5
+        assert nonzero(of_worker, "worker_attempts_ended_total", "outcome", "reason") == told
+        assert value(of_worker, "worker_attempt_duration_seconds_count") == 4
+        assert (value(of_worker, "worker_slots"), value(of_worker, "worker_slots_up")) == (2, 2)
+        check_labels(samples, of_worker)
+        check_silence([ask(port, "/metrics")[1] for port in (ours, theirs)], tasks)
+        assert_socket_is_only_of(study.worker.pid, theirs, busy=3)
+        assert_socket_is_only_of(study.controller.pid, ours)
+
+        (cli.folder / "free").touch()
+        assert study.controller.wait(60) == 0
+        assert ask(ours, "/livez")[0] == 0
         after = scraped(theirs, lambda found: value(found, "worker_slots_busy") == 0, "no busy slot")
         assert nonzero(after, "worker_attempts_ended_total", "outcome", "reason") == {
             **told,
             ("completed", ""): 3,
         }
-        worker_process.terminate()
-        assert worker_process.wait(30) == 0
+        study.worker.terminate()
+        assert study.worker.wait(30) == 0
         assert ask(theirs, "/livez")[0] == 0
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
+    """Not started; skips where it isn't installed, and fails where CI=true."""
+    if shutil.which("prometheus") is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("there is no prometheus")
+    directory = tmp_path / "prometheus"
+    directory.mkdir()
+    prometheus = Prometheus(directory, ROOT / "deploy/prometheus/alerts.yml")
+    yield prometheus
+    prometheus.stop()
+
+
+# What shows nothing as long as all is well, or nothing ends.
+QUIET = {"Slots restarted, jobs refused", "Not taking jobs", "Attempts ended"}
+
+
+def test_prometheus_fills_the_dashboard(cli: Cli, server: RedisServer, prometheus: Prometheus) -> None:
+    with mixed_study(cli, server) as study:
+        prometheus.start(study.ours, study.theirs)
+        wait_for(lambda: prometheus.up() == 2, "both targets")
+        asked = "count_over_time(optuna_rq_tasks[1m]) > 5"
+        wait_for(lambda: prometheus.query(asked), "some scrapes")
+        for panel in panels():
+            for expression in filled(panel, study="s", worker="w1"):
+                found = prometheus.query(expression)
+                assert found or panel["title"] in QUIET, (panel["title"], expression)
+        assert prometheus.alerts() == []
 
 
 def _settled(cli: Cli, env: dict[str, str], trials: int) -> dict[str, Any] | None:
@@ -400,11 +447,15 @@ def test_one_that_stands_by_is_ready_and_says_so(cli: Cli, server: RedisServer) 
                 assert nonzero(samples, name, "study") == {}, name
             assert value(scrape(first), "controller_acting") == 1
             wait_for((cli.folder / "began").exists, "the trial")
-            acts.kill()
+            acts.terminate()
             becomes(second, "/readyz", 200, "acts on study s")
             samples = scraped(
-                second, lambda found: value(found, "tasks", status="in_progress") == 1, "the trial, taken up"
+                second,
+                lambda found: value(found, "tasks", status="in_progress") == 1,
+                "the trial, tried again",
             )
+            assert value(samples, "tasks", status="stopped", reason="study_stopped") == 1
+            assert ask(first, "/livez")[0] == 0
             assert value(samples, "controller_acting") == 1
             (cli.folder / "free").touch()
             assert other.wait(60) == 0
@@ -418,7 +469,7 @@ def test_a_worker_that_drains_or_is_paused_is_not_ready(cli: Cli, server: RedisS
     worker = started("worker", "--name", "w", "--metrics-port", str(theirs), cwd=cli.folder, **env)
     with worker as worker_process:
         becomes(theirs, "/readyz", 200)
-        store.pause_worker("w", time.time() + 4, "a test")
+        store.pause_worker("w", time.time() + 2.5, "a test")
         becomes(theirs, "/readyz", 503, "paused")
         becomes(theirs, "/readyz", 200)
         options = ("--metrics-port", str(ours))
@@ -551,7 +602,7 @@ def test_scraping_costs_the_loop_nothing_to_speak_of(cli: Cli, server: RedisServ
         becomes(ours, "/readyz", 200, "acts")
         wait_for(lambda: sum(store.status_counts("s").values()) > 50, "trials")
         began = time.monotonic()
-        for turn in range(12):
+        for turn in range(8):
             scrapes = turn % 2 == 0
             before = _completed(store)
             until = time.monotonic() + 1.0
