@@ -16,17 +16,17 @@ from worker.protocol.transport import check_queue_name
 CONTROLLER_PASSWORD = "OPTUNA_RQ_CONTROLLER_PASSWORD"
 WORKER_PASSWORD = "OPTUNA_RQ_WORKER_PASSWORD"
 
-_CONNECTION = "hello auth ping select client|setname client|id info time"
-_TRANSACTION = "watch unwatch multi exec discard"
-_READING = (
-    "exists get getrange strlen hget hmget hgetall hexists hlen llen lrange lpos scard sismember smembers "
-    "zcard zcount zrange zrangebyscore zrevrange zrank zrevrank zscore zmscore type ttl pttl"
+_BOTH = (
+    "auth hello ping select info time "
+    "watch unwatch multi exec "
+    "exists get getrange hget hgetall hmget llen lrange smembers zscore "
+    "append del hdel hincrby hset lrem ltrim pexpire rpush sadd set srem xadd zadd zrem"
 )
-_WRITING = (
-    "set append del unlink expire pexpire persist hset hsetnx hdel hincrby hincrbyfloat lpush rpush lpop "
-    "lrem ltrim lmove blmove blpop sadd srem zadd zrem zremrangebyscore xadd xtrim publish"
-)
-_BOTH = f"{_CONNECTION} {_TRANSACTION} {_READING} {_WRITING}"
+_CONTROLLER = "lpos pttl publish unlink xrange xread xrevrange xtrim zcard zrange zrevrange"
+_WORKER = "blmove blpop expire lmove lpop subscribe"
+
+_REPORTED = ("orq:study:*:events", "orq:study:*:rank*", "orq:study:*:status:*")
+"""What a worker writes of a study; names of studies have no colon in keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,24 +52,25 @@ class User:
 
 def users(queues: Sequence[str]) -> tuple[User, User]:
     """The two users, for these queues. Raises `BadInput` for a name that can't be a queue's."""
-    both = ["orq:*", "rq:queues", "rq:job:*"]
-    workers = ["rq:workers", "rq:worker:*", "rq:suspended"]
+    controller = ["orq:*", "rq:queues", "rq:job:*"]
+    worker = ["orq:task:*", *_REPORTED, "orq:workers", "orq:worker:*"]
+    worker += ["rq:job:*", "rq:workers", "rq:worker:*", "rq:suspended"]
     for queue in map(check_queue_name, queues):
-        both += [f"rq:queue:{queue}", f"rq:queue:{queue}:intermediate"]
-        workers.append(f"rq:workers:{queue}")
+        controller.append(f"rq:queue:{queue}")
+        worker += [f"rq:queue:{queue}", f"rq:queue:{queue}:intermediate", f"rq:workers:{queue}"]
     return (
         User(
             name="controller",
             variable=CONTROLLER_PASSWORD,
-            commands=f"{_BOTH} xread xrange xrevrange xlen xinfo|stream",
-            keys=tuple(both),
+            commands=f"{_BOTH} {_CONTROLLER}",
+            keys=tuple(controller),
             channels=("orq:control:*",),
         ),
         User(
             name="worker",
             variable=WORKER_PASSWORD,
-            commands=f"{_BOTH} subscribe unsubscribe",
-            keys=(*both, *workers),
+            commands=f"{_BOTH} {_WORKER}",
+            keys=tuple(worker),
             channels=("orq:control:*",),
         ),
     )

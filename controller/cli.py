@@ -634,9 +634,10 @@ def main() -> None:
             click.echo(f"controller: {line}", err=True)
         sys.exit(error.exit_code)
     except redis.RedisError as error:
-        text = trouble(error) if can_pass(error) else f"Redis: {error}"
+        denied = isinstance(error, redis.exceptions.NoPermissionError)
+        text = trouble(error) if denied or can_pass(error) else f"Redis: {error}"
         click.echo(f"controller: {text}", err=True)
-        sys.exit(1)
+        sys.exit(2 if denied else 1)
     except BrokenPipeError:
         sys.exit(0)
     except Exception as error:
