@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from worker.artifacts import open_store
+from worker.artifacts import ArtifactStoreUnavailable, open_store
 from worker.artifacts.archive import unpack
 from worker.artifacts.atomic import replacing
 from worker.artifacts.checksum import checksums, new_sha256
@@ -30,8 +30,8 @@ KEPT_S = 30 * 86400.0
 
 def cache_folder() -> Path:
     """Where archives are kept from one worker to the next."""
-    named = os.environ.get("XDG_CACHE_HOME")
-    return (Path(named) if named else Path.home() / ".cache") / "optuna-rq" / "code"
+    named = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(named) / "optuna-rq" / "code"
 
 
 class CodeFolders:
@@ -61,7 +61,7 @@ class CodeFolders:
         try:
             sha256, key = str(code["sha256"]), str(code["key"])
             size, unpacked = int(code["size"]), int(code["unpacked"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ObjectiveLoadError(f"code: its description is malformed: {error}") from error
         if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
             raise ObjectiveLoadError("code: its description is malformed: sha256")
@@ -75,8 +75,11 @@ class CodeFolders:
                     archive = self._archive(sha256, size, key, stores)
                     partial = self._scratch / f"{sha256}.part"
                     shutil.rmtree(partial, ignore_errors=True)
-                    unpack(archive, partial, unpacked)
-                    partial.rename(target)
+                    try:
+                        unpack(archive, partial, unpacked)
+                        partial.rename(target)
+                    finally:
+                        shutil.rmtree(partial, ignore_errors=True)
         except ArtifactError as error:
             raise ObjectiveLoadError(f"code: {error}") from error
         except OSError as error:
@@ -97,16 +100,20 @@ class CodeFolders:
             for folder in self._cache_folders():
                 try:
                     return self._fetch(url, key, folder / f"{sha256}.zip", sha256, size)
-                except (ArtifactError, BadInput) as error:
+                except (ArtifactStoreUnavailable, BadInput) as error:
                     problems.append(str(error))
                     break  # another folder would not help
+                except ArtifactError as error:  # perhaps the cache's disk is full
+                    problems.append(str(error))
                 except OSError as error:
                     problems.append(f"{folder}: {error.strerror or error}")
-        why = "; ".join(problems) or "no artifact store is named"
+        why = "; ".join(dict.fromkeys(problems)) or "no artifact store is named"
         raise ObjectiveLoadError(f"code: it can't be fetched: {why}")
 
     def _cache_folders(self) -> Iterator[Path]:
-        yield self._cache or cache_folder()
+        cache = self._cache or cache_folder()
+        if cache.is_absolute():  # a user without a home has none
+            yield cache
         yield self._scratch  # where the cache can't be written
 
     def _fetch(self, url: str, key: str, target: Path, sha256: str, size: int) -> Path:

@@ -52,7 +52,9 @@ def unpack(archive: Path, folder: Path, limit: int) -> None:
         limit: bytes that may be written.
 
     Raises:
-        ArtifactError: a name leads out of `folder`, it holds anything but files, or more than `limit`.
+        ArtifactError: a name leads out of `folder`, it holds anything but files, or more than `limit`;
+            what was written by then stays.
+        OSError: `folder` can't be written.
     """
     try:
         with zipfile.ZipFile(archive) as source:
@@ -69,7 +71,11 @@ def unpack(archive: Path, folder: Path, limit: int) -> None:
                 with source.open(member) as reader, open(target, "xb") as writer:
                     shutil.copyfileobj(reader, writer)
                 target.chmod((member.external_attr >> 16) & 0o755 | 0o600)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, FileExistsError) as error:
+    except FileExistsError as error:
+        raise ArtifactError(f"its archive has a name twice: {error.filename}") from error
+    except (ArtifactError, OSError):
+        raise
+    except Exception as error:  # zlib's, lzma's and others, each its own
         raise ArtifactError(f"its archive can't be unpacked: {error}") from error
 
 
