@@ -139,8 +139,8 @@ class Slot(SimpleWorker):
         # RQ would look after registries and groups that are not used here, and run what stands in them.
         for queue in self.queues:
             clean_worker_registry(queue)
-            queue.tidy()
-        self.last_cleaned_at = now()
+            queue.tidy()  # type: ignore[attr-defined]
+        self.last_cleaned_at = now()  # type: ignore[assignment]
 
     def check_for_suspension(self, burst: bool) -> None:
         at = time.monotonic()

@@ -158,7 +158,7 @@ class TaskQueue(Queue):
 
     def tidy(self) -> None:
         """Forget jobs that were taken off the queue and are no more, as those withdrawn at that moment."""
-        ids = self.connection.lrange(self.intermediate_queue_key, 0, -1)
+        ids: list[Any] = self.connection.lrange(self.intermediate_queue_key, 0, -1)
         with self.connection.pipeline() as pipe:
             for identifier in ids:
                 pipe.exists(TaskJob.redis_job_namespace_prefix.encode() + identifier)
