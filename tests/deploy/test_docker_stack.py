@@ -21,7 +21,7 @@ from tests.deploy.commands import DEPLOY, check, make_secrets, port_of, tool
 from tests.deploy.compose import DOCKER, SERVICES, health
 from tests.e2e.harness import environment, run, run_json, started, wait_for
 from tests.postgresql import PostgreSQL
-from tests.redisserver import _server_binary
+from tests.redisserver import server_binary
 from tests.servers import free_port, listens, wait_until
 
 
@@ -50,7 +50,7 @@ class Stack:
     def start_redis(self) -> None:
         (self.folder / "redis").mkdir()
         argv = [self.here(word) for word in SERVICES["redis"]["command"]]
-        argv[0] = str(_server_binary())
+        argv[0] = str(server_binary())
         process = self._start(
             "redis", [*argv, "--port", str(self.redis_port), "--dir", f"{self.folder}/redis"]
         )

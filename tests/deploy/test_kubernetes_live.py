@@ -68,7 +68,7 @@ def test_a_trial_goes_on_while_one_controller_is_evicted_and_another_takes_over(
         return [(t["status"], t["attempt"]) for t in run_json("controller", "tasks", cwd=tmp_path, **env)]
 
     with (
-        started("worker", cwd=tmp_path, **env),
+        started("worker", cwd=tmp_path, log=tmp_path / "worker.log", REDIS_URL=redis_url),
         started(*controllers_argv(), cwd=tmp_path, log=logs[0], **env) as first,
     ):
         wait_for(lambda: redis.Redis.from_url(redis_url).exists("orq:study:first"), "the study")
