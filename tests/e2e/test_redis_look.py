@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from controller.acl import CONTROLLER_PASSWORD, users
 from controller.launcher import Launcher
 from controller.redis_look import PAUSE_S, TIMEOUT_S, RedisLook, Seen
 from tests.fakes import record
@@ -100,6 +101,17 @@ def test_what_a_user_may_not_ask_is_left_out(own: RedisServer) -> None:
     assert seen.up
     assert (seen.queued, seen.best, seen.lag_s) == (None, None, None)
     assert [(w.name, w.heartbeat_age_s) for w in seen.workers or ()] == [("w", None)]
+
+
+def test_the_rules_of_controller_acl_let_it_ask_all_of_it(own: RedisServer) -> None:
+    store = Store(connect(own.url()))
+    card(store, "w")
+    user = users(["default"])[0]
+    rule = user.rule({CONTROLLER_PASSWORD: "pw"}).split()
+    store.redis.execute_command("ACL", "SETUSER", user.name, *rule[2:])
+    seen = look(own.url().replace("redis://", f"redis://{user.name}:pw@"))
+    assert (seen.up, seen.queued, seen.lag_s) == (True, 0, 0.0)
+    assert [(w.name, w.heartbeat_age_s) for w in seen.workers or ()] == [("w", pytest.approx(0.0, abs=1.0))]
 
 
 def test_a_redis_that_says_nothing_is_away_in_time(own: RedisServer) -> None:
