@@ -13,7 +13,7 @@ from controller.redis_look import PAUSE_S, TIMEOUT_S, RedisLook, Seen
 from tests.fakes import record
 from tests.proxy import BreakingProxy
 from tests.redisserver import RedisServer
-from worker.protocol import Status, Store
+from worker.protocol import Status, Store, TaskSpec
 from worker.protocol.connection import connect
 from worker.protocol.events import Event, EventKind
 
@@ -43,9 +43,9 @@ def test_the_queue_and_the_best(redis_url: str, store: Store) -> None:
     for number, score in enumerate((0.5, 0.25, 0.75)):
         task = record(trial=number, status=Status.QUEUED)
         store.create(task)
-        launcher.enqueue("default", task.id, 1)
+        launcher.enqueue(task)
         store.redis.zadd("orq:study:s:rank", {task.id: score})
-    launcher.enqueue("other", record().id, 1)
+    launcher.enqueue(record(spec=TaskSpec(queue="other")))
     seen = look(redis_url)
     assert (seen.queued, seen.best) == (3, 0.25)
 
