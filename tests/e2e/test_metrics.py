@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import statistics
 import subprocess
 import threading
@@ -21,7 +22,9 @@ from typing import Any, NamedTuple
 
 import psutil
 import pytest
+import rq
 from prometheus_client.parser import text_string_to_metric_families
+from rq.serializers import JSONSerializer
 
 from tests.e2e.cli import Cli, folder_of
 from tests.e2e.harness import (
@@ -472,6 +475,9 @@ def test_a_worker_that_drains_or_is_paused_is_not_ready(cli: Cli, server: RedisS
         store.pause_worker("w", time.time() + 2.5, "a test")
         becomes(theirs, "/readyz", 503, "paused")
         becomes(theirs, "/readyz", 200)
+        forged = rq.Queue("default", connection=connect(server.url(), text=False), serializer=JSONSerializer)
+        forged.enqueue_call("os.system", args=("true",), timeout=-1)
+        scraped(theirs, lambda found: value(found, "worker_jobs_refused_total") == 1, "the refused job")
         options = ("--metrics-port", str(ours))
         with started("controller", "start", sweep, *options, cwd=cli.folder, **env) as process:
             wait_for((cli.folder / "began").exists, "the trial")
@@ -521,6 +527,7 @@ def test_a_slot_that_is_killed(cli: Cli, server: RedisServer) -> None:
 
 
 def test_of_an_embedded_study_only_the_controller_listens(cli: Cli) -> None:
+    """And it says when its storage is locked."""
     port = free_port()
     sweep = cli.sweep(objective={"function": "obj:waits"}, budget={"max_trials": 2})
     options = ("--workers", "2", "--metrics-port", str(port))
@@ -533,7 +540,14 @@ def test_of_an_embedded_study_only_the_controller_listens(cli: Cli) -> None:
             about = psutil.Process(child)
             if "redis" not in about.name():
                 assert not [c for c in about.net_connections("inet") if c.status == "LISTEN"], about
+        locked = sqlite3.connect(cli.folder / ".optuna-rq" / "optuna.db", timeout=60, isolation_level=None)
+        locked.execute("BEGIN EXCLUSIVE")
         (cli.folder / "free").touch()
+        becomes(port, "/readyz", 503, "waiting for Optuna's storage")
+        assert ask(port, "/livez")[0] == 200
+        assert value(scrape(port), "storage_up") == 0
+        locked.execute("COMMIT")
+        locked.close()
         assert process.wait(60) == 0
 
 
@@ -555,7 +569,6 @@ def test_a_port_that_cannot_be_had(cli: Cli, command: str) -> None:
                 f"--metrics-port 127.0.0.1:{taken}: another program listens there already; give another port",
             ),
             ("99999", "--metrics-port '99999': give [HOST:]PORT"),
-            ("192.0.2.1:9108", "--metrics-port 192.0.2.1:9108: not an address of this machine"),
         ):
             done = run(*argv, "--metrics-port", text, cwd=cli.folder, **env)
             assert done.returncode == 2
