@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from worker.protocol.status import Reason
 from worker.protocol.store import Point, Store
 from worker.reporter import Reporter, point_from
 from worker.resources import KillCounter, Sampler, memory_of
+from worker.scratch import TaskScratch
 from worker.session import describe
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,11 @@ _kills = KillCounter()
 
 MEMORY_S = 0.5
 """How often memory is looked at where it is limited, in seconds."""
+
+MAX_SOCKET_PATH = 100
+"""Of a Unix socket, in bytes: the system's limit is 103 to 107."""
+
+_NO_MODULE = "ModuleNotFoundError: No module named"
 
 RUNNER_KINDS = ("function", "optuna")
 """Kinds of objectives that a warm runner calls; others are programs of their own."""
@@ -79,6 +85,8 @@ class Surroundings:
     """What a program and its children may use."""
     code: CodeFolders
     """Studies' own code."""
+    scratch: TaskScratch
+    """Where programs have their temporary files."""
     signed: bool = False
     """Jobs are signed here."""
     keep: Callable[[], frozenset[int]] = frozenset
@@ -130,6 +138,12 @@ class Attempt:
     def run(self) -> bool:
         """Returns when the attempt has ended. True when its end was recorded with its task's, False when it
         was refused, or the task gets another attempt."""
+        try:
+            return self._run()
+        finally:
+            self._around.scratch.empty()
+
+    def _run(self) -> bool:
         started = self._now()
         kills = _kills.count()
         load_error: ObjectiveLoadError | None = None
@@ -164,6 +178,7 @@ class Attempt:
                     "objective": objective,
                     "folder": str(folder),
                     "optional": record.spec.optional,
+                    "scratch": str(around.scratch.path),
                     **({"storage": around.storage_url} if kind == "optuna" else {}),
                 }
             )
@@ -179,7 +194,12 @@ class Attempt:
                 self._result = {"op": "result", "kind": "ok"}
                 return
             program = start_fresh(
-                argv, objective, folder, self._open_socket(), own_code=bool(record.spec.code)
+                argv,
+                objective,
+                folder,
+                self._open_socket(),
+                scratch=around.scratch.path,
+                own_code=bool(record.spec.code),
             )
         else:
             raise ObjectiveLoadError(
@@ -360,6 +380,9 @@ class Attempt:
     def _open_socket(self) -> str:
         """A socket in a private folder, where scripts, commands and their children find this slot."""
         self._scratch = tempfile.TemporaryDirectory(prefix="orq-")
+        if len(os.fsencode(self._scratch.name)) + len("/slot.sock") > MAX_SOCKET_PATH:
+            self._scratch.cleanup()
+            self._scratch = tempfile.TemporaryDirectory(prefix="orq-", dir="/tmp")
         path = str(Path(self._scratch.name) / "slot.sock")
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         server.bind(path)
@@ -531,6 +554,10 @@ class Attempt:
             tail=self._reporter.tail,
         )
         outcome = judge(self._record, ended, self._reporter)
+        if _NO_MODULE in outcome.reason and self._record.spec.objective.get("kind") != "command":
+            from worker.requirements import also_missing  # hardly ever needed
+
+            outcome = replace(outcome, reason=outcome.reason + also_missing(self._folder))
         record = self._record
         again = ""
         if self._hand_back and outcome.interrupted:

@@ -50,12 +50,14 @@ def load_function(target: str, folder: Path) -> Callable[..., Any]:
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        from worker.requirements import also_missing  # hardly ever needed
+
         missing = (error.name or "").split(".")[0]
         if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
             message = f"objective {target!r}: no module {error.name!r} in {folder} or installed"
         else:
             message = f"objective {target!r}: it imports {error.name!r}, which is not installed here"
-        raise ObjectiveLoadError(message, missing_module=missing) from error
+        raise ObjectiveLoadError(message + also_missing(folder), missing_module=missing) from error
     except BaseException as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = (

@@ -334,18 +334,25 @@ def command_argv(record: TaskRecord, folder: Path) -> list[str]:
 
 
 def start_fresh(
-    argv: list[str], objective: Mapping[str, Any], folder: Path, socket_path: str, *, own_code: bool = False
+    argv: list[str],
+    objective: Mapping[str, Any],
+    folder: Path,
+    socket_path: str,
+    *,
+    scratch: Path,
+    own_code: bool = False,
 ) -> Program:
     """Start a script or a command.
 
     Args:
+        scratch: for its temporary files.
         own_code: the folder is first on its import path.
 
     Raises:
         ObjectiveLoadError: the system refuses to run it.
     """
     is_command = objective["kind"] == "command"
-    extra = {**objective.get("env", {}), SOCKET_VARIABLE: socket_path}
+    extra = {"TMPDIR": str(scratch), **objective.get("env", {}), SOCKET_VARIABLE: socket_path}
     environment = program_environment(extra)
     if own_code:
         path = environment.get("PYTHONPATH")

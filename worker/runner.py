@@ -19,6 +19,7 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -164,8 +165,9 @@ class Runner:
         runtime.enter(task)
         _reseed()
         before = {thread.ident for thread in threading.enumerate()}
+        variables = {"TMPDIR": order["scratch"], **objective.get("env", {})}
         try:
-            with self._stoppable(session), _environment(objective.get("env", {}), folder):
+            with self._stoppable(session), _environment(variables, folder):
                 result: Message = {"op": "result", "kind": "ok", **call()}
         except BaseException as error:
             result = _explain(error)
@@ -302,16 +304,28 @@ def _environment(extra: dict[str, str], folder: Path) -> Iterator[None]:
     """The environment, folder, arguments and import path that a fresh process would have."""
     environment, arguments, path = dict(os.environ), list(sys.argv), list(sys.path)
     os.chdir(folder)
+    if tempfile.tempdir == environment.get("TMPDIR"):
+        tempfile.tempdir = None  # it is looked for in the environment
     os.environ.update(extra)
     try:
         yield
     finally:
         sys.argv[:], sys.path[:] = arguments, path
+        _forget_temporary_folders(os.environ.get("TMPDIR"))
         if dict(os.environ) != environment:
             os.environ.clear()
             os.environ.update(environment)
         with contextlib.suppress(OSError):
             os.chdir(folder)
+
+
+def _forget_temporary_folders(folder: str | None) -> None:
+    """Have the next trial make its own: what is in `folder` is removed now."""
+    if tempfile.tempdir == folder:
+        tempfile.tempdir = None
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is not None:
+        multiprocessing.current_process()._config.pop("tempdir", None)
 
 
 def _left_behind(before: set[int | None]) -> bool:

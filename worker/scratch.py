@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -12,14 +13,16 @@ from pathlib import Path
 from worker.protocol.errors import BadInput
 from worker.protocol.host import is_gone, place
 
+log = logging.getLogger(__name__)
+
 _NAME = re.compile(r"orq-worker-(\d+)-\w+")
 _PLACE = "place"
 
 
 class Scratch:
-    """A folder below the system's temporary one, with a folder for each slot, which is the ``TMPDIR`` of all
-    that runs there. What was killed can't clean up: a slot's folder is emptied when the slot is started
-    again, and what a killed worker has left goes when the next one starts here.
+    """A folder below the system's temporary one, with a folder for each slot, in which all that runs there
+    has its temporary files. What was killed can't clean up: a slot's folder is emptied when the slot is
+    started again, and what a killed worker has left goes when the next one starts here.
 
     Raises:
         BadInput: it can't be made.
@@ -54,17 +57,57 @@ class Scratch:
     def of_slot(self, number: int) -> Path:
         """A slot's folder, empty."""
         folder = self._folder / f"{number}"
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def drop_slot(self, number: int) -> None:
         """Remove a slot's folder with all that is in it."""
-        shutil.rmtree(self._folder / f"{number}", ignore_errors=True)
+        _remove(self._folder / f"{number}")
 
     def remove(self) -> None:
         """Remove everything."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        _remove(self._folder)
+
+
+class TaskScratch:
+    """The ``TMPDIR`` of a slot's programs, emptied after each attempt.
+
+    It is one path for all of them, which a program that stays warm may have noted.
+
+    Args:
+        slot: the slot's folder.
+    """
+
+    def __init__(self, slot: Path) -> None:
+        self.path = slot / "tmp"
+        self.empty()
+
+    def empty(self) -> None:
+        """Make it, or remove all that is in it. Never raises."""
+        try:
+            if self.path.is_symlink() or not self.path.is_dir() or os.listdir(self.path):
+                _remove(self.path)
+                self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            log.warning("%s can't be emptied: %s", self.path, error.strerror or error)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder with all that is in it, as far as it goes."""
+    if path.is_symlink() or path.is_file():
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        # Folders that nobody may write to, as some package managers make them.
+        for above, folders, _ in os.walk(path):
+            for each in folders:
+                with contextlib.suppress(OSError):
+                    if not os.path.islink(os.path.join(above, each)):
+                        os.chmod(os.path.join(above, each), 0o700)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove_stale(base: Path) -> None:
@@ -74,4 +117,4 @@ def _remove_stale(base: Path) -> None:
             found = _NAME.fullmatch(folder.name)
             with contextlib.suppress(OSError):
                 if found and is_gone((folder / _PLACE).read_text(), found[1]):
-                    shutil.rmtree(folder, ignore_errors=True)
+                    _remove(folder)

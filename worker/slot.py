@@ -42,6 +42,7 @@ from worker.protocol.secrets import JOB_SECRET, REDIS_URL
 from worker.protocol.signature import Signer, UsedSignatures
 from worker.protocol.store import Store
 from worker.protocol.transport import TaskJob, TaskQueue
+from worker.scratch import TaskScratch
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class Slot(SimpleWorker):
             allowance=Allowance(options.get("allow", ())),
             memory_bytes=options.get("memory_bytes"),
             code=CodeFolders(Path(options["code_folder"])),
+            scratch=TaskScratch(Path(os.environ["TMPDIR"])),
             signed=self._signer is not None,
         )
         super().__init__(
