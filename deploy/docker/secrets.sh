@@ -35,13 +35,32 @@ keep() {
     cat "$folder/$1"
 }
 
-redis=$(keep redis_password)
+admin=$(keep redis_password)
+controller=$(keep redis_controller_password)
+worker=$(keep redis_worker_password)
+keda=$(keep redis_keda_password)
 postgres=$(keep postgres_password)
 s3=$(keep s3_secret_key)
 
+# Only what the shell does itself sees passwords: arguments of a program are for all to read.
+users() {
+    printf 'requirepass %s\n' "$admin"
+    while IFS= read -r line; do
+        case $line in
+        '#'*) ;;
+        *@controller@*) printf '%s%s%s\n' "${line%%@controller@*}" "$controller" "${line#*@controller@}" ;;
+        *@worker@*) printf '%s%s%s\n' "${line%%@worker@*}" "$worker" "${line#*@worker@}" ;;
+        *@keda@*) printf '%s%s%s\n' "${line%%@keda@*}" "$keda" "${line#*@keda@}" ;;
+        *) printf '%s\n' "$line" ;;
+        esac
+    done < "$(dirname "$0")/redis-users.conf"
+}
+
 password | write job_secret
-printf 'requirepass %s\n' "$redis" | write redis_auth.conf
-printf 'redis://:%s@redis:6379/0' "$redis" | write redis_url
+users | write redis_auth.conf
+printf 'redis://controller:%s@redis:6379/0' "$controller" | write controller_redis_url
+printf 'redis://worker:%s@redis:6379/0' "$worker" | write worker_redis_url
+printf 'keda' | write redis_keda_user
 printf 'postgresql+psycopg2://optuna:%s@postgres:5432/optuna' "$postgres" | write optuna_storage
 printf '[default]\naws_access_key_id = optuna-rq\naws_secret_access_key = %s\n' "$s3" | write aws_credentials
 write s3.json << JSON

@@ -22,6 +22,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from controller.acl import users
 from tests.deploy.commands import OURS, ROOT, check, make_secrets, parse, tool
 from tests.deploy.compose import COMPOSE, DOCKER, OUR_COMMANDS, OUR_SERVICES, SERVICES, health
 from tests.e2e.harness import environment
@@ -105,8 +106,8 @@ def test_images_are_pinned() -> None:
 def test_only_what_the_image_is_made_of_gets_to_the_builder() -> None:
     assert sent("worker/protocol/keys.py")
     assert sent("deploy/docker/health.py")
-    for path in (".git/config", "tests/conftest.py", "worker/__pycache__/x.pyc", "deploy/docker/secrets/redis_url",
-                 ".optuna-rq/redis.conf", "deploy/kubernetes/overlays/example/secrets/redis_url"):  # fmt: skip
+    for path in (".git/config", "tests/conftest.py", "worker/__pycache__/x.pyc", "deploy/docker/secrets/job_secret",
+                 ".optuna-rq/redis.conf", "deploy/kubernetes/overlays/example/secrets/job_secret"):  # fmt: skip
         assert not sent(path), path
 
 
@@ -264,10 +265,10 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o444}
     assert make_secrets(folder) == made
-    words = [made[name] for name in ("redis_password", "postgres_password", "s3_secret_key", "job_secret")]
-    assert len(set(words)) == 4
+    words = [made[name] for name in made if re.search("password|key|job_secret", name)]
+    assert len(set(words)) == 7
     assert all(re.fullmatch("[0-9a-f]{64}", word) for word in words)
-    (folder / "redis_url").unlink()
+    (folder / "worker_redis_url").unlink()
     assert make_secrets(folder) == made
     assert make_secrets(tmp_path / "other")["redis_password"] != made["redis_password"]
 
@@ -276,7 +277,10 @@ def test_what_secrets_name_is_what_the_services_are(tmp_path: Path) -> None:
     made = make_secrets(tmp_path / "secrets")
     storage = urlsplit(made["optuna_storage"])
     settings = SERVICES["postgres"]["environment"]
-    assert urlsplit(made["redis_url"]).netloc == f":{made['redis_password']}@redis:6379"
+    for user in ("controller", "worker"):
+        password = made[f"redis_{user}_password"]
+        assert made[f"{user}_redis_url"] == f"redis://{user}:{password}@redis:6379/0"
+        assert f"\nuser {user} reset on >{password} ~" in made["redis_auth.conf"]
     assert storage.password == made["postgres_password"]
     assert (storage.username, storage.path) == (settings["POSTGRES_USER"], f"/{settings['POSTGRES_DB']}")
     assert (storage.hostname, storage.port) == ("postgres", 5432)
@@ -284,6 +288,19 @@ def test_what_secrets_name_is_what_the_services_are(tmp_path: Path) -> None:
     (key,) = identity["credentials"]
     assert f"aws_access_key_id = {key['accessKey']}\n" in made["aws_credentials"]
     assert f"aws_secret_access_key = {key['secretKey']}\n" in made["aws_credentials"]
+
+
+def test_redis_users_are_those_of_controller_acl(tmp_path: Path) -> None:
+    lines = [
+        re.sub("reset on #[0-9a-f]{64}", f"reset on >@{user.name}@", user.rule({user.variable: "p" * 32}))
+        for user in users(["default"])
+    ]
+    rules = [
+        line for line in (DOCKER / "redis-users.conf").read_text().splitlines() if not line.startswith("#")
+    ]
+    assert rules[:2] == lines
+    served = parse(SERVICES["worker"]["command"])["queues"]
+    assert served == ("default",)
 
 
 # compose.yaml

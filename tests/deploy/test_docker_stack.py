@@ -174,7 +174,10 @@ def test_a_study_runs_on_what_the_file_starts(stack: Stack, postgresql: PostgreS
     stack.start_s3()
     secrets = stack.folder / "secrets"
     for name, text in {
-        "redis_url": stack.made["redis_url"].replace("redis:6379", f"127.0.0.1:{stack.redis_port}"),
+        **{
+            name: stack.made[name].replace("redis:6379", f"127.0.0.1:{stack.redis_port}")
+            for name in ("controller_redis_url", "worker_redis_url")
+        },
         "optuna_storage": postgresql.database(),
     }.items():
         (secrets / name).chmod(0o644)
@@ -208,8 +211,10 @@ def test_a_study_runs_on_what_the_file_starts(stack: Stack, postgresql: PostgreS
         assert shown.returncode == 0, shown.stderr
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(30) == 0, stack.log("worker")
+    admin = redis.Redis(port=stack.redis_port, password=stack.made["redis_password"], decode_responses=True)
+    assert admin.acl_log() == [], "users were denied something"
     stored = stack.s3().list_objects_v2(Bucket="optuna-rq", Prefix="sweeps/")
     assert stored["KeyCount"] >= 20
-    for name in ("redis_password", "s3_secret_key", "job_secret"):
+    for name in ("redis_controller_password", "redis_worker_password", "s3_secret_key", "job_secret"):
         for path in (log, stack.folder / "worker.log"):
             assert stack.made[name] not in path.read_text(), (name, path)

@@ -156,7 +156,9 @@ def test_each_pod_has_the_secrets_that_it_reads_and_no_others() -> None:
         read = set(re.findall(rf"{SECRETS}([\w.]+)", text))
         (secret,) = values(template, "secret")
         assert read == {item["path"] for item in secret["items"]}, name
-    assert "optuna_storage" not in json.dumps(workloads()["worker"])
+    of_worker = json.dumps(workloads()["worker"])
+    assert "optuna_storage" not in of_worker
+    assert "controller_redis_url" not in of_worker
 
 
 def test_secrets_are_in_no_manifest_but_one_and_not_in_git() -> None:
@@ -165,7 +167,7 @@ def test_secrets_are_in_no_manifest_but_one_and_not_in_git() -> None:
     assert holders == {("Secret", "optuna-rq")}
     others = json.dumps([m for m in built() if m["kind"] != "Secret"])
     words = [base64.b64decode(named("Secret", "optuna-rq")["data"][name]).decode() for name in
-             ("redis_password", "postgres_password", "job_secret", "redis_url", "optuna_storage")]  # fmt: skip
+             ("redis_password", "postgres_password", "job_secret", "worker_redis_url", "optuna_storage")]  # fmt: skip
     assert not [word for word in words if word in others]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.deploy.commands import OURS
-from tests.deploy.manifests import KUBERNETES, container, named, workloads
+from tests.deploy.commands import DEPLOY, OURS
+from tests.deploy.manifests import container, named, workloads
 from tests.e2e.harness import BIN, run_json, started, wait_for
 from tests.redisserver import RedisServer
 from tests.servers import free_port
@@ -101,13 +100,14 @@ return redis.call('llen', KEYS[1])
 
 
 @pytest.mark.e2e
-def test_keda_counts_as_the_user_of_the_readme_and_can_do_nothing_else() -> None:
-    (rule,) = re.findall(r"^    ACL (SETUSER keda .*)$", (KUBERNETES / "README.md").read_text(), re.MULTILINE)
+def test_keda_counts_as_its_user_and_can_do_nothing_else() -> None:
+    rules = (DEPLOY / "docker/redis-users.conf").read_text().splitlines()
+    (rule,) = [line.removeprefix("user ") for line in rules if line.startswith("user keda ")]
     lists = [t["metadata"]["listName"] for t in named("ScaledJob", "worker")["spec"]["triggers"]]
     with RedisServer() as server, server.client() as admin:
         admin.rpush("rq:queue:default", "a", "b")
         admin.zadd("orq:study:first:status:in_progress", {"t": 1, "u": 2, "v": 3})
-        admin.execute_command("ACL", *rule.split())
+        admin.execute_command("ACL", "SETUSER", *rule.replace("@keda@", "PASSWORD").split())
         keda = redis.Redis(port=server.port, username="keda", password="PASSWORD")
         assert [keda.eval(LENGTH, 1, name) for name in lists] == [2, 2, 3]
         for refused in (("LPOP", "rq:queue:default"), ("ZCARD", "orq:studies"), ("CONFIG", "GET", "*")):
