@@ -84,10 +84,10 @@ class Health:
             return Answer(False, "ended")
         if self.lock is None or (self.lock.held and not self.begun):
             return Answer(False, "starting")
-        if self.begun and not self.lock.held:
-            return Answer(False, "its lease on the study has run out, or another controller has it")
         if not self.seen().up:
             return Answer(False, "Redis is away")
+        if self.begun and not self.lock.held:
+            return Answer(False, "its lease on the study has run out, or another controller has it")
         if not self.begun:
             return Answer(True, f"standing by: another controller acts on study {self._study}")
         if self._waits_for:
