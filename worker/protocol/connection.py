@@ -21,12 +21,21 @@ AWAY = (redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError, redis
 """What a Redis raises that can't be used now, and may be later: one that is away, full, or a replica."""
 
 
-_UNNAMED: dict[str, None] = (
-    {"driver_info": None}
-    if "driver_info" in signature(redis.connection.AbstractConnection.__init__).parameters
-    else {"lib_name": None, "lib_version": None}
-)
-"""No CLIENT SETINFO: older servers don't know it, and their access rules can't name it."""
+def _no_extras() -> dict[str, Any]:
+    taken = signature(redis.connection.AbstractConnection.__init__).parameters
+    if "driver_info" not in taken:
+        return {"lib_name": None, "lib_version": None}
+    extras: dict[str, Any] = {"driver_info": None}
+    if "maint_notifications_config" in signature(redis.Redis.__init__).parameters:
+        from redis.maint_notifications import MaintNotificationsConfig
+
+        extras["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
+    return extras
+
+
+_NO_EXTRAS = _no_extras()
+"""No CLIENT SETINFO and no CLIENT MAINT_NOTIFICATIONS: older servers don't know them, and their access rules
+can't name them."""
 
 
 def connect(url: str, *, patience_s: float = 60.0, timeout_s: float = 20.0, text: bool = True) -> Any:
@@ -52,7 +61,7 @@ def connect(url: str, *, patience_s: float = 60.0, timeout_s: float = 20.0, text
             socket_timeout=timeout_s,
             socket_connect_timeout=min(timeout_s, 5.0),
             health_check_interval=0,
-            **_UNNAMED,
+            **_NO_EXTRAS,
         )
     except ValueError as error:
         raise BadInput(

@@ -92,7 +92,8 @@ class UsedSignatures:
         if self._now() >= self._tidy_at:
             self._tidy_at = self._now() + MAX_AGE_S / 4
             for path in self._folder.iterdir():
-                if path.stat().st_mtime < self._now() - MAX_AGE_S - MAX_AHEAD_S:
+                # Far longer than they are good for: clocks are set now and then.
+                if path.stat().st_mtime < self._now() - 2 * MAX_AGE_S:
                     path.unlink(missing_ok=True)
 
 

@@ -7,28 +7,44 @@ classes instead of RQ's own, so that whatever stands in Redis, a worker runs `EN
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import redis
 from rq import Queue
-from rq.exceptions import DequeueTimeout, StopRequested
+from rq.exceptions import DequeueTimeout, NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from worker.protocol.errors import BadInput, ForbiddenJob
 from worker.protocol.record import job_id
 
+log = logging.getLogger(__name__)
+
 ENTRY = "worker.slot.run_attempt"
 MAX_JOB_BYTES = 4096
 """Longest data of a job: an id, a number and a signature take some 300 bytes."""
+MAX_ATTEMPT = 1_000_000
 _TASK_ID = re.compile(r"[0-9a-f]{32}")
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class TaskJob(Job):
     """A job that can only mean: run this attempt of this task."""
+
+    def refresh(self) -> None:
+        """Read the job's data and nothing else: RQ would parse all that stands in its record, and unpack any
+        amount of it. Raises `NoSuchJobError`."""
+        data = self.connection.hget(self.key, "data")
+        if data is None:
+            raise NoSuchJobError(f"no job {self.id}")
+        with contextlib.suppress(zlib.error):  # it need not be compressed
+            data = zlib.decompressobj().decompress(data, MAX_JOB_BYTES + 1)
+        self.data = data
 
     @property
     def func(self) -> Callable[..., Any]:
@@ -39,22 +55,25 @@ class TaskJob(Job):
 
     def verify(self) -> tuple[str, int, str | None]:
         """The task id, attempt and signature it carries. Raises `ForbiddenJob` when it is anything else."""
+        about = f"job {self.id:.80}"
         if len(self.data) > MAX_JOB_BYTES:
-            raise ForbiddenJob(f"job {self.id:.100} is too long: {len(self.data)} bytes")
+            raise ForbiddenJob(f"{about}: it is longer than {MAX_JOB_BYTES} bytes")
         try:
             name, instance, args, kwargs = self.func_name, self.instance, self.args, self.kwargs
         except Exception as error:
             # Whatever somebody has put there, such as a pickle.
-            raise ForbiddenJob(f"job {self.id} can't be read: {type(error).__name__}") from error
+            raise ForbiddenJob(f"{about}: it can't be read: {type(error).__name__}") from error
         if name != ENTRY or instance is not None:
-            raise ForbiddenJob(f"job {self.id} names {name!r}; this worker runs nothing but {ENTRY}")
-        if kwargs or len(args) not in (2, 3):
-            raise ForbiddenJob(f"job {self.id}: malformed arguments")
+            raise ForbiddenJob(f"{about}: it names {name!r:.200}; this worker runs nothing but {ENTRY}")
+        if kwargs or not isinstance(args, list) or len(args) not in (2, 3):
+            raise ForbiddenJob(f"{about}: malformed arguments")
         task_id, attempt, token = (*args, None)[:3]
-        if not isinstance(task_id, str) or not _TASK_ID.fullmatch(task_id) or type(attempt) is not int:
-            raise ForbiddenJob(f"job {self.id}: malformed arguments")
+        if not isinstance(task_id, str) or not _TASK_ID.fullmatch(task_id):
+            raise ForbiddenJob(f"{about}: malformed arguments")
+        if type(attempt) is not int or not 0 < attempt < MAX_ATTEMPT:
+            raise ForbiddenJob(f"{about}: malformed arguments")
         if token is not None and not isinstance(token, str):
-            raise ForbiddenJob(f"job {self.id}: malformed arguments")
+            raise ForbiddenJob(f"{about}: malformed arguments")
         return task_id, attempt, token
 
     @property
@@ -98,7 +117,17 @@ class TaskQueue(Queue):
             time.sleep(0.2)
             raise DequeueTimeout(timeout, "paused")
         kwargs.update(job_class=TaskJob, serializer=JSONSerializer)
-        return super().dequeue_any(queues, timeout, **kwargs)
+        while True:
+            try:
+                return super().dequeue_any(queues, timeout, **kwargs)
+            except (ValueError, redis.ResponseError) as error:
+                # RQ would end the slot. What it was about to read, it names.
+                name = getattr(error, "object", None) or getattr(error, "job_id", None)
+                if name is None or not isinstance(error, ValueError) and not str(error).startswith("WRONGTYPE"):
+                    raise
+                for queue in queues:
+                    queue.connection.lrem(queue.intermediate_queue_key, 1, name)
+                log.warning("refused: %.100r on a queue is no job: %.100s", name, error)
 
     @classmethod
     def lmove(cls, connection: Any, queue_key: str, timeout: int | None) -> Any:
