@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.embedded import EmbeddedRedis
@@ -22,9 +22,9 @@ from worker.protocol.urls import HIDDEN, redact
 class Settings:
     """Where everything is."""
 
-    redis_url: str | None
+    redis_url: str | None = field(repr=False)
     """None for the embedded Redis."""
-    storage_url: str
+    storage_url: str = field(repr=False)
     artifacts_url: str
     folder: Path
     """The folder that the command was called in."""

@@ -37,14 +37,14 @@ PARENT_VARIABLE = "OPTUNA_RQ_PARENT"
 class WorkerSettings:
     """How a worker process runs."""
 
-    redis_url: str
+    redis_url: str = field(repr=False)
     """From ``--redis`` or ``REDIS_URL``."""
     queues: tuple[str, ...] = ("default",)
     slots: int = 1
     """Attempts at a time."""
     artifacts: str | None = None
     """Overrides the study's artifact store on this worker; from ``--artifacts`` or ``ARTIFACT_STORE``."""
-    storage_url: str | None = None
+    storage_url: str | None = field(default=None, repr=False)
     """Optuna's storage, for objectives that take Optuna's trial; from ``--storage`` or ``OPTUNA_STORAGE``."""
     burst: bool = False
     """End when the queues are empty."""
@@ -132,7 +132,7 @@ def resolve(
         problems.append(f"--slots {slots}: at least 1")
     if threads is not None and threads < 1:
         problems.append(f"--threads {threads}: at least 1")
-    if url and not key and not insecure and is_open(url):
+    if url and not key and not insecure and not problems and is_open(url):
         problems.append(
             f"Redis at {redact(url)} asks for no password, and jobs aren't signed: whoever reaches it could "
             f"run code here; set {JOB_SECRET} (the same for the controller), or give it a password "
