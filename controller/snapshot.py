@@ -76,11 +76,12 @@ class Snapshot:
 
 
 @contextmanager
-def snapshot(section: CodeSection, base: Path) -> Iterator[Snapshot]:
+def snapshot(section: CodeSection, base: Path, own: Sequence[Path] = ()) -> Iterator[Snapshot]:
     """Take a snapshot of a folder; the archive is removed afterwards.
 
     Args:
         base: what ``path`` is relative to.
+        own: files and folders that studies themselves write; left out wherever they lie.
 
     Raises:
         BadInput: there is no such folder, it is too large, or a file can't be read.
@@ -92,7 +93,7 @@ def snapshot(section: CodeSection, base: Path) -> Iterator[Snapshot]:
         raise BadInput(f"code.path: {section.path!r}: {error}") from error
     if not there:
         raise BadInput(f"code.path: there is no folder {folder}")
-    files = list(_files(folder, section.exclude))
+    files = list(_files(folder, section.exclude, own))
     _check_size(files, section, folder)
     if not files:
         raise BadInput(f"code.path: nothing in {folder} is left, by code.exclude and .gitignore")
@@ -144,6 +145,8 @@ class _Rules:
 
     exclude: GitIgnoreSpec
     ours: GitIgnoreSpec = field(default_factory=lambda: GitIgnoreSpec.from_lines(ALWAYS_LEFT_OUT))
+    own: frozenset[tuple[int, int]] = frozenset()
+    """Device and inode of what studies themselves write."""
     ignored: list[tuple[Path, GitIgnoreSpec]] = field(default_factory=list)
     """Of each folder that has a ``.gitignore``, the outermost first."""
 
@@ -179,9 +182,9 @@ def _say(spec: GitIgnoreSpec, name: str) -> bool | None:
     return None
 
 
-def _files(folder: Path, exclude: Sequence[str]) -> Iterator[tuple[str, Path]]:
+def _files(folder: Path, exclude: Sequence[str], own: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """The files of a snapshot: name in it, and path. Raises `BadInput` for more than `MAX_FILES`."""
-    rules = _Rules(_spec(exclude))
+    rules = _Rules(_spec(exclude), own=frozenset(_identity(path.stat()) for path in own if path.exists()))
     for outer in _repository(folder):
         _read_gitignore(rules, outer)
     for count, found in enumerate(_walk(folder, "", rules, frozenset())):
@@ -233,7 +236,7 @@ def _walk(
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise _unreadable(folder, error) from error
-    identity = (status.st_dev, status.st_ino)
+    identity = _identity(status)
     if identity in above:
         return
     if len(above) >= MAX_DEPTH:
@@ -244,7 +247,10 @@ def _walk(
     for entry in entries:
         path, name = Path(entry.path), inside + entry.name
         try:
-            mode, problem = path.stat().st_mode, None
+            status, problem = path.stat(), None
+            mode = status.st_mode
+            if _identity(status) in rules.own:
+                continue
         except OSError as error:
             mode, problem = 0, error
         is_folder = stat.S_ISDIR(mode)
@@ -259,6 +265,10 @@ def _walk(
             yield name, path
     if has_own:
         rules.ignored.pop()
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _unreadable(path: Path | str, error: Exception) -> BadInput:

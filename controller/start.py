@@ -8,8 +8,10 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
 
 import optuna
 
@@ -44,7 +46,7 @@ from worker.protocol.connection import evicts
 from worker.protocol.errors import BadInput
 from worker.protocol.transport import check_queue_name
 from worker.protocol.urls import redact
-from worker.trials.storage import open_storage
+from worker.trials.storage import file_of, open_storage
 
 if TYPE_CHECKING:
     from controller.metrics import Meter
@@ -129,10 +131,18 @@ def start(
         grace_s=options.grace_s,
     )
     with ExitStack() as stack:
-        code = stack.enter_context(snapshot(sweep.code, settings.folder)) if sweep.code else None
+        own = _own_files(artifacts.url, settings.storage_url)
+        code = stack.enter_context(snapshot(sweep.code, settings.folder, own)) if sweep.code else None
         # What workers will have, rather than what lies here: a file that is left out is missed now.
         folder = stack.enter_context(code.unpacked()) if code else settings.folder
-        can_tell = preflight.check_here(spec, folder, must_run_here=settings.embedded)
+        try:
+            can_tell = preflight.check_here(spec, folder, must_run_here=settings.embedded)
+        except BadInput as error:
+            if not code:
+                raise
+            raise BadInput(
+                str(error).replace(str(folder), f"[code], the snapshot of {code.folder},")
+            ) from error
         if sweep.objective.kind == "optuna" and not settings.embedded:
             can_tell = False  # whether a worker reaches the storage
         artifacts.check()
@@ -231,6 +241,17 @@ def start(
         if strategy.state == StudyState.INTERRUPTED:
             return INTERRUPTED
         return 1 if strategy.state == StudyState.FAILED else 0
+
+
+def _own_files(artifacts_url: str, storage_url: str) -> list[Path]:
+    """What studies write on this machine, and is no code: the folder of artifacts, the database's files."""
+    found = []
+    if artifacts_url.startswith("file:"):
+        found.append(Path(os.fsdecode(unquote_to_bytes(artifacts_url.removeprefix("file://")))))
+    database = file_of(storage_url)
+    if database:
+        found += [database.with_name(database.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
+    return found
 
 
 def _sampler(sweep: Sweep, parameters: list[Parameter], trials: int) -> optuna.samplers.BaseSampler:

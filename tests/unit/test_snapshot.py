@@ -170,6 +170,14 @@ def test_it_is_what_git_would_take(tmp_path: Path) -> None:
         ]
 
 
+def test_what_studies_write_themselves_is_no_code(tmp_path: Path) -> None:
+    for name in ("train.py", "results/model.pt", "study.db", "study.db-wal", "lib/study.db"):
+        put(tmp_path, name)
+    own = [tmp_path / "results", tmp_path / "study.db", tmp_path / "study.db-wal", tmp_path / "not there"]
+    with snapshot(CodeSection(), tmp_path, own) as taken, zipfile.ZipFile(taken.archive) as archive:
+        assert archive.namelist() == ["lib/study.db", "train.py"]
+
+
 # How files come along
 
 
