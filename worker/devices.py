@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from worker.protocol.errors import BadInput
@@ -54,7 +55,7 @@ def parse_gpus(text: str, environment: Mapping[str, str] = os.environ) -> tuple[
     """
     here = gpus_here()
     visible = environment.get(VISIBLE)
-    known = [index for index, _ in here] if visible is None else [v for v in visible.split(",") if v]
+    known = [index for index, _ in here] if visible is None else _named_in(visible)
     if text.strip() == "all":
         if not known:
             raise BadInput("--gpus all: this machine has no GPU (or its driver isn't loaded)")
@@ -71,6 +72,11 @@ def parse_gpus(text: str, environment: Mapping[str, str] = os.environ) -> tuple[
             shown = f"there are {', '.join(known)}" if known else "it has none (or its driver isn't loaded)"
             raise BadInput(f"--gpus {text}: this machine has no GPU {name}; {shown}")
     return tuple(named)
+
+
+def _named_in(visible: str) -> list[str]:
+    """The devices of a ``CUDA_VISIBLE_DEVICES``: those before one that is none, such as -1."""
+    return list(takewhile(lambda name: name and name != "-1", (v.strip() for v in visible.split(","))))
 
 
 def share_of(gpus: Sequence[str], slot: int, slots: int) -> Sequence[str]:

@@ -120,8 +120,8 @@ def resolve(
     url = redis_url or good(lambda: secret(REDIS_URL, environment))
     storage_url = storage_url or good(lambda: secret(STORAGE, environment))
     key = good(lambda: job_secret(environment))
-    devices = good(lambda: parse_gpus(gpus, environment)) if gpus else None
-    memory_bytes = good(lambda: parse_size(memory, "--memory")) if memory else None
+    devices = good(lambda: parse_gpus(gpus, environment)) if gpus is not None else None
+    memory_bytes = good(lambda: parse_size(memory, "--memory")) if memory is not None else None
     here = not url and EmbeddedRedis.exists(folder / STATE_FOLDER)
     if not url and not here and not problems:
         problems.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from worker.protocol.errors import BadInput
@@ -14,9 +15,10 @@ def parse_size(text: str, what: str) -> int:
     """Bytes of a size such as ``4GB``, ``500 MiB`` or ``1e6``. Raises `BadInput`, naming `what`."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?i?)b?\s*", text, re.IGNORECASE)
     unit = found[2].lower() if found else "?"
-    if not found or unit not in _UNITS or float(found[1]) * _UNITS[unit] < 1:
+    size = float(found[1]) * _UNITS[unit] if found and unit in _UNITS else 0.0
+    if not 1 <= size < math.inf:
         raise BadInput(f"{what} {text!r}: write a size such as 4GB or 500MiB")
-    return int(float(found[1]) * _UNITS[unit])
+    return int(size)
 
 
 def show_size(size: float) -> str:
