@@ -90,19 +90,19 @@ class StudyStore:
     def control(self, name: str, request: str) -> None:
         """Ask the study's controller to ``stop``, ``pause``, ``resume``, or ``finish``: launch no more."""
         with self.redis.pipeline() as pipe:
-            pipe.hset(keys.study(name), "request", request)
+            pipe.set(keys.study_request(name), request)
             self._emit(pipe, name, Event(kind=EventKind.CONTROL, data={"request": request}))
             pipe.execute()
 
     def pending_request(self, name: str) -> str:
         """The request that waits for the controller; empty if there is none."""
-        return self.redis.hget(keys.study(name), "request") or ""
+        return self.redis.get(keys.study_request(name)) or ""
 
     def take_request(self, name: str) -> str:
         """The request that waits for the controller, which is hereby taken; empty if there is none."""
         with self.redis.pipeline() as pipe:
-            pipe.hget(keys.study(name), "request")
-            pipe.hdel(keys.study(name), "request")
+            pipe.get(keys.study_request(name))
+            pipe.delete(keys.study_request(name))
             request, _ = pipe.execute()
         return request or ""
 

@@ -39,7 +39,7 @@ class TaskJob(Job):
     def refresh(self) -> None:
         """Read the job's data and nothing else: RQ would parse all that stands in its record, and unpack any
         amount of it. Raises `NoSuchJobError`."""
-        data = self.connection.hget(self.key, "data")
+        data: Any = self.connection.hget(self.key, "data")
         if data is None:
             raise NoSuchJobError(f"no job {self.id}")
         with contextlib.suppress(zlib.error):  # it need not be compressed
@@ -123,7 +123,8 @@ class TaskQueue(Queue):
             except (ValueError, redis.ResponseError) as error:
                 # RQ would end the slot. What it was about to read, it names.
                 name = getattr(error, "object", None) or getattr(error, "job_id", None)
-                if name is None or not isinstance(error, ValueError) and not str(error).startswith("WRONGTYPE"):
+                is_ours = isinstance(error, ValueError) or str(error).startswith("WRONGTYPE")
+                if name is None or not is_ours:
                     raise
                 for queue in queues:
                     queue.connection.lrem(queue.intermediate_queue_key, 1, name)
