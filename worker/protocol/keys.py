@@ -8,7 +8,7 @@ Names of studies stand in keys as they are, but for ``:`` and ``%``, which are p
 | `orq:studies` | zset | study name → time created | controller | with the study |
 | `orq:study:S` | hash | the study: sweep, metrics, state, budget use | controller | with the study |
 | `orq:study:S:lock` | string, expires | which controller acts on the study | controller | its lease |
-| `orq:study:S:request` | string | `stop`, `pause`, `resume` or `finish`, for the controller | both | when taken |
+| `orq:study:S:request` | string | `stop`, `pause`, `resume`, `finish`: asked for | both | when taken |
 | `orq:study:S:tasks` | zset | task id → trial number | controller | with the study |
 | `orq:study:S:status:X` | zset | ids of the tasks in status X → trial number | both | with the study |
 | `orq:study:S:rank` | zset | task id → objective, smaller is better | worker | with the study |
