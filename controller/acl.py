@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from worker.protocol.queues import check_queue_name
 from worker.protocol.secrets import secret
-from worker.protocol.transport import check_queue_name
 
 CONTROLLER_PASSWORD = "OPTUNA_RQ_CONTROLLER_PASSWORD"
 WORKER_PASSWORD = "OPTUNA_RQ_WORKER_PASSWORD"

@@ -6,10 +6,11 @@ from typing import Any
 
 from worker.protocol.clock import RedisTime
 from worker.protocol.connection import connect
+from worker.protocol.queues import check_queue_name
 from worker.protocol.record import TaskRecord, job_id
 from worker.protocol.secrets import job_secret
 from worker.protocol.signature import Signer
-from worker.protocol.transport import TaskQueue, check_queue_name
+from worker.protocol.transport import TaskQueue
 
 
 class Launcher:

@@ -44,7 +44,7 @@ from worker.home import Home
 from worker.protocol import Status, StudyRecord, StudyState, TaskRecord, TaskSpec
 from worker.protocol.connection import evicts
 from worker.protocol.errors import BadInput
-from worker.protocol.transport import check_queue_name
+from worker.protocol.queues import check_queue_name
 from worker.protocol.urls import redact
 from worker.trials.storage import file_of, open_storage
 

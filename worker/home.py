@@ -53,8 +53,9 @@ class Home:
 
     def enqueue(self, record: TaskRecord) -> None:
         """Put a queued task's attempt on its queue. Raises `BadInput` for a name that can't be a queue's."""
+        from worker.protocol.queues import check_queue_name
         from worker.protocol.signature import Signer
-        from worker.protocol.transport import TaskQueue, check_queue_name
+        from worker.protocol.transport import TaskQueue
 
         queue, key = record.spec.queue, job_secret()
         if queue not in self._queues:

@@ -18,9 +18,9 @@ from worker.health.address import Address, parse_address
 from worker.home import STATE_FOLDER, sqlite_url
 from worker.protocol.errors import BadInput
 from worker.protocol.host import is_open
+from worker.protocol.queues import check_queue_name
 from worker.protocol.secrets import JOB_SECRET, REDIS_URL, STORAGE, job_secret, refuse_secret, secret
 from worker.protocol.sizes import parse_size
-from worker.protocol.transport import check_queue_name
 from worker.protocol.urls import redact
 
 T = TypeVar("T")

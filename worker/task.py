@@ -528,7 +528,7 @@ class Task(TaskParameters, TaskArtifacts, TaskQueries):
             return copy
         if not exit_process:
             raise BadInput("execute_remotely: without clone=True this program has to end: exit_process=True")
-        from worker.protocol.transport import check_queue_name
+        from worker.protocol.queues import check_queue_name
 
         queue = check_queue_name(queue_name)
         self.finish_following()

@@ -209,7 +209,7 @@ class TaskQueries:
         Raises:
             BadInput: it has nothing to run, has run already, or the queue can't be named so.
         """
-        from worker.protocol.transport import check_queue_name
+        from worker.protocol.queues import check_queue_name
 
         at = home(create=False)
         queue = check_queue_name(queue_name or queue_id or "default")

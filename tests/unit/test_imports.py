@@ -62,7 +62,7 @@ def test_only_the_launcher_talks_to_rq() -> None:
         for line, name in imports(path):
             assert name.split(".")[0] != "rq", f"{path}:{line}"
             if name == "worker.protocol.transport":
-                assert path.name in ("launcher.py", "start.py"), f"{path}:{line}"
+                assert path.name == "launcher.py", f"{path}:{line}"
 
 
 @pytest.mark.parametrize("module", ["worker", "worker.runner", "worker.slot", "worker.daemon"])

@@ -20,7 +20,7 @@ from rq.exceptions import DequeueTimeout, NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from worker.protocol.errors import BadInput, ForbiddenJob
+from worker.protocol.errors import ForbiddenJob
 from worker.protocol.record import job_id
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,6 @@ MAX_JOB_BYTES = 4096
 """Longest data of a job: an id, a number and a signature take some 300 bytes."""
 MAX_ATTEMPT = 1_000_000
 _TASK_ID = re.compile(r"[0-9a-f]{32}")
-_QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class TaskJob(Job):
@@ -199,13 +198,4 @@ class TaskQueue(Queue):
             pipe.execute()
 
 
-def check_queue_name(name: str) -> str:
-    """`name`, or `BadInput` when it can't be a queue's."""
-    if not _QUEUE.fullmatch(name):
-        raise BadInput(
-            f"queue name {name!r}: use at most 100 letters, digits, '.', '_' and '-', beginning with a letter"
-        )
-    return name
-
-
-__all__ = ["ENTRY", "DequeueTimeout", "ForbiddenJob", "TaskJob", "TaskQueue", "check_queue_name"]
+__all__ = ["ENTRY", "DequeueTimeout", "ForbiddenJob", "TaskJob", "TaskQueue"]
