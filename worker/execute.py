@@ -28,7 +28,7 @@ from worker.allowance import Allowance
 from worker.channel import Lines, Message, encode
 from worker.code import CodeFolders
 from worker.health.attempts import DROPPED, HANDED_BACK, REQUEUED
-from worker.objective import script_path
+from worker.objective import check_description, script_path
 from worker.outcome import Ended, Outcome, judge
 from worker.output import ScalarLines
 from worker.programs import Program, RunnerProgram, WarmRunner, command_argv, script_argv, start_fresh
@@ -163,6 +163,7 @@ class Attempt:
         record, around = self._record, self._around
         objective = record.spec.objective
         kind = objective.get("kind")
+        check_description(objective)
         around.allowance.check_objective(objective)
         if record.spec.code:
             around.allowance.check_code(around.signed)

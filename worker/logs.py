@@ -5,8 +5,24 @@ from __future__ import annotations
 import logging
 
 
+def one_line(text: str, most: int = 1000) -> str:
+    """`text` as one line that can be printed: what others have written must not look like a line of ours."""
+    short = text if len(text) <= most else f"{text[:most]}…"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in short)
+
+
+class _OneLine(logging.Formatter):
+    """Tracebacks excepted, a message is one line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = one_line(record.message, 10_000)
+        return super().formatMessage(record)
+
+
 def configure(level: str) -> None:
     """Set up logging once per process; `level` as the logging module names it."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=level, handlers=[handler])
     for noisy in ("rq.worker", "rq.job", "botocore", "boto3", "urllib3", "s3transfer"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -27,6 +27,34 @@ from worker.values import bare
 
 OWN_PACKAGES = ("worker", "controller")
 
+_NEEDS = {"function": ("target",), "optuna": ("target",), "command": ("argv",), "script": ("path", "module")}
+"""Kind → fields of which one is there."""
+
+
+def check_description(objective: Mapping[str, Any]) -> None:
+    """Raises `ObjectiveLoadError` for a description that can't be of any objective."""
+
+    def text(value: Any) -> bool:
+        return isinstance(value, str) and "\0" not in value
+
+    def bad(name: str, value: Any) -> bool:
+        if name in ("target", "path", "at", "module"):
+            return not text(value)
+        if name in ("args", "argv"):
+            return not isinstance(value, list) or not all(map(text, value)) or (name == "argv" and not value)
+        if name == "env":
+            return not isinstance(value, dict) or not all(
+                text(key) and key and "=" not in key and text(item) for key, item in value.items()
+            )
+        return False
+
+    problems = [name for name, value in objective.items() if bad(name, value)]
+    needed = _NEEDS.get(str(objective.get("kind")), ())
+    if needed and not any(name in objective for name in needed):
+        problems.append(" or ".join(needed))
+    if problems:
+        raise ObjectiveLoadError(f"objective: its description is malformed: {', '.join(problems)}")
+
 
 def load_function(target: str, folder: Path) -> Callable[..., Any]:
     """Import ``module:name`` with `folder` first on the import path.

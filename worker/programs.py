@@ -359,7 +359,6 @@ def start_fresh(
         environment["PYTHONPATH"] = f"{folder}{os.pathsep}{path}" if path else str(folder)
     try:
         return Program(argv, env=environment, folder=folder, split_output=is_command, channel=False)
-    except OSError as error:
-        raise ObjectiveLoadError(
-            f"objective {argv[0]}: can't be started: {error.strerror or error}"
-        ) from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ObjectiveLoadError(f"objective {argv[0]}: can't be started: {why or error}") from error

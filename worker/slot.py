@@ -32,7 +32,7 @@ from worker.code import CodeFolders
 from worker.execute import Attempt, Surroundings
 from worker.health.attempts import Teller
 from worker.lifeline import adopt_orphans, die_with_parent
-from worker.logs import configure
+from worker.logs import configure, one_line
 from worker.programs import WarmRunner, share_with_programs
 from worker.protocol.clock import RedisTime
 from worker.protocol.connection import AWAY, connect, trouble
@@ -84,6 +84,8 @@ class Slot(SimpleWorker):
         self._runner = WarmRunner()
         key = options.get("job_secret")
         self._signer = Signer(key, RedisTime(self.store.redis).now) if key else None
+        self._nonce = ""
+        """Of the signature that is being started."""
         self._used = UsedSignatures(Path(options["used_folder"]))
         self._teller = Teller(wake if options.get("metrics") else None)
         TaskQueue.paused = staticmethod(Path(options["pause_file"]).exists)
@@ -211,12 +213,15 @@ class Slot(SimpleWorker):
             self._refuse(f"job {job.id}: {error}")
         except (*AWAY, NoPermissionError) as error:
             log.warning("slot %s: task %s attempt %d: %s", self.label, task_id, attempt, trouble(error))
+        except redis.ResponseError as error:  # a key that isn't what it should be
+            self._refuse(f"job {job.id}: {error}")
         except Exception:
             # The lease runs out, and the task gets another attempt.
             log.exception("slot %s: task %s attempt %d", self.label, task_id, attempt)
 
     def _refuse(self, why: str) -> None:
         """Say that a job was not run, here and to whoever looks at this worker's card."""
+        why = one_line(why, 500)
         log.warning("slot %s: refused: %s", self.label, why)
         self._teller.refused()
         with contextlib.suppress(redis.RedisError):
@@ -226,7 +231,10 @@ class Slot(SimpleWorker):
         """Raises `ForbiddenJob` unless the controller has asked for just this, once."""
         try:
             if self._signer:
-                self._used.use(self._signer.verify(token, record))
+                nonce = self._signer.verify(token, record)
+                if nonce != self._nonce:  # else its start is tried again
+                    self._used.use(nonce)
+                    self._nonce = nonce
             elif token:
                 raise ForbiddenJob("it is signed, and this worker has no OPTUNA_RQ_SECRET to compare with")
         except ForbiddenJob as error:
@@ -238,6 +246,7 @@ class Slot(SimpleWorker):
         Raises:
             ForbiddenJob: its signature isn't good for it.
         """
+        self._nonce = ""
         try:
             record = self.store.start(
                 task_id, attempt, self.label, on_card=True, check=partial(self._check_signature, token)

@@ -63,6 +63,6 @@ def resume_points(artifacts: Mapping[str, str]) -> list[ResumePoint]:
                     meta=text,
                 )
             )
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise RecordError(f"artifact {name!r}: its checkpoint is malformed: {error}") from error
     return sorted(found, key=lambda point: point.at)

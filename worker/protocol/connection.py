@@ -56,6 +56,7 @@ def connect(url: str, *, patience_s: float = 60.0, timeout_s: float = 20.0, text
         return redis.Redis.from_url(
             url,
             decode_responses=text,
+            encoding_errors="replace",  # rather than lose the place in an answer
             retry=retry,
             retry_on_error=list(AWAY) if tries else [],
             socket_timeout=timeout_s,

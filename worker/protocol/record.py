@@ -16,6 +16,8 @@ VERSION = 2
 """Version of the records in Redis. A newer one is refused rather than misread."""
 
 
+MAX_S = 1e9
+"""Longest lease or grace period that is read, in seconds."""
 MAX_SPEC = 16 << 20
 """Longest description of a task that is read, in characters; configurations make the most of it."""
 
@@ -106,11 +108,17 @@ class TaskSpec:
             raise RecordError(f"task record: field 'spec' is too long: {len(text)} characters")
         try:
             data = json.loads(text)
+            for name, kinds in _TYPES.items():
+                if not isinstance(data.get(name, _DEFAULTS[name]), kinds):
+                    raise TypeError(f"{name} is a {type(data[name]).__name__}")
+            for name in ("lease_s", "grace_s"):
+                if not 0 <= data.get(name, 1.0) <= MAX_S:
+                    raise ValueError(f"{name} is {data[name]}")
             data["metrics"] = tuple(ObjectiveMetric.from_dict(metric) for metric in data.get("metrics", ()))
             for name in ("tags", "optional", "searched", "constraints", "retry_on"):
                 data[name] = tuple(data.get(name, ()))
             return cls(**data)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise RecordError(f"task record: field 'spec' is malformed: {error}") from error
 
 
@@ -118,6 +126,17 @@ _DEFAULTS: dict[str, Any] = {
     f.name: f.default if f.default is not MISSING else f.default_factory()  # type: ignore[operator]
     for f in fields(TaskSpec)
 }
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("objective", "parameters", "configurations", "code"), dict),
+    **dict.fromkeys(("queue", "task_type"), str),
+    **dict.fromkeys(("lease_s", "grace_s"), (int, float)),
+    "artifacts": (str, type(None)),
+    "time_limit_s": (int, float, type(None)),
+    "max_iterations": (int, type(None)),
+    "max_attempts": int,
+    "check_only": bool,
+}
+"""As what they may come from JSON; the others are lists."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -146,8 +146,11 @@ class Store(StudyStore):
         """The batches of points that were reported up to a moment, as they are stored, for an attempt."""
         kept: list[str] = []
         for text in self.redis.lrange(keys.series(task_id), 0, -1):
-            _, points = json.loads(text)
-            earlier = [point for point in points if point[3] <= at + 0.001]  # stored to the millisecond
+            try:
+                _, points = json.loads(text)
+                earlier = [point for point in points if point[3] <= at + 0.001]  # stored to the millisecond
+            except (ValueError, TypeError, LookupError, RecursionError) as error:
+                raise RecordError(f"task {task_id}: its points are malformed: {error}") from error
             if earlier:
                 # Numbers of their own: the attempt counts its batches from 1.
                 kept.append(json.dumps([f"{attempt}/{len(kept)}", earlier], separators=(",", ":")))
@@ -608,6 +611,8 @@ class Store(StudyStore):
                     if not data:
                         raise NoSuchTask(f"task {task_id} has no record (deleted?)")
                     old = TaskRecord.decode(data)
+                    if old.id != task_id:
+                        raise RecordError(f"task record {task_id}: it is that of another task")
                     same_attempt = attempt is None or old.attempt == attempt
                     if (same_attempt or new is Status.QUEUED) and done(old):
                         return old

@@ -122,8 +122,8 @@ class TaskQueue(Queue):
             except (ValueError, redis.ResponseError) as error:
                 # RQ would end the slot. What it was about to read, it names.
                 name = getattr(error, "object", None) or getattr(error, "job_id", None)
-                is_ours = isinstance(error, ValueError) or str(error).startswith("WRONGTYPE")
-                if name is None or not is_ours:
+                is_no_job = isinstance(error, ValueError) or str(error).startswith("WRONGTYPE")
+                if name is None or not is_no_job:
                     raise
                 for queue in queues:
                     queue.connection.lrem(queue.intermediate_queue_key, 1, name)

@@ -1,0 +1,463 @@
+"""Attacks on a worker: forged, altered and repeated jobs, poisoned records, objectives that it may not run."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import pickle
+import subprocess
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+
+from tests.e2e.cli import Cli, folder_of
+from tests.e2e.harness import (
+    Bench,
+    alive,
+    assert_nothing_left,
+    descendants,
+    environment,
+    run,
+    started,
+    wait_for,
+)
+from tests.e2e.test_distributed import everything_in
+from tests.redisserver import RedisServer, need_server
+from tests.s3server import S3Server
+from worker.protocol import Reason, Status, TaskRecord, keys
+from worker.protocol.clock import RedisTime
+from worker.protocol.connection import connect
+from worker.protocol.record import job_id
+from worker.protocol.signature import MAX_AGE_S, MAX_AHEAD_S, Signer
+from worker.protocol.transport import ENTRY, MAX_JOB_BYTES, TaskQueue
+
+SECRET = "one secret for all sides"
+OTHER_SECRET = "another of the same length"
+
+FUNCTIONS = """
+import os, subprocess, sys, time
+from pathlib import Path
+
+def value(task):
+    with open("runs", "a") as file:
+        file.write(f"{task.id} {task.attempt}\\n")
+    return 1.5
+def slow(task):
+    time.sleep(2)
+    return value(task)
+def evil(task): Path("was-run").touch()
+"""
+
+
+class Nowhere:
+    """Where tasks are put that a test pushes itself."""
+
+    def enqueue_attempt(self, task_id: str, attempt: int) -> None:
+        pass
+
+
+class Attacked(Bench):
+    """A bench with a controller's signatures, and with somebody who reaches Redis and has no secret."""
+
+    def __init__(self, redis_url: str, folder: Path) -> None:
+        super().__init__(redis_url, folder)
+        self._queue = Nowhere()  # type: ignore[assignment]
+        self.redis = redis.Redis.from_url(redis_url)
+        self.signer = Signer(SECRET, RedisTime(self.store.redis).now)
+        self.queue = TaskQueue("default", connection=connect(redis_url, text=False))
+        self.log = folder / "worker.log"
+
+    def made(self, objective: Any = "fn:value", **changes: Any) -> TaskRecord:
+        """A task that is queued, and on no queue."""
+        return self.store.get(self.submit(objective, **changes))
+
+    def push(self, task_id: str, attempt: int = 1, token: str | None = None) -> None:
+        self.queue.enqueue_attempt(task_id, attempt, token=token)
+
+    def forge(self, **fields: Any) -> str:
+        """A job with these fields, on the queue; returns its id."""
+        identifier = f"forged-{time.monotonic_ns()}"
+        self.redis.hset(f"rq:job:{identifier}", mapping=fields)
+        self.redis.rpush("rq:queue:default", identifier)
+        return identifier
+
+    def refused(self, why: str, about: str = "") -> str:
+        """The line of the worker's log that says so."""
+
+        def look() -> str:
+            lines = self.log.read_text().splitlines()
+            return next((line for line in lines if "refused: " in line and why in line and about in line), "")
+
+        return wait_for(look, f"a refusal of {about}: {why}", 20.0)
+
+    def runs(self) -> list[str]:
+        path = self.folder / "runs"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def works(self, token: bool = False) -> None:
+        """A task of a proper controller is run."""
+        record = self.made()
+        self.push(record.id, token=self.signer.sign(record) if token else None)
+        assert self.ended(record.id, 30.0).status is Status.COMPLETED
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    need_server()
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def bench(server: RedisServer, tmp_path: Path) -> Attacked:
+    with server.client() as client:
+        client.flushall()
+    made = Attacked(server.url(), tmp_path)
+    made.module("fn.py", FUNCTIONS)
+    return made
+
+
+@contextmanager
+def working(bench: Attacked, *options: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker that must neither write a traceback nor lose a slot."""
+    with started("worker", *options, cwd=bench.folder, log=bench.log, REDIS_URL=bench.url, **env) as process:
+        wait_for(lambda: bench.store.workers("default"), "the worker")
+        slots = wait_for(lambda: descendants(process.pid), "the slot")[:1]
+        yield process
+        assert all(alive(slot) for slot in slots), bench.log.read_text()
+        assert process.poll() is None
+    said = bench.log.read_text()
+    assert "Traceback" not in said, said
+    assert "ended with code" not in said, said
+    assert not (bench.folder / "was-run").exists()
+
+
+# Forged jobs
+
+
+class Evil:
+    """Unpickled, it leaves a mark."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = str(mark)
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.mark}",)
+
+
+RQ_FIELDS = (
+    "data", "created_at", "origin", "worker_name", "description", "enqueued_at", "started_at", "ended_at",
+    "last_heartbeat", "group_id", "result", "timeout", "result_ttl", "failure_ttl", "status",
+    "success_callback_name", "success_callback_timeout", "failure_callback_name", "failure_callback_timeout",
+    "stopped_callback_name", "stopped_callback_timeout", "webhooks", "dependency_ids", "dependency_id",
+    "allow_dependency_failures", "enqueue_at_front", "ttl", "meta", "number_of_retries", "retries_left",
+    "retry_intervals", "enqueue_at_front_on_retry", "repeats_left", "repeat_intervals", "exc_info",
+)  # fmt: skip
+
+
+def data_of(*parts: Any) -> bytes:
+    return zlib.compress(json.dumps(parts).encode())
+
+
+def bomb() -> bytes:
+    """Half a gigabyte in some 500 KB."""
+    packer = zlib.compressobj(1)
+    return b"".join([*(packer.compress(b"[" * (1 << 20)) for _ in range(512)), packer.flush()])
+
+
+def peak_mb(pid: int) -> float:
+    """The most memory that a process has had."""
+    (line,) = [x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1024
+
+
+def test_rq_reads_no_field_that_is_not_attacked_here() -> None:
+    import inspect
+    import re
+
+    from rq.job import Job
+
+    source = inspect.getsource(Job.restore)
+    read = set(re.findall(r"obj(?:\.get\(|\[)'(\w+)'", source)) | set(re.findall(r"'(\w+)' in obj", source))
+    assert read == set(RQ_FIELDS)
+
+
+def test_forged_jobs_run_nothing(bench: Attacked) -> None:
+    mark = bench.folder / "was-run"
+    touch = f"touch {mark}"
+    evil = pickle.dumps(Evil(mark))
+    called: list[str] = []
+
+    class Listener(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            called.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        do_GET = do_POST
+
+    hooks = http.server.HTTPServer(("127.0.0.1", 0), Listener)
+    threading.Thread(target=hooks.serve_forever, daemon=True).start()
+    record = bench.made()
+    good = data_of(ENTRY, None, [record.id, 1], {})
+    with working(bench) as worker:
+        slot = descendants(worker.pid)[0]
+        bench.forge(data=data_of("os.system", None, [touch], {}))
+        bench.refused("it names 'os.system'; this worker runs nothing but worker.slot.run_attempt")
+        bench.forge(data=data_of("subprocess.check_output", None, [["touch", str(mark)]], {}))
+        bench.forge(data=data_of("fn.evil", None, [None], {}))
+        bench.forge(data=data_of("system", "os", [touch], {}))
+        bench.forge(data=data_of(ENTRY, "os", [record.id, 1], {}))
+        bench.refused("it names 'fn.evil'")
+        for args in (
+            5, None, "ab", {"a": 1, "b": 2}, [], [record.id], [record.id, "1"], [record.id, True], [record.id, 0],
+            [record.id, -1], [record.id, 10**30], [record.id, 1.0], [record.id, 1, 5], [record.id, 1, None, None],
+            ["../" + "0" * 29, 1], ["x; touch y", 1], [record.id + "\n", 1], [record.id.upper() + "é", 1], [[], 1],
+        ):  # fmt: skip
+            identifier = bench.forge(data=data_of(ENTRY, None, args, {}))
+            bench.refused("malformed arguments", identifier)
+        identifier = bench.forge(data=data_of(ENTRY, None, [record.id, 1], {"token": "x"}))
+        bench.refused("malformed arguments", identifier)
+        # What is no JSON, as a pickle is none.
+        for data in (
+            evil, zlib.compress(evil), b"", b"\x00", b"[" * 4000, b"null", b"[1, 2]", b'"words"', zlib.compress(b"{}"),
+        ):  # fmt: skip
+            bench.refused("it can't be read", bench.forge(data=data))
+        for data in (b"x" * (MAX_JOB_BYTES + 1), b"x" * 30_000_000, bomb()):
+            bench.refused(f"it is longer than {MAX_JOB_BYTES} bytes", bench.forge(data=data))
+        assert peak_mb(slot) < 400
+        # A job of ours with something in every other field that RQ would read: nobody reads it.
+        hook = [{"url": f"http://127.0.0.1:{hooks.server_port}/x", "events": ["succeeded", "failed"]}]
+        special: dict[str, Any] = {
+            "webhooks": json.dumps(hook), "success_callback_name": "os.getcwd", "failure_callback_name": "fn.evil",
+            "stopped_callback_name": "fn.evil", "dependency_ids": json.dumps(["a", "b"]), "repeats_left": "5",
+            "repeat_intervals": "[0]", "retries_left": "5", "group_id": "g", "timeout": "1", "status": "stopped",
+        }  # fmt: skip
+        for field in RQ_FIELDS[1:]:
+            for value in (evil, zlib.compress(evil), special.get(field, b"\xff")):
+                bench.forge(**{"data": good, field: value})
+        bench.forge(data=good, **special)
+        assert bench.ended(record.id).status is Status.COMPLETED
+        # Things on the queue that are no jobs, or whose jobs are none.
+        for name in (
+            b"\xff\xfe",
+            b"",
+            b"nothing",
+            b"a:b:c",
+            b"a b",
+            "ü".encode(),
+            b"x" * 100_000,
+            b"\x1b[2J\nfake line",
+        ):
+            bench.redis.rpush("rq:queue:default", name)
+        bench.redis.set("rq:job:text", "x")
+        bench.redis.rpush("rq:queue:default", "text")
+        bench.redis.hset("rq:job:hollow", "status", "queued")
+        bench.redis.rpush("rq:queue:default", "hollow")
+        # RQ's own machinery, which would run callbacks and put jobs on queues.
+        job = bench.forge(data=good, failure_callback_name="fn.evil", status="started")
+        for registry in ("wip", "failed", "scheduled", "deferred", "finished"):
+            bench.redis.zadd(f"rq:{registry}:default", {job: 1, f"{job}:x": 1})
+        bench.redis.publish("rq:pubsub:x", json.dumps({"command": "shutdown"}))
+        bench.works()
+        wait_for(lambda: not bench.redis.lrange("rq:queue:default", 0, -1), "an empty queue")
+    assert called == []
+    hooks.shutdown()
+    assert len(bench.runs()) == 2
+    said = bench.log.read_text()
+    assert "\nfake line" not in said
+    assert "\x1b" not in said
+    assert max(map(len, said.splitlines())) < 1200
+
+
+def test_several_queues_and_burst_take_the_same_care(bench: Attacked) -> None:
+    """Jobs come by another command there."""
+    record = bench.made()
+    bench.redis.rpush("rq:queue:default", b"\xff\xfe", "a b")
+    bench.forge(data=data_of("os.system", None, [f"touch {bench.folder}/was-run"], {}))
+    bench.push(record.id)
+    for queues in (["-q", "default"], ["-q", "other", "-q", "default"]):
+        done = run("worker", "--burst", *queues, cwd=bench.folder, REDIS_URL=bench.url)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+        bench.redis.rpush("rq:queue:default", b"\xff\xfe", "a b")
+    assert bench.store.get(record.id).status is Status.COMPLETED
+    assert not (bench.folder / "was-run").exists()
+
+
+# Poisoned records
+
+
+GOOD_SPEC = {"objective": {"kind": "function", "target": "fn:value"}, "lease_s": 2.0}
+BAD_FIELDS: list[dict[str, Any]] = [
+    {"spec": text}
+    for text in (
+        "", "{", "null", "[]", "5", '"text"', '{"unknown": 1}', '{"unknown\\n\\u001b[2J' + "x" * 5000 + '": 1}',
+        "[" * 100_000, '{"metrics": 5}', '{"metrics": [5]}', '{"metrics": {"a": 1}}', '{"tags": 5}', '{"objective": "x"}',
+        '{"objective": []}', '{"parameters": []}', '{"lease_s": "2"}', '{"lease_s": NaN}', '{"lease_s": 1e300}',
+        '{"lease_s": -1}', '{"grace_s": null}', '{"code": 5}', '{"queue": 5}', '{"artifacts": {}}', "1" * 5000,
+    )
+] + [
+    {"spec": b"\xff\xfe"}, {"attempt": "x"}, {"attempt": ""}, {"status": "running"}, {"status": ""}, {"v": "99"},
+    {"v": "x"}, {"v": ""}, {"created_at": "x"}, {"id": "0" * 32}, {"id": "x\ny"}, {"trial": "x"}, {"stop": "{"},
+    {"compute_s": "x"}, {"reason_class": "x"}, {"iterations": "x"}, {"status": b"\xff"},
+]  # fmt: skip
+BAD_OBJECTIVES: list[dict[str, Any]] = [
+    {}, {"kind": "function"}, {"kind": "function", "target": 5}, {"kind": "command"}, {"kind": "command", "argv": []},
+    {"kind": "command", "argv": "touch was-run"}, {"kind": "command", "argv": ["echo", 5]},
+    {"kind": "command", "argv": ["echo", "a\0b"]}, {"kind": "script"}, {"kind": "script", "path": 5},
+    {"kind": "script", "path": "x", "args": "abc"}, {"kind": "pickle", "target": "fn:evil"}, {"kind": ["function"]},
+    {"kind": "function", "target": "fn:value", "env": ["A"]}, {"kind": "function", "target": "fn:value", "env": {"A": 1}},
+    {"kind": "function", "target": "fn:value", "env": {"A=B": "1"}}, {"kind": "function", "target": "fn:value", "env": {"": "1"}},
+    {"kind": "function", "target": "fn:value", "env": {"A": "a\0b"}}, {"kind": "optuna"},
+]  # fmt: skip
+
+
+def test_poisoned_records_are_refused_one_by_one(bench: Attacked) -> None:
+    with working(bench):
+        for fields in BAD_FIELDS:
+            record = bench.made()
+            bench.redis.hset(keys.task(record.id), mapping=fields)
+            bench.push(record.id)
+            line = bench.refused("", record.id)
+            assert len(line) < 700
+        for objective in BAD_OBJECTIVES:
+            record = bench.made(objective)
+            bench.push(record.id)
+            task = bench.ended(record.id, 20.0)
+            assert (task.status, task.reason_class) == (Status.FAILED, Reason.LAUNCH_ERROR), (objective, task)
+        record = bench.made()
+        bench.redis.hset(
+            keys.task(record.id), "spec", json.dumps({**GOOD_SPEC, "parameters": {"a": "x" * (17 << 20)}})
+        )
+        bench.push(record.id)
+        assert "field 'spec' is too long" in bench.refused("", record.id)
+        # Keys of a wrong type, and things left of an attempt before.
+        record = bench.made()
+        bench.redis.delete(keys.task(record.id))
+        bench.redis.set(keys.task(record.id), "x")
+        bench.push(record.id)
+        record = bench.made()
+        bench.redis.hset(keys.task(record.id), "attempt", 2)
+        meta = {"checkpoint": {"iteration": 1, "at": 1e12, "summaries": {}}}
+        bench.redis.hset(keys.artifacts(record.id), "checkpoint/1", json.dumps(meta))
+        bench.redis.rpush(keys.series(record.id), b"\xff", "5", "[")
+        bench.push(record.id, 2)
+        bench.works()
+        wait_for(lambda: not bench.redis.lrange("rq:queue:default", 0, -1), "an empty queue")
+    assert len(bench.runs()) == 1
+
+
+# Signatures
+
+
+def test_jobs_that_are_not_signed_for_what_they_are(bench: Attacked) -> None:
+    good = bench.signer
+
+    def altered(**changes: Any) -> None:
+        """Sign, alter the record, push."""
+        record = bench.made()
+        token = good.sign(record)
+        spec = replace(record.spec, **changes)
+        bench.redis.hset(keys.task(record.id), "spec", spec.encode())
+        bench.push(record.id, token=token)
+        assert "altered since" in bench.refused("", record.id)
+
+    with working(bench, "--slots", "2", OPTUNA_RQ_SECRET=SECRET):
+        record = bench.made("fn:evil")
+        bench.push(record.id)
+        assert "it is not signed" in bench.refused("", record.id)
+        record = bench.made("fn:evil")
+        bench.push(record.id, token=Signer(OTHER_SECRET, good._now).sign(record))
+        assert "OPTUNA_RQ_SECRET has to be the same" in bench.refused("", record.id)
+        for token in ("", "x", "a.b.c", "0" * 3000, "\x00\x1b[2J", good.sign(record)[:-3]):
+            record = bench.made("fn:evil")
+            bench.push(record.id, token=token)
+            bench.refused("", record.id)
+        altered(objective={"kind": "function", "target": "fn:evil"})
+        altered(objective={"kind": "command", "argv": ["touch", "was-run"]})
+        altered(objective={"kind": "function", "target": "fn:value", "env": {"PYTHONPATH": "/tmp"}})
+        altered(parameters={"a": 1})
+        altered(code={"sha256": "0" * 64, "size": 1, "key": "x", "unpacked": 1})
+        altered(queue="other")
+        altered(artifacts="file:///tmp/elsewhere")
+        # A signature for one task or attempt is good for no other.
+        one, other = bench.made(), bench.made()
+        token = good.sign(one)
+        bench.push(other.id, token=token)
+        assert "another task or attempt" in bench.refused("", other.id)
+        bench.redis.hset(keys.task(one.id), "attempt", 2)
+        bench.push(one.id, 2, token=token)
+        assert "another task or attempt" in bench.refused("", job_id(one.id, 2))
+        # The record itself put elsewhere, with its signature.
+        bench.redis.hset(keys.task(one.id), "attempt", 1)
+        bench.redis.delete(keys.task(other.id))
+        bench.redis.hset(keys.task(other.id), mapping=bench.redis.hgetall(keys.task(one.id)))
+        bench.push(other.id, token=token)
+        bench.refused("it is that of another task", other.id)
+        # Too old, and from the future.
+        for off_s, why in ((-MAX_AGE_S - 60, "it was signed 24 h ago"), (MAX_AHEAD_S + 60, "in the future")):
+            record = bench.made("fn:evil")
+            bench.push(record.id, token=Signer(SECRET, lambda off_s=off_s: good._now() + off_s).sign(record))  # type: ignore[misc]
+            bench.refused(why, record.id)
+        assert bench.runs() == []
+        # Each once, whichever slot gets it: put back as it was, and pushed again and again.
+        record = bench.made()
+        token = good.sign(record)
+        before = bench.redis.hgetall(keys.task(record.id))
+        bench.push(record.id, token=token)
+        bench.ended(record.id)
+        for _ in range(6):
+            wait_for(lambda: not bench.redis.exists(keys.lease(record.id)), "the end")
+            bench.redis.delete(keys.task(record.id))
+            bench.redis.hset(keys.task(record.id), mapping=before)
+            bench.push(record.id, token=token)
+            wait_for(lambda: not bench.redis.llen("rq:queue:default"), "an empty queue")
+        bench.refused("it has been run already, and was put on the queue once more", record.id)
+        assert len(bench.runs()) == 1
+        bench.works(token=True)
+    assert len(bench.runs()) == 2
+
+
+def test_a_signed_job_where_no_secret_is_known(bench: Attacked) -> None:
+    with working(bench):
+        record = bench.made("fn:evil")
+        bench.push(record.id, token=bench.signer.sign(record))
+        bench.refused("it is signed, and this worker has no OPTUNA_RQ_SECRET", record.id)
+        bench.works()
+
+
+def test_a_start_that_is_tried_again_is_no_repetition(bench: Attacked) -> None:
+    """The record changes just while its job is taken up."""
+    with working(bench, "--slots", "2", OPTUNA_RQ_SECRET=SECRET):
+        stop = threading.Event()
+        records = [bench.made() for _ in range(10)]
+
+        def disturb() -> None:
+            with redis.Redis.from_url(bench.url) as client:
+                while not stop.is_set():
+                    for record in records:
+                        client.hset(keys.task(record.id), "name", "renamed")
+
+        threads = [threading.Thread(target=disturb) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            for record in records:
+                bench.push(record.id, token=bench.signer.sign(record))
+            for record in records:
+                assert bench.ended(record.id).status is Status.COMPLETED
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert "refused" not in bench.log.read_text()
