@@ -91,7 +91,7 @@ def cluster(**settings: Any) -> Cluster:
 
 @pytest.mark.parametrize(
     ("workers", "within_s"),
-    [(1, 60), (2, 60), (8, 300), (16, 600), (64, 1200)],
+    [(1, 60), (2, 60), (8, 150), (16, 270), (64, 660)],
 )
 @pytest.mark.parametrize("ahead", [False, True], ids=["learns", "asks ahead"])
 def test_all_workers_that_a_study_may_have_come(workers: int, within_s: int, ahead: bool) -> None:
