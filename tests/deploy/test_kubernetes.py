@@ -233,6 +233,9 @@ def test_pods_have_no_rights(name: str) -> None:
         assert spec["automountServiceAccountToken"] is False
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["runAsUser"] > 0
+        if name in ("controller", "worker", "dashboard"):
+            user = f"{spec['securityContext']['runAsUser']}:{spec['securityContext']['runAsGroup']}"
+            assert f"\nUSER {user}\n" in (DEPLOY / "docker/Dockerfile").read_text()
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
         (only,) = spec["containers"]
