@@ -555,10 +555,7 @@ class Attempt:
             tail=self._reporter.tail,
         )
         outcome = judge(self._record, ended, self._reporter)
-        if _NO_MODULE in outcome.reason and self._record.spec.objective.get("kind") != "command":
-            from worker.requirements import also_missing  # hardly ever needed
-
-            outcome = replace(outcome, reason=outcome.reason + also_missing(self._folder))
+        outcome = replace(outcome, reason=self._in_users_words(outcome))
         record = self._record
         again = ""
         if self._hand_back and outcome.interrupted:
@@ -599,6 +596,17 @@ class Attempt:
             self._reporter.renew()
             time.sleep(0.1)
         return False
+
+    def _in_users_words(self, outcome: Outcome) -> str:
+        """The reason, with what else is missing here, and without a folder that only this worker knows."""
+        spec, reason = self._record.spec, outcome.reason
+        if _NO_MODULE in reason and spec.objective.get("kind") != "command":
+            from worker.requirements import also_missing  # hardly ever needed
+
+            reason += also_missing(self._folder)
+        if spec.code and outcome.reason_class is Reason.LAUNCH_ERROR:
+            reason = reason.replace(str(self._folder), "[code]")
+        return reason
 
     def _record_end(self, outcome: Outcome, compute_s: float) -> None:
         record = self._record

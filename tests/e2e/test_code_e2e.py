@@ -323,6 +323,27 @@ def test_what_all_requirements_are_met_says_no_more(node: Node) -> None:
         assert task.reason == "objective 'train:f': it imports 'not_installed_a', which is not installed here"
 
 
+def test_what_the_code_does_not_have_is_said_in_its_users_words(node: Node) -> None:
+    code = node.pack(train="x = 1")
+    said = {
+        "trian:f": "objective 'trian:f': no module 'trian' in [code] or installed",
+        "train:f": "objective 'train:f': module 'train' ([code]/train.py) has no 'f'",
+    }
+    with node.worker():
+        for target, reason in said.items():
+            assert node.bench.ended(node.submit(target, code)).reason == reason
+        script = node.submit({"kind": "script", "path": "sub/x.py"}, code)
+        assert (
+            node.bench.ended(script).reason
+            == "objective script [code]/sub/x.py: no such file on this machine"
+        )
+        command = node.submit({"kind": "command", "argv": ["./train.py"]}, code)
+        assert (
+            node.bench.ended(command).reason
+            == "objective command: [code]/train.py is not executable (chmod +x)"
+        )
+
+
 # What isn't as described
 
 
