@@ -16,24 +16,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import redis
 
-from tests.e2e.cli import Cli, folder_of
 from tests.e2e.harness import (
     Bench,
     alive,
-    assert_nothing_left,
     descendants,
-    environment,
     run,
     started,
     wait_for,
 )
-from tests.e2e.test_distributed import everything_in
 from tests.redisserver import RedisServer, need_server
-from tests.s3server import S3Server
 from worker.protocol import Reason, Status, TaskRecord, keys
 from worker.protocol.clock import RedisTime
 from worker.protocol.connection import connect
