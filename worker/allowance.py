@@ -35,9 +35,9 @@ class Allowance:
                 raise ObjectiveLoadError(
                     f"objective: this worker runs nothing but {self}, and {name} would change what that is"
                 )
-        named = objective.get("target") or objective.get("module")
-        if named:
-            self._check(str(named).replace(":", "."), "objective")
+        for named in (objective.get("target"), objective.get("module")):
+            if named:
+                self._check(str(named).replace(":", "."), "objective")
 
     def check_script(self, path: Path, folder: Path) -> None:
         """Raises `ObjectiveLoadError` for a script that isn't allowed."""

@@ -103,6 +103,10 @@ def load_function(target: str, folder: Path) -> Callable[..., Any]:
             raise ObjectiveLoadError(
                 f"objective {target!r}: module {module_name!r} ({_file(module_name)}) has no {part!r}"
             ) from error
+        if inspect.ismodule(found):
+            # What a module imports is not its own: train:os.system is no objective of train.
+            name = found.__name__
+            raise ObjectiveLoadError(f"objective {target!r}: {part!r} is the module {name!r}; write {name}:…")
     if not callable(found):
         raise ObjectiveLoadError(
             f"objective {target!r}: it is a {type(found).__name__}, which can't be called"

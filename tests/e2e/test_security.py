@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import http.server
 import json
 import os
 import pickle
+import socket
 import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -15,10 +19,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import pytest
 import redis
 
+<<<<<<< HEAD
+=======
+from tests.e2e.cli import folder_of
+>>>>>>> 5c072e7 (Fix: --allow is not gone round by a second name or through what a module imports; tests of signed studies, allowed objectives, secrets)
 from tests.e2e.harness import (
     Bench,
     alive,
@@ -27,6 +36,11 @@ from tests.e2e.harness import (
     started,
     wait_for,
 )
+<<<<<<< HEAD
+=======
+from tests.e2e.test_distributed import everything_in
+from tests.postgresql import PostgreSQL
+>>>>>>> 5c072e7 (Fix: --allow is not gone round by a second name or through what a module imports; tests of signed studies, allowed objectives, secrets)
 from tests.redisserver import RedisServer, need_server
 from worker.protocol import Reason, Status, TaskRecord, keys
 from worker.protocol.clock import RedisTime
@@ -455,3 +469,401 @@ def test_a_start_that_is_tried_again_is_no_repetition(bench: Attacked) -> None:
             for thread in threads:
                 thread.join()
         assert "refused" not in bench.log.read_text()
+
+
+# Studies whose jobs are signed
+
+OBJECTIVES = """
+import os, time
+from pathlib import Path
+
+def train(task, x):
+    task.report_scalar("loss", "", x, 0)
+    if task.trial_number == 1 and task.attempt == 1:
+        Path("hangs").write_text(str(os.getpid()))
+        time.sleep(300)
+def quick(task, x):
+    task.report_scalar("loss", "", x, 0)
+"""
+
+DRIVER = """
+from controller import Objective, OptimizerOptuna, UniformParameterRange
+from worker import Task
+
+task = Task.init("P", "driver")
+base = Task.create("P", "base", function="obj:quick", parameters={"x": 0.5})
+by_hand = Task.clone(base, name="by hand")
+Task.enqueue(by_hand, queue_name="lab")
+found = OptimizerOptuna(
+    base.id, [UniformParameterRange("General/x", 0.0, 1.0)], Objective("loss", "", "min"), "lab",
+    num_concurrent_workers=1, total_max_jobs=3,
+)
+found.start()
+by_hand.wait_for_status()
+print("driven", len(found.get_top_experiments(10)), by_hand.status)
+"""
+
+
+def test_a_signed_study_with_all_that_belongs_to_it(bench: Attacked) -> None:
+    """A second attempt, an objective that is only on the worker, a driver that is a task itself."""
+    url, secret = {"REDIS_URL": bench.url}, {"OPTUNA_RQ_SECRET": SECRET}
+    head, node = bench.folder / "head", bench.folder / "node"
+    for folder in (head, node):
+        folder.mkdir()
+    (node / "obj.py").write_text(OBJECTIVES)
+    (node / "driver.py").write_text(DRIVER)
+    with folder_of(head, "") as cli:
+        budget = {"max_trials": 4, "max_concurrent": 2, "lease": "2s"}
+        sweep = cli.sweep(objective={"function": "obj:train"}, queue={"name": "lab"}, budget=budget)
+        (head / "obj.py").unlink()
+        (head / "secret").write_text(SECRET + "\n")
+        log, head_log = node / "worker.log", head / "head.log"
+        with (
+            started("worker", "-q", "lab", "-n", "2", "--share-redis", cwd=node, log=log, **url, **secret),
+            started(
+                "controller", "start", sweep, cwd=head, log=head_log, **url,
+                OPTUNA_RQ_SECRET_FILE=str(head / "secret"),
+            ) as controller,
+        ):  # fmt: skip
+            hangs = node / "hangs"
+            program = int(wait_for(lambda: hangs.exists() and hangs.read_text(), "the trial that hangs"))
+            # Its slot, which runs it, is lost.
+            parent = psutil.Process(program)
+            while "worker.slot" not in " ".join(parent.cmdline()):
+                parent = parent.parent()  # type: ignore[assignment]
+            parent.kill()
+            assert controller.wait(60) == 0, head_log.read_text()
+            rows = cli.json("tasks", **url)
+            assert [row["status"] for row in rows] == ["completed"] * 4
+            assert rows[1]["attempt"] == 2
+            assert "a worker is asked" in head_log.read_text()
+            # Jobs put on a queue by a program that was put there itself.
+            done = subprocess.run(
+                [sys.executable, "-c", "from worker import Task; "
+                 "Task.enqueue(Task.create('P', 'd', script='driver.py'), queue_name='lab')"],
+                cwd=node, env=environment(**url, **secret), capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            store = bench.store
+            (driver,) = [i for i in store.base_tasks() if store.get(i).name == "d"]
+            assert bench.ended(driver, 60).status is Status.COMPLETED, bench.output(driver)
+            assert "driven 3 completed" in bench.output(driver)
+        said = log.read_text()
+        assert "refused" not in said
+        assert "Traceback" not in said
+        assert SECRET not in said + head_log.read_text() + everything_in(bench.redis)
+
+
+@pytest.mark.parametrize(
+    ("output", "wrong"), [("rich", {}), ("json", {"OPTUNA_RQ_SECRET": OTHER_SECRET})], ids=["none", "another"]
+)
+def test_a_worker_without_the_right_secret_is_told_of(
+    bench: Attacked, output: str, wrong: dict[str, str]
+) -> None:
+    url = {"REDIS_URL": bench.url}
+    with folder_of(bench.folder, OBJECTIVES) as cli:
+        sweep = cli.sweep(budget={"max_trials": 3, "lease": "1s"})
+        head_log, log = bench.folder / "head.log", bench.folder / "right.log"
+        with (
+            started("worker", "--name", "wrong", cwd=bench.folder, log=bench.log, **url, **wrong) as worker,
+            started(
+                "controller", "start", sweep, "--format", output, cwd=bench.folder, log=head_log,
+                OPTUNA_RQ_SECRET=SECRET, **url,
+            ) as controller,
+        ):  # fmt: skip
+            wait_for(lambda: "worker wrong refuses jobs" in head_log.read_text(), "the note", 30.0)
+            assert controller.poll() is None
+            with started("worker", cwd=bench.folder, log=log, **url, OPTUNA_RQ_SECRET=SECRET):
+                worker.terminate()
+                assert controller.wait(60) == 0, head_log.read_text()
+        notes = [line for line in head_log.read_text().splitlines() if "refuses jobs" in line]
+        assert len(notes) == 1, notes
+        if output == "json":
+            assert json.loads(notes[0])["event"] == "note"
+        assert "OPTUNA_RQ_SECRET" in notes[0]
+        assert [row["status"] for row in cli.json("tasks", **url)] == ["completed"] * 3
+        said = bench.log.read_text()
+        assert "refused" in said
+        assert "Traceback" not in said
+        assert not any(secret in said + head_log.read_text() for secret in (SECRET, OTHER_SECRET))
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ({"OPTUNA_RQ_SECRET": "fifteen letters"}, "OPTUNA_RQ_SECRET: 15 characters are too few"),
+        ({"OPTUNA_RQ_SECRET": SECRET, "OPTUNA_RQ_SECRET_FILE": "x"}, "are both set; set one of them"),
+        ({"OPTUNA_RQ_SECRET_FILE": "nothing"}, "nothing can't be read: No such file"),
+        ({"OPTUNA_RQ_SECRET_FILE": "empty"}, "empty is empty"),
+        ({"OPTUNA_RQ_SECRET_FILE": "."}, "can't be read: Is a directory"),
+        ({"OPTUNA_STORAGE_FILE": "empty"}, "OPTUNA_STORAGE_FILE: empty is empty"),
+        ({"REDIS_URL": "", "REDIS_URL_FILE": "nothing"}, "REDIS_URL_FILE: nothing can't be read"),
+    ],
+)
+def test_secrets_that_can_not_be(bench: Attacked, env: dict[str, str], message: str) -> None:
+    (bench.folder / "empty").touch()
+    with folder_of(bench.folder, OBJECTIVES) as cli:
+        sweep = cli.sweep()
+        for argv in (["worker", "--burst"], ["controller", "start", sweep]):
+            done = run(*argv, cwd=bench.folder, **{"REDIS_URL": bench.url, **env})
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1), (argv, done.stderr)
+            assert message in done.stderr
+            assert env.get("OPTUNA_RQ_SECRET", "?" * 9) not in done.stderr
+        assert not bench.store.studies()
+
+
+# Objectives that a worker may run
+
+TRAIN = """
+import os
+from os import system
+from pathlib import Path
+
+def objective(task, x=1.0): return x
+def environment(task):
+    print(sorted(os.environ))
+    return 1.0
+class Evil:
+    def __call__(self, task): Path("was-run").touch()
+"""
+ALLOWED: list[dict[str, Any]] = [
+    {"kind": "function", "target": "train:objective"},
+    {"kind": "function", "target": "train:objective", "env": {"OMP_NUM_THREADS": "1"}},
+    {"kind": "script", "path": "train.py"},
+    {"kind": "script", "module": "train.main"},
+    {"kind": "command", "argv": ["./train.sh"]},
+]
+NOT_ALLOWED: list[tuple[dict[str, Any], str]] = [
+    ({"kind": "function", "target": "os:system"}, "'os.system'"),
+    ({"kind": "function", "target": "subprocess:call"}, "'subprocess.call'"),
+    ({"kind": "function", "target": "train2:objective"}, "'train2.objective'"),
+    ({"kind": "function", "target": "xtrain:objective"}, "'xtrain.objective'"),
+    ({"kind": "function", "target": "train:os.system"}, "'os' is the module 'os'"),
+    ({"kind": "optuna", "target": "evil:objective", "storage": "sqlite:///x.db", "sampler": {}, "pruner": {}}, "'evil.objective'"),
+    ({"kind": "script", "path": "evil.py"}, "'evil.py'"),
+    ({"kind": "script", "path": "train.d/../evil.py"}, "'evil.py'"),
+    ({"kind": "script", "path": "train.link"}, "'evil.py'"),
+    ({"kind": "script", "path": "{outside}/train.py"}, "/train.py'"),
+    ({"kind": "script", "path": "nothing.py", "at": "{outside}/train.py"}, "/train.py'"),
+    ({"kind": "script", "module": "evil"}, "'evil'"),
+    ({"kind": "script", "target": "train:objective", "module": "evil"}, "'evil'"),
+    ({"kind": "script", "target": "train:objective", "path": "evil.py"}, "'evil.py'"),
+    ({"kind": "command", "argv": ["touch", "was-run"]}, "'touch'"),
+    ({"kind": "command", "argv": ["/bin/sh", "-c", "touch was-run"]}, "sh'"),
+    ({"kind": "command", "argv": ["touch", "was-run"], "target": "train:objective"}, "'touch'"),
+    ({"kind": "command", "argv": ["train.d/../evil.sh"]}, "'evil.sh'"),
+    ({"kind": "command", "argv": ["{x}"]}, "'touch'"),
+    *(
+        ({"kind": "function", "target": "train:objective", "env": {name: "/tmp"}}, name)
+        for name in ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "LD_PRELOAD", "LD_LIBRARY_PATH", "PATH")
+    ),
+    ({"kind": "command", "argv": ["./train.sh"], "env": {"BASH_ENV": "evil.sh"}}, "BASH_ENV"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_only_objectives_that_are_allowed(
+    bench: Attacked, tmp_path_factory: pytest.TempPathFactory, how: str
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    folder = bench.folder
+    for name in ("train", "train2", "xtrain", "evil"):
+        bench.module(f"{name}.py", TRAIN)
+    (folder / "evil.py").write_text("from pathlib import Path\nPath('was-run').touch()\n")
+    (outside / "train.py").write_text("from pathlib import Path\nPath('was-run').touch()\n")
+    (folder / "train.link").symlink_to("evil.py")
+    (folder / "train.d").mkdir()
+    for name, text in (("train.sh", "echo loss=1"), ("evil.sh", "touch was-run")):
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    options = ["--allow", "train.*"] if how == "option" else []
+    env = {} if how == "option" else {"OPTUNA_RQ_ALLOW": " other.* , train.* "}
+    allowed = [o for o in ALLOWED if o.get("module") != "train.main"]  # train is no package here
+    with working(bench, *options, **env):
+        tasks = []
+        for objective, message in NOT_ALLOWED if how == "option" else NOT_ALLOWED[:1]:
+            text = json.dumps(objective).replace("{outside}", str(outside))
+            record = bench.made(json.loads(text), parameters={"x": "touch"} if "{x}" in text else {})
+            bench.push(record.id)
+            tasks.append((record.id, message))
+        for task_id, message in tasks:
+            task = bench.ended(task_id)
+            assert (task.status, task.reason_class) == (Status.FAILED, Reason.LAUNCH_ERROR), (message, task)
+            assert message in task.reason
+            assert "\n" not in task.reason
+            assert not task.error
+        for objective in allowed:
+            record = bench.made(objective)
+            bench.push(record.id)
+            task = bench.ended(record.id)
+            assert task.reason_class is not Reason.LAUNCH_ERROR, task
+
+
+# Who is let in
+
+
+def own_address() -> str:
+    """An address of this machine that is no loopback."""
+    for addresses in psutil.net_if_addrs().values():
+        for address in addresses:
+            if address.family is socket.AF_INET and not address.address.startswith("127."):
+                return address.address
+    pytest.skip("this machine has no address but its loopback")
+
+
+def open_server(*config: str, password: str | None = None) -> RedisServer:
+    """One that other machines reach."""
+    need_server()
+    server = RedisServer(config=config, password=password)
+    server.host = own_address()
+    return server
+
+
+def test_a_redis_that_everybody_can_use_is_refused(tmp_path: Path) -> None:
+    with open_server("protected-mode no") as server:
+        url = {"REDIS_URL": server.url()}
+        for more in ({}, {"OPTUNA_RQ_INSECURE": "0"}, {"OPTUNA_RQ_SECRET": ""}):
+            done = run("worker", "--burst", cwd=tmp_path, **url, **more)
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+            assert "asks for no password, and jobs aren't signed" in done.stderr
+        for argv, more in (
+            (["--insecure"], {}),
+            ([], {"OPTUNA_RQ_INSECURE": "1"}),
+            ([], {"OPTUNA_RQ_SECRET": SECRET}),
+        ):
+            done = run("worker", "--burst", *argv, cwd=tmp_path, **url, **more)
+            assert done.returncode == 0, done.stderr
+    with open_server(password="a p@ss/w:rd") as server:
+        assert run("worker", "--burst", cwd=tmp_path, REDIS_URL=server.url()).returncode == 0
+        done = run(
+            "worker", "--burst", cwd=tmp_path, REDIS_URL=f"redis://:wrong@{server.host}:{server.port}/0"
+        )
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert "wrong or missing password" in done.stderr
+
+
+# Secrets stay where they are
+
+CURIOUS = """
+import os, time
+from pathlib import Path
+
+def train(task, x):
+    task.report_scalar("loss", "", x, 0)
+    print("ENVIRONMENT", sorted(f"{k}={v}" for k, v in os.environ.items()))
+    task.upload_artifact("model", {"x": x})
+    if task.trial_number == 1:
+        raise ValueError("no such luck")
+    Path("looks").touch()
+    while not Path("go").exists():
+        time.sleep(0.02)
+"""
+
+
+def test_secrets_appear_nowhere(tmp_path: Path, s3_server: S3Server, postgresql: PostgreSQL) -> None:
+    """Of Redis, of the database, of jobs, of the bucket."""
+    need_server()
+    s3_server.make_bucket("secrets")
+    word = "r3dis p@ss/w:rd%41"
+    database = postgresql.database()
+    with RedisServer(password=word) as server, folder_of(tmp_path, CURIOUS) as cli:
+        secrets = {"REDIS_URL": server.url(), "OPTUNA_STORAGE": database, "OPTUNA_RQ_SECRET": SECRET}
+        (tmp_path / "secret").mkdir()
+        for name, value in secrets.items():
+            (tmp_path / "secret" / name).write_text(value + "\n")
+        given = {f"{name}_FILE": str(tmp_path / "secret" / name) for name in secrets}
+        env = {**given, **s3_server.env(), "ARTIFACT_STORE": "s3://secrets/here"}
+        sweep = cli.sweep(objective={"function": "obj:train"}, budget={"max_trials": 3})
+        logs = [tmp_path / "worker.log", tmp_path / "head.log"]
+        told = ""
+        with (
+            started(
+                "worker", "--slots", "2", "--log-level", "debug", cwd=tmp_path, log=logs[0], **env
+            ) as worker,
+            started(
+                "controller", "start", sweep, "--format", "json", cwd=tmp_path, log=logs[1], **env
+            ) as controller,
+        ):
+            wait_for((tmp_path / "looks").exists, "a trial that runs", 90.0)
+            for pid in [worker.pid, controller.pid, *descendants(worker.pid), *descendants(controller.pid)]:
+                with contextlib.suppress(psutil.Error):  # one that has just ended
+                    told += f"{pid}: {' '.join(psutil.Process(pid).cmdline())}\n"
+            assert told.count("\n") >= 5
+            (tmp_path / "go").touch()
+            assert controller.wait(60) == 0, logs[1].read_text()
+        rows = cli.json("tasks", **env)
+        assert [row["status"] for row in rows] == ["completed", "failed", "completed"]
+        for arguments in (
+            ["status"],
+            ["top", "--all-hyper-parameters"],
+            ["show", rows[1]["task"]],
+        ):
+            for shown in (arguments, [*arguments, "--format", "json"]):
+                done = cli(*shown, **env)
+                assert done.returncode == 0, done.stderr
+                told += done.stdout + done.stderr
+        assert cli("export", "s", "--to", "copy", **env).returncode == 0
+        told += "".join(log.read_text() for log in logs)
+        told += exported(tmp_path / "copy") + everything_in(server.client())
+        output = [cli("logs", str(row["task"]), **env).stdout for row in rows]
+        told += "".join(output)
+    assert "ENVIRONMENT" in output[0]
+    for name in secrets:  # neither the secret nor where it lies
+        assert name not in output[0]
+    assert "AWS_ACCESS_KEY_ID" in output[0]  # these the program needs for its artifacts
+    assert "obj:train" in told
+    hidden = {SECRET, word, quote(word, safe=""), password_of(database)}
+    for secret in hidden:
+        assert secret not in told, secret
+    assert s3_server.secret_key not in told.replace("AWS_SECRET_ACCESS_KEY=" + s3_server.secret_key, "")
+
+
+def exported(path: Path) -> str:
+    """All that is in a file of `controller export`, as text."""
+    data = path.read_bytes()
+    with contextlib.suppress(OSError):
+        data = gzip.decompress(data)
+    return data.decode("utf-8", "replace")
+
+
+def password_of(url: str) -> str:
+    found = urlsplit(url).password
+    assert found
+    return found
+
+
+@pytest.mark.parametrize(
+    ("option", "url"),
+    [
+        ("--redis", "redis://:pa55word@127.0.0.1:1/0"),
+        ("--redis", "rediss://user:pa55word@127.0.0.1:1/0"),
+        ("--redis", "redis://127.0.0.1:1/0?password=pa55word"),
+        ("--storage", "postgresql://u:pa55word@127.0.0.1:1/db"),
+    ],
+)
+def test_no_secret_in_an_argument(tmp_path: Path, option: str, url: str) -> None:
+    with folder_of(tmp_path, OBJECTIVES) as cli:
+        cli.sweep()
+        for argv in (["worker"], ["controller", "start", "sweep.yaml"], ["controller", "status"]):
+            if argv[-1] == "status" and option == "--storage":
+                continue
+            done = run(*argv, option, url, cwd=tmp_path)
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1), (argv, done.stderr)
+            assert "pa55word" not in done.stderr
+            assert "a password in an argument is seen by everybody on this machine" in done.stderr
+        assert not (tmp_path / ".optuna-rq").exists()
+
+
+def test_an_artifact_store_has_no_password_in_its_url(tmp_path: Path) -> None:
+    for argv in (["worker"], ["controller", "start", "sweep.yaml"]):
+        with folder_of(tmp_path, OBJECTIVES) as cli:
+            cli.sweep()
+            done = run(
+                *argv,
+                "--artifacts",
+                "s3://AKIA:pa55word@bucket/x",
+                cwd=tmp_path,
+                REDIS_URL="redis://127.0.0.1:1/0",
+            )
+        assert done.returncode == 2, done.stderr
+        assert "pa55word" not in done.stdout + done.stderr
