@@ -21,27 +21,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import psutil
 import pytest
 import redis
 
-<<<<<<< HEAD
-=======
 from tests.e2e.cli import folder_of
->>>>>>> 5c072e7 (Fix: --allow is not gone round by a second name or through what a module imports; tests of signed studies, allowed objectives, secrets)
 from tests.e2e.harness import (
     Bench,
     alive,
     descendants,
+    environment,
     run,
     started,
     wait_for,
 )
-<<<<<<< HEAD
-=======
 from tests.e2e.test_distributed import everything_in
 from tests.postgresql import PostgreSQL
->>>>>>> 5c072e7 (Fix: --allow is not gone round by a second name or through what a module imports; tests of signed studies, allowed objectives, secrets)
 from tests.redisserver import RedisServer, need_server
+from tests.s3server import S3Server
 from worker.protocol import Reason, Status, TaskRecord, keys
 from worker.protocol.clock import RedisTime
 from worker.protocol.connection import connect
