@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes the secret files that compose.yaml and the Kubernetes overlays name, each with a password of its own.
 #   secrets.sh [FOLDER]      by default: secrets, beside this script
-# Files that are there already stay as they are: to change a password, remove all files and run it again.
+# Files that are there already stay as they are, but for the rules of Redis' users, which are written anew. To change
+# passwords, remove all files and run it again.
 set -eu
 
 folder=${1:-$(dirname "$0")/secrets}
@@ -57,6 +58,8 @@ users() {
 }
 
 password | write job_secret
+# Nobody's to change, and its rules may be those of an older version.
+rm -f "$folder/redis_auth.conf"
 users | write redis_auth.conf
 printf 'redis://controller:%s@redis:6379/0' "$controller" | write controller_redis_url
 printf 'redis://worker:%s@redis:6379/0' "$worker" | write worker_redis_url
