@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from tests.deploy.commands import DEPLOY, OURS
-from tests.deploy.manifests import container, named, workloads
-from tests.e2e.harness import BIN, run_json, started, wait_for
+from tests.deploy.manifests import KUBERNETES, container, named, workloads
+from tests.e2e.harness import BIN, run, run_json, started, wait_for
 from tests.redisserver import RedisServer
 from tests.servers import free_port
 
@@ -85,6 +85,32 @@ def test_a_trial_goes_on_while_one_controller_is_evicted_and_another_takes_over(
             (tmp_path / "free").touch()
             assert second.wait(60) == 0, logs[1].read_text()
     assert tasks() == [("completed", 1), ("completed", 1)]
+
+
+@pytest.mark.e2e
+def test_the_examples_code_comes_to_workers_that_have_nothing(tmp_path: Path, redis_url: str) -> None:
+    """From a folder as a ConfigMap is mounted: links to links into a folder with a date."""
+    example = KUBERNETES / "overlays/example"
+    study, node = tmp_path / "study", tmp_path / "node"
+    dated = study / "..2026_11_21_12_00_00.1"
+    dated.mkdir(parents=True)
+    node.mkdir()
+    (study / "..data").symlink_to(dated.name)
+    for name, text in named("ConfigMap", "study")["data"].items():
+        assert text == (example / name).read_text()
+        (dated / name).write_text(text)
+        (study / name).symlink_to(f"..data/{name}")
+    env = {
+        "REDIS_URL": redis_url,
+        "ARTIFACT_STORE": f"file://{tmp_path}/artifacts",
+        "OPTUNA_RQ_SECRET": "s" * 64,
+        "OPTUNA_RQ_ALLOW": named("ConfigMap", "settings")["data"]["OPTUNA_RQ_ALLOW"],
+    }
+    with started("worker", cwd=node, log=tmp_path / "worker.log", **env):
+        done = run("controller", "start", cwd=study, OPTUNA_STORAGE=f"sqlite:///{tmp_path}/optuna.db", **env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert run_json("controller", "status", cwd=study, **env)["tasks"]["completed"] == 20
+    assert not list(node.iterdir())
 
 
 def lease(redis_url: str) -> str:
