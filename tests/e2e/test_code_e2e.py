@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from typing import Any
 import optuna
 import pytest
 
+import worker
 from controller.snapshot import snapshot
 from controller.sweep import CodeSection
 from tests.e2e.cli import Cli, folder_of
@@ -23,6 +26,11 @@ from tests.s3server import S3Server
 from worker.artifacts import open_store
 from worker.protocol import Reason, Status, Store
 from worker.protocol.connection import connect
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 def write(folder: Path, files: dict[str, str]) -> Path:
@@ -463,3 +471,29 @@ def test_a_section_in_toml_and_an_override(cli: Cli) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "code: 3 file(s)" in done.stdout
+
+
+# The page
+
+
+def test_the_study_of_the_page(cli: Cli, node: Node) -> None:
+    text = (Path(worker.__file__).parents[1] / "docs/code.md").read_text()
+
+    def blocks(language: str) -> list[str]:
+        return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+    train, model = blocks("python")
+    defaults, sweep = blocks("toml")
+    (cli.folder / "obj.py").unlink()
+    write(cli.folder, {"train.py": train, "mylib/__init__.py": "", "mylib/model.py": model, "data/x": "x"})
+    (cli.folder / "sweep.toml").write_text(sweep)
+    env = {"REDIS_URL": node.bench.url, "ARTIFACT_STORE": node.url}
+    with node.worker("--slots", "2"):
+        done = cli("start", "sweep.toml", **env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (said,) = re.findall(r"code: (.*) of /.* \(([0-9a-f]{12})\)", done.stdout)
+    assert said[0].startswith("4 file(s), ")
+    assert f"code {said[1]}" in cli("artifacts", "list", "brought", **env).stdout
+    assert not list(node.folder.iterdir())
+    read = tomllib.loads(defaults)["code"]
+    assert CodeSection.model_validate({**read, "exclude": []}) == CodeSection()

@@ -22,6 +22,7 @@ from controller.sweep import CodeSection
 from worker.artifacts import open_store
 from worker.code import KEPT_S, CodeFolders, cache_folder
 from worker.protocol.errors import ObjectiveLoadError
+from worker.requirements import also_missing, missing
 
 Code = dict[str, Any]
 
@@ -391,3 +392,34 @@ def test_random_damage_is_refused_or_does_no_harm(place: Place) -> None:
     assert not [text for text in refused if "\n" in text]
     outside = {path.name for path in place.outside.iterdir()}
     assert outside == {"source", "store", "cache", "scratch", "damaged.zip"}
+
+
+# What code needs besides
+
+
+def test_requirements_that_are_missing(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/more.txt").write_text("not-here-d\n-r ../requirements.txt\n-r gone.txt\n")
+    (tmp_path / "sub/last.txt").write_text("not-here-e ; extra == 'x'\nnot-here-f # why\n")
+    (tmp_path / "requirements.txt").write_text(
+        "\ufeff# a comment\n\nredis\nRedis>=1\nredis==1.0 ; python_version > '3'\nnot-here-a[x,y]>=1,<9\n"
+        "not-here-b; python_version < '3'\nnot-here-c @ https://x.example/y.zip\n-e .\n./local\n--pre\n"
+        "https://x.example/z.whl\n--index-url https://user:hush@x.example\n-r sub/more.txt\n--requirement=sub/last.txt\n"
+        "-c constraints.txt\nnot_here_g==1.0 \\\n    --hash=sha256:abc\n???\ngit+https://x.example/w#egg=w\nnot-here-c\n"
+    )
+    found = missing(tmp_path)
+    assert found[0].startswith("redis==1.0 (")
+    assert found[1:] == [
+        "not-here-a<9,>=1", "not-here-c", "not-here-d", "not-here-f", "not_here_g==1.0",
+    ]  # fmt: skip
+    assert "hush" not in also_missing(tmp_path)
+
+
+def test_requirements_that_say_nothing(tmp_path: Path) -> None:
+    assert also_missing(tmp_path) == ""
+    path = tmp_path / "requirements.txt"
+    for content in (b"", b"redis\n", b"\xff\xfe\0", b"=" * 2_000_000, b"not-here\n" * 200_000):
+        path.write_bytes(content)
+        assert also_missing(tmp_path) == ""
+    path.write_text("\n".join(f"not-here-{n}" for n in range(13)))
+    assert also_missing(tmp_path).endswith("not-here-9 and 3 more")
