@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
+import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,12 +18,25 @@ from typing import Any
 import psutil
 import pytest
 
+import worker
+from controller.sweep import BudgetSection
 from tests.e2e.cli import folder_of
-from tests.e2e.harness import BIN, Bench, assert_nothing_left, descendants, run, started, wait_for
+from tests.e2e.harness import (
+    BIN,
+    Bench,
+    assert_nothing_left,
+    descendants,
+    environment,
+    run,
+    started,
+    wait_for,
+)
+from worker.cli import command
 from worker.devices import cpus
 from worker.protocol import Reason, Status, TaskRecord
 from worker.protocol.connection import connect
 from worker.protocol.transport import TaskQueue
+from worker.settings import DEFAULT_DRAIN_S
 
 OBJECTIVES = """
 import json, multiprocessing.connection, os, subprocess, sys, tempfile, time
@@ -385,3 +402,42 @@ def test_studies_go_to_the_workers_of_their_queue(tmp_path: Path, redis_url: str
             queue: {row["worker"] for row in cli.json("tasks", queue, **env)} for queue in ("cpu", "gpu")
         }
         assert served == {"cpu": {"small/0", "large/0"}, "gpu": {"large/0"}}
+
+
+# The page
+
+
+PAGE = (Path(worker.__file__).parents[1] / "docs/workers.md").read_text()
+
+
+def test_the_commands_of_the_page(bench: Bench) -> None:
+    lines = re.findall(r"^(?:[A-Z]+=\S+ )?worker -.*$", PAGE, re.MULTILINE)
+    assert len(lines) == 9
+    env = environment(REDIS_URL=bench.url, PATH=f"{bench.folder.parent}/bin:{BIN}:{os.environ['PATH']}")
+
+    def call(line: str) -> subprocess.CompletedProcess[str]:
+        variables = dict([line.split()[0].split("=")] if "=" in line.split()[0] else [])
+        return subprocess.run(
+            [*shlex.split(line)[len(variables) :], "--burst"],
+            cwd=bench.folder, env={**env, **variables}, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in pool.map(call, lines):
+            assert done.returncode == 0, done.stderr
+            assert "slot(s) on queue(s)" in done.stderr
+
+
+def test_the_page_knows_the_options_and_the_defaults() -> None:
+    known = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    assert set(re.findall(r"--[a-z][a-z-]+", PAGE)) <= known
+    assert f"`--drain` seconds ({DEFAULT_DRAIN_S:g})" in PAGE
+    assert f"lease has run out ({BudgetSection().lease_s:g} s)" in PAGE
+
+
+def test_two_workers_of_one_name(bench: Bench) -> None:
+    with serving(bench, "--name", "twin"):
+        done = run("worker", "--name", "twin", cwd=bench.folder, REDIS_URL=bench.url)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "'twin' is running already" in line
