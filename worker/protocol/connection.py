@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from inspect import signature
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -52,6 +54,8 @@ def connect(url: str, *, patience_s: float = 60.0, timeout_s: float = 20.0, text
     """
     tries = round(patience_s) if patience_s > 0 else 0
     retry = Retry(ExponentialBackoff(cap=1.0, base=0.1), tries)
+    # Older clients compare a certificate's name only when they are told to.
+    verified = url.startswith("rediss:") and "ssl_cert_reqs" not in url
     try:
         return redis.Redis.from_url(
             url,
@@ -62,6 +66,7 @@ def connect(url: str, *, patience_s: float = 60.0, timeout_s: float = 20.0, text
             socket_timeout=timeout_s,
             socket_connect_timeout=min(timeout_s, 5.0),
             health_check_interval=0,
+            **({"ssl_check_hostname": True} if verified else {}),
             **_NO_EXTRAS,
         )
     except ValueError as error:
@@ -126,7 +131,7 @@ def check(client: Any, url: str) -> tuple[int, ...]:
         raise RedisUnavailable(f"Redis at {shown}: {_explain(error)}") from error
     except AWAY as error:
         raise RedisUnavailable(
-            f"Redis at {shown}: {_explain(error)}; is it running, and is REDIS_URL right?"
+            f"Redis at {shown}: {_explain_away(error, url)}; is it running, and is REDIS_URL right?"
         ) from error
     except OSError as error:
         raise RedisUnavailable(f"Redis at {shown}: {error}") from error
@@ -197,6 +202,28 @@ def _explain(error: Exception) -> str:
     return text or type(error).__name__
 
 
+def _explain_away(error: Exception, url: str) -> str:
+    """As `_explain`, with what the URL tells."""
+    text, tls = _explain(error), url.startswith("rediss:")
+    lowered = text.lower()
+    if tls:
+        for name, values in parse_qs(urlsplit(url).query).items():
+            if name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") and not os.path.isfile(values[-1]):
+                return f"there is no file {values[-1]} ({name})"
+        if text == "no answer in time":
+            return f"{text}; if it does not speak TLS at this port, write redis:// instead of rediss://"
+        if "eof occurred" in lowered or "reset by peer" in lowered or "closed by server" in lowered:
+            return f"it ends the connection; {_WANTS_CERTIFICATE}"
+    elif url.startswith("redis:") and ("reset by peer" in lowered or "closed by server" in lowered):
+        return "it ends the connection; if it speaks TLS at this port, write rediss:// instead of redis://"
+    return text
+
+
+_WANTS_CERTIFICATE = (
+    "if it wants a certificate, add ?ssl_certfile=/PATH/cert.pem&ssl_keyfile=/PATH/key.pem to REDIS_URL"
+)
+
+
 def _explain_tls(text: str) -> str:
     lowered = text.lower()
     if "has expired" in lowered:
@@ -208,9 +235,9 @@ def _explain_tls(text: str) -> str:
     if "self-signed" in lowered or "self signed" in lowered or "unable to get local issuer" in lowered:
         return "its certificate is signed by nobody known here; add ?ssl_ca_certs=/PATH/ca.pem to REDIS_URL"
     if "certificate required" in lowered or "certificate_required" in lowered:
-        return (
-            "it wants a certificate; add ?ssl_certfile=/PATH/cert.pem&ssl_keyfile=/PATH/key.pem to REDIS_URL"
-        )
+        return f"it ends the connection; {_WANTS_CERTIFICATE}"
+    if "pem lib" in lowered or "no certificate or crl" in lowered or "no_certificate_or_crl" in lowered:
+        return "the file that ?ssl_ca_certs in REDIS_URL names holds no certificate"
     if "wrong version number" in lowered or "record layer" in lowered:
         return "it does not speak TLS at this port; use redis:// instead of rediss://, or its TLS port"
     return " ".join(text.split())
