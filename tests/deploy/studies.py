@@ -10,13 +10,13 @@ from worker.protocol import Status, Store, TaskRecord
 from worker.protocol.connection import connect
 
 OBJECTIVE = '''
-import os, time
+import os, tempfile, time
 
 def train(task, x, epochs, pause):
     """`epochs` epochs, with `pause` seconds after each in the first attempt."""
     found = task.last_checkpoint()
     begin = found.iteration + 1 if found else 0
-    print(f"attempt {task.attempt} begins at {begin} as {os.getuid()}", flush=True)
+    print(f"attempt {task.attempt} begins at {begin} as {os.getuid()} in {tempfile.gettempdir()}", flush=True)
     for epoch in range(begin, epochs):
         task.report_scalar("loss", "", x + 1 / (epoch + 1), epoch)
         task.save_checkpoint({"epoch": epoch}, iteration=epoch)

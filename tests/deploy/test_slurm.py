@@ -103,7 +103,11 @@ def test_the_command_line_is_understood() -> None:
 def test_an_array_runs_a_study_and_ends_with_it(cluster: Cluster) -> None:
     # One trial at a time per element, and TPE: between two trials the queue is empty.
     write_sweep(cluster.folder / "sweep.toml", trials=6, epochs=3, pause_s=0.3, sampler="tpe")
-    job = cluster.submit("--array=0-1", "--cpus-per-task=2", worker=("--idle", "10"))
+    scratch = cluster.folder / "scratch"
+    scratch.mkdir()
+    job = cluster.submit(
+        "--array=0-1", "--cpus-per-task=2", worker=("--idle", "10"), SLURM_TMPDIR=str(scratch)
+    )
     with controller(cluster) as process:
         tasks = cluster.watch.completed(6)
         assert process.wait(30) == 0
@@ -112,6 +116,9 @@ def test_an_array_runs_a_study_and_ends_with_it(cluster: Cluster) -> None:
     for element in (f"{job}_0", f"{job}_1"):
         assert cluster.ended(element) == "COMPLETED"
         assert "as there is no work" in cluster.log(element)
+    # Temporary files lay where Slurm said, and are gone.
+    assert f"in {scratch}/" in cluster.watch.store.task_log(tasks[0].id)[0]
+    assert list(scratch.iterdir()) == []
     # Neither Slurm nor the logs know a secret.
     known = cluster.slurm.call("scontrol", "show", "job") + cluster.log(f"{job}_0")
     assert SECRET not in known
@@ -134,21 +141,6 @@ def test_what_is_wrong_is_said(cluster: Cluster) -> None:
         assert cluster.log(element).count("\n") == 1
         assert "workers.sbatch: " in cluster.log(element)
         assert said in cluster.log(element)
-
-
-def test_scratch_lies_where_slurm_says(cluster: Cluster) -> None:
-    scratch = cluster.folder / "scratch"
-    scratch.mkdir()
-    (cluster.folder / "objective.py").write_text(
-        "import tempfile\ndef train(task, **parameters):\n    print(tempfile.gettempdir())\n    return 1.0\n"
-    )
-    write_sweep(cluster.folder / "sweep.toml", trials=1, epochs=1, pause_s=0)
-    element = f"{cluster.submit('--array=0', worker=('--idle', '20'), SLURM_TMPDIR=str(scratch))}_0"
-    with controller(cluster):
-        (task,) = cluster.watch.completed(1)
-    assert str(scratch) in cluster.watch.store.task_log(task.id)[0]
-    assert cluster.ended(element) == "COMPLETED"
-    assert list(scratch.iterdir()) == []
 
 
 def test_before_its_time_is_over_an_element_hands_back_and_queues_again(cluster: Cluster) -> None:

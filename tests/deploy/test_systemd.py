@@ -214,7 +214,7 @@ def test_a_study_runs_to_its_end(systemd: Systemd, watch: Watch) -> None:
 
 
 def test_stopping_lets_a_trial_finish_and_hands_back_another(systemd: Systemd, watch: Watch) -> None:
-    write_sweep(systemd.etc / "optuna-rq/sweeps/slow.toml", trials=2, epochs=12, pause_s=0.3, concurrent=1)
+    write_sweep(systemd.etc / "optuna-rq/sweeps/slow.toml", trials=2, epochs=6, pause_s=0.4, concurrent=1)
     start(systemd, WORKER)
     start(systemd, "optuna-rq-controller@slow")
     first = watch.running(2)
@@ -237,7 +237,7 @@ def test_stopping_lets_a_trial_finish_and_hands_back_another(systemd: Systemd, w
 
 def test_a_controller_that_is_stopped_goes_on_later(systemd: Systemd, watch: Watch) -> None:
     unit = "optuna-rq-controller@more"
-    write_sweep(systemd.etc / "optuna-rq/sweeps/more.toml", trials=4, epochs=4, pause_s=0.3)
+    write_sweep(systemd.etc / "optuna-rq/sweeps/more.toml", trials=3, epochs=3, pause_s=0.4)
     start(systemd, WORKER)
     start(systemd, unit)
     watch.running(2)
@@ -249,7 +249,7 @@ def test_a_controller_that_is_stopped_goes_on_later(systemd: Systemd, watch: Wat
 
 
 def test_what_was_killed_is_started_again_and_goes_on(systemd: Systemd, watch: Watch) -> None:
-    write_sweep(systemd.etc / "optuna-rq/sweeps/hard.toml", trials=1, epochs=10, pause_s=0.5)
+    write_sweep(systemd.etc / "optuna-rq/sweeps/hard.toml", trials=1, epochs=6, pause_s=0.5)
     unit = "optuna-rq-controller@hard"
     start(systemd, WORKER)
     start(systemd, unit)
