@@ -153,7 +153,7 @@ def test_before_its_time_is_over_an_element_hands_back_and_queues_again(cluster:
         cluster.watch.handed_back(task)
         wait_for(lambda: cluster.slurm.job(element)["Restarts"] == "1", "the element's requeue", 30.0)
         cluster.slurm.call("scontrol", "update", f"JobId={element}", "TimeLimit=60")
-        (done,) = cluster.watch.completed(1)
+        (done,) = cluster.watch.completed(1, 90.0)
         assert process.wait(30) == 0
     assert (done.attempt, done.handed_back) == (2, 1)
     (_, zero), (_, later) = cluster.watch.begins(task)
@@ -172,7 +172,7 @@ def test_a_preempted_element_hands_back_and_queues_again(cluster: Cluster) -> No
             *("--wrap", "sleep 1"),
         ).strip()
         cluster.watch.handed_back(task)
-        (done,) = cluster.watch.completed(1)
+        (done,) = cluster.watch.completed(1, 90.0)
         assert process.wait(30) == 0
     assert cluster.state(high) == "COMPLETED"
     assert (done.attempt, done.handed_back) == (2, 1)

@@ -257,7 +257,7 @@ def test_what_was_killed_is_started_again_and_goes_on(systemd: Systemd, watch: W
     for name in (WORKER, unit):
         os.kill(systemd.pid_of(name), signal.SIGKILL)
     wait_for(lambda: systemd.shown(WORKER, "NRestarts") == "1", "the worker's restart", 40.0)
-    (done,) = watch.completed(1)
+    (done,) = watch.completed(1, 90.0)
     assert (done.id, done.attempt) == (task.id, 2)
     assert watch.begins(task)[1][1] > 0
     assert ended(systemd, unit) == ("inactive", "0", "1")
