@@ -1,4 +1,4 @@
-"""A worker and a controller as process 1, as they are in a container: signals reach them, and nothing is left."""
+"""A worker as process 1, as it is in a container: signals reach it, and what has ended does not pile up."""
 
 from __future__ import annotations
 
@@ -58,9 +58,10 @@ def test_a_worker(tmp_path: Path, redis_url: str) -> None:
             lambda: health().main(cmdline) == 0 and health().metrics_port(cmdline.read_text().split("\0")),
             "/livez",
         )
-        for _ in range(3):
+        for _ in range(8):
             assert bench.ended(bench.submit("obj:leaves")).status is Status.COMPLETED
-        wait_for(lambda: not zombies(first), f"that {zombies(first)} are waited for", 15.0)
+        # Those of the last task may be waited for with the next one's; they don't pile up.
+        wait_for(lambda: len(zombies(first)) <= 3, f"that {zombies(first)} are waited for", 15.0)
         first.terminate()
         assert waiting.wait(40) == 0, (tmp_path / "log").read_text()
 
