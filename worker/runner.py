@@ -312,9 +312,10 @@ def _environment(extra: dict[str, str], folder: Path) -> Iterator[None]:
     finally:
         sys.argv[:], sys.path[:] = arguments, path
         _forget_temporary_folders(os.environ.get("TMPDIR"))
-        if dict(os.environ) != environment:
-            os.environ.clear()
-            os.environ.update(environment)
+        changed = dict(os.environ)
+        for name in changed.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update({n: value for n, value in environment.items() if changed.get(n) != value})
         with contextlib.suppress(OSError):
             os.chdir(folder)
 
