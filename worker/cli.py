@@ -69,6 +69,7 @@ from worker.settings import DEFAULT_DRAIN_S, PARENT_VARIABLE, resolve
     is_flag=True,
     help="Give programs REDIS_URL, so that they can drive other tasks, as an optimizer's script does.",
 )
+@click.option("--wait", is_flag=True, help="Wait for a Redis that can't be reached yet, rather than end.")
 @click.option(
     "--gpus",
     metavar="LIST",
@@ -117,6 +118,7 @@ def command(
     storage_url: str | None,
     burst: bool,
     idle_s: int | None,
+    wait: bool,
     drain_s: float,
     name: str | None,
     share_redis: bool,
@@ -155,6 +157,7 @@ def command(
         artifacts=artifacts,
         burst=burst,
         idle_s=idle_s,
+        wait=wait,
         drain_s=drain_s,
         name=name,
         share_redis=share_redis,

@@ -24,7 +24,7 @@ from worker.proctree import children, kill_tree
 from worker.protocol import keys
 from worker.protocol.clock import RedisTime
 from worker.protocol.connection import check, connect, trouble
-from worker.protocol.errors import BadInput, RedisUnavailable
+from worker.protocol.errors import BadInput, RedisAway, RedisUnavailable
 from worker.protocol.host import place
 from worker.protocol.store import Store
 from worker.scratch import Scratch
@@ -40,6 +40,8 @@ _SLOT = "import sys; sys.path[:] = [p for p in sys.path if p]; from worker.slot 
 
 CARD_S = 5.0
 """A worker's card is renewed so often, in seconds, and vanishes after three times that."""
+WAIT_S = 5.0
+"""Between two looks for a Redis that can't be reached yet, in seconds."""
 MAX_PAUSE_S = 30.0
 """Longest pause before a slot that keeps dying is started again, in seconds."""
 
@@ -85,7 +87,7 @@ class Daemon:
 
             self._monitoring = Monitoring(settings.metrics, settings.name, settings.slots)
         client = connect(settings.redis_url, patience_s=0, timeout_s=5.0)
-        check(client, settings.redis_url)
+        self._reach(client)
         self._check_queues(client)
         clock = RedisTime(client).trouble()
         if clock:
@@ -121,6 +123,18 @@ class Daemon:
                 self._store.forget_worker(settings.name)
             listener.close()
         return 0
+
+    def _reach(self, client: Any) -> None:
+        """Prove that Redis can be used; with `wait`, once it can be reached. Raises `RedisUnavailable`."""
+        while True:
+            try:
+                check(client, self._settings.redis_url)
+                return
+            except RedisAway as error:
+                if not self._settings.wait:
+                    raise
+                log.warning("worker %s: %s; trying again", self._settings.name, error)
+                time.sleep(WAIT_S)
 
     def _check_queues(self, client: Any) -> None:
         """Prove that this Redis user may serve the queues. Raises `RedisUnavailable`."""

@@ -48,6 +48,8 @@ class WorkerSettings:
     """Optuna's storage, for objectives that take Optuna's trial; from ``--storage`` or ``OPTUNA_STORAGE``."""
     burst: bool = False
     """End when the queues are empty."""
+    wait: bool = False
+    """Wait for a Redis that can't be reached yet."""
     idle_s: int | None = None
     """End when no job has come for so long, in seconds; each slot by itself, the worker with its last one."""
     drain_s: float = DEFAULT_DRAIN_S
@@ -97,6 +99,7 @@ def resolve(
     insecure: bool = False,
     metrics_port: str | None = None,
     idle_s: int | None = None,
+    wait: bool = False,
     folder: Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> WorkerSettings:
@@ -173,6 +176,7 @@ def resolve(
         artifacts=store,
         burst=burst,
         idle_s=idle_s,
+        wait=wait,
         drain_s=drain_s,
         name=name or default_name(),
         folder=folder,

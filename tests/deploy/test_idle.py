@@ -10,6 +10,8 @@ from pathlib import Path
 import redis
 
 from tests.e2e.harness import Bench, run, started, wait_for
+from tests.redisserver import RedisServer
+from tests.servers import free_port
 from worker.protocol import Status
 
 
@@ -56,3 +58,19 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     done = run("worker", "--idle", "9", "--burst", "--redis", "redis://localhost:1/0", cwd=tmp_path)
     assert done.returncode == 2
     assert re.search("--burst doesn't wait", done.stderr)
+
+
+def test_a_redis_that_comes_later_is_waited_for(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    refused = run("worker", "--burst", cwd=tmp_path, REDIS_URL=url)
+    assert refused.returncode == 2
+    with started("worker", "--wait", "--burst", cwd=tmp_path, log=tmp_path / "log", REDIS_URL=url) as worker:
+        wait_for(lambda: "trying again" in (tmp_path / "log").read_text(), "the worker to wait")
+        server = RedisServer()
+        server.port = port
+        with server:
+            assert worker.wait(60) == 0
+    log = (tmp_path / "log").read_text()
+    assert "connection refused" in log
+    assert "Traceback" not in log

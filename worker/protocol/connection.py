@@ -13,7 +13,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
-from worker.protocol.errors import BadInput, RedisUnavailable
+from worker.protocol.errors import BadInput, RedisAway, RedisUnavailable
 from worker.protocol.urls import redact
 
 MINIMUM = (6, 2)
@@ -130,7 +130,7 @@ def check(client: Any, url: str) -> tuple[int, ...]:
     except redis.ResponseError as error:
         raise RedisUnavailable(f"Redis at {shown}: {_explain(error)}") from error
     except AWAY as error:
-        raise RedisUnavailable(
+        raise RedisAway(
             f"Redis at {shown}: {_explain_away(error, url)}; is it running, and is REDIS_URL right?"
         ) from error
     except OSError as error:

@@ -38,6 +38,10 @@ class RedisUnavailable(Retryable):
     exit_code = 2
 
 
+class RedisAway(RedisUnavailable):
+    """Redis can't be reached, or doesn't answer: it may later."""
+
+
 class StorageUnavailable(Retryable):
     """Optuna's storage is locked or away."""
 
