@@ -13,9 +13,9 @@ from controller.launcher import Launcher
 from controller.local_workers import LocalWorkers
 from worker.artifacts import open_store as open_artifacts
 from worker.home import STATE_FOLDER, Home, home, sqlite_url
-from worker.protocol import Clock, Status, Store, SystemClock, TaskRecord
+from worker.protocol import Clock, Reason, Status, Store, SystemClock, TaskRecord
 from worker.protocol.connection import connect
-from worker.protocol.errors import BadInput, TransitionRefused
+from worker.protocol.errors import BadInput, ForbiddenJob, TransitionRefused
 from worker.protocol.secrets import STORAGE, secret
 from worker.task import Task
 
@@ -100,6 +100,10 @@ class Backend:
             self._bases[task_id] = self.store.get(task_id)
         return self._bases[task_id]
 
+    def know_base_task(self, record: TaskRecord) -> None:
+        """Remember a base task that was written just now: it need not be read."""
+        self._bases[record.id] = record
+
     def known_base_tasks(self) -> list[TaskRecord]:
         """The base tasks that were read."""
         return list(self._bases.values())
@@ -116,6 +120,9 @@ class Backend:
             # Launched before, perhaps by a controller that has crashed since, or lost its connection.
             record = self.store.get(record.id)
             if record.status is Status.QUEUED:
-                self.launcher.enqueue(record)
+                try:
+                    self.launcher.enqueue(self.launcher.vouched(record))
+                except ForbiddenJob as error:
+                    record = self.store.close(record.id, Reason.LAUNCH_ERROR, str(error))
         job.update(record)
         return not record.status.is_finished

@@ -10,6 +10,7 @@ from controller.backend import Backend
 from controller.job import Job
 from controller.observer import Observer
 from worker.protocol import Reason, Status
+from worker.protocol.errors import ForbiddenJob
 
 
 class Caretaker:
@@ -107,11 +108,16 @@ class Caretaker:
         if record.status is not Status.QUEUED:
             return False
         job.scalars = {}
+        try:
+            wanted = self._backend.launcher.vouched(record).spec
+        except ForbiddenJob as error:
+            job.update(self._store.close(record.id, Reason.LAUNCH_ERROR, str(error)))
+            return False
         if record.spec.queue != self._queue and not self._store.workers(record.spec.queue):
             # As that of workers which were started for an earlier run, and went with it.
-            record = self._store.edit(
-                record.id, lambda old: replace(old, spec=replace(old.spec, queue=self._queue))
-            )
+            wanted = replace(wanted, queue=self._queue)
+        if wanted != record.spec:
+            record = self._store.edit(record.id, lambda old: replace(old, spec=wanted))
             job.update(record)
         self._backend.launcher.enqueue(record)
         self.queued(record.id)

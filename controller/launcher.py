@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from worker.protocol import keys
 from worker.protocol.clock import RedisTime
 from worker.protocol.connection import connect
 from worker.protocol.queues import check_queue_name
 from worker.protocol.record import TaskRecord, job_id
 from worker.protocol.secrets import job_secret
 from worker.protocol.signature import Signer
+from worker.protocol.store import Store
 from worker.protocol.transport import TaskQueue
+
+SEAL = "seal"
+"""Field of a task's record in Redis, see `Signer.seal`."""
+SEALS = 10_000
+"""Seals kept in mind, of the tasks launched last, should Redis lose them."""
 
 
 class Launcher:
@@ -24,6 +32,7 @@ class Launcher:
         secret = job_secret()
         self._signer = Signer(secret, RedisTime(self._connection).now) if secret else None
         self._queues: dict[str, TaskQueue] = {}
+        self._seals: dict[str, str] = {}
 
     def _queue(self, name: str) -> TaskQueue:
         if name not in self._queues:
@@ -38,11 +47,32 @@ class Launcher:
         """Put a task's current attempt on its queue. Twice is harmless.
 
         Args:
-            record: as it stands, or will stand, in Redis.
+            record: as it stands, or will stand, in Redis. One that was read there must be `vouched` for.
             pipeline: the transaction that writes its record; without one, the record must stand already.
         """
-        token = self._signer.sign(record) if self._signer else None
+        token = None
+        if self._signer:
+            token, seal = self._signer.sign(record), self._signer.seal(record)
+            self._seals[record.id] = seal
+            if len(self._seals) > SEALS:
+                del self._seals[next(iter(self._seals))]
+            (self._connection if pipeline is None else pipeline).hset(keys.task(record.id), SEAL, seal)
         self._queue(record.spec.queue).enqueue_attempt(record.id, record.attempt, pipeline, token=token)
+
+    def vouched(self, record: TaskRecord) -> TaskRecord:
+        """A record that was read from Redis, as it was when a controller put it there.
+
+        Without a secret nobody can tell: the record is returned as it is.
+
+        Raises:
+            ForbiddenJob: it was altered there.
+        """
+        if self._signer is None:
+            return record
+        seal = self._seals.get(record.id) or self._connection.hget(keys.task(record.id), SEAL)
+        return self._signer.vouched(
+            seal.decode("utf-8", "replace") if isinstance(seal, bytes) else seal, record
+        )
 
     def withdraw(self, queue: str, task_id: str, attempt: int) -> None:
         """Take an attempt off a queue, if it is still there."""
@@ -55,3 +85,15 @@ class Launcher:
             for task_id, attempt in attempts:
                 pipe.lpos(key, job_id(task_id, attempt))
             return [position is not None for position in pipe.execute()]
+
+
+def vouch(store: Store, records: Iterable[TaskRecord]) -> None:
+    """Have controllers with this environment's secret launch these tasks, whose records stand in Redis."""
+    secret = job_secret()
+    if not secret:
+        return
+    signer = Signer(secret)
+    with store.redis.pipeline(transaction=False) as pipe:
+        for record in records:
+            pipe.hset(keys.task(record.id), SEAL, signer.seal(record))
+        pipe.execute()

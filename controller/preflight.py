@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +113,7 @@ def check_on_worker(
         status=Status.QUEUED,
         created_at=backend.clock.now(),
     )
-    backend.store.create(record)
-    backend.launcher.enqueue(record)
+    backend.store.create(record, also=partial(backend.launcher.enqueue, record))
     note("the objective can't be checked on this machine; a worker is asked")
     fleet = Fleet(backend.store, spec.queue)
     told, look_again = False, time.monotonic() + AGAIN_S
@@ -129,12 +130,12 @@ def check_on_worker(
                 # Its worker was lost: ask another. (Or it has ended just now, which the next look shows.)
                 with contextlib.suppress(TransitionRefused):
                     found = backend.store.abandon(found.id, found.attempt, reason="the worker was lost")
-                    backend.launcher.enqueue(found)
+                    backend.launcher.enqueue(replace(record, attempt=found.attempt))
             if found.status is Status.QUEUED and now >= look_again:
                 # A worker that has refused it, or has died with it, will not put it back.
                 look_again = now + AGAIN_S
                 if not backend.launcher.waiting(spec.queue, [(found.id, found.attempt)])[0]:
-                    backend.launcher.enqueue(found)
+                    backend.launcher.enqueue(replace(record, attempt=found.attempt))
             fleet.look(now)
             for text in fleet.new_refusals():
                 note(text)

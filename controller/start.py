@@ -387,16 +387,16 @@ def _write_study(
     now = backend.clock.now()
     if known is not None:
         store.delete_task(base_task)
-    store.create(
-        TaskRecord(
-            id=base_task,
-            name=name,
-            project=sweep.study.project or "",
-            spec=replace(spec, parameters={}),
-            status=Status.CREATED,
-            created_at=now,
-        )
+    base = TaskRecord(
+        id=base_task,
+        name=name,
+        project=sweep.study.project or "",
+        spec=replace(spec, parameters={}),
+        status=Status.CREATED,
+        created_at=now,
     )
+    store.create(base)
+    backend.know_base_task(base)
     record = known or StudyRecord(name=name, created_at=now, metrics=objective.metrics)
     store.save_study(
         replace(

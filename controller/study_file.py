@@ -13,7 +13,7 @@ import json
 import math
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,6 +25,7 @@ from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from controller.launcher import vouch
 from controller.lock import StudyLock
 from controller.study import UID, existing_study, quiet_optuna, task_id_of
 from controller.study_copies import attributes_until
@@ -301,11 +302,11 @@ def _write(store: Store, storage: BaseStorage, url: str, path: Path, target: str
         elif "task" in line:
             tasks.append(TaskCopy.from_dict(line["task"]))
             if len(tasks) >= CHUNK:
-                write_tasks(store, _placed(tasks, target, uid))
+                _write_tasks(store, _placed(tasks, target, uid))
                 tasks.clear()
     assert record is not None
     assert uid is not None
-    write_tasks(store, _placed(tasks, target, uid))
+    _write_tasks(store, _placed(tasks, target, uid))
     for name, meta in listed.items():
         store.add_study_artifact(target, name, meta)
     for identifier in removed:
@@ -324,6 +325,13 @@ def _write(store: Store, storage: BaseStorage, url: str, path: Path, target: str
             reason="imported" if open_now else record.reason,
         )
     )
+
+
+def _write_tasks(store: Store, copies: Iterable[TaskCopy]) -> None:
+    """Write tasks; whoever imports them vouches for those that are still to be run."""
+    written = list(copies)
+    write_tasks(store, written)
+    vouch(store, [copy.record for copy in written if copy.record.status in OPEN])
 
 
 def _placed(copies: list[TaskCopy], study: str, uid: uuid.UUID | None) -> Iterator[TaskCopy]:

@@ -481,6 +481,8 @@ def train(task, x):
         time.sleep(300)
 def quick(task, x):
     task.report_scalar("loss", "", x, 0)
+def evil(task, x):
+    Path("was-run").touch()
 """
 
 DRIVER = """
@@ -549,6 +551,56 @@ def test_a_signed_study_with_all_that_belongs_to_it(bench: Attacked) -> None:
         assert "refused" not in said
         assert "Traceback" not in said
         assert SECRET not in said + head_log.read_text() + everything_in(bench.redis)
+
+
+@pytest.mark.parametrize("started_again", [False, True])
+def test_a_controller_signs_nothing_that_was_altered(bench: Attacked, started_again: bool) -> None:
+    """Whoever reaches Redis and has no secret changes what waits there, and has it signed anew."""
+    secret = {"REDIS_URL": bench.url, "OPTUNA_RQ_SECRET": SECRET}
+    evil = [
+        {"kind": "function", "target": "obj:evil"},
+        {"kind": "command", "argv": ["touch", "was-run"]},
+        {"kind": "function", "target": "obj:train", "env": {"PYTHONSTARTUP": "/tmp/evil.py"}},
+    ]
+    with folder_of(bench.folder, OBJECTIVES) as cli, contextlib.ExitStack() as stack:
+        sweep = cli.sweep(
+            objective={"function": "obj:quick"}, budget={"max_trials": 5, "max_concurrent": 5, "lease": "1s"}
+        )
+        log = bench.folder / "head.log"
+        start = ("controller", "start", sweep)
+        controller = stack.enter_context(started(*start, cwd=bench.folder, log=log, **secret))
+        store = bench.store
+        # Nobody works yet; all that a controller without workers launches ahead.
+        waiting = wait_for(lambda: store.studies() and store.study_tasks("s"), "a task that waits")
+        if started_again:
+            controller.kill()
+            controller.wait(10)
+        for number, task_id in enumerate(waiting):
+            record = store.get(task_id)
+            spec = replace(record.spec, objective=evil[number % 3])
+            bench.redis.hset(keys.task(task_id), mapping={"spec": spec.encode(), "status": "queued"})
+            bench.redis.zadd(keys.study_status("s", Status.QUEUED), {task_id: record.trial})
+            bench.queue.withdraw(task_id, record.attempt)
+        if started_again:
+            controller = stack.enter_context(started(*start, cwd=bench.folder, log=log, **secret))
+        ended = [bench.ended(task_id, 30.0) for task_id in waiting]
+        for task in ended:
+            assert (task.status, task.reason_class) == (Status.FAILED, Reason.LAUNCH_ERROR), task
+            assert task.reason.startswith("what it runs was altered in Redis")
+        # Parameters that somebody has added are left out; the others are run as they were.
+        fresh = wait_for(
+            lambda: [i for i in store.study_tasks("s", Status.QUEUED) if i not in waiting], "another"
+        )[0]
+        spec = store.get(fresh).spec
+        added = replace(spec, parameters={**spec.parameters, "more": "x"})
+        bench.redis.hset(keys.task(fresh), "spec", added.encode())
+        bench.queue.withdraw(fresh, 1)
+        stack.enter_context(started("worker", cwd=bench.folder, log=bench.log, **secret))
+        assert controller.wait(60) in (0, 1), log.read_text()
+        assert store.get(fresh).status is Status.COMPLETED
+        assert store.get(fresh).spec.parameters == spec.parameters
+        assert not (bench.folder / "was-run").exists()
+        assert "Traceback" not in log.read_text() + bench.log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -115,7 +116,7 @@ def test_a_job_that_is_not_signed(signer: Signer, token: str | None) -> None:
 def test_another_secret(clock: ManualClock, signer: Signer) -> None:
     token = Signer(SECRET + " ", clock.now).sign(record_of())
     said = refusal(lambda: signer.verify(token, record_of()))
-    assert "OPTUNA_RQ_SECRET has to be the same for the controller and here" in said
+    assert "OPTUNA_RQ_SECRET has to be the same for" in said
 
 
 def test_every_character_counts(signer: Signer) -> None:
@@ -165,6 +166,45 @@ def test_the_time_of_a_signature_can_not_be_changed(clock: ManualClock, signer: 
     assert fresh != at
     said = refusal(lambda: signer.verify(f"{value}.{fresh}.{signature}", record_of()))
     assert "its signature is wrong" in said
+
+
+# Seals
+
+
+def test_a_seal_vouches_for_what_is_run(signer: Signer) -> None:
+    record = record_of()
+    seal = signer.seal(record)
+    assert signer.vouched(seal, record) == record
+    for harmless in (
+        record_of(attempt=3),
+        record_of(status=Status.IN_PROGRESS),
+        record_of(spec={"queue": "other"}),
+    ):
+        assert signer.vouched(seal, harmless) == harmless
+    added = record_of(spec={"parameters": {"General/lr": 0.1, "x": 1}})
+    assert signer.vouched(seal, added) == record
+    for changes in (
+        {"id": "2" * 32}, {"study": "other"}, {"trial": 4}, {"spec": {"objective": {"kind": "command", "argv": ["x"]}}},
+        {"spec": {"parameters": {"General/lr": 0.2}}}, {"spec": {"parameters": {}}}, {"spec": {"code": {}}},
+    ):  # fmt: skip
+        said = refusal(lambda changes=changes: signer.vouched(seal, record_of(**changes)))  # type: ignore[misc]
+        assert "altered in Redis" in said
+
+
+@pytest.mark.parametrize(
+    "seal",
+    [None, "", "x", "[]", "{}", "5", "null", '[["General/lr"], "x"]', '[[], ""]', "[5, 5]", "[" * 9999],
+)
+def test_what_is_no_seal(signer: Signer, seal: str | None) -> None:
+    refusal(lambda: signer.vouched(seal, record_of()))
+
+
+def test_a_seal_is_no_signature_and_of_one_secret(clock: ManualClock, signer: Signer) -> None:
+    record = record_of()
+    refusal(lambda: Signer(SECRET + "x", clock.now).vouched(signer.seal(record), record))
+    mac = json.loads(signer.seal(record))[1]
+    refusal(lambda: signer.verify(mac, record))
+    refusal(lambda: signer.vouched(json.dumps([["General/lr"], signer.sign(record)]), record))
 
 
 # Clocks

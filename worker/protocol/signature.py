@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import time
 from typing import Any
 
 from itsdangerous import BadSignature, TimestampSigner
+from itsdangerous import Signer as PlainSigner
 
 from worker.protocol.errors import ForbiddenJob
 from worker.protocol.record import TaskRecord
@@ -25,6 +27,7 @@ MAX_AHEAD_S = 300.0
 """How far a signature may lie in the future, in seconds: clocks differ."""
 
 _SALT = "optuna-rq.job.1"
+_SEAL_SALT = "optuna-rq.task.1"
 
 
 class Signer:
@@ -38,10 +41,39 @@ class Signer:
     def __init__(self, secret: str, now: Callable[[], float] = time) -> None:
         self._now = now
         self._signer = _Stamped(secret, now)
+        self._sealer = PlainSigner(
+            secret, salt=_SEAL_SALT, key_derivation="hmac", digest_method=hashlib.sha256
+        )
 
     def sign(self, record: TaskRecord) -> str:
         """The signature of a task's current attempt; each is another one."""
         return self._signer.sign(f"{secrets.token_hex(12)}.{_digest(record)}").decode()
+
+    def seal(self, record: TaskRecord) -> str:
+        """Vouches for what a task runs, on whichever queue, as long as it is there.
+
+        It stands in Redis beside the record, so that a further attempt is signed only of what was wanted.
+        """
+        names = sorted(record.spec.parameters)
+        return json.dumps([names, self._sealer.get_signature(_sealed(record, names)).decode()])
+
+    def vouched(self, seal: str | None, record: TaskRecord) -> TaskRecord:
+        """The record with just what its seal vouches for: what a program has added is left out.
+
+        Raises:
+            ForbiddenJob: the seal is missing, or of something else.
+        """
+        try:
+            names, signature = json.loads(seal or "")
+            good = self._sealer.verify_signature(_sealed(record, names), signature)
+            parameters = {name: record.spec.parameters[name] for name in names}
+        except (ValueError, TypeError, KeyError, RecursionError):
+            good = False
+        if not good:
+            raise ForbiddenJob(
+                "what it runs was altered in Redis, or comes from somebody without this OPTUNA_RQ_SECRET"
+            )
+        return replace(record, spec=replace(record.spec, parameters=parameters))
 
     def verify(self, token: str | None, record: TaskRecord) -> str:
         """Prove that a job was signed for this record, as it is.
@@ -104,6 +136,13 @@ class _Stamped(TimestampSigner):
 
     def get_timestamp(self) -> int:
         return int(self._clock())
+
+
+def _sealed(record: TaskRecord, names: Sequence[str]) -> str:
+    parameters = {name: record.spec.parameters[name] for name in names}
+    spec = replace(record.spec, parameters=parameters, queue="")
+    about: list[Any] = [record.id, record.study, record.trial, list(names), spec.encode()]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
 def _digest(record: TaskRecord) -> str:
