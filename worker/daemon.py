@@ -24,7 +24,7 @@ from worker.proctree import children, kill_tree
 from worker.protocol import keys
 from worker.protocol.clock import RedisTime
 from worker.protocol.connection import check, connect, trouble
-from worker.protocol.errors import BadInput, RedisAway, RedisUnavailable
+from worker.protocol.errors import RedisAway, RedisUnavailable
 from worker.protocol.host import place
 from worker.protocol.store import Store
 from worker.scratch import Scratch
@@ -93,13 +93,13 @@ class Daemon:
         if clock:
             log.warning("worker %s: %s", settings.name, clock)
         self._store = Store(client)
-        if client.exists(keys.worker(settings.name)):
-            raise BadInput(
-                f"a worker named {settings.name!r} is running already; give this one another --name"
-            )
         adopt_orphans()
         self._scratch = Scratch()
-        self._write_card()
+        try:
+            self._write_card(first=True)
+        except BaseException:
+            self._scratch.remove()
+            raise
         # Only now: signals before this point may simply end the process.
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
@@ -292,7 +292,7 @@ class Daemon:
 
     # Being seen
 
-    def _write_card(self) -> None:
+    def _write_card(self, *, first: bool = False) -> None:
         settings = self._settings
         assert self._store is not None
         card = {
@@ -306,5 +306,5 @@ class Daemon:
             "state": "draining" if self._signals else "running",
             "seen": repr(time.time()),
         }
-        self._store.register_worker(settings.name, card, 3 * CARD_S)
+        self._store.register_worker(settings.name, card, 3 * CARD_S, first=first)
         self._card_written = time.monotonic()

@@ -916,3 +916,25 @@ def test_an_artifact_store_has_no_password_in_its_url(tmp_path: Path) -> None:
             )
         assert done.returncode == 2, done.stderr
         assert "pa55word" not in done.stdout + done.stderr
+
+
+def test_one_name_is_one_worker_also_when_they_start_at_once(bench: Attacked) -> None:
+    logs = [bench.folder / f"{number}.log" for number in range(4)]
+    with contextlib.ExitStack() as stack:
+        workers = [
+            stack.enter_context(
+                started("worker", "--name", "twin", cwd=bench.folder, log=log, REDIS_URL=bench.url)
+            )
+            for log in logs
+        ]
+        wait_for(lambda: sum(worker.poll() is not None for worker in workers) >= 3, "the end of three")
+        wait_for(lambda: bench.store.workers("default"), "the fourth")
+        codes = [worker.poll() for worker in workers]
+        assert sorted(codes, key=str) == [2, 2, 2, None]
+        for code, log in zip(codes, logs, strict=True):
+            if code == 2:
+                assert log.read_text().count("\n") == 1, log.read_text()
+                assert (
+                    "a worker named 'twin' is running already; give this one another --name"
+                    in log.read_text()
+                )

@@ -6,7 +6,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import redis
+
 from worker.protocol import keys
+from worker.protocol.connection import watch
 from worker.protocol.errors import BadInput, RecordError
 from worker.protocol.events import STREAM_LIMIT, Event, EventKind
 from worker.protocol.record import StudyRecord, TaskRecord
@@ -200,13 +203,29 @@ class StudyStore:
 
     # Workers
 
-    def register_worker(self, name: str, fields: Mapping[str, Any], ttl_s: float) -> None:
-        """Write a worker's card; it vanishes `ttl_s` seconds after the last call."""
+    def register_worker(
+        self, name: str, fields: Mapping[str, Any], ttl_s: float, *, first: bool = False
+    ) -> None:
+        """Write a worker's card; it vanishes `ttl_s` seconds after the last call.
+
+        Args:
+            first: the name must be free.
+
+        Raises:
+            BadInput: it isn't.
+        """
         with self.redis.pipeline() as pipe:
+            if first:
+                if watch(pipe, keys.worker(name), "EXISTS", keys.worker(name)):
+                    raise _taken(name)
+                pipe.multi()
             pipe.hset(keys.worker(name), mapping={k: str(v) for k, v in fields.items()})
             pipe.pexpire(keys.worker(name), ms(ttl_s))
             pipe.sadd(keys.WORKERS, name)
-            pipe.execute()
+            try:
+                pipe.execute()
+            except redis.WatchError:
+                raise _taken(name) from None
 
     def forget_worker(self, name: str) -> None:
         with self.redis.pipeline() as pipe:
@@ -244,6 +263,10 @@ class StudyStore:
 
     def _emit(self, pipe: Any, study: str, event: Event) -> None:
         pipe.xadd(keys.events(study), event.encode(), maxlen=STREAM_LIMIT, approximate=True)
+
+
+def _taken(name: str) -> BadInput:
+    return BadInput(f"a worker named {name!r} is running already; give this one another --name")
 
 
 def ms(seconds: float) -> int:
