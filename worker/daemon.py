@@ -254,7 +254,7 @@ class Daemon:
                 continue
             lived = now - slot.started
             self._deaths = self._deaths + 1 if lived < 60 else 1
-            pause = min(MAX_PAUSE_S, 0.5 * 2 ** (self._deaths - 1)) if code else 0.0
+            pause = min(MAX_PAUSE_S, 0.5 * 2 ** (self._deaths - 1))
             log.warning(
                 "worker %s: slot %d ended with code %d after %.0f s; starting it again in %.1f s",
                 self._settings.name, number, code, lived, pause,
