@@ -11,7 +11,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from worker.protocol.errors import ArtifactError, BadInput, ObjectiveLoadError
 
 PATIENCE_S = 30.0
 """How long a store that is away is waited for, in seconds."""
+LOCK_S = 0.05
+"""How often a slot looks whether another one has fetched what it needs, in seconds."""
 KEPT_S = 30 * 86400.0
 """An archive that was not used for so long is removed from the cache, in seconds."""
 
@@ -48,12 +50,16 @@ class CodeFolders:
         self._scratch = scratch
         self._cache = cache
 
-    def folder(self, code: Mapping[str, Any], *stores: str | None) -> Path:
+    def folder(
+        self, code: Mapping[str, Any], *stores: str | None, waiting: Callable[[], None] = lambda: None
+    ) -> Path:
         """The folder with a study's code.
 
         Args:
             code: what the task's description says of it.
             stores: URLs of artifact stores to look in, in this order.
+            waiting: called now and then while a store is away or another slot fetches; what it raises ends
+                the waiting.
 
         Raises:
             ObjectiveLoadError: it can't be fetched, or isn't what was described.
@@ -70,9 +76,9 @@ class CodeFolders:
             return target
         try:
             self._scratch.mkdir(parents=True, exist_ok=True)
-            with _locked(self._scratch / f"{sha256}.lock"):
+            with _locked(self._scratch / f"{sha256}.lock", waiting):
                 if not target.is_dir():
-                    archive = self._archive(sha256, size, key, stores)
+                    archive = self._archive(sha256, size, key, stores, waiting)
                     partial = self._scratch / f"{sha256}.part"
                     shutil.rmtree(partial, ignore_errors=True)
                     try:
@@ -87,7 +93,9 @@ class CodeFolders:
             raise ObjectiveLoadError(f"code: {where}: {error.strerror or error}") from error
         return target
 
-    def _archive(self, sha256: str, size: int, key: str, stores: tuple[str | None, ...]) -> Path:
+    def _archive(
+        self, sha256: str, size: int, key: str, stores: tuple[str | None, ...], waiting: Callable[[], None]
+    ) -> Path:
         """The archive, from the cache or fetched into it; its checksum is that of the description."""
         for folder in self._cache_folders():
             path = folder / f"{sha256}.zip"
@@ -99,7 +107,7 @@ class CodeFolders:
         for url in dict.fromkeys(url for url in stores if url):
             for folder in self._cache_folders():
                 try:
-                    return self._fetch(url, key, folder / f"{sha256}.zip", sha256, size)
+                    return self._fetch(url, key, folder / f"{sha256}.zip", sha256, size, waiting)
                 except (ArtifactStoreUnavailable, BadInput) as error:
                     problems.append(str(error))
                     break  # another folder would not help
@@ -116,10 +124,12 @@ class CodeFolders:
             yield cache
         yield self._scratch  # where the cache can't be written
 
-    def _fetch(self, url: str, key: str, target: Path, sha256: str, size: int) -> Path:
+    def _fetch(
+        self, url: str, key: str, target: Path, sha256: str, size: int, waiting: Callable[[], None]
+    ) -> Path:
         store = open_store(url)
         with replacing(target, durable=False) as partial:
-            patiently(lambda: store.get_file(key, partial), PATIENCE_S)
+            patiently(lambda: store.get_file(key, partial), PATIENCE_S, waiting=waiting)
             found, (checksum,) = checksums(partial, "code", new_sha256)
             if (found, checksum) != (size, sha256):
                 raise ArtifactError(
@@ -138,7 +148,12 @@ def _tidy(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            waiting()
+            time.sleep(LOCK_S)
         yield

@@ -14,6 +14,7 @@ import selectors
 import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +54,11 @@ _kills = KillCounter()
 
 MEMORY_S = 0.5
 """How often memory is looked at where it is limited, in seconds."""
+
+FETCH_S = 0.2
+"""How often it is looked whether a study's code is still wanted while it is fetched, in seconds."""
+
+_SHUTTING_DOWN = StopRequest(reason_class=Reason.STUDY_STOPPED, reason="the worker is shutting down")
 
 MAX_SOCKET_PATH = 100
 """Of a Unix socket, in bytes: the system's limit is 103 to 107."""
@@ -151,7 +157,7 @@ class Attempt:
             try:
                 self._start()
             except ObjectiveLoadError as error:
-                load_error = error
+                load_error = None if self._request else error
             if self._program:
                 self._supervise(started)
                 self._drain()
@@ -214,15 +220,36 @@ class Attempt:
             self._selector.register(around.wake, selectors.EVENT_READ, self._woken)
 
     def _fetch_code(self) -> Path:
-        """The folder with the study's code; the lease is renewed while it is on its way."""
-        record, renew_s = self._record, self._record.spec.lease_s / 3
-        stores = (record.spec.artifacts, self._study_store)
+        """The folder with the study's code; the lease is renewed while it is on its way.
+
+        Raises:
+            ObjectiveLoadError: it isn't to be had, or nobody waits for it any more: then `_request` says why.
+        """
+        spec, unwanted = self._record.spec, threading.Event()
+        next_renewal = self._now() + spec.lease_s / 3
+
+        def waiting() -> None:
+            if unwanted.is_set():
+                raise ObjectiveLoadError("code: nobody waits for it any more")
+
         with ThreadPoolExecutor(max_workers=1) as pool:
-            found = pool.submit(self._around.code.folder, record.spec.code, *stores)
+            stores = (spec.artifacts, self._study_store)
+            found = pool.submit(self._around.code.folder, spec.code, *stores, waiting=waiting)
             while True:
                 with contextlib.suppress(FutureTimeout):
-                    return found.result(renew_s)
-                self._reporter.renew()
+                    folder = found.result(FETCH_S)
+                    waiting()
+                    return folder
+                if self._now() >= next_renewal:
+                    self._reporter.renew()
+                    next_renewal = self._now() + spec.lease_s / 3
+                hand_back_at = self._around.hand_back_at()
+                if hand_back_at is not None and self._now() >= hand_back_at:
+                    self._hand_back = True
+                    self._request = self._request or _SHUTTING_DOWN
+                self._request = self._request or self._reporter.stop
+                if self._request or self._reporter.stale:
+                    unwanted.set()
 
     def _description(self) -> Message:
         about = describe(self._record)
@@ -279,9 +306,7 @@ class Attempt:
                 )
             if hand_back_at is not None and now >= hand_back_at:
                 self._hand_back = True
-                self._ask_to_stop(
-                    StopRequest(reason_class=Reason.STUDY_STOPPED, reason="the worker is shutting down")
-                )
+                self._ask_to_stop(_SHUTTING_DOWN)
             if self._reporter.over_limit:
                 self._ask_to_stop(self._iteration_limit())
             if self._reporter.stop:
