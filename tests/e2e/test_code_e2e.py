@@ -6,6 +6,8 @@ import hashlib
 import os
 import random
 import re
+import signal
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -56,11 +58,11 @@ class Node:
         self.url = f"file://{root}/store"
 
     @contextmanager
-    def worker(self, *options: str, **env: str) -> Iterator[None]:
+    def worker(self, *options: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
         variables = {"REDIS_URL": self.bench.url, "XDG_CACHE_HOME": str(self.cache), **env}
-        with started("worker", *options, cwd=self.folder, log=self.log, **variables):
+        with started("worker", *options, cwd=self.folder, log=self.log, **variables) as process:
             wait_for(lambda: self.bench.store.workers("default"), "the worker")
-            yield
+            yield process
         assert "Traceback" not in self.log.read_text(), self.log.read_text()
 
     def pack(self, **files: str) -> dict[str, Any]:
@@ -424,6 +426,36 @@ def test_a_store_that_is_away_for_longer_than_the_lease(node: Node, s3_server: S
             proxy.heal()
             assert node.value(task_id) == 7
             assert node.bench.ended(task_id).attempt == task.attempt == 1
+
+
+def test_a_worker_that_ends_and_a_task_that_is_stopped_wait_for_no_code(
+    node: Node, s3_server: S3Server
+) -> None:
+    s3_server.make_bucket("gone")
+    with BreakingProxy(s3_server.port) as proxy, pytest.MonkeyPatch.context() as patch:
+        env = {**s3_server.env(), "AWS_ENDPOINT_URL_S3": proxy.endpoint}
+        for name, value in env.items():
+            patch.setenv(name, value)
+        node.url = "s3://gone"
+        code = node.pack(train="def f(task):\n    return 7\n")
+        proxy.refuse()
+        with node.worker("--slots", "2", "--drain", "0.5", **env) as process:
+            stopped, *kept = (node.submit("train:f", code, lease_s=2.0) for _ in range(3))
+            node.bench.running(stopped)
+            node.bench.running(kept[0])
+            node.bench.store.request_stop(stopped, Reason.USER, "not wanted")
+            task = node.bench.ended(stopped, 10)
+            assert (task.status, task.reason) == (Status.STOPPED, "not wanted")
+            node.bench.running(kept[1])
+            os.kill(process.pid, signal.SIGTERM)
+            assert process.wait(10) == 0
+        for each in kept:
+            task = node.bench.store.get(each)
+            assert (task.status, task.attempt, task.spent_attempts) == (Status.QUEUED, 2, 1), task.reason
+            node.bench.enqueue(each, 2)
+        proxy.heal()
+        with node.worker(**env):
+            assert [node.value(each) for each in kept] == [7, 7]
 
 
 # What a user gets wrong
