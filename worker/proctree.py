@@ -55,20 +55,14 @@ def kill_tree(pid: int, *, keep: frozenset[int] = frozenset()) -> None:
                 os.kill(victim, signal.SIGKILL)
         # What the program's children left behind has become ours (see adopt_orphans).
         doomed = [child for child in children(os.getpid()) if child not in keep and child != pid]
-        _reap(doomed)
-        doomed = [child for child in doomed if _alive(child)]
+        doomed = [child for child in doomed if not _reaped(child)]
         if doomed:
             time.sleep(0.005)
 
 
-def _reap(pids: list[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-
-
-def _alive(pid: int) -> bool:
+def _reaped(pid: int) -> bool:
+    """Whether a child has ended, and has been waited for."""
     try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True

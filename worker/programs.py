@@ -282,6 +282,8 @@ class WarmRunner:
             and self._trials < MAX_TRIALS
             and rss - self._first_rss < MAX_GROWTH_KB
             and not children(self._program.runs_as)
+            # Nor orphans that have become this process': they would live on, and be zombies then.
+            and not set(children(os.getpid())) - {self._program.pid}
         )
         if not healthy:
             self._replace()

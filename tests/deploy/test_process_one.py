@@ -1,4 +1,4 @@
-"""A worker as process 1, as it is in a container: signals reach it."""
+"""A worker as process 1, as it is in a container: signals reach it, and nothing is left below it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,21 @@ from tests.deploy.compose import health
 from tests.e2e.harness import BIN, Bench, started, wait_for
 from tests.servers import free_port
 from worker.protocol import Status
+
+ORPHANS = """
+import os, time
+
+def leaves(task):
+    '''Starts programs whose parent ends before they do.'''
+    for _ in range(3):
+        if os.fork() == 0:
+            if os.fork() == 0:
+                os.setsid()
+                time.sleep(60)
+            os._exit(0)
+        os.wait()
+    return 1.0
+"""
 
 
 @contextmanager
@@ -46,3 +61,15 @@ def test_sigterm_ends_it_in_order(tmp_path: Path, redis_url: str) -> None:
         assert bench.ended(bench.submit("obj:one")).status is Status.COMPLETED
         first.terminate()
         assert waiting.wait(40) == 0, (tmp_path / "log").read_text()
+
+
+@pytest.mark.e2e
+def test_what_a_trial_leaves_running_ends_with_it(tmp_path: Path, redis_url: str) -> None:
+    """The slot adopts it. It is ended, and waited for: else zombies would pile up."""
+    bench = Bench(redis_url, tmp_path)
+    bench.module("obj.py", ORPHANS)
+    with as_process_one("worker", cwd=tmp_path, REDIS_URL=redis_url) as (first, _):
+        for _ in range(4):
+            assert bench.ended(bench.submit("obj:leaves")).status is Status.COMPLETED
+        # A slot, and the runner that is kept warm.
+        wait_for(lambda: len(first.children(recursive=True)) <= 3, "the end of what was left", 15.0)
