@@ -157,15 +157,20 @@ def start(
             meter.watch(backend, lock, sweep.queue.name)
             interrupts.looked_at = meter.health.long
         left_over = backend.store.pending_request(sweep.study.name)
-        held = lock.acquire(
-            wait=True,
-            on_wait=lambda holder: view.note(
-                f"controller {holder} acts on study {sweep.study.name!r}; standing by to take over"
-            ),
-            stopped=interrupts.pending,
-        )
-        if not held:
+        stood_by, before = False, backend.store.find_study(sweep.study.name)
+
+        def stand_by(holder: str) -> None:
+            nonlocal stood_by
+            stood_by = True
+            view.note(f"controller {holder} acts on study {sweep.study.name!r}; standing by to take over")
+
+        if not lock.acquire(wait=True, on_wait=stand_by, stopped=interrupts.pending):
             return INTERRUPTED
+        if stood_by:
+            code_of_end = _ended_meanwhile(backend, sweep.study.name, before, view)
+            if code_of_end is not None:
+                lock.release()
+                return code_of_end
         count = options.workers if options.workers is not None else (os.cpu_count() or 1) if embedded else 0
         workers = LocalWorkers(
             count,
@@ -329,6 +334,21 @@ def _strategy(
 
 def _minutes(seconds: float | None) -> float | None:
     return None if seconds is None else seconds / 60
+
+
+def _ended_meanwhile(backend: Backend, name: str, before: StudyRecord | None, view: View) -> int | None:
+    """The exit code, if another controller has ended the study: nothing is to be taken over.
+
+    Args:
+        before: the study when it began to stand by; None when there was none yet.
+    """
+    record = backend.store.find_study(name)
+    if record is None or record.state not in (StudyState.COMPLETED, StudyState.STOPPED, StudyState.FAILED):
+        return None
+    if before and before.ended_at == record.ended_at:
+        return None  # as it was: it has not gone on since
+    view.summary(backend.store, name, record.state, record.reason)
+    return 1 if record.state == StudyState.FAILED else 0
 
 
 def _refuse_other_study(backend: Backend, sweep: Sweep, settings: Settings) -> None:

@@ -435,6 +435,17 @@ def test_a_second_controller_stands_by_and_takes_over(folder: Path) -> None:
         assert standby.wait(40) == 130
 
 
+def test_a_controller_that_stands_by_does_not_go_on_with_what_was_stopped(folder: Path) -> None:
+    name = sweep(folder, objective={"function": "obj:slow"}, budget={"max_trials": 20})
+    with started("controller", "start", name, "--workers", "1", cwd=folder, log=folder / "one") as active:
+        wait_for(lambda: in_progress(folder), "a running task")
+        with started("controller", "start", name, "--workers", "0", cwd=folder, log=folder / "two") as standby:
+            wait_for(lambda: "standing by" in (folder / "two").read_text(), "standing by")
+            assert run("controller", "stop", cwd=folder).returncode == 0
+            assert (active.wait(40), standby.wait(40)) == (0, 0)
+    assert "study s stopped" in (folder / "two").read_text()
+
+
 def test_stop_pause_resume_and_a_followed_log(folder: Path) -> None:
     name = sweep(folder, objective={"function": "obj:slow"}, budget={"max_trials": 20})
     with started("controller", "start", name, "--workers", "2", cwd=folder, log=folder / "log") as process:
