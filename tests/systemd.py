@@ -36,6 +36,7 @@ while [ $# -gt 0 ]; do
 done
 for folder in etc opt var/lib; do mount --rbind "$base/$folder" "/$folder"; done
 mount -t tmpfs -o mode=755 tmpfs /run
+for folder in /tmp /var/tmp; do mount -t tmpfs -o mode=1777 tmpfs "$folder"; done
 if [ -d /sys/fs/cgroup/systemd ]; then
     umount /sys/fs/cgroup/systemd
     mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd

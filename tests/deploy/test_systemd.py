@@ -281,6 +281,17 @@ def test_bad_input_is_said_once_and_not_tried_again(systemd: Systemd, watch: Wat
         assert systemd.journal(unit).count(said) == 1
 
 
+def test_a_worker_waits_for_its_redis(systemd: Systemd, watch: Watch, redis_server: RedisServer) -> None:
+    redis_server.stop()
+    try:
+        start(systemd, WORKER)
+        wait_for(lambda: "connection refused" in systemd.journal(WORKER), "its complaint")
+    finally:
+        redis_server.start()
+    wait_for(lambda: watch.store.workers("default"), "the worker")
+    assert state(systemd, WORKER) == ("active", "0", "0")
+
+
 def test_the_rest_of_the_machine_is_out_of_reach(systemd: Systemd, watch: Watch) -> None:
     looks = {
         "home": "not os.path.exists('/root/.profile') or bool(os.listdir('/root'))",
