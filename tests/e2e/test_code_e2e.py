@@ -22,7 +22,7 @@ import worker
 from controller.snapshot import snapshot
 from controller.sweep import CodeSection
 from tests.e2e.cli import Cli, folder_of
-from tests.e2e.harness import Bench, run, run_json, started, wait_for
+from tests.e2e.harness import Bench, run_json, started, wait_for
 from tests.proxy import BreakingProxy
 from tests.s3server import S3Server
 from worker.artifacts import open_store
@@ -99,8 +99,7 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
 
 # All kinds of objectives, over S3
 
-KINDS = {
-    "function": {"function": "pkg.train:train"},
+KINDS: dict[str, Any] = {
     "script": {"script": "tools/run.py", "args": ["--tag", "a"]},
     "command": {"command": ["./bin/run.sh", "{x}"]},
     "optuna": {"optuna": "pkg.train:objective"},
@@ -140,72 +139,72 @@ def test_every_kind_of_objective_on_a_worker_with_nothing(
 ) -> None:
     s3_server.make_bucket("code")
     write(cli.folder, CODE)
-    optuna.create_study(study_name="older", storage=f"sqlite:///{tmp_path}/optuna.db")
     env = {
         "REDIS_URL": node.bench.url,
         "ARTIFACT_STORE": "s3://code/prefix",
         "OPTUNA_STORAGE": f"sqlite:///{tmp_path}/optuna.db",
         **s3_server.env(),
     }
+    optuna.create_study(study_name="older", storage=env["OPTUNA_STORAGE"])
     with node.worker(**env):
-        for kind, objective in KINDS.items():
+        for kind in ("script", "optuna"):
             file = cli.sweep(
                 study={"name": kind, "metric": {"name": "loss", "goal": "minimize"}},
-                objective=objective,
-                budget={"max_trials": 2, "max_failures": 1},
+                objective=KINDS[kind],
+                budget={"max_trials": 1, "max_failures": 1},
                 code={"exclude": ["obj.py"]},
             )
             done = cli("start", file, **env)
             assert done.returncode == 0, done.stdout + done.stderr + node.log.read_text()
             assert "code: 8 file(s)" in done.stdout
-            rows = cli.json("tasks", kind, **env)
-            assert [row["status"] for row in rows] == ["completed"] * 2
-            study = optuna.load_study(study_name=kind, storage=env["OPTUNA_STORAGE"])
-            assert all(10 < trial.value < 11 for trial in study.trials if trial.value is not None)
-        (task, *_) = cli.json("tasks", "function", **env)
-        said = node.bench.output(task["task"])
+            (trial,) = optuna.load_study(study_name=kind, storage=env["OPTUNA_STORAGE"]).trials
+            assert 10 < trial.value < 11
+        # The code stands among the study's artifacts, and in its tasks.
+        listed = run_json("controller", "artifacts", "list", "script", cwd=cli.folder, **env)
+        assert [row["name"] for row in listed if row["name"].startswith("code ")]
+        (row,) = cli.json("tasks", "script", **env)
+        code = node.bench.store.get(row["task"]).spec.code
+        function = node.bench.submit("pkg.train:train", code=code, parameters={"x": 0.25})
+        command = {"kind": "command", "argv": KINDS["command"]["command"]}
+        run_sh = node.bench.submit(command, code=code, parameters={"x": 0.5})
+        assert [node.value(each) for each in (function, run_sh)] == [10.25, 10.5]
+        said = node.bench.output(function)
         assert "'bin', 'pkg', 'sweep.yaml', 'tools'" in said
         assert ".env" not in said
         assert f"ran in {node.folder}" not in said
     assert not list(node.folder.iterdir())
-    # The code was stored once for each study, under its own name, and is listed with its artifacts.
-    listed = [
-        row["name"] for row in run_json("controller", "artifacts", "list", "function", cwd=cli.folder, **env)
-    ]
-    assert [name for name in listed if name.startswith("code ")]
     # Another worker of this machine needs no store: what it has is the cache.
     client = s3_server.client()
-    objects = client.list_objects_v2(Bucket="code")["Contents"]
-    for each in objects:
+    for each in client.list_objects_v2(Bucket="code")["Contents"]:
         client.delete_object(Bucket="code", Key=each["Key"])
-    record = node.bench.store.get(task["task"])
     with node.worker(**{**env, "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}):
-        again = node.bench.submit("pkg.train:train", code=record.spec.code, parameters={"x": 0.5})
-        assert node.value(again) == 10.5
+        again = node.bench.submit("pkg.train:train", code=code, parameters={"x": 0.75})
+        assert node.value(again) == 10.75
 
 
-def test_the_embedded_start_takes_a_snapshot_too(cli: Cli) -> None:
-    write(
-        cli.folder, {"obj.py": "import os\ndef quick(task, x):\n    print('in', os.getcwd())\n    return x\n"}
+def test_an_embedded_start_and_what_a_study_writes_beside_its_code(cli: Cli) -> None:
+    (cli.folder / "big.bin").write_bytes(b"x" * 5000)
+    (cli.folder / "obj.py").write_text(
+        "import os\ndef quick(task, x):\n    print('in', os.getcwd())\n    return x\n"
     )
-    file = cli.sweep(code={"path": "."}, budget={"max_trials": 2, "max_failures": 1})
-    done = cli.start(file, workers=1)
-    assert done.returncode == 0, done.stdout + done.stderr
-    for row in cli.json("tasks"):
-        said = cli("logs", row["task"]).stdout
-        assert "in /" in said
-        assert f"in {cli.folder}\n" not in said
-
-
-def test_what_a_study_writes_beside_the_code_is_no_code(cli: Cli) -> None:
+    (cli.folder / "s.toml").write_text(
+        '[study]\nname = "s"\nmetric = { name = "loss", goal = "minimize" }\n[objective]\nfunction = "obj:quick"\n'
+        '[parameters]\nx = { type = "float", low = 0.0, high = 1.0 }\n[budget]\nmax_trials = 1\n'
+        '[code]\npath = "."\nexclude = ["*.log"]\nmax_size = "1kB"\n'
+    )
     where = {"ARTIFACT_STORE": "artifacts", "OPTUNA_STORAGE": "sqlite:///study.db"}
     for trials in (1, 2):
-        file = cli.sweep(code={}, budget={"max_trials": trials, "max_failures": 1})
-        done = cli.start(file, workers=1, **where)
+        done = cli.start(
+            "s.toml", "--set", "code.max_size=1GB", "--set", f"budget.max_trials={trials}", workers=1, **where
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         assert (cli.folder / "study.db").exists()
         assert (cli.folder / "artifacts").exists()
-        assert "code: 2 file(s)" in done.stdout
+        assert "code: 3 file(s)" in done.stdout
+    for row in cli.json("tasks", **where):
+        said = cli("logs", row["task"]).stdout
+        assert "in /" in said
+        assert f"in {cli.folder}\n" not in said
 
 
 # Several codes on one worker
@@ -489,20 +488,6 @@ def test_a_section_that_is_wrong(cli: Cli, section: Any, options: tuple[str, ...
     assert len(lines) == 1, done.stderr
     for text in said:
         assert text in lines[0]
-
-
-def test_a_section_in_toml_and_an_override(cli: Cli) -> None:
-    (cli.folder / "big.bin").write_bytes(b"x" * 5000)
-    (cli.folder / "s.toml").write_text(
-        '[study]\nname = "s"\nmetric = { name = "loss", goal = "minimize" }\n[objective]\nfunction = "obj:quick"\n'
-        "[parameters]\nx = { choices = [1.0] }\n[budget]\nmax_trials = 1\n"
-        '[code]\npath = "."\nexclude = ["*.log"]\nmax_size = "1kB"\n'
-    )
-    done = run(
-        "controller", "start", "s.toml", "--workers", "1", "--set", "code.max_size=1GB", cwd=cli.folder
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "code: 3 file(s)" in done.stdout
 
 
 # The page
