@@ -54,10 +54,14 @@ def kill_tree(pid: int, *, keep: frozenset[int] = frozenset()) -> None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(victim, signal.SIGKILL)
         # What the program's children left behind has become ours (see adopt_orphans).
-        doomed = [child for child in children(os.getpid()) if child not in keep and child != pid]
-        doomed = [child for child in doomed if not _reaped(child)]
+        doomed = orphans(keep | {pid})
         if doomed:
             time.sleep(0.005)
+
+
+def orphans(keep: frozenset[int]) -> list[int]:
+    """Living children of this process that are not among `keep`. Those that have ended are waited for."""
+    return [child for child in children(os.getpid()) if child not in keep and not _reaped(child)]
 
 
 def _reaped(pid: int) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 from worker.channel import SOCKET_VARIABLE, Lines, Message, encode
 from worker.lifeline import die_with_parent
 from worker.objective import check_script, script_path
-from worker.proctree import children, kill_tree, signal_group
+from worker.proctree import children, kill_tree, orphans, signal_group
 from worker.protocol.command import fill
 from worker.protocol.errors import BadInput, ObjectiveLoadError
 from worker.protocol.record import TaskRecord
@@ -282,8 +282,8 @@ class WarmRunner:
             and self._trials < MAX_TRIALS
             and rss - self._first_rss < MAX_GROWTH_KB
             and not children(self._program.runs_as)
-            # Nor orphans that have become this process': they would live on, and be zombies then.
-            and not set(children(os.getpid())) - {self._program.pid}
+            # Nor orphans that have become this process': they would live on.
+            and not orphans(frozenset({self._program.pid}))
         )
         if not healthy:
             self._replace()

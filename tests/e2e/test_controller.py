@@ -439,7 +439,9 @@ def test_a_controller_that_stands_by_does_not_go_on_with_what_was_stopped(folder
     name = sweep(folder, objective={"function": "obj:slow"}, budget={"max_trials": 20})
     with started("controller", "start", name, "--workers", "1", cwd=folder, log=folder / "one") as active:
         wait_for(lambda: in_progress(folder), "a running task")
-        with started("controller", "start", name, "--workers", "0", cwd=folder, log=folder / "two") as standby:
+        with started(
+            "controller", "start", name, "--workers", "0", cwd=folder, log=folder / "two"
+        ) as standby:
             wait_for(lambda: "standing by" in (folder / "two").read_text(), "standing by")
             assert run("controller", "stop", cwd=folder).returncode == 0
             assert (active.wait(40), standby.wait(40)) == (0, 0)
