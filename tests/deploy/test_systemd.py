@@ -190,8 +190,12 @@ def ended(systemd: Systemd, unit: str) -> tuple[str, str, str]:
 def test_a_study_runs_to_its_end(systemd: Systemd, watch: Watch) -> None:
     write_sweep(systemd.etc / "optuna-rq/sweeps/quick.toml", trials=3, epochs=2, pause_s=0.1)
     start(systemd, WORKER)
+    wait_for(lambda: watch.store.workers("default"), "the worker")
     start(systemd, "optuna-rq-controller@quick")
     tasks = watch.completed(3)
+    # Neither sees the other's process, and the controller doesn't take its worker for dead.
+    assert "no worker serves" not in systemd.journal("optuna-rq-controller@quick")
+    assert watch.store.workers("default")
     assert ended(systemd, "optuna-rq-controller@quick") == ("inactive", "0", "0")
     host = os.uname().nodename.split(".")[0]
     assert {task.worker for task in tasks} == {f"{host}.a/0"}

@@ -46,4 +46,13 @@ def pause_left(card: Mapping[str, str], now: float) -> float:
 
 def is_gone(where: str, pid: str) -> bool:
     """Whether the process `pid` of the place `where` is known to have ended, as one that ran here."""
-    return bool(where) and where == place() and pid.isdigit() and not Path(f"/proc/{pid}").exists()
+    if not where or where != place() or not pid.isdigit():
+        return False
+    try:
+        # Rather than look into /proc, which may hide other accounts' processes (hidepid, ProtectProc).
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass
+    return False
