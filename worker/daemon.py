@@ -19,7 +19,7 @@ import redis
 from redis.exceptions import NoPermissionError
 
 from worker.devices import slot_environment
-from worker.lifeline import adopt_orphans
+from worker.lifeline import HAND_BACK_NOW, adopt_orphans
 from worker.proctree import children, kill_tree
 from worker.protocol import keys
 from worker.protocol.clock import RedisTime
@@ -286,7 +286,7 @@ class Daemon:
         if self._signals <= 2:
             for slot in self._slots.values():
                 with contextlib.suppress(ProcessLookupError):
-                    slot.process.terminate()
+                    slot.process.send_signal(signal.SIGTERM if self._signals == 1 else HAND_BACK_NOW)
         else:
             raise SystemExit(128 + signum)
 

@@ -50,6 +50,9 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 30.0
 """How often the slot is to show that it is alive while an attempt runs, in seconds, after the first one."""
 
+TERMINATED = (-signal.SIGTERM, 128 + signal.SIGTERM)
+"""Exit codes of a program that SIGTERM has ended."""
+
 _kills = KillCounter()
 
 MEMORY_S = 0.5
@@ -583,7 +586,8 @@ class Attempt:
         outcome = replace(outcome, reason=self._in_users_words(outcome))
         record = self._record
         again = ""
-        if self._hand_back and outcome.interrupted:
+        if (self._hand_back and outcome.interrupted) or self._lost_to_shutdown(outcome):
+            self._hand_back = True
             again = f"handed back by worker {record.worker}, which was shutting down"
         elif self._try_again(outcome):
             again = f"{outcome.reason_class}: {outcome.reason}; tried again"
@@ -648,6 +652,18 @@ class Attempt:
             last=self._reporter.last(),
             on_card=True,
         )
+
+    def _lost_to_shutdown(self, outcome: Outcome) -> bool:
+        """Whether what its worker was told to end with may have ended the program, too: Slurm, for one, sends
+        SIGTERM to all processes at once, down to those that programs have started."""
+        if self._request or self._mark or outcome.reason_class not in (Reason.OBJECTIVE_ERROR, Reason.USER):
+            return False
+        if self._exit in TERMINATED or outcome.reason_class is Reason.USER:
+            # It may have come to the program first.
+            deadline = self._now() + 1.0
+            while self._around.hand_back_at() is None and self._now() < deadline:
+                time.sleep(0.01)
+        return self._around.hand_back_at() is not None
 
     def _try_again(self, outcome: Outcome) -> bool:
         record = self._record

@@ -10,6 +10,10 @@ import sys
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
+HAND_BACK_NOW = signal.SIGUSR1
+"""From the worker to its slots. Not a second SIGTERM: the first one may have come to them as well, with all
+that runs here."""
+
 
 def adopt_orphans() -> None:
     """Become the parent of orphaned descendants, so that none escapes `proctree.kill_tree`."""

@@ -31,7 +31,7 @@ from worker.allowance import Allowance
 from worker.code import CodeFolders
 from worker.execute import Attempt, Surroundings
 from worker.health.attempts import Teller
-from worker.lifeline import adopt_orphans, die_with_parent
+from worker.lifeline import HAND_BACK_NOW, adopt_orphans, die_with_parent
 from worker.logs import configure, one_line
 from worker.programs import WarmRunner, share_with_programs
 from worker.protocol.clock import RedisTime
@@ -164,14 +164,15 @@ class Slot(SimpleWorker):
         # A terminal's Ctrl-C reaches the whole group; only the daemon decides.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self.request_stop)
+        signal.signal(HAND_BACK_NOW, self.request_stop)
 
     def request_stop(self, signum: int, frame: Any) -> None:
-        """First signal: take no more jobs, finish or hand back. Second: hand back now."""
+        """SIGTERM: take no more jobs, finish or hand back. `HAND_BACK_NOW`: don't wait for anything."""
         TaskQueue.stopping = True
         self._stop_requested = True
         if self._shutdown_at is None:
             self._shutdown_at = time.monotonic()
-        else:
+        if signum == HAND_BACK_NOW:
             self._now = True
         if TaskQueue.waiting:
             # Rather than wait out the second. Should a job come at this very moment, the controller sees

@@ -187,3 +187,27 @@ def test_a_cancelled_element_does_not_come_back(cluster: Cluster) -> None:
     assert cluster.ended(element) == "CANCELLED"
     assert cluster.slurm.job(element)["Restarts"] == "0"
     assert not cluster.watch.store.workers("default")
+
+
+def test_a_requeued_element_hands_back_at_once_and_goes_on(cluster: Cluster) -> None:
+    write_sweep(cluster.folder / "sweep.toml", trials=2, epochs=100, pause_s=0.5)
+    job = cluster.submit("--array=0-1", worker=("--idle", "60"))
+    with controller(cluster) as process:
+        task, other = (cluster.watch.running(2, f"slurm-{job}_{number}.0/") for number in (0, 1))
+        # Slurm sends SIGTERM to all processes of the job, those of the trial included.
+        cluster.slurm.call("scontrol", "requeue", f"{job}_0")
+        cluster.watch.handed_back(task)
+        wait_for(lambda: cluster.state(f"{job}_0") == "RUNNING", "the element's second run", 60.0)
+        cluster.watch.running(2, f"slurm-{job}_0.1/")
+        # The other trial ends sooner in its second attempt.
+        cluster.slurm.call("scontrol", "requeue", f"{job}_1")
+        tasks = {t.id: t for t in cluster.watch.completed(2)}
+        assert process.wait(30) == 0
+    assert set(tasks) == {task.id, other.id}
+    for before in (task, other):
+        assert (tasks[before.id].attempt, tasks[before.id].handed_back) == (2, 1)
+        (first, zero), (second, later) = cluster.watch.begins(before)
+        assert (first, zero, second) == (1, 0, 2)
+        assert later > 0
+        # Each epoch counts once, whoever has run it.
+        assert cluster.watch.store.scalars([before.id])[0]["loss"].count == 100
