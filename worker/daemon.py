@@ -229,6 +229,9 @@ class Daemon:
             # Not in argv and not in the environment: it holds the Redis URL.
             pipe.write(json.dumps(options).encode())
         self._slots[number] = _SlotProcess(process=process, wake=ours, started=time.monotonic())
+        if self._signals:
+            # One came while the slot was being started, and found none to pass it on to.
+            process.terminate()
 
     def _slot_environment(self, number: int) -> dict[str, str]:
         settings = self._settings

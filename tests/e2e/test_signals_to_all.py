@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.harness import Bench, alive, descendants, serving, wait_for
+from tests.e2e.harness import Bench, alive, descendants, serving, started, wait_for
 from worker.protocol import Reason, Status
 
 OBJECTIVES = """
@@ -112,3 +113,12 @@ def test_two_signals_to_the_worker_hand_back_now(bench: Bench) -> None:
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(10) == 0
     assert bench.store.get(task).handed_back == 1
+
+
+@pytest.mark.parametrize("after_s", [0.004, 0.01, 0.02, 0.04])
+def test_a_signal_while_the_worker_starts_is_not_lost(bench: Bench, after_s: float) -> None:
+    with started("worker", cwd=bench.folder, REDIS_URL=bench.url) as worker:
+        wait_for(lambda: bench.store.workers(), "the worker's card")
+        time.sleep(after_s)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(10) in (0, -signal.SIGTERM)
