@@ -188,6 +188,7 @@ class Attempt:
                     "objective": objective,
                     "folder": str(folder),
                     "optional": record.spec.optional,
+                    "connected": record.spec.connected,
                     "scratch": str(around.scratch.path),
                     **({"storage": around.storage_url} if kind == "optuna" else {}),
                 }

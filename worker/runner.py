@@ -156,8 +156,10 @@ class Runner:
             if objective["kind"] == "optuna":
                 call = _trial_of(function, task, order)
             else:
-                check_signature(function, target, description["parameters"], order.get("optional", ()))
-                call = partial(_call, function, task, description["parameters"])
+                added = order.get("connected", ())
+                arguments = {n: value for n, value in description["parameters"].items() if n not in added}
+                check_signature(function, target, arguments, order.get("optional", ()))
+                call = partial(_call, function, task, arguments)
             if order["op"] == "check":
                 return {"op": "result", "kind": "ok"}
         except ObjectiveLoadError as error:

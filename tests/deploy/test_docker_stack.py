@@ -128,8 +128,9 @@ def test_redis_keeps_everything_and_asks_for_the_password(stack: Stack) -> None:
     with pytest.raises(redis.AuthenticationError):
         redis.Redis(port=stack.redis_port).ping()
     client = redis.Redis(port=stack.redis_port, password=stack.made["redis_password"], decode_responses=True)
-    settings = client.config_get("appendonly", "maxmemory-policy", "protected-mode")
-    assert settings == {"appendonly": "yes", "maxmemory-policy": "noeviction", "protected-mode": "yes"}
+    # One by one: Redis 6.2 takes no more at a time.
+    wanted = {"appendonly": "yes", "maxmemory-policy": "noeviction", "protected-mode": "yes"}
+    assert {name: client.config_get(name)[name] for name in wanted} == wanted
     assert stack.made["redis_password"] not in " ".join(
         psutil.Process(stack.processes["redis"].pid).cmdline()
     )

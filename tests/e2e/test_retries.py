@@ -113,3 +113,24 @@ def test_mistakes_in_python() -> None:
     for wrong in (["nothing"], "objective_error", ["pruned"]):
         with pytest.raises(BadInput, match="retry_on: a list of"):
             SearchStrategy("0" * 32, [], Objective("a", "b"), retry_on=wrong)
+
+
+def test_what_a_program_adds_is_no_argument_of_its_next_attempt(redis_url: str, tmp_path: Path) -> None:
+    bench = Bench(redis_url, tmp_path)
+    bench.module(
+        "connects.py",
+        "from pathlib import Path\n"
+        "def train(task, x):\n"
+        "    task.connect({'extra': 3})\n"
+        "    if not Path('again').exists():\n"
+        "        Path('again').touch()\n"
+        "        raise ValueError('once')\n"
+        "    return x\n",
+    )
+    task = bench.submit("connects:train", parameters={"x": 1.5}, retry_on=("objective_error",))
+    with started("worker", cwd=bench.folder, REDIS_URL=bench.url):
+        wait_for(lambda: bench.store.get(task).attempt == 2, "another attempt")
+        bench.enqueue(task, 2)
+        record = bench.ended(task)
+    assert (record.status, record.reason) == (Status.COMPLETED, "")
+    assert "extra" in str(record.spec.parameters)

@@ -81,6 +81,8 @@ class TaskSpec:
     tags: tuple[str, ...] = ()
     searched: tuple[str, ...] = ()
     """Names of the parameters that the study chose; the others are the base task's."""
+    connected: tuple[str, ...] = ()
+    """Names of the parameters that a program has added by itself: they are no arguments of a function."""
     optional: tuple[str, ...] = ()
     """Names of parameters that a trial may lack (conditional ones)."""
     check_only: bool = False
@@ -115,7 +117,7 @@ class TaskSpec:
                 if not 0 <= data.get(name, 1.0) <= MAX_S:
                     raise ValueError(f"{name} is {data[name]}")
             data["metrics"] = tuple(ObjectiveMetric.from_dict(metric) for metric in data.get("metrics", ()))
-            for name in ("tags", "optional", "searched", "constraints", "retry_on"):
+            for name in ("tags", "connected", "optional", "searched", "constraints", "retry_on"):
                 data[name] = tuple(data.get(name, ()))
             return cls(**data)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -73,7 +73,7 @@ class Signer:
             raise ForbiddenJob(
                 "what it runs was altered in Redis, or comes from somebody without this OPTUNA_RQ_SECRET"
             )
-        return replace(record, spec=replace(record.spec, parameters=parameters))
+        return replace(record, spec=replace(record.spec, parameters=parameters, connected=()))
 
     def verify(self, token: str | None, record: TaskRecord) -> str:
         """Prove that a job was signed for this record, as it is.
@@ -140,7 +140,7 @@ class _Stamped(TimestampSigner):
 
 def _sealed(record: TaskRecord, names: Sequence[str]) -> str:
     parameters = {name: record.spec.parameters[name] for name in names}
-    spec = replace(record.spec, parameters=parameters, queue="")
+    spec = replace(record.spec, parameters=parameters, connected=(), queue="")
     about: list[Any] = [record.id, record.study, record.trial, list(names), spec.encode()]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 

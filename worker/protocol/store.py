@@ -737,7 +737,9 @@ class Store(StudyStore):
                     self._watch_attempt(pipe, task_id, attempt, "its parameters are")
                     spec = TaskSpec.decode(str(self.redis.hget(key, "spec")))
                     merged = {**spec.parameters, **parameters, **spec.parameters}
-                    pipe.hset(key, "spec", replace(spec, parameters=merged).encode())
+                    added = tuple(name for name in merged if name not in spec.parameters)
+                    new = replace(spec, parameters=merged, connected=(*spec.connected, *added))
+                    pipe.hset(key, "spec", new.encode())
                     pipe.execute()
                     return
                 except redis.WatchError:
