@@ -399,5 +399,5 @@ def test_without_redis_a_folder_of_its_own_does(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert "RedisUnavailable: Redis at redis://:***@127.0.0.1:1/0: connection refused" in done.stderr
+    assert "RedisAway: Redis at redis://:***@127.0.0.1:1/0: connection refused" in done.stderr
     assert "hidden-word" not in done.stderr
