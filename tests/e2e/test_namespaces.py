@@ -19,7 +19,7 @@ from botocore.config import Config
 
 from tests.e2e.harness import BIN, run_json, started, wait_for
 from tests.netns import Network, network
-from tests.redisserver import _server_binary
+from tests.redisserver import server_binary
 from worker.protocol import FINISHED, Status, Store, TaskRecord
 from worker.protocol.connection import connect
 
@@ -73,7 +73,7 @@ def servers(net: Network, folder: Path) -> Iterator[dict[str, str]]:
         "AWS_ENDPOINT_URL_S3": f"http://{address}:9000",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-    server = (str(_server_binary()), str(redis_folder / "redis.conf"))
+    server = (str(server_binary()), str(redis_folder / "redis.conf"))
     with (
         on_host(net, "hub", *server, folder=redis_folder),
         on_host(net, "hub", rclone, *s3, folder=folder / "rclone"),
