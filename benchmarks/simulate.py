@@ -111,7 +111,7 @@ class Player:
     def _begin(self, job_id: str) -> None:
         job = TaskJob.fetch(job_id, connection=self._connection, serializer=self._queue.serializer)
         self._queue.discard(job)
-        task_id, attempt = job.verify()
+        task_id, attempt, _ = job.verify()
         slot = self._idle.pop()
         record = self._store.start(task_id, attempt, slot, on_card=True)
         now = time.time()
