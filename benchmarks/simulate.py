@@ -26,9 +26,9 @@ import psutil
 import redis
 
 from benchmarks.studies import BIN, redis_server
-from worker.daemon import CARD_S
 from worker.protocol import Batch, Point, Status, Store, Summary, TaskRecord
 from worker.protocol.connection import connect
+from worker.protocol.host import CARD_LIFE_S, CARD_S
 from worker.protocol.transport import TaskJob, TaskQueue
 from worker.slot import HEARTBEAT_S
 
@@ -97,7 +97,7 @@ class Player:
             "host": name, "pid": os.getpid(), "place": name, "queues": "default", "slots": NODE_SLOTS,
             "version": "simulated", "folder": "/", "state": "running", "seen": repr(time.time()),
         }  # fmt: skip
-        self._store.register_worker(name, card, 3 * CARD_S)
+        self._store.register_worker(name, card, CARD_LIFE_S)
         self._store.worker_pause(name)
         self._at(time.time() + CARD_S, "card", name)
 

@@ -6,14 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from worker.protocol import keys
-from worker.protocol.clock import RedisTime
 from worker.protocol.connection import connect
-from worker.protocol.queues import check_queue_name
+from worker.protocol.dispatch import Dispatcher
 from worker.protocol.record import TaskRecord, job_id
 from worker.protocol.secrets import job_secret
 from worker.protocol.signature import Signer
 from worker.protocol.store import Store
-from worker.protocol.transport import TaskQueue
 
 SEAL = "seal"
 """Field of a task's record in Redis, see `Signer.seal`."""
@@ -29,19 +27,13 @@ class Launcher:
 
     def __init__(self, redis_url: str, *, patience_s: float = 60.0) -> None:
         self._connection: Any = connect(redis_url, patience_s=patience_s, text=False)
-        secret = job_secret()
-        self._signer = Signer(secret, RedisTime(self._connection).now) if secret else None
-        self._queues: dict[str, TaskQueue] = {}
+        self._jobs = Dispatcher(self._connection)
+        self._signer = self._jobs.signer
         self._seals: dict[str, str] = {}
-
-    def _queue(self, name: str) -> TaskQueue:
-        if name not in self._queues:
-            self._queues[name] = TaskQueue(check_queue_name(name), connection=self._connection)
-        return self._queues[name]
 
     def key(self, queue: str) -> str:
         """Redis key of a queue: a list of the jobs that wait."""
-        return str(self._queue(queue).key)
+        return str(self._jobs.queue(queue).key)
 
     def enqueue(self, record: TaskRecord, pipeline: Any = None) -> None:
         """Put a task's current attempt on its queue. Twice is harmless.
@@ -50,14 +42,13 @@ class Launcher:
             record: as it stands, or will stand, in Redis. One that was read there must be `vouched` for.
             pipeline: the transaction that writes its record; without one, the record must stand already.
         """
-        token = None
         if self._signer:
-            token, seal = self._signer.sign(record), self._signer.seal(record)
+            seal = self._signer.seal(record)
             self._seals[record.id] = seal
             if len(self._seals) > SEALS:
                 del self._seals[next(iter(self._seals))]
             (self._connection if pipeline is None else pipeline).hset(keys.task(record.id), SEAL, seal)
-        self._queue(record.spec.queue).enqueue_attempt(record.id, record.attempt, pipeline, token=token)
+        self._jobs.enqueue(record, pipeline)
 
     def vouched(self, record: TaskRecord) -> TaskRecord:
         """A record that was read from Redis, as it was when a controller put it there.
@@ -76,11 +67,11 @@ class Launcher:
 
     def withdraw(self, queue: str, task_id: str, attempt: int) -> None:
         """Take an attempt off a queue, if it is still there."""
-        self._queue(queue).withdraw(task_id, attempt)
+        self._jobs.queue(queue).withdraw(task_id, attempt)
 
     def waiting(self, queue: str, attempts: list[tuple[str, int]]) -> list[bool]:
         """For each (task id, attempt), whether its job stands on the queue."""
-        key = self._queue(queue).key
+        key = self._jobs.queue(queue).key
         with self._connection.pipeline(transaction=False) as pipe:
             for task_id, attempt in attempts:
                 pipe.lpos(key, job_id(task_id, attempt))

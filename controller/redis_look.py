@@ -16,15 +16,13 @@ import redis
 
 from worker.protocol import keys
 from worker.protocol.connection import connect
-from worker.protocol.host import pause_left
+from worker.protocol.host import CARD_LIFE_S, busy_slots, pause_left, serves
 
 TIMEOUT_S = 1.0
 """Longest wait for one answer, in seconds."""
 PAUSE_S = 1.0
 """Shortest time between two looks, in seconds; what the last one has found is good for so long."""
 WORKER_STATES = ("running", "draining", "paused")
-CARD_LIFE_S = 15.0
-"""A worker's card vanishes so many seconds after it was last written (three times `worker.daemon.CARD_S`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +117,7 @@ class RedisLook:
         served = [
             _worker(name, card, left_ms)
             for name, card, left_ms in zip(names, found[::2], found[1::2], strict=True)
-            if card and self._queue in card.get("queues", "").split(",")
+            if card and serves(card, self._queue)
         ]
         return tuple(worker for worker in served if worker is not None)
 
@@ -131,7 +129,7 @@ def _worker(name: str, card: Mapping[str, str], left_ms: int | None) -> SeenWork
         return SeenWorker(
             name=name,
             slots=int(card["slots"]),
-            busy=sum(1 for field, task in card.items() if field.startswith("slot:") and task),
+            busy=busy_slots(card),
             state=state if state in WORKER_STATES else "running",
             heartbeat_age_s=None if left_ms is None else max(0.0, CARD_LIFE_S - left_ms / 1000),
         )

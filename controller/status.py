@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.protocol import Store, StudyState, keys
 from worker.protocol.clock import iso
-from worker.protocol.host import pause_left
+from worker.protocol.host import busy_slots, pause_left
 
 
 def describe_study(store: Store, name: str) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
             "worker": card["name"],
             "host": card.get("host", ""),
             "slots": int(card.get("slots", 0)),
-            "busy": sum(1 for key, task in card.items() if key.startswith("slot:") and task),
+            "busy": busy_slots(card),
             "state": _state(card, now),
             "reason": card.get("paused", "") if pause_left(card, now) else "",
             "queues": card.get("queues", ""),

@@ -25,7 +25,7 @@ from worker.protocol import keys
 from worker.protocol.clock import RedisTime
 from worker.protocol.connection import check, connect, trouble
 from worker.protocol.errors import RedisAway, RedisUnavailable
-from worker.protocol.host import place
+from worker.protocol.host import CARD_LIFE_S, CARD_S, place
 from worker.protocol.store import Store
 from worker.scratch import Scratch
 from worker.settings import WorkerSettings
@@ -38,8 +38,6 @@ log = logging.getLogger(__name__)
 
 _SLOT = "import sys; sys.path[:] = [p for p in sys.path if p]; from worker.slot import main; main()"
 
-CARD_S = 5.0
-"""A worker's card is renewed so often, in seconds, and vanishes after three times that."""
 WAIT_S = 5.0
 """Between two looks for a Redis that can't be reached yet, in seconds."""
 MAX_PAUSE_S = 30.0
@@ -309,5 +307,5 @@ class Daemon:
             "state": "draining" if self._signals else "running",
             "seen": repr(time.time()),
         }
-        self._store.register_worker(settings.name, card, 3 * CARD_S, first=first)
+        self._store.register_worker(settings.name, card, CARD_LIFE_S, first=first)
         self._card_written = time.monotonic()

@@ -12,17 +12,19 @@ import os
 import re
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from worker import runtime
 from worker.embedded import EmbeddedRedis
-from worker.protocol.clock import RedisTime
 from worker.protocol.connection import check, connect
 from worker.protocol.errors import BadInput
 from worker.protocol.record import TaskRecord
-from worker.protocol.secrets import REDIS_URL, job_secret, secret
+from worker.protocol.secrets import REDIS_URL, secret
 from worker.protocol.store import Store
+
+if TYPE_CHECKING:
+    from worker.protocol.dispatch import Dispatcher
 
 STATE_FOLDER = ".optuna-rq"
 """Where the embedded Redis, the SQLite storage and the artifacts lie when nothing else is named."""
@@ -49,20 +51,15 @@ class Home:
         self.folder = folder
         self.embedded = embedded
         self.store = Store(connect(redis_url, patience_s=PATIENCE_S))
-        self._queues: dict[str, Any] = {}
+        self._jobs: Dispatcher | None = None
 
     def enqueue(self, record: TaskRecord) -> None:
         """Put a queued task's attempt on its queue. Raises `BadInput` for a name that can't be a queue's."""
-        from worker.protocol.queues import check_queue_name
-        from worker.protocol.signature import Signer
-        from worker.protocol.transport import TaskQueue
+        if self._jobs is None:
+            from worker.protocol.dispatch import Dispatcher  # it loads RQ
 
-        queue, key = record.spec.queue, job_secret()
-        if queue not in self._queues:
-            connection = connect(self.redis_url, patience_s=PATIENCE_S, text=False)
-            self._queues[queue] = TaskQueue(check_queue_name(queue), connection=connection)
-        token = Signer(key, RedisTime(self.store.redis).now).sign(record) if key else None
-        self._queues[queue].enqueue_attempt(record.id, record.attempt, token=token)
+            self._jobs = Dispatcher(connect(self.redis_url, patience_s=PATIENCE_S, text=False))
+        self._jobs.enqueue(record)
 
 
 _homes: dict[tuple[str | None, ...], Home] = {}

@@ -12,6 +12,7 @@ from worker.protocol import keys
 from worker.protocol.connection import watch
 from worker.protocol.errors import BadInput, RecordError
 from worker.protocol.events import STREAM_LIMIT, Event, EventKind
+from worker.protocol.host import CARD_LIFE_S, serves
 from worker.protocol.record import StudyRecord, TaskRecord
 from worker.protocol.status import Status
 
@@ -238,7 +239,7 @@ class StudyStore:
         with self.redis.pipeline() as pipe:
             pipe.hset(keys.worker(name), mapping={"paused_until": repr(until), "paused": reason})
             # Should the worker have gone just now, its card goes as well.
-            pipe.pexpire(keys.worker(name), ms(15.0))
+            pipe.pexpire(keys.worker(name), ms(CARD_LIFE_S))
             pipe.publish(keys.control(name), "pause")
             pipe.execute()
 
@@ -259,7 +260,7 @@ class StudyStore:
         alive = [{"name": name, **card} for name, card in zip(names, cards, strict=True) if card]
         if queue is None:
             return alive
-        return [card for card in alive if queue in card.get("queues", "").split(",")]
+        return [card for card in alive if serves(card, queue)]
 
     def _emit(self, pipe: Any, study: str, event: Event) -> None:
         pipe.xadd(keys.events(study), event.encode(), maxlen=STREAM_LIMIT, approximate=True)

@@ -1,0 +1,45 @@
+"""Jobs onto queues, signed where the environment has a secret for that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worker.protocol.clock import RedisTime
+from worker.protocol.queues import check_queue_name
+from worker.protocol.record import TaskRecord
+from worker.protocol.secrets import job_secret
+from worker.protocol.signature import Signer
+from worker.protocol.transport import TaskQueue
+
+
+class Dispatcher:
+    """Puts attempts on queues.
+
+    Args:
+        connection: a client for RQ, which wants bytes.
+
+    Raises:
+        BadInput: the secret is too short, or can't be read.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        secret = job_secret()
+        self.signer = Signer(secret, RedisTime(connection).now) if secret else None
+        self._queues: dict[str, TaskQueue] = {}
+
+    def queue(self, name: str) -> TaskQueue:
+        """A queue by its name. Raises `BadInput` for a name that can't be a queue's."""
+        if name not in self._queues:
+            self._queues[name] = TaskQueue(check_queue_name(name), connection=self.connection)
+        return self._queues[name]
+
+    def enqueue(self, record: TaskRecord, pipeline: Any = None) -> None:
+        """Put a task's current attempt on its queue. Twice is harmless.
+
+        Args:
+            record: as it stands, or will stand, in Redis.
+            pipeline: the transaction that writes its record; without one, the record must stand already.
+        """
+        token = self.signer.sign(record) if self.signer else None
+        self.queue(record.spec.queue).enqueue_attempt(record.id, record.attempt, pipeline, token=token)
