@@ -30,6 +30,8 @@ class Health:
         self.look: RedisLook | None = None
         self.begun = self.over = False
         """Whether the loop was begun, and whether it has ended."""
+        self.stands_by = False
+        """Whether another controller had the study when this one came."""
 
     def turning(self, waits_for: str = "") -> None:
         """The loop goes on, or waits for one of what `controller.observer` names."""
@@ -82,7 +84,7 @@ class Health:
         """Whether it acts on its study and can, or stands by and could."""
         if self.over:
             return Answer(False, "ended")
-        if self.lock is None or (self.lock.held and not self.begun):
+        if self.lock is None or not (self.begun or (self.stands_by and not self.lock.held)):
             return Answer(False, "starting")
         if not self.seen().up:
             return Answer(False, "Redis is away")

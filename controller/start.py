@@ -162,6 +162,8 @@ def start(
         def stand_by(holder: str) -> None:
             nonlocal stood_by
             stood_by = True
+            if meter:
+                meter.health.stands_by = True
             view.note(f"controller {holder} acts on study {sweep.study.name!r}; standing by to take over")
 
         if not lock.acquire(wait=True, on_wait=stand_by, stopped=interrupts.pending):

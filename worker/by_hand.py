@@ -19,7 +19,7 @@ from worker.direct import LEASE_S, DirectSession
 from worker.exceptions import TaskStopped
 from worker.home import home
 from worker.program import name_of, this_program
-from worker.protocol.errors import BadInput
+from worker.protocol.errors import BadInput, TransitionRefused
 from worker.protocol.record import TaskRecord, TaskSpec, new_task_id
 from worker.protocol.status import Reason, Status
 from worker.session import LocalSession, describe
@@ -58,7 +58,11 @@ def by_hand(
     )
     at.store.create(record)
     host = socket.gethostname().split(".")[0] or "host"
-    record = at.store.start(record.id, 1, f"{host}-{os.getpid()}/0")
+    try:
+        record = at.store.start(record.id, 1, f"{host}-{os.getpid()}/0")
+    except TransitionRefused:
+        # Somebody was faster and has stopped it; a program that is stopped later ends like this, too.
+        sys.exit(f"task {record.id} stopped: {at.store.get(record.id).reason}")
     session = DirectSession(at.store, record)
     task = cls(describe(record), session, at)
     _end_with_program(task, session)

@@ -612,7 +612,7 @@ def test_scraping_costs_the_loop_nothing_to_speak_of(cli: Cli, server: RedisServ
     controller = started("controller", "start", sweep, "--metrics-port", str(ours), cwd=cli.folder, **env)
     ended: dict[bool, list[int]] = {True: [], False: []}
     with worker, controller as process:
-        becomes(ours, "/readyz", 200, "acts")
+        becomes(ours, "/readyz", 200, "acts on")
         wait_for(lambda: sum(store.status_counts("s").values()) > 50, "trials")
         began = time.monotonic()
         for turn in range(8):
@@ -657,13 +657,13 @@ def test_scrapes_at_the_same_time_all_answer(cli: Cli, server: RedisServer) -> N
             if status not in (0, 200) or (
                 status == 200 and not re.search(r"^optuna_rq_tasks", text, re.MULTILINE)
             ):
-                failures.append(f"{status}: {text[:200]}")
+                failures.append(f"{status}, {len(text)} characters: {text[-200:]}")
 
     with (
         started("worker", "--slots", "2", cwd=cli.folder, **env),
         started("controller", "start", sweep, "--metrics-port", str(port), cwd=cli.folder, **env) as process,
     ):
-        becomes(port, "/readyz", 200, "acts")
+        becomes(port, "/readyz", 200, "acts on")
         threads = [threading.Thread(target=scrape_on) for _ in range(4)]
         for thread in threads:
             thread.start()

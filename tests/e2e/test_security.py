@@ -564,14 +564,16 @@ def test_a_controller_signs_nothing_that_was_altered(bench: Attacked, started_ag
     ]
     with folder_of(bench.folder, OBJECTIVES) as cli, contextlib.ExitStack() as stack:
         sweep = cli.sweep(
-            objective={"function": "obj:quick"}, budget={"max_trials": 5, "max_concurrent": 5, "lease": "1s"}
+            objective={"function": "obj:quick"}, budget={"max_trials": 8, "max_concurrent": 5, "lease": "1s"}
         )
         log = bench.folder / "head.log"
         start = ("controller", "start", sweep)
         controller = stack.enter_context(started(*start, cwd=bench.folder, log=log, **secret))
         store = bench.store
-        # Nobody works yet; all that a controller without workers launches ahead.
-        waiting = wait_for(lambda: store.studies() and store.study_tasks("s"), "a task that waits")
+        # Nobody works yet: as many wait as may run at once.
+        waiting = wait_for(
+            lambda: len(ids := store.study_tasks("s", Status.QUEUED)) == 5 and ids, "tasks that wait"
+        )
         if started_again:
             controller.kill()
             controller.wait(10)

@@ -209,6 +209,7 @@ for i in range(6000):
 """
     asked = background(at, text)
     task = wait_for(lambda: _find("long"), "the task")
+    wait_for(task.get_last_scalar_metrics, "its first report")  # the callback is registered by then
     task.mark_stopped(status_message="enough")
     output, _ = asked.communicate(timeout=30)
     assert "called back" in output
@@ -230,6 +231,26 @@ for i in range(6000):
     assert (task.status, task.get_status_reason().split(":")[0]) == ("failed", "worker_lost")
     with pytest.raises(RuntimeError, match="worker_lost"):
         task.wait_for_status()
+
+
+def test_a_program_that_is_stopped_before_its_task_has_begun(at: Path) -> None:
+    text = """
+from worker import Task
+from worker.home import home
+store = home().store
+create = store.create
+def stopped_at_once(record):
+    create(record)
+    Task.get_task(task_id=record.id).mark_stopped(status_message="enough")
+store.create = stopped_at_once
+Task.init("P", "early")
+print("went on", flush=True)
+"""
+    process = background(at, text)
+    output, _ = process.communicate(timeout=30)
+    task = Task.get_task(task_name="early")
+    assert (process.returncode, output) == (1, f"task {task.id} stopped: enough\n")
+    assert (task.status, task.get_status_reason()) == ("stopped", "user: enough")
 
 
 def _find(name: str, other_than: str = "") -> Any:

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controller.health import PATIENCE_S, STALE_S, Health
 from controller.observer import LEASE, REDIS, STORAGE
-from controller.redis_look import CARD_LIFE_S
+from controller.redis_look import CARD_LIFE_S, Seen
 from tests.fakes import ManualClock
 from tests.servers import free_port
 from worker.channel import Lines
@@ -143,6 +143,33 @@ def test_an_error_in_a_metric_is_not_shown(caplog: pytest.LogCaptureFixture) -> 
     assert status == 500
     assert "geheim" not in text
     assert "ValueError" in caplog.text
+
+
+def test_an_answer_that_is_under_way_is_given_before_the_end() -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Answer:
+        asked.set()
+        go_on.wait(10)
+        return Answer(True, "x" * 1_000_000)
+
+    server = HealthServer(Address("127.0.0.1", free_port()), CollectorRegistry(), {"/livez": slow})
+    server.start()
+    port = server._server.server_port
+    found: list[tuple[int, str, dict[str, str]]] = []
+    reader = threading.Thread(target=lambda: found.append(ask(port, "/livez")))
+    with socket.create_connection(("127.0.0.1", port)):  # one that says nothing keeps nobody for long
+        reader.start()
+        assert asked.wait(10)
+        closing = threading.Thread(target=server.close)
+        closing.start()
+        closing.join(0.2)
+        assert closing.is_alive()
+        go_on.set()
+        reader.join(10)
+        closing.join(10)
+        assert not closing.is_alive()
+    assert [(status, len(text)) for status, text, _ in found] == [(200, 1_000_001)]
 
 
 def test_a_port_that_is_taken() -> None:
@@ -342,9 +369,24 @@ def test_a_command_to_a_silent_redis_is_not_a_stuck_loop() -> None:
     assert health.live().ok
 
 
-def test_what_a_controller_waits_for() -> None:
+def test_a_controller_stands_by_only_when_it_was_told_to() -> None:
     health = Health("s")
     assert health.ready() == (False, "starting")
+    health.look = SimpleNamespace(seen=lambda: Seen(up=True), away_at=0.0)  # type: ignore[assignment]
+    health.lock = lock = SimpleNamespace(held=False)  # type: ignore[assignment]
+    assert health.ready() == (False, "starting")  # it has not asked yet
+    health.stands_by = True
+    assert health.ready() == (True, "standing by: another controller acts on study s")
+    lock.held = True
+    assert health.ready() == (False, "starting")  # it takes over
+    health.begun = True
+    assert health.ready() == (True, "acts on study s")
+    lock.held = False
+    assert not health.ready().ok
+
+
+def test_what_a_controller_waits_for() -> None:
+    health = Health("s")
     assert health.storage_up
     health.turning(STORAGE)
     assert not health.storage_up

@@ -7,6 +7,7 @@ import logging
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -22,6 +23,8 @@ CONNECTION_TIMEOUT_S = 10.0
 """Whoever connects and then says nothing is hung up on, in seconds."""
 CLOSING_S = 0.1
 """Longest that closing takes to be noticed, in seconds."""
+LAST_WORDS_S = 0.5
+"""Longest that closing waits for answers that are under way, in seconds."""
 MOST_THREADS = 32
 """Connections beyond what takes this process to so many threads are closed at once."""
 
@@ -64,11 +67,12 @@ class HealthServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening; returns when the port is free."""
+        """Stop listening; returns when the port is free and answers that were under way are given."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
+        self._server.let_answer(LAST_WORDS_S)
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The WSGI application."""
@@ -128,12 +132,12 @@ class _ToLog:
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    daemon_threads = True
     request_queue_size = 32
 
     def __init__(self, address: Address) -> None:
         # An interface that only has IPv6 is named so; everything else resolves to IPv4 where it can.
         found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self._answers: list[threading.Thread] = []
         self.address_family = min(found, key=lambda entry: entry[0] != socket.AF_INET)[0]
         super().__init__((address.host, address.port), _Handler)
 
@@ -147,7 +151,21 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         if threading.active_count() >= MOST_THREADS:
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        answer = threading.Thread(
+            target=self.process_request_thread,
+            args=(request, client_address),
+            name="health-answer",
+            daemon=True,
+        )
+        self._answers = [thread for thread in self._answers if thread.is_alive()]
+        answer.start()
+        self._answers.append(answer)
+
+    def let_answer(self, deadline_s: float) -> None:
+        """Wait until all connections have had their answer, or for so many seconds altogether."""
+        end = time.monotonic() + deadline_s
+        for thread in self._answers:
+            thread.join(max(0.0, end - time.monotonic()))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.debug("metrics: a connection from %s has broken", client_address[0], exc_info=True)
