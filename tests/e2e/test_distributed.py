@@ -261,7 +261,7 @@ def test_controller_here_workers_there(tmp_path: Path, s3_server: S3Server) -> N
         assert (desk.folder / "best.bin").read_bytes() == b"weights of " + best.encode()
         settings = json.loads((desk.folder / "best.json").read_text())
         assert repr(settings["lr"]) == top[0]["hyper_parameters"]["General/lr"]
-        assert len([path for path in bucket.rglob("*") if path.is_file()]) == 16
+        assert len([path for path in (bucket / "team").rglob("*") if path.is_file()]) == 16
         refused = desk.run(
             "controller", "artifacts", "get", best, "model", "x", AWS_EC2_METADATA_DISABLED="true"
         )
