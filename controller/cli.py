@@ -93,6 +93,14 @@ def command() -> None:
     help="Only go on with a study that exists, or only begin a new one. [default: either]",
 )
 @click.option(
+    "--hand-over",
+    is_flag=True,
+    help="On SIGTERM leave what runs to the next controller, rather than stop it.",
+)
+@click.option(
+    "--wait", is_flag=True, help="Wait for a Redis or a storage that can't be reached yet, rather than end."
+)
+@click.option(
     "--metrics-port",
     metavar="[HOST:]PORT",
     help="Answer /livez, /readyz and /metrics (Prometheus) here; HOST is 127.0.0.1 unless given.",
@@ -106,6 +114,8 @@ def start(
     storage_url: str | None,
     artifacts_url: str | None,
     resume: bool | None,
+    hand_over: bool,
+    wait: bool,
     metrics_port: str | None,
     output_format: str,
 ) -> None:
@@ -123,7 +133,8 @@ def start(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     settings = resolve(redis_url, storage_url, artifacts_url)
     loaded = load_sweep(Path(sweep), overrides)
-    options, view = StartOptions(workers=workers, resume=resume), make_view(output_format)
+    options = StartOptions(workers=workers, resume=resume, hand_over=hand_over, wait=wait)
+    view = make_view(output_format)
     if metrics_port is None:
         sys.exit(run(loaded, settings, options, view))
     from controller.metrics import Meter

@@ -38,6 +38,8 @@ class Ending(Launching):
     _record: StudyRecord | None
     """The study's record as last written; None while there is none."""
     _interrupted: bool
+    _hands_over: bool
+    """What runs is left to the next controller."""
     _out_of_time: str
     _stop_asked: threading.Event
     _ended_by_deadline: float
@@ -52,7 +54,7 @@ class Ending(Launching):
         """Whether there is anything left to do; decides how the search ends."""
         if self._ending is None:
             ending = self._end_verdict()
-            if ending and self._running:
+            if ending and self._running and not self._hands_over:
                 self._stop_running(ending)
             # Only once all have been asked: a lost connection in between has this step done again.
             self._ending = ending
@@ -61,14 +63,15 @@ class Ending(Launching):
         if self._running:
             if time.monotonic() < self._ended_by_deadline:
                 return True
-            self._observer.note(
-                f"{len(self._running)} task(s) did not end in time; the next start takes them up"
-            )
+            what = "are left to go on" if self._hands_over else "did not end in time"
+            self._observer.note(f"{len(self._running)} task(s) {what}; the next start takes them up")
         return False
 
     def _end_verdict(self) -> Verdict | None:
         if self._stop_asked.is_set():
-            reason = "interrupted" if self._interrupted else "stopped"
+            reason = "stopped"
+            if self._interrupted:
+                reason = "handed over" if self._hands_over else "interrupted"
             return Verdict(ok=False, final=True, stop=True, reason=reason)
         if self._out_of_time:
             return Verdict(

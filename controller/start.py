@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
@@ -17,6 +15,7 @@ import optuna
 
 from controller import preflight
 from controller.backend import Backend
+from controller.interrupts import Interrupts, Patience
 from controller.keeper import ArtifactKeeper
 from controller.local_workers import LocalWorkers
 from controller.lock import StudyLock
@@ -64,38 +63,12 @@ class StartOptions:
     """Local workers; by default one per CPU with the embedded Redis, none with another."""
     resume: bool | None = None
     """True goes on with a study that exists, False begins a new one; None does either."""
+    hand_over: bool = False
+    """SIGTERM leaves what runs to the next controller."""
+    wait: bool = False
+    """Wait for a Redis or a storage that can't be reached yet."""
     grace_s: float = 10.0
     pool_period_min: float = 2.0
-
-
-class Interrupts:
-    """Ctrl-C and SIGTERM: the first ends the study in order, the second at once."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.strategy: OptimizerOptuna | None = None
-        self.looked_at: Callable[[], None] = lambda: None
-        """Is called whenever somebody who waits asks whether to go on."""
-
-    def __call__(self, signum: int, frame: FrameType | None) -> None:
-        self.count += 1
-        if self.count > 1:
-            raise KeyboardInterrupt
-        if self.strategy:
-            self.strategy.interrupt()
-
-    def pending(self) -> bool:
-        self.looked_at()
-        return self.count > 0
-
-    @contextmanager
-    def installed(self) -> Iterator[Interrupts]:
-        previous = {s: signal.signal(s, self) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield self
-        finally:
-            for signum, handler in previous.items():
-                signal.signal(signum, handler)
 
 
 def start(
@@ -145,9 +118,12 @@ def start(
             ) from error
         if sweep.objective.kind == "optuna" and not settings.embedded:
             can_tell = False  # whether a worker reaches the storage
-        artifacts.check()
-        interrupts = stack.enter_context(Interrupts().installed())
-        url, embedded = stack.enter_context(open_redis(settings, create=True))
+        interrupts = stack.enter_context(Interrupts(hand_over=options.hand_over).installed())
+        if meter:
+            interrupts.looked_at = meter.health.long
+        patience = Patience(options.wait, view.note, interrupts)
+        patience.have(artifacts.check)
+        url, embedded = patience.have(lambda: stack.enter_context(open_redis(settings, create=True)))
         at = Home(url, artifacts.url, settings.folder, embedded)
         backend = Backend(url, settings.storage_url, artifacts.url, home=at)
         _refuse_other_study(backend, sweep, settings)
@@ -155,7 +131,6 @@ def start(
         lock = StudyLock(backend.store, sweep.study.name)
         if meter:
             meter.watch(backend, lock, sweep.queue.name)
-            interrupts.looked_at = meter.health.long
         left_over = backend.store.pending_request(sweep.study.name)
         stood_by, before = False, backend.store.find_study(sweep.study.name)
 
@@ -197,7 +172,7 @@ def start(
             )
         try:
             _refuse_other_study(backend, sweep, settings)
-            storage = open_storage(settings.storage_url)
+            storage = patience.have(lambda: open_storage(settings.storage_url))
             _check_resume(options.resume, backend, sweep.study.name, storage)
             workers.start()
             view.workers = workers
@@ -229,9 +204,7 @@ def start(
             strategy = _strategy(
                 backend, sweep, base_task, parameters, objective, search, options, meter or view, lock
             )
-            interrupts.strategy = strategy
-            if interrupts.pending():
-                strategy.interrupt()
+            interrupts.pass_on_to(strategy)
             keep_top = sweep.artifacts.keep_top
             keeper = ArtifactKeeper(backend.store, sweep.study.name, keep_top) if keep_top else None
             if keeper:
@@ -242,7 +215,7 @@ def start(
                 if keeper:
                     keeper.stop()
         finally:
-            workers.stop(at_once=interrupts.count > 1)
+            workers.stop(at_once=interrupts.count > 1 or interrupts.handed_over)
             lock.release()
         view.summary(backend.store, sweep.study.name, strategy.state, strategy.reason)
         if strategy.state == StudyState.INTERRUPTED:

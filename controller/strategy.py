@@ -177,7 +177,7 @@ class SearchStrategy(TakingUp):
         self._ended: list[Job] = []
         self._stop_asked = threading.Event()
         self._begun = self._closed = False
-        self._interrupted = False
+        self._interrupted = self._hands_over = False
         self._finish_asked = False
         self._out_of_time = ""
         self._ending: Verdict | None = None
@@ -519,6 +519,11 @@ class SearchStrategy(TakingUp):
         """As `stop`, but the study can be continued: what was cut short is tried again then."""
         self._interrupted = True
         self._stop_asked.set()
+
+    def hand_over(self) -> None:
+        """As `interrupt`, but what runs goes on: the next controller takes it up."""
+        self._hands_over = True
+        self.interrupt()
 
     # What has changed
 

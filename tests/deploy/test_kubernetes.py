@@ -269,8 +269,8 @@ def test_a_controller_ends_and_another_stands_by() -> None:
     assert "completions" not in job
     assert job["template"]["spec"]["restartPolicy"] == "Never"
     assert job["podFailurePolicy"]["rules"][0]["action"] == "Ignore"
-    assert container(job["template"])["command"] == ["env", "--block-signal=TERM"]
-    assert job["template"]["spec"]["terminationGracePeriodSeconds"] == 1
+    assert "--hand-over" in container(job["template"])["args"]
+    assert job["template"]["spec"]["terminationGracePeriodSeconds"] == 30
     assert named("PodDisruptionBudget", "controller")["spec"]["minAvailable"] == 1
 
 

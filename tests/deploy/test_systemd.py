@@ -239,7 +239,9 @@ def test_stopping_lets_a_trial_finish_and_hands_back_another(systemd: Systemd, w
     assert ended(systemd, "optuna-rq-controller@slow") == ("inactive", "0", "0")
 
 
-def test_a_controller_that_is_stopped_goes_on_later(systemd: Systemd, watch: Watch) -> None:
+def test_a_controller_that_is_stopped_leaves_what_runs_and_goes_on_later(
+    systemd: Systemd, watch: Watch
+) -> None:
     unit = "optuna-rq-controller@more"
     write_sweep(systemd.etc / "optuna-rq/sweeps/more.toml", trials=3, epochs=3, pause_s=0.4)
     start(systemd, WORKER)
@@ -249,7 +251,7 @@ def test_a_controller_that_is_stopped_goes_on_later(systemd: Systemd, watch: Wat
     assert state(systemd, unit) == ("inactive", "130", "0")
     start(systemd, unit)
     assert ended(systemd, unit) == ("inactive", "0", "0")
-    assert Status.IN_PROGRESS not in {task.status for task in watch.tasks()}
+    assert [(task.status, task.attempt) for task in watch.tasks()] == [(Status.COMPLETED, 1)] * 3
 
 
 def test_what_was_killed_is_started_again_and_goes_on(systemd: Systemd, watch: Watch) -> None:
@@ -285,14 +287,20 @@ def test_bad_input_is_said_once_and_not_tried_again(systemd: Systemd, watch: Wat
         assert systemd.journal(unit).count(said) == 1
 
 
-def test_a_worker_waits_for_its_redis(systemd: Systemd, watch: Watch, redis_server: RedisServer) -> None:
+def test_workers_and_controllers_wait_for_their_redis(
+    systemd: Systemd, watch: Watch, redis_server: RedisServer
+) -> None:
+    unit = "optuna-rq-controller@early"
+    write_sweep(systemd.etc / "optuna-rq/sweeps/early.toml", trials=1, epochs=1, pause_s=0)
     redis_server.stop()
     try:
-        start(systemd, WORKER)
-        wait_for(lambda: "connection refused" in systemd.journal(WORKER), "its complaint")
+        for each in (WORKER, unit):
+            start(systemd, each)
+        for each in (WORKER, unit):
+            wait_for(lambda each=each: "connection refused" in systemd.journal(each), "its complaint")
     finally:
         redis_server.start()
-    wait_for(lambda: watch.store.workers("default"), "the worker")
+    assert ended(systemd, unit) == ("inactive", "0", "0")
     assert state(systemd, WORKER) == ("active", "0", "0")
 
 

@@ -26,7 +26,7 @@ from worker.artifacts.entry import Entry
 from worker.artifacts.names import checked_key
 from worker.artifacts.ranges import Download
 from worker.artifacts.stores import ArtifactStoreUnavailable
-from worker.protocol.errors import ArtifactError, BadInput
+from worker.protocol.errors import ArtifactError, BadInput, ServerAway
 
 CHUNK = 8 << 20
 """Bytes of one request of an upload or download; they are in memory."""
@@ -85,7 +85,8 @@ class GCSStore:
                 blob.upload_from_string(b"optuna-rq", **_QUICK)
                 blob.delete(**_QUICK)
         except ArtifactError as error:
-            raise BadInput(str(error)) from error
+            kind = ServerAway if isinstance(error, ArtifactStoreUnavailable) else BadInput
+            raise kind(str(error)) from error
 
     def put_file(self, key: str, path: Path, mimetype: str | None) -> None:
         with self._refusals(key):

@@ -29,7 +29,7 @@ from worker.artifacts.names import checked_key
 from worker.artifacts.ranges import Download
 from worker.artifacts.s3_errors import code_of, explain, may_pass
 from worker.artifacts.stores import ArtifactStoreUnavailable
-from worker.protocol.errors import ArtifactError, BadInput
+from worker.protocol.errors import ArtifactError, BadInput, ServerAway
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,8 @@ class S3Store:
             # A put tells a missing bucket and refused keys apart, and needs no right to look at the bucket.
             client.put_object(Bucket=self._bucket, Key=probe, Body=b"optuna-rq")
         except (BotoCoreError, ClientError) as error:
-            raise BadInput(f"artifact store {self.url}: {self._explain(error, client)}") from error
+            kind = ServerAway if may_pass(error) else BadInput
+            raise kind(f"artifact store {self.url}: {self._explain(error, client)}") from error
         except ArtifactError as error:
             raise BadInput(str(error)) from error
         try:

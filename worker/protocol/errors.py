@@ -32,6 +32,10 @@ class Retryable(OptunaRQError):
     """Something outside is away or busy; the same call may succeed later."""
 
 
+class ServerAway(BadInput, Retryable):
+    """A store or a database that was named can't be reached, or is busy: it may be there later."""
+
+
 class RedisUnavailable(Retryable):
     """Redis can't be reached, refuses the credentials, or is too old."""
 

@@ -13,9 +13,10 @@ import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 
-from worker.protocol.errors import BadInput
+from worker.protocol.errors import BadInput, ServerAway
 from worker.protocol.urls import redact
 from worker.trials.journal import JournalFile
+from worker.trials.patience import is_away
 
 _EXTRAS = {
     "mysql": "; use mysql+pymysql://… and pip install 'optuna-rq[mysql]'",
@@ -148,4 +149,5 @@ def _refusals(shown: str) -> Iterator[None]:
         ) from error
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise BadInput(f"storage {shown}: {lines[0] if lines else type(error).__name__}") from error
+        kind = ServerAway if is_away(error) else BadInput
+        raise kind(f"storage {shown}: {lines[0] if lines else type(error).__name__}") from error

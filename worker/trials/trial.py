@@ -18,10 +18,10 @@ from typing import Any
 import optuna
 
 from worker import runtime
-from worker.protocol.errors import BadInput, ObjectiveLoadError
+from worker.protocol.errors import BadInput, ObjectiveLoadError, ServerAway
 from worker.protocol.metrics import split_key
 from worker.protocol.urls import redact
-from worker.trials.patience import PAUSE_S, be_patient, is_away
+from worker.trials.patience import PAUSE_S, be_patient
 from worker.trials.samplers import build_sampler, known_sampler, make_pruner
 from worker.trials.storage import file_of, open_storage, quietly
 from worker.values import plain
@@ -231,8 +231,8 @@ def _open_patiently(url: str) -> optuna.storages.BaseStorage:
     while True:
         try:
             storage = optuna.storages.get_storage(open_storage(url))
-        except BadInput as error:
-            if not is_away(error.__cause__) or time.monotonic() > deadline:
+        except ServerAway as error:
+            if time.monotonic() > deadline:
                 raise
             _wait(str(error))
             time.sleep(PAUSE_S)
