@@ -101,16 +101,13 @@ def snapshot(section: CodeSection, base: Path, own: Sequence[Path] = ()) -> Iter
         archive = Path(scratch) / "code.zip"
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
             # As it was read: a log may have grown meanwhile.
-            total = sum(_add(target, name, path) for name, path in sorted(files))
+            total = sum(_add(target, name, path) for name, path, _ in sorted(files))
         _, (sha256,) = checksums(archive, "code", new_sha256)
         yield Snapshot(folder=folder, archive=archive, sha256=sha256, files=len(files), size=total)
 
 
-def _check_size(files: Sequence[tuple[str, Path]], section: CodeSection, folder: Path) -> None:
-    try:
-        sizes = {name: path.stat().st_size for name, path in files}
-    except OSError as error:
-        raise _unreadable(error.filename, error) from error
+def _check_size(files: Sequence[tuple[str, Path, int]], section: CodeSection, folder: Path) -> None:
+    sizes = {name: size for name, _, size in files}
     total = sum(sizes.values())
     if total > section.max_size:
         largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
@@ -182,8 +179,8 @@ def _say(spec: GitIgnoreSpec, name: str) -> bool | None:
     return None
 
 
-def _files(folder: Path, exclude: Sequence[str], own: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """The files of a snapshot: name in it, and path. Raises `BadInput` for more than `MAX_FILES`."""
+def _files(folder: Path, exclude: Sequence[str], own: Sequence[Path]) -> Iterator[tuple[str, Path, int]]:
+    """The files of a snapshot: name in it, path, and bytes. Raises `BadInput` for more than `MAX_FILES`."""
     rules = _Rules(_spec(exclude), own=frozenset(_identity(path.stat()) for path in own if path.exists()))
     for outer in _repository(folder):
         _read_gitignore(rules, outer)
@@ -229,7 +226,7 @@ def _read_gitignore(rules: _Rules, folder: Path) -> bool:
 
 def _walk(
     folder: Path, inside: str, rules: _Rules, above: frozenset[tuple[int, int]]
-) -> Iterator[tuple[str, Path]]:
+) -> Iterator[tuple[str, Path, int]]:
     # Links are followed, each folder once on the way down.
     try:
         status = folder.stat()
@@ -262,7 +259,7 @@ def _walk(
             if not os.path.exists(path / "pyvenv.cfg"):  # a virtual environment
                 yield from _walk(path, f"{name}/", rules, above | {identity})
         elif stat.S_ISREG(mode):
-            yield name, path
+            yield name, path, status.st_size
     if has_own:
         rules.ignored.pop()
 
