@@ -233,7 +233,8 @@ def test_a_study_from_both_sides(cli: Cli, server: RedisServer) -> None:
         told = {end: count for end, count in ends.items() if end != running}
         assert nonzero(samples, "trials_told_total", "status", "reason") == told
         # The record has them once a second.
-        budgets = wait_for(lambda: _settled(cli, env, 5), "all budgets in the record")
+        iterations = sum(cli.json("show", row["task_id"], **env)["iterations"] for row in tasks)
+        budgets = wait_for(lambda: _settled(cli, env, 5, iterations), "all budgets in the record")
         for name, kept in (("trials", "jobs"), ("iterations", "iterations"), ("failures", "failures")):
             assert value(samples, f"budget_{name}_used") == budgets[kept]["used"], name
             assert value(samples, f"budget_{name}_limit") == budgets[kept]["limit"], name
@@ -308,10 +309,11 @@ def test_prometheus_fills_the_dashboard(cli: Cli, server: RedisServer, prometheu
         assert prometheus.alerts() == []
 
 
-def _settled(cli: Cli, env: dict[str, str], trials: int) -> dict[str, Any] | None:
-    """The budgets as `controller status` has them, once they count so many trials."""
+def _settled(cli: Cli, env: dict[str, str], trials: int, iterations: int) -> dict[str, Any] | None:
+    """The budgets as `controller status` has them, once they count so many trials and iterations."""
     found: dict[str, Any] = cli.json("status", **env)["budget"]
-    return found if found["jobs"]["used"] == trials else None
+    used = (found["jobs"]["used"], found["iterations"]["used"])
+    return found if used == (trials, iterations) else None
 
 
 def check_labels(*scrapes: Samples) -> None:
