@@ -13,7 +13,6 @@ import os
 import selectors
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,26 +20,26 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from worker.allowance import Allowance
-from worker.channel import Lines, Message, encode
+from worker.channel import Message
 from worker.code import CodeFolders
 from worker.health.attempts import DROPPED, HANDED_BACK, REQUEUED
 from worker.objective import check_description, script_path
 from worker.outcome import Ended, Outcome, judge
 from worker.output import ScalarLines
-from worker.programs import Program, RunnerProgram, WarmRunner, command_argv, script_argv, start_fresh
-from worker.protocol.checkpoint import ResumePoint, with_resume_point
+from worker.program_channel import ProgramChannel
+from worker.programs import Program, WarmRunner, command_argv, script_argv, start_fresh
+from worker.protocol.checkpoint import ResumePoint
 from worker.protocol.errors import ObjectiveLoadError, StaleAttempt, TransitionRefused
 from worker.protocol.metrics import MACHINE, split_key, violations
 from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.sizes import show_size
 from worker.protocol.status import Reason
 from worker.protocol.store import Point, Store
-from worker.reporter import Reporter, point_from
+from worker.reporter import Reporter
 from worker.resources import KillCounter, Sampler, memory_of
 from worker.scratch import TaskScratch
 from worker.session import describe
@@ -62,9 +61,6 @@ FETCH_S = 0.2
 """How often it is looked whether a study's code is still wanted while it is fetched, in seconds."""
 
 _SHUTTING_DOWN = StopRequest(reason_class=Reason.STUDY_STOPPED, reason="the worker is shutting down")
-
-MAX_SOCKET_PATH = 100
-"""Of a Unix socket, in bytes: the system's limit is 103 to 107."""
 
 _NO_MODULE = "ModuleNotFoundError: No module named"
 
@@ -126,19 +122,17 @@ class Attempt:
         self._now = monotonic
         self._reporter = Reporter(around.store, record, monotonic, checkpoints[-1] if checkpoints else None)
         self._selector = selectors.DefaultSelector()
-        self._lines: dict[int, Lines] = {}
-        self._connections: dict[int, socket.socket] = {}
+        self._channel = ProgramChannel(
+            around.store, record, self._reporter, self._description(), self._selector
+        )
         self._scalar_lines = ScalarLines() if record.spec.objective.get("kind") == "command" else None
         self._program: Program | None = None
-        self._result: Message | None = None
-        self._mark: Message | None = None
         self._exit: int | None = None
         self._request: StopRequest | None = None
         self._asked_at: float | None = None
         self._killed = False
         self._over_memory = ""
         self._hand_back = False
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self.ended_as = (DROPPED, "")
         """Outcome and reason, see `worker.health.attempts`."""
 
@@ -179,9 +173,10 @@ class Attempt:
             self._folder = self._fetch_code()
         folder = self._folder
         if kind in RUNNER_KINDS:
-            program: Program = around.runner.get(objective, folder)
-            self._listen(program.channel)
-            program.send(
+            runner = around.runner.get(objective, folder)
+            assert runner.channel is not None
+            self._channel.listen(runner.channel, runner.hear)
+            runner.send(
                 {
                     "op": "check" if record.spec.check_only else "run",
                     "task": self._description(),
@@ -193,6 +188,7 @@ class Attempt:
                     **({"storage": around.storage_url} if kind == "optuna" else {}),
                 }
             )
+            program: Program = runner
         elif kind in ("script", "command"):
             if kind == "script":
                 if not objective.get("module"):
@@ -202,13 +198,13 @@ class Attempt:
                 argv = command_argv(record, folder)
                 around.allowance.check_command(argv[0], folder)
             if record.spec.check_only:
-                self._result = {"op": "result", "kind": "ok"}
+                self._channel.result = {"op": "result", "kind": "ok"}
                 return
             program = start_fresh(
                 argv,
                 objective,
                 folder,
-                self._open_socket(),
+                self._channel.open(),
                 scratch=around.scratch.path,
                 own_code=bool(record.spec.code),
             )
@@ -328,7 +324,7 @@ class Attempt:
             self._exit = self._program.poll()
         if self._exit is not None:
             return False
-        return self._result is None
+        return self._channel.result is None
 
     def _sampler(self, started: float) -> tuple[Sampler | None, float]:
         if self._program is None:
@@ -366,11 +362,7 @@ class Attempt:
         self._request = request
         self._asked_at = self._now()
         log.info("task %s: asked to stop: %s (%s)", self._record.id, request.reason, request.reason_class)
-        message = {"op": "stop", "class": request.reason_class.value, "reason": request.reason}
-        self._program.send(message)
-        for connection in self._connections.values():
-            with contextlib.suppress(OSError):
-                connection.sendall(encode(message))
+        self._program.send(self._channel.stop(request))
         self._program.terminate()
 
     def _overdue(self, now: float) -> bool:
@@ -406,104 +398,6 @@ class Attempt:
         return True
 
     _exit_descriptor: int | None = None
-
-    def _open_socket(self) -> str:
-        """A socket in a private folder, where scripts, commands and their children find this slot."""
-        self._scratch = tempfile.TemporaryDirectory(prefix="orq-")
-        if len(os.fsencode(self._scratch.name)) + len("/slot.sock") > MAX_SOCKET_PATH:
-            self._scratch.cleanup()
-            self._scratch = tempfile.TemporaryDirectory(prefix="orq-", dir="/tmp")
-        path = str(Path(self._scratch.name) / "slot.sock")
-        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        server.bind(path)
-        server.listen(16)
-        server.setblocking(False)
-        self._connections[server.fileno()] = server
-        self._selector.register(server, selectors.EVENT_READ, self._accept)
-        return path
-
-    def _accept(self, server: socket.socket) -> None:
-        try:
-            connection, _ = server.accept()
-        except OSError:
-            return
-        self._listen(connection)
-        self._connections[connection.fileno()] = connection
-        with contextlib.suppress(OSError):
-            connection.sendall(encode({"op": "task", "task": self._description()}))
-            if self._request:
-                stop = {
-                    "op": "stop",
-                    "class": self._request.reason_class.value,
-                    "reason": self._request.reason,
-                }
-                connection.sendall(encode(stop))
-
-    def _listen(self, connection: socket.socket | None) -> None:
-        assert connection is not None
-        self._lines[connection.fileno()] = Lines()
-        self._selector.register(connection, selectors.EVENT_READ, self._read_channel)
-
-    def _read_channel(self, connection: socket.socket) -> None:
-        try:
-            data = connection.recv(1 << 18)
-        except OSError:
-            data = b""
-        if not data:
-            self._selector.unregister(connection)
-            if self._connections.pop(connection.fileno(), None):
-                connection.close()
-            return
-        for message in self._lines[connection.fileno()].feed(data):
-            self._take(message, connection)
-
-    def _take(self, message: Message, connection: socket.socket) -> None:
-        op = message.get("op")
-        if op == "points":
-            for raw in message.get("points", ()):
-                point = point_from(raw)
-                if point:
-                    self._reporter.add(point)
-        elif op == "artifact":
-            self._link_artifact(message, connection)
-        elif op == "unlink":
-            names = [str(name) for name in message.get("names", ())]
-            self._reporter.unlink(names, lambda error: self._answer(connection, message, {"error": error}))
-        elif op == "parameters":
-            self._reporter.know(message.get("values") or {})
-        elif op == "ask":
-            self._answer(connection, message, {"data": self._asked(str(message.get("what")))})
-        elif op in ("hello", "exited") and isinstance(self._program, RunnerProgram):
-            self._program.hear(message)
-        elif op == "mark":
-            self._mark = message
-        elif op == "result":
-            self._result = message
-
-    def _asked(self, what: str) -> dict[str, Any]:
-        """What a program wants to know of its own task."""
-        if what == "scalars":
-            return {key: summary.to_list() for key, summary in self._reporter.summaries().items()}
-        self._reporter.flush()
-        found = self._reporter.attempt(lambda: self._around.store.series(self._record.id))
-        # JSON has no NaN and no infinities; float() reads these words back.
-        return {key: [[i, str(v), at] for i, v, at in rows] for key, rows in (found or {}).items()}
-
-    def _answer(self, connection: socket.socket, question: Message, answer: Message) -> None:
-        with contextlib.suppress(OSError):
-            connection.sendall(encode({"op": "answer", "id": question.get("id"), **answer}))
-
-    def _link_artifact(self, message: Message, connection: socket.socket) -> None:
-        """List an artifact in the record, then tell the program so; its upload waits for that."""
-
-        def acknowledge(error: str | None) -> None:
-            self._answer(connection, message, {"error": error})
-
-        meta, iteration = str(message.get("meta")), message.get("checkpoint")
-        if iteration is not None:
-            # The program waits: all that it has reported has been taken by now.
-            meta = with_resume_point(meta, int(iteration), float(message["at"]), self._reporter.summaries())
-        self._reporter.link(str(message.get("name")), meta, acknowledge)
 
     def _read_output(self, descriptor: int) -> None:
         assert self._program is not None
@@ -550,25 +444,22 @@ class Attempt:
         program = self._program
         kind = self._record.spec.objective.get("kind")
         if kind in RUNNER_KINDS:
-            result = self._result if self._exit is None and not self._killed else None
+            result = self._channel.result if self._exit is None and not self._killed else None
             self._around.runner.after(result)
         elif program:
             # A program that has ended may have left children; its group ends with its attempt.
             program.kill(self._others())
             program.close()
-        for connection in self._connections.values():
-            connection.close()
+        self._channel.close()
         if self._exit_descriptor is not None:
             os.close(self._exit_descriptor)
         self._selector.close()
-        if self._scratch:
-            self._scratch.cleanup()
 
     def _finish(self, started: float, kills: int, load_error: ObjectiveLoadError | None) -> bool:
         if self._reporter.stale:
             return False
         compute_s = self._now() - started
-        request, result = self._request, self._result
+        request, result = self._request, self._channel.result
         if self._reporter.over_limit:
             # Whatever it came to after its last iteration doesn't count.
             request, result = request or self._iteration_limit(), None
@@ -576,7 +467,7 @@ class Attempt:
             result=result,
             exit_code=self._exit,
             request=request,
-            mark=self._mark,
+            mark=self._channel.mark,
             load_error=load_error,
             killed=self._killed,
             over_memory=self._over_memory,
@@ -620,7 +511,7 @@ class Attempt:
 
         while not self._reporter.stale:
             if self._reporter.flush(but_last=not again) and self._reporter.attempt(write):
-                if (self._result or {}).get("stop_study") and record.study:
+                if (self._channel.result or {}).get("stop_study") and record.study:
                     self._reporter.attempt(lambda: self._around.store.control(record.study, "finish"))
                 return recorded
             self._reporter.renew()
@@ -657,7 +548,11 @@ class Attempt:
     def _lost_to_shutdown(self, outcome: Outcome) -> bool:
         """Whether what its worker was told to end with may have ended the program, too: Slurm, for one, sends
         SIGTERM to all processes at once, down to those that programs have started."""
-        if self._request or self._mark or outcome.reason_class not in (Reason.OBJECTIVE_ERROR, Reason.USER):
+        if (
+            self._request
+            or self._channel.mark
+            or outcome.reason_class not in (Reason.OBJECTIVE_ERROR, Reason.USER)
+        ):
             return False
         if self._exit in TERMINATED or outcome.reason_class is Reason.USER:
             # It may have come to the program first.
