@@ -103,9 +103,10 @@ class BreakingProxy:
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
         passed = {"up": 0, "down": 0}
         with selectors.DefaultSelector() as selector:
-            selector.register(client, selectors.EVENT_READ, ("up", server))
-            selector.register(server, selectors.EVENT_READ, ("down", client))
             try:
+                # Either may have been reset before this thread began.
+                selector.register(client, selectors.EVENT_READ, ("up", server))
+                selector.register(server, selectors.EVENT_READ, ("down", client))
                 while True:
                     for key, _ in selector.select(0.2):
                         direction, other = key.data
