@@ -28,6 +28,7 @@ class BreakingProxy:
         self._lock = threading.Lock()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._budget: list[tuple[str, int]] = []
+        self._spoil: list[int] = []
         self._closing = False
         self.up = self.down = self.resets = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -72,6 +73,20 @@ class BreakingProxy:
         """Reset a connection once so many bytes went ``up`` or ``down`` it; one connection for each count."""
         with self._lock:
             self._budget += [(direction, count) for count in counts]
+
+    def spoil(self, *counts: int) -> None:
+        """Change the byte after so many that went up a connection; one connection for each count."""
+        with self._lock:
+            self._spoil += counts
+
+    def _spoiled(self, before: int, data: bytes) -> bytes:
+        with self._lock:
+            for count in self._spoil:
+                if before <= count < before + len(data):
+                    self._spoil.remove(count)
+                    at = count - before
+                    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        return data
 
     def _reset(self, pair: tuple[socket.socket, socket.socket]) -> None:
         self.resets += 1
@@ -118,6 +133,8 @@ class BreakingProxy:
                             return
                         if self._delay_s:
                             time.sleep(self._delay_s)
+                        if direction == "up":
+                            data = self._spoiled(passed[direction], data)
                         other.sendall(data)
                         passed[direction] += len(data)
                         if direction == "up":

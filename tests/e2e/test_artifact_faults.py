@@ -93,6 +93,21 @@ def test_a_connection_reset_in_the_middle_of_an_upload(place: Place, tmp_path: P
     assert fetch(meta, tmp_path / "back").read_bytes() == path.read_bytes()
 
 
+def test_an_upload_that_is_damaged_on_its_way(place: Place, tmp_path: Path) -> None:
+    """The server refuses it; whoever is patient sends it again."""
+    path = big(tmp_path)
+    store = place.store()
+    place.proxy.spoil(3 * MB)
+    with pytest.raises(ArtifactStoreUnavailable, match="damaged on its way"):
+        save(store, "g", "n", path)
+    assert list(store.list("")) == []
+    assert place.parts() == []
+    place.proxy.spoil(3 * MB)
+    meta = save(store, "g", "n", path, patience_s=60)
+    assert fetch(meta, tmp_path / "back").read_bytes() == path.read_bytes()
+    assert [key.rpartition("/")[2] for key in store.list("g/")] == [meta.artifact_id]
+
+
 def test_an_upload_that_fails_leaves_no_parts(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import http.server
 import os
 import re
@@ -10,11 +12,12 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.s3server import S3Server
-from worker.artifacts import ArtifactStoreUnavailable, open_store, s3
+from worker.artifacts import ArtifactStoreUnavailable, content_md5, open_store, s3
 from worker.protocol.errors import ArtifactError, BadInput, Retryable
 
 SECRET = "surely-a-hidden-word"
@@ -171,6 +174,44 @@ def test_an_endpoint_in_a_profile(bucket: str, s3_server: S3Server, monkeypatch:
     assert store._client().meta.config.s3["addressing_style"] == "path"
     config.write_text(config.read_text() + "s3 =\n    addressing_style = virtual\n")
     assert s3.S3Store(bucket, "p")._client().meta.config.s3["addressing_style"] == "virtual"
+
+
+_MD5 = base64.b64encode(hashlib.md5(b"bytes").digest()).decode()
+_SHA256 = hashlib.sha256(b"bytes").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("signing", "has_md5", "said"),
+    [
+        (None, True, (_MD5, "UNSIGNED-PAYLOAD")),
+        ("true", True, (_MD5, _SHA256)),
+        ("false", True, (_MD5, "UNSIGNED-PAYLOAD")),
+        (None, False, ("", _SHA256)),
+    ],
+)
+def test_what_an_upload_says_of_its_body(
+    bucket: str,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    signing: str | None,
+    has_md5: bool,
+    said: tuple[str, str],
+) -> None:
+    """Its MD5 in place of its SHA-256, unless a profile wants that signed or the machine has no MD5."""
+    if signing:
+        config = Path(os.environ["AWS_CONFIG_FILE"])
+        config.write_text(f"[default]\ns3 =\n    payload_signing_enabled = {signing}\n")
+    monkeypatch.setattr(content_md5, "available", lambda: has_md5)
+    store, found = s3.S3Store(bucket, "p"), []
+
+    def note(request: Any, **_: Any) -> None:
+        names = ("Content-MD5", "X-Amz-Content-SHA256")
+        texts = [request.headers.get(name, "") for name in names]
+        found.append(tuple(text.decode() if isinstance(text, bytes) else text for text in texts))
+
+    store._client().meta.events.register("before-send.s3.PutObject", note)
+    store.put_file("a", source, None)
+    assert found == [said]
 
 
 def test_a_fork_gets_connections_of_its_own(bucket: str, source: Path) -> None:

@@ -23,6 +23,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from worker.artifacts import content_md5
 from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.artifacts.names import checked_key
@@ -216,15 +217,20 @@ class S3Store:
         try:
             settings = botocore.session.Session()
             session = boto3.session.Session(botocore_session=settings)
-            wanted = (settings.get_scoped_config().get("s3") or {}).get("addressing_style")
+            said = settings.get_scoped_config().get("s3") or {}
+            wanted = said.get("addressing_style")
+            by_md5 = content_md5.available()
 
             def client(style: str | None) -> Any:
+                here: dict[str, Any] = {"addressing_style": style} if style else {}
+                if by_md5 and "payload_signing_enabled" not in said:
+                    here["payload_signing_enabled"] = False
                 config = Config(
                     # boto3's default checksums break uploads to several S3 servers over HTTPS.
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
                     signature_version="s3v4",
-                    s3={"addressing_style": style} if style else None,
+                    s3=here,
                     **patience,
                 )
                 return session.client("s3", config=config, region_name=session.region_name or "us-east-1")
@@ -233,6 +239,8 @@ class S3Store:
             # Other servers seldom have a host name for every bucket.
             if not wanted and ".amazonaws.com" not in str(made.meta.endpoint_url):
                 made = client("path")
+            if by_md5:
+                content_md5.add_to(made)
         except (BotoCoreError, ValueError) as error:
             reason = (
                 self._explain(error, None)

@@ -33,6 +33,7 @@ _BUSY = frozenset(
      "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted")
 )  # fmt: skip
 
+_DAMAGED = frozenset(("BadDigest", "XAmzContentSHA256Mismatch"))
 
 _BROKEN = (BotoConnectionError, HTTPClientError, IncompleteReadError, ConnectionError)
 """What a connection that breaks or stalls raises; the last is Python's own."""
@@ -59,7 +60,7 @@ def may_pass(error: Exception) -> bool:
     error = unwrapped(error)
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or status == 429 or code_of(error) in _BUSY
+        return status >= 500 or status == 429 or code_of(error) in _BUSY | _DAMAGED
     if isinstance(error, SSLError):
         return False
     return isinstance(error, (*_BROKEN, RetriesExceededError))
@@ -101,6 +102,8 @@ def _explain_answer(error: ClientError, bucket: str) -> str:
         return "the object was replaced meanwhile"
     if code == "AccessDenied":
         return f"access is denied; check {_KEYS} and what the bucket's policy allows them"
+    if code in _DAMAGED:
+        return f"what arrived was damaged on its way ({code})"
     if code in _REFUSED:
         return f"the credentials are refused ({code}); check {_KEYS}"
     message = str(error.response.get("Error", {}).get("Message") or "")
