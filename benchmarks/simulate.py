@@ -2,7 +2,8 @@
 
 A player is a process that acts for many slots: it takes jobs off the queue, writes starts, leases, reports
 and ends as slots do, through the same code, to a real Redis, on the same beat; only the programs are missing.
-The controller is the real one. Trials take real time.
+The controller is the real one. Trials take real time. Slots come one after the other within the time of a
+trial, as if they had been at it for long; with ``--at-once`` all begin together, so that trials end in waves.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from worker.protocol.host import CARD_LIFE_S, CARD_S
 from worker.protocol.transport import TaskJob, TaskQueue
 from worker.slot import HEARTBEAT_S
 
+RESULTS = Path(__file__).with_name("simulation.json")
 SWEEP = """
 [study]
 name = "simulated"
@@ -53,13 +55,15 @@ NODE_SLOTS = 8
 class Player:
     """Acts for a number of slots until it is told to stop. One thread: what is due is done in order."""
 
-    def __init__(self, url: str, slots: range, trial_s: float, reports: int) -> None:
+    def __init__(self, url: str, slots: range, trial_s: float, reports: int, coming_s: float) -> None:
         self._store = Store(connect(url, patience_s=5))
         self._connection = connect(url, patience_s=5, text=False)
         self._queue = TaskQueue("default", connection=self._connection)
         self._trial_s, self._reports = trial_s, reports
-        self._idle = [f"node{number // NODE_SLOTS}/{number % NODE_SLOTS}" for number in slots]
-        self._nodes = sorted({name.split("/")[0] for name in self._idle})
+        self._slots = [f"node{number // NODE_SLOTS}/{number % NODE_SLOTS}" for number in slots]
+        self._coming_s = coming_s
+        self._nodes = sorted({name.split("/")[0] for name in self._slots})
+        self._idle: list[str] = []
         self._due: list[tuple[float, int, str, Any]] = []
         self._order = itertools.count()
         self._chance = random.Random(slots.start)
@@ -74,8 +78,8 @@ class Player:
         end = time.time() + seconds
         for name in self._nodes:
             self._at(time.time(), "card", name)
-        for name in self._idle:
-            self._at(time.time() + self._chance.uniform(0, HEARTBEAT_S), "beat", name)
+        for number, name in enumerate(self._slots):
+            self._at(time.time() + self._coming_s * number / len(self._slots), "come", name)
         while (now := time.time()) < end:
             while self._due and self._due[0][0] <= now:
                 when, _, what, about = heapq.heappop(self._due)
@@ -91,6 +95,10 @@ class Player:
                     continue
                 left = min(left, 0.01)
             time.sleep(left)
+
+    def _come(self, slot: str) -> None:
+        self._idle.append(slot)
+        self._at(time.time() + self._chance.uniform(0, HEARTBEAT_S), "beat", slot)
 
     def _card(self, name: str) -> None:
         card = {
@@ -167,7 +175,8 @@ def measure(workers: int, options: argparse.Namespace) -> dict[str, Any]:
         share += -share % NODE_SLOTS
         seconds = options.warm_up + options.seconds + 5
         play = [sys.executable, "-m", "benchmarks.simulate", "--play", url]
-        how = [str(seconds), str(options.trial_s), str(options.reports)]
+        coming_s = 0.0 if options.at_once else options.trial_s
+        how = [str(seconds), str(options.trial_s), str(options.reports), str(coming_s)]
         players = [
             subprocess.Popen(
                 [*play, str(start), str(min(start + share, workers)), *how], stdout=subprocess.PIPE, text=True
@@ -201,6 +210,8 @@ def measure(workers: int, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "slots": workers,
         "trial_s": options.trial_s,
+        "at_once": options.at_once,
+        "seconds": options.seconds,
         "busy": statistics.mean(busy),
         "trials_per_hour": trials / spent * 3600,
         "controller_cpu": (last["controller"] - first["controller"]) / spent,
@@ -223,17 +234,51 @@ def _look(client: Any, pid: int) -> dict[str, float]:
     }
 
 
-def play(url: str, start: int, end: int, seconds: float, trial_s: float, reports: int) -> None:
-    player = Player(url, range(start, end), trial_s, reports)
+def play(url: str, start: int, end: int, seconds: float, *how: Any) -> None:
+    player = Player(url, range(start, end), *how)
     player.run(seconds)
     cuts = statistics.quantiles(player.late_s, n=20)
     print(json.dumps({"ended": player.ended, "late_p95_s": cuts[18]}))
 
 
+def keep(path: Path, row: dict[str, Any]) -> None:
+    """Write a row to the file of all, in place of the one of as many slots and such trials."""
+
+    def kind(of: dict[str, Any]) -> tuple[Any, ...]:
+        return of["trial_s"], of["at_once"], of["slots"]
+
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = [*(other for other in rows if kind(other) != kind(row)), row]
+    found = {"cores": os.cpu_count(), "rows": sorted(rows, key=kind)}
+    path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def markdown(path: Path = RESULTS) -> list[str]:
+    """The rows of a file as a table."""
+    lines = [
+        "| slots | s per trial | slots kept busy | trials per hour | controller, of a core "
+        "| Redis, of a core | commands/s | Redis' memory |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in json.loads(path.read_text())["rows"]:
+        cells = (
+            f"{row['slots']:,}" + (", at once" if row["at_once"] else ""),
+            f"{row['trial_s']:g}",
+            f"{row['busy']:.2%}",
+            f"{row['trials_per_hour']:,.0f}",
+            f"{row['controller_cpu']:.0%}",
+            f"{row['redis_cpu']:.0%}",
+            f"{row['redis_commands_per_s']:,.0f}",
+            f"{row['redis_mb']:.0f} MiB",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 def main() -> int:
     if sys.argv[1:2] == ["--play"]:
-        url, start, end, seconds, trial_s, reports = sys.argv[2:]
-        play(url, int(start), int(end), float(seconds), float(trial_s), int(reports))
+        url, start, end, seconds, trial_s, reports, coming_s = sys.argv[2:]
+        play(url, int(start), int(end), float(seconds), float(trial_s), int(reports), float(coming_s))
         return 0
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulate", description=__doc__)
     parser.add_argument(
@@ -244,15 +289,19 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=120.0, help="that are measured")
     parser.add_argument("--warm-up", type=float, default=90.0, help="seconds before that")
     parser.add_argument("--players", type=int, default=1, help="processes that play them")
+    parser.add_argument("--at-once", action="store_true", help="all slots come at the beginning")
     parser.add_argument("--sampler", default="random")
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("simulation.json"))
+    parser.add_argument("--output", type=Path, default=RESULTS, help="its rows of other numbers are kept")
+    parser.add_argument("--markdown", action="store_true", help="measure nothing: print what is in --output")
     options = parser.parse_args()
-    found = []
+    if options.markdown:
+        print("\n".join(markdown(options.output)))
+        return 0
     for workers in options.workers:
         print(f"{workers} slots, {socket.gethostname()} …", file=sys.stderr, flush=True)
-        found.append(measure(workers, options))
-        print(json.dumps(found[-1]), flush=True)
-        options.output.write_text(json.dumps({"cores": os.cpu_count(), "rows": found}, indent=1) + "\n")
+        row = measure(workers, options)
+        print(json.dumps(row), flush=True)
+        keep(options.output, row)
     return 0
 
 

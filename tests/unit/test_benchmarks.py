@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import artifacts
+from benchmarks import artifacts, simulate
 from benchmarks.__main__ import main, markdown
 from benchmarks.reports import measure
 from benchmarks.rows import Row, read_stamps, sample
@@ -34,7 +34,7 @@ def test_an_aim_is_met_or_not(sense: str, ours: float, holds: bool) -> None:
 
 def test_the_documentation_shows_what_was_measured() -> None:
     text = Path("docs/performance.md").read_text()
-    for line in markdown():
+    for line in [*markdown(), *simulate.markdown()]:
         assert line in text
 
 
@@ -66,3 +66,26 @@ def test_transfers_are_measured(s3_server: S3Server) -> None:
 def test_reports_are_measured(redis_url: str) -> None:
     ours, reference = measure(500)
     assert 0 < ours < reference
+
+
+@pytest.mark.parametrize("how", [[], ["--at-once"]])
+def test_virtual_workers_are_kept_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: list[str]
+) -> None:
+    output = tmp_path / "simulation.json"
+    options = ["--workers", "8", "--trial-s", "1", "--reports", "2", "--warm-up", "4", "--seconds", "2", "--output"]
+    monkeypatch.setattr(sys, "argv", ["simulate", *how, *options, str(output)])
+    assert simulate.main() == 0
+    (row,) = json.loads(output.read_text())["rows"]
+    assert (row["slots"], row["at_once"]) == (8, bool(how))
+    assert row["busy"] > 0.2
+    assert row["trials_per_hour"] > 0
+    assert row["redis_commands_per_s"] > 0
+
+
+def test_rows_of_other_numbers_are_kept(tmp_path: Path) -> None:
+    output = tmp_path / "simulation.json"
+    for slots, busy in ((3000, 0.9), (200, 0.8), (3000, 0.7)):
+        simulate.keep(output, {"slots": slots, "trial_s": 60.0, "at_once": False, "busy": busy})
+    rows = json.loads(output.read_text())["rows"]
+    assert [(row["slots"], row["busy"]) for row in rows] == [(200, 0.8), (3000, 0.7)]
