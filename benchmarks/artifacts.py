@@ -49,7 +49,11 @@ def bench(size_mb: int) -> Iterator[Callable[[str, str], Transfer]]:
             server.make_bucket(BUCKET)
 
             def measure(side: str, way: str) -> Transfer:
-                _even_out(server.client(), side, way)
+                if way == "up":
+                    _forget(server.client(), side)
+                else:
+                    # rclone works out an object's ETag when it is first listed: seconds that are no client's.
+                    server.client().list_objects_v2(Bucket=BUCKET)
                 os.sync()
                 done = subprocess.run(
                     [sys.executable, "-m", "benchmarks.artifacts", side, way, name],
@@ -66,12 +70,10 @@ def bench(size_mb: int) -> Iterator[Callable[[str, str], Transfer]]:
             yield measure
 
 
-def _even_out(client: Any, side: str, way: str) -> None:
-    """Have each side upload what is not there yet, and download what the server has looked at before."""
-    # rclone works out an object's ETag, an MD5, when it is first asked for: seconds that are no client's.
-    for entry in client.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
-        if way == "up" and entry["Key"].startswith(side):
-            client.delete_object(Bucket=BUCKET, Key=entry["Key"])
+def _forget(client: Any, side: str) -> None:
+    """Remove what a side has uploaded, so that each uploads what is not there yet."""
+    for entry in client.list_objects_v2(Bucket=BUCKET, Prefix=side).get("Contents", ()):
+        client.delete_object(Bucket=BUCKET, Key=entry["Key"])
 
 
 def rows(runs: int, quick: bool, say: Callable[[str], None]) -> list[Row]:

@@ -208,6 +208,7 @@ def measure(workers: int, options: argparse.Namespace) -> dict[str, Any]:
     spent = last["at"] - first["at"]
     trials = last["ended"] - first["ended"]
     return {
+        "cores": os.cpu_count(),
         "slots": workers,
         "trial_s": options.trial_s,
         "at_once": options.at_once,
@@ -249,8 +250,7 @@ def keep(path: Path, row: dict[str, Any]) -> None:
 
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
     rows = [*(other for other in rows if kind(other) != kind(row)), row]
-    found = {"cores": os.cpu_count(), "rows": sorted(rows, key=kind)}
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.write_text(json.dumps({"rows": sorted(rows, key=kind)}, indent=1) + "\n")
 
 
 def markdown(path: Path = RESULTS) -> list[str]:

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.utils
 import pytest
 
 from tests.s3server import S3Server
-from worker.artifacts import ArtifactStoreUnavailable, content_md5, open_store, s3
+from worker.artifacts import ArtifactStoreUnavailable, open_store, s3
 from worker.protocol.errors import ArtifactError, BadInput, Retryable
 
 SECRET = "surely-a-hidden-word"
@@ -201,7 +202,8 @@ def test_what_an_upload_says_of_its_body(
     if signing:
         config = Path(os.environ["AWS_CONFIG_FILE"])
         config.write_text(f"[default]\ns3 =\n    payload_signing_enabled = {signing}\n")
-    monkeypatch.setattr(content_md5, "available", lambda: has_md5)
+    for module in (s3, botocore.utils):
+        monkeypatch.setattr(module, "MD5_AVAILABLE", has_md5)
     store, found = s3.S3Store(bucket, "p"), []
 
     def note(request: Any, **_: Any) -> None:

@@ -20,10 +20,11 @@ import boto3
 import botocore.session
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
+from botocore.compat import MD5_AVAILABLE
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.utils import conditionally_calculate_md5
 
-from worker.artifacts import content_md5
 from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.artifacts.names import checked_key
@@ -219,18 +220,18 @@ class S3Store:
             session = boto3.session.Session(botocore_session=settings)
             said = settings.get_scoped_config().get("s3") or {}
             wanted = said.get("addressing_style")
-            by_md5 = content_md5.available()
+            signing: dict[str, Any] = {}
+            if MD5_AVAILABLE and "payload_signing_enabled" not in said:
+                # A SHA-256 of each body in the signature costs twice the processor time of its MD5 (below).
+                signing["payload_signing_enabled"] = False
 
             def client(style: str | None) -> Any:
-                here: dict[str, Any] = {"addressing_style": style} if style else {}
-                if by_md5 and "payload_signing_enabled" not in said:
-                    here["payload_signing_enabled"] = False
                 config = Config(
                     # boto3's default checksums break uploads to several S3 servers over HTTPS.
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
                     signature_version="s3v4",
-                    s3=here,
+                    s3={**signing, "addressing_style": style} if style else signing,
                     **patience,
                 )
                 return session.client("s3", config=config, region_name=session.region_name or "us-east-1")
@@ -239,8 +240,9 @@ class S3Store:
             # Other servers seldom have a host name for every bucket.
             if not wanted and ".amazonaws.com" not in str(made.meta.endpoint_url):
                 made = client("path")
-            if by_md5:
-                content_md5.add_to(made)
+            # By it the server refuses what was damaged on its way; buckets with Object Lock ask for it.
+            for operation in ("PutObject", "UploadPart"):
+                made.meta.events.register(f"before-call.s3.{operation}", conditionally_calculate_md5)
         except (BotoCoreError, ValueError) as error:
             reason = (
                 self._explain(error, None)
