@@ -13,7 +13,7 @@ import optuna
 from benchmarks.noop import OBJECTIVE
 from benchmarks.rows import Row
 from benchmarks.studies import STAMP, between, study, sweep
-from controller.trial_cache import TrialCache, cached
+from controller.search.trial_cache import TrialCache, cached
 from worker.trials.storage import open_storage
 
 SPACE = {f"x{number}": optuna.distributions.FloatDistribution(-1.0, 1.0) for number in range(4)}

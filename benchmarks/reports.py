@@ -14,9 +14,9 @@ import redis
 
 from benchmarks.rows import Row
 from benchmarks.studies import redis_server
-from worker.channel import Endpoint, Lines
-from worker.session import ChannelSession
-from worker.task import Task
+from worker.process.channel import Endpoint, Lines
+from worker.sdk.session import ChannelSession
+from worker.sdk.task import Task
 
 
 def rows(runs: int, quick: bool, say: Callable[[str], None]) -> list[Row]:

@@ -31,7 +31,7 @@ from worker.protocol import Batch, Point, Status, Store, Summary, TaskRecord
 from worker.protocol.connection import connect
 from worker.protocol.host import CARD_LIFE_S, CARD_S
 from worker.protocol.transport import TaskJob, TaskQueue
-from worker.slot import HEARTBEAT_S
+from worker.slot.slot import HEARTBEAT_S
 
 RESULTS = Path(__file__).with_name("simulation.json")
 SWEEP = """

@@ -44,9 +44,9 @@ def train(task, x):
 # No option of the command: the period is for those who write an optimizer of their own.
 DRIVER = """
 import functools, sys
-from controller import start
+from controller.commands import start
 start.StartOptions = functools.partial(start.StartOptions, pool_period_min={period})
-from controller.cli import main
+from controller.commands.main import main
 main()
 """
 JOB = """

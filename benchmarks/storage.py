@@ -11,9 +11,9 @@ import optuna
 from optuna.distributions import FloatDistribution
 
 from benchmarks.rows import Row
-from controller.parameters import SweepParameter
-from controller.search import Search
-from controller.trial_cache import TrialCache, cached
+from controller.search.parameters import SweepParameter
+from controller.search.search import Search
+from controller.search.trial_cache import TrialCache, cached
 from worker.trials.storage import open_storage
 
 SPACE = {"x": FloatDistribution(-1.0, 1.0)}

@@ -13,7 +13,7 @@ import redis
 
 from benchmarks.rows import Row
 from benchmarks.studies import redis_server
-from controller.ranking import Ranking
+from controller.results.ranking import Ranking
 from worker.protocol import (
     ObjectiveMetric,
     Sign,

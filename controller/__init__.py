@@ -11,45 +11,45 @@ from typing import TYPE_CHECKING, Any
 from worker.version import __version__
 
 if TYPE_CHECKING:
-    from controller.budget import Budget
-    from controller.job import Job, LocalJob
-    from controller.objective import MultiObjective, Objective
-    from controller.optimizer import HyperParameterOptimizer
-    from controller.optuna_strategy import GridSearch, OptimizerOptuna, RandomSearch
-    from controller.parameters import (
+    from controller.api.optimizer import HyperParameterOptimizer
+    from controller.api.optuna_strategy import GridSearch, OptimizerOptuna, RandomSearch
+    from controller.api.strategy import SearchStrategy
+    from controller.loop.budget import Budget
+    from controller.loop.job import Job, LocalJob
+    from controller.search.objective import MultiObjective, Objective
+    from controller.search.parameters import (
         DiscreteParameterRange,
         LogUniformParameterRange,
         ParameterSet,
         UniformIntegerParameterRange,
         UniformParameterRange,
     )
-    from controller.resuming import StudyArgs, create_or_load_study, create_study_starting_from_trial
-    from controller.sampler_checkpoints import checkpoint_sampler, restore_sampler
-    from controller.samplers import BoundedHistory
-    from controller.strategy import SearchStrategy
+    from controller.search.samplers import BoundedHistory
+    from controller.studies.resuming import StudyArgs, create_or_load_study, create_study_starting_from_trial
+    from controller.studies.sampler_checkpoints import checkpoint_sampler, restore_sampler
 
 _HOMES = {
-    "BoundedHistory": "samplers",
-    "Budget": "budget",
-    "StudyArgs": "resuming",
-    "checkpoint_sampler": "sampler_checkpoints",
-    "create_or_load_study": "resuming",
-    "create_study_starting_from_trial": "resuming",
-    "restore_sampler": "sampler_checkpoints",
-    "DiscreteParameterRange": "parameters",
-    "GridSearch": "optuna_strategy",
-    "HyperParameterOptimizer": "optimizer",
-    "Job": "job",
-    "LocalJob": "job",
-    "LogUniformParameterRange": "parameters",
-    "MultiObjective": "objective",
-    "Objective": "objective",
-    "OptimizerOptuna": "optuna_strategy",
-    "ParameterSet": "parameters",
-    "RandomSearch": "optuna_strategy",
-    "SearchStrategy": "strategy",
-    "UniformIntegerParameterRange": "parameters",
-    "UniformParameterRange": "parameters",
+    "BoundedHistory": "search.samplers",
+    "Budget": "loop.budget",
+    "StudyArgs": "studies.resuming",
+    "checkpoint_sampler": "studies.sampler_checkpoints",
+    "create_or_load_study": "studies.resuming",
+    "create_study_starting_from_trial": "studies.resuming",
+    "restore_sampler": "studies.sampler_checkpoints",
+    "DiscreteParameterRange": "search.parameters",
+    "GridSearch": "api.optuna_strategy",
+    "HyperParameterOptimizer": "api.optimizer",
+    "Job": "loop.job",
+    "LocalJob": "loop.job",
+    "LogUniformParameterRange": "search.parameters",
+    "MultiObjective": "search.objective",
+    "Objective": "search.objective",
+    "OptimizerOptuna": "api.optuna_strategy",
+    "ParameterSet": "search.parameters",
+    "RandomSearch": "api.optuna_strategy",
+    "SearchStrategy": "api.strategy",
+    "UniformIntegerParameterRange": "search.parameters",
+    "UniformParameterRange": "search.parameters",
 }
 
 

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 from worker.version import __version__
 
 if TYPE_CHECKING:
-    from worker.artifacts.optuna_store import artifact_store
-    from worker.exceptions import TaskPruned, TaskStopped
-    from worker.logger import Logger
-    from worker.task import Task, TaskTypes
-    from worker.task_artifacts import Checkpoint
+    from worker.sdk.exceptions import TaskPruned, TaskStopped
+    from worker.sdk.logger import Logger
+    from worker.sdk.optuna_store import artifact_store
+    from worker.sdk.task import Task, TaskTypes
+    from worker.sdk.task_artifacts import Checkpoint
 
 _HOMES = {
-    "Checkpoint": "task_artifacts",
-    "Logger": "logger",
-    "Task": "task",
-    "TaskPruned": "exceptions",
-    "TaskStopped": "exceptions",
-    "TaskTypes": "task",
-    "artifact_store": "artifacts.optuna_store",
+    "Checkpoint": "sdk.task_artifacts",
+    "Logger": "sdk.logger",
+    "Task": "sdk.task",
+    "TaskPruned": "sdk.exceptions",
+    "TaskStopped": "sdk.exceptions",
+    "TaskTypes": "sdk.task",
+    "artifact_store": "sdk.optuna_store",
 }
 
 

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from controller.acl import users
+from controller.commands.acl import users
 
 KEDA = (
     "user keda reset on >@keda@ ~rq:queue:* ~orq:study:*:status:* resetchannels -@all "

@@ -136,7 +136,7 @@ def test_the_life_of_a_task(store: Store, clock: ManualClock) -> None:
 def move(store: Store, task: TaskRecord, new: Status) -> None:
     """Try to bring a task to status `new`, by the method that does that."""
     if new is Status.QUEUED and task.status is Status.IN_PROGRESS:
-        store.abandon(task.id, task.attempt, reason="lost")
+        store.requeue(task.id, task.attempt, reason="lost")
     elif new is Status.QUEUED:
         store.queue(task.id)
     elif new is Status.IN_PROGRESS:
@@ -186,7 +186,7 @@ STALE_WRITES: dict[str, Callable[[Store, TaskRecord], Any]] = {
 @pytest.mark.parametrize("restarted", [False, True], ids=["queued again", "runs elsewhere"])
 def test_an_expired_attempt_changes_nothing(store: Store, name: str, restarted: bool) -> None:
     task = running(store)
-    store.abandon(task.id, 1, reason="lost")
+    store.requeue(task.id, 1, reason="lost")
     if restarted:
         store.start(task.id, 2, "other/0")
     before = snapshot(store)
@@ -197,11 +197,11 @@ def test_an_expired_attempt_changes_nothing(store: Store, name: str, restarted: 
 
 def test_abandoning_an_old_attempt_changes_nothing(store: Store) -> None:
     task = running(store)
-    store.abandon(task.id, 1, reason="lost")
+    store.requeue(task.id, 1, reason="lost")
     store.start(task.id, 2, "w/1")
     before = snapshot(store)
     with pytest.raises(StaleAttempt):
-        store.abandon(task.id, 1, reason="lost again")
+        store.requeue(task.id, 1, reason="lost again")
     assert snapshot(store) == before
 
 
@@ -223,14 +223,14 @@ def test_repeated_writes_are_applied_once(store: Store) -> None:
     kinds = [event.kind for event in store.read_events("s", "0-0", None)[0]]
     assert kinds.count(EventKind.ENDED) == 1
     again = running(store)
-    assert store.abandon(again.id, 1, reason="lost").attempt == 2
-    assert store.abandon(again.id, 1, reason="lost").attempt == 2
+    assert store.requeue(again.id, 1, reason="lost").attempt == 2
+    assert store.requeue(again.id, 1, reason="lost").attempt == 2
 
 
 def test_an_attempt_reports_from_the_beginning(store: Store) -> None:
     task = running(store)
     report(store, task, 3.0, 0.5)
-    store.abandon(task.id, 1, reason="lost", compute_s=4.0)
+    store.requeue(task.id, 1, reason="lost", compute_s=4.0)
     assert store.best("s", 5) == []
     second = store.start(task.id, 2, "w/1")
     assert (second.compute_s, store.scalars([task.id]), store.series(task.id)) == (4.0, [{}], {})
@@ -264,7 +264,7 @@ class Interloper:
 
 def test_a_change_in_between_is_noticed(store: Store) -> None:
     task = running(store)
-    racing = Store(Interloper(store.redis, lambda: store.abandon(task.id, 1, reason="lost")))
+    racing = Store(Interloper(store.redis, lambda: store.requeue(task.id, 1, reason="lost")))
     with pytest.raises(StaleAttempt):
         racing.finish(task.id, 1, Status.COMPLETED, worker="w/0")
     assert store.get(task.id).status is Status.QUEUED
@@ -291,7 +291,7 @@ def test_what_is_handed_back_with_its_study_is_not_to_stop_any_more(store: Store
     for reason_class, stays in ((Reason.STUDY_STOPPED, False), (Reason.USER, True)):
         task = running(store)
         store.request_stop(task.id, reason_class, "now")
-        assert (store.abandon(task.id, 1, reason="handed back", handed_back=True).stop is not None) == stays
+        assert (store.requeue(task.id, 1, reason="handed back", handed_back=True).stop is not None) == stays
         store.start(task.id, 2, "w/1")
         assert (store.renew(task.id, 2, "w/1", 5.0) is not None) == stays
 
@@ -422,7 +422,7 @@ def test_which_of_several_objectives_rank_by_status(store: Store) -> None:
 
 def test_a_new_attempt_has_no_old_score(store: Store) -> None:
     task = report_both(store, running(store, metrics=SEVERAL), 1.0, 0.5)
-    store.abandon(task.id, 1, reason="lost")
+    store.requeue(task.id, 1, reason="lost")
     assert ranked_keys(store) == []
     # What is left there in spite of that goes when the attempt starts.
     for index in (0, 1):

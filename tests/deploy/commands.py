@@ -15,7 +15,7 @@ from typing import Any
 import click
 import pytest
 
-from controller.cli import command as controller
+from controller.commands.main import command as controller
 from worker.cli import command as worker
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from controller.fleet import Fleet
+from controller.loop.fleet import Fleet
 from tests.deploy.manifests import named
 
 START_S = 30

@@ -23,8 +23,8 @@ from tests.redisserver import RedisServer
 from tests.s3server import S3Server
 from tests.servers import serving
 from tests.systemd import Systemd
-from worker.daemon import CARD_S
 from worker.protocol import Status
+from worker.slot.daemon import CARD_S
 
 UNITS = Path(__file__).parent.parent.parent / "deploy/systemd"
 NAMES = ("worker", "controller")

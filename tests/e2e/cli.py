@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 import yaml
 
-from controller.settings import resolve
+from controller.commands.settings import resolve
 from tests.e2e.harness import alive, living_in, run, run_json
 
 

@@ -64,7 +64,7 @@ def run_json(*argv: str, cwd: Path, **env: str) -> Any:
 
     Run in this process, as importing it for each of the many questions that tests ask takes longest.
     """
-    from controller.cli import command
+    from controller.commands.main import command
 
     assert argv[0] == "controller"
     before = Path.cwd()

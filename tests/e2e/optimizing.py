@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from controller import Objective, OptimizerOptuna, UniformParameterRange
-from controller.observer import Observer
+from controller.loop.observer import Observer
 from tests.e2e.harness import started, wait_for
 from worker import Task
-from worker.home import home
+from worker.sdk.home import home
 
 OBJECTIVES = """
 import time

@@ -12,7 +12,7 @@ import optuna
 import pytest
 from optuna.artifacts import get_all_artifact_meta
 
-from controller.settings import resolve
+from controller.commands.settings import resolve
 from tests.e2e.cli import Cli, folder_of
 from tests.s3server import S3Server
 from worker import artifact_store

@@ -106,7 +106,7 @@ def lose(bench: Bench, task: str, pid: int) -> None:
     """Kill the worker with everything it has started, and give the task to another attempt."""
     os.killpg(pid, signal.SIGKILL)
     wait_for(lambda: not bench.store.leases([task])[0], "the lease to run out")
-    record = bench.store.abandon(task, 1, reason="lost")
+    record = bench.store.requeue(task, 1, reason="lost")
     bench.enqueue(task, record.attempt)
 
 
@@ -173,7 +173,7 @@ def test_a_script(bench: Bench) -> None:
         task = bench.submit({"kind": "script", "path": "train.py", "args": []})
         bench.reported(task, 4)
         wait_for(lambda: not bench.store.leases([task])[0], "the lease to run out")
-        bench.enqueue(task, bench.store.abandon(task, 1, reason="lost").attempt)
+        bench.enqueue(task, bench.store.requeue(task, 1, reason="lost").attempt)
         ended = bench.ended(task)
     assert (ended.status, ended.iterations) == (Status.COMPLETED, 6)
     assert bench.store.scalars([task])[0]["loss"].count == 6

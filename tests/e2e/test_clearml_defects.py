@@ -31,9 +31,9 @@ from controller import (
 from tests.e2e.harness import wait_for
 from tests.e2e.optimizing import Seen, base, optimizer, values, workplace
 from worker import Task
-from worker.home import home
 from worker.protocol import Reason, Status
 from worker.protocol.errors import BadInput
+from worker.sdk.home import home
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 

@@ -19,7 +19,7 @@ import optuna
 import pytest
 
 import worker
-from controller.snapshot import snapshot
+from controller.session.code_snapshot import snapshot
 from controller.sweep import CodeSection
 from tests.e2e.cli import Cli, folder_of
 from tests.e2e.harness import Bench, run_json, started, wait_for

@@ -16,7 +16,7 @@ from typing import Any
 import optuna
 import pytest
 
-from controller.settings import resolve
+from controller.commands.settings import resolve
 from tests.e2e.cli import Cli, folder_of
 from tests.e2e.harness import started, wait_for
 from tests.s3server import S3Server

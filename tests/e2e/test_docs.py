@@ -9,7 +9,7 @@ import click
 import pytest
 
 import worker
-from controller.cli import command as controller_command
+from controller.commands.main import command as controller_command
 from controller.sweep import load_sweep
 from tests.e2e.harness import assert_nothing_left, run, run_json
 from worker.cli import command as worker_command

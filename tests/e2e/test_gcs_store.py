@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from controller.settings import resolve
+from controller.commands.settings import resolve
 from tests.e2e.cli import folder_of
 from tests.e2e.harness import wait_for
 from tests.gcsserver import GCSServer

@@ -28,10 +28,10 @@ from controller import (
 from tests.e2e.harness import assert_nothing_left, environment, run_json, started, wait_for
 from tests.e2e.optimizing import Seen, base, optimizer, values, workplace
 from worker import Task
-from worker.home import home
 from worker.protocol import Reason, Status, Store
 from worker.protocol.connection import connect
 from worker.protocol.errors import BadInput
+from worker.sdk.home import home
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ from optuna.artifacts import (
 )
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from controller.settings import resolve
+from controller.commands.settings import resolve
 from tests.e2e.cli import Cli, folder_of
 from tests.s3server import S3Server
 from worker import artifact_store

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from controller.acl import CONTROLLER_PASSWORD, users
-from controller.launcher import Launcher
-from controller.redis_look import PAUSE_S, TIMEOUT_S, RedisLook, Seen
+from controller.commands.acl import CONTROLLER_PASSWORD, users
+from controller.health.redis_metrics import PAUSE_S, TIMEOUT_S, RedisLook, Seen
+from controller.loop.launcher import Launcher
 from tests.fakes import record
 from tests.proxy import BreakingProxy
 from tests.redisserver import RedisServer

@@ -32,11 +32,11 @@ from tests.e2e.harness import (
     wait_for,
 )
 from worker.cli import command
-from worker.devices import cpus
 from worker.protocol import Reason, Status, TaskRecord
 from worker.protocol.connection import connect
 from worker.protocol.transport import TaskQueue
-from worker.settings import DEFAULT_DRAIN_S
+from worker.slot.devices import cpus
+from worker.slot.settings import DEFAULT_DRAIN_S
 
 OBJECTIVES = """
 import json, multiprocessing.connection, os, subprocess, sys, tempfile, time

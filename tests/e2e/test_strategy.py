@@ -12,9 +12,9 @@ import optuna
 import pytest
 
 from controller import Job, Objective, OptimizerOptuna, UniformIntegerParameterRange, UniformParameterRange
-from controller.backend import Backend
-from controller.care import Caretaker
-from controller.search import Search
+from controller.loop.backend import Backend
+from controller.loop.lease_monitor import LeaseMonitor
+from controller.search.search import Search
 from tests.e2e.harness import started, wait_for
 from worker.protocol import Reason, Status, StudyRecord, TaskRecord, TaskSpec, new_task_id
 from worker.trials.storage import open_storage
@@ -203,13 +203,13 @@ def test_what_ends_while_it_is_looked_after_is_told_with_its_values(
 ) -> None:
     """The caretaker sees the end before any event of the job is read."""
 
-    def sweep(self: Caretaker, now: float, jobs: Collection[Job]) -> list[Job]:
+    def sweep(self: LeaseMonitor, now: float, jobs: Collection[Job]) -> list[Job]:
         waited = [job for job in jobs if not job.is_stopped()]
         for job in waited:
             wait_for(lambda job=job: job.refresh().status is Status.COMPLETED, "the job's end")
         return waited
 
-    monkeypatch.setattr(Caretaker, "sweep", sweep)
+    monkeypatch.setattr(LeaseMonitor, "sweep", sweep)
     strategy = optimizer(backend)
     strategy.start()
     trials = optuna.load_study(study_name="api", storage=backend.storage_url).trials

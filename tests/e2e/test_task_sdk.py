@@ -236,7 +236,7 @@ for i in range(6000):
 def test_a_program_that_is_stopped_before_its_task_has_begun(at: Path) -> None:
     text = """
 from worker import Task
-from worker.home import home
+from worker.sdk.home import home
 store = home().store
 create = store.create
 def stopped_at_once(record):

@@ -157,7 +157,7 @@ def test_ends_of_functions_are_told_apart(bench: Bench, worker: Any) -> None:
     error = bench.store.get(ids["fails"]).error
     assert error.startswith("Traceback")
     assert "in deep" in error
-    assert "worker/runner.py" not in error
+    assert "worker/runner/main.py" not in error
     scalars = bench.store.scalars([ids["reports"], ids["both"], ids["value"]])
     assert (scalars[0]["loss"].last, scalars[0]["loss"].count) == (7.0, 4)
     assert (scalars[1]["loss"].last, scalars[1]["other/x"].last) == (2.0, 7.0)
@@ -343,7 +343,7 @@ def test_a_killed_program_is_told_apart_and_the_slot_goes_on(bench: Bench, worke
 def test_a_late_attempt_is_fenced(bench: Bench, worker: Any) -> None:
     task_id = bench.submit("fn:slow", parameters={"seconds": 3})
     bench.reported(task_id, 3)
-    bench.store.abandon(task_id, 1, reason="taken for lost")
+    bench.store.requeue(task_id, 1, reason="taken for lost")
     with started("worker", "--name", "second", cwd=bench.folder, REDIS_URL=bench.url):
         bench.enqueue(task_id, 2)
         task = bench.ended(task_id)

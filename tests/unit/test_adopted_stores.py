@@ -19,7 +19,7 @@ from optuna.artifacts import (
 )
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from controller.backend import Backend
+from controller.loop.backend import Backend
 from tests.gcsserver import GCSServer
 from tests.s3server import S3Server
 from worker import artifact_store

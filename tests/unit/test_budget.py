@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from controller.budget import Budget
+from controller.loop.budget import Budget
 
 
 @pytest.mark.parametrize(("used", "ok"), [(2, True), (3, False), (4, False)])

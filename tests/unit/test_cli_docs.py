@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from controller.cli import command as controller
+from controller.commands.main import command as controller
 from worker.cli import command as worker
 
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-import worker.code
-from controller.snapshot import snapshot
+import worker.slot.code
+from controller.session.code_snapshot import snapshot
 from controller.sweep import CodeSection
 from worker.artifacts import open_store
-from worker.code import KEPT_S, CodeFolders, cache_folder
 from worker.protocol.errors import ObjectiveLoadError
-from worker.requirements import also_missing, missing
+from worker.runner.requirements import also_missing, missing
+from worker.slot.code import KEPT_S, CodeFolders, cache_folder
 
 Code = dict[str, Any]
 
@@ -83,7 +83,7 @@ class Fetches:
             monkeypatch.setattr(store, "get_file", get_file)
             return store
 
-        monkeypatch.setattr(worker.code, "open_store", opened)
+        monkeypatch.setattr(worker.slot.code, "open_store", opened)
 
 
 def refusal(call: Callable[[], object]) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from worker import devices
-from worker.devices import VISIBLE, cpus, gpus_here, parse_gpus, share_of, slot_environment
 from worker.protocol.errors import BadInput
 from worker.protocol.sizes import parse_size, show_size
-from worker.settings import resolve
+from worker.slot import devices
+from worker.slot.devices import VISIBLE, cpus, gpus_here, parse_gpus, share_of, slot_environment
+from worker.slot.settings import resolve
 
 UUIDS = {
     "0": "GPU-aaaa1111-0000",

@@ -9,7 +9,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from controller.parameters import (
+from controller.search.parameters import (
     DiscreteParameterRange,
     LogUniformParameterRange,
     Parameter,
@@ -19,9 +19,9 @@ from controller.parameters import (
     UniformParameterRange,
     rows_of,
 )
-from controller.samplers import make_sampler
-from controller.search import COPIED, DUPLICATE, Search
-from controller.space import points
+from controller.search.samplers import make_sampler
+from controller.search.search import COPIED, DUPLICATE, Search
+from controller.search.space import points
 from worker.protocol.errors import BadInput
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -10,7 +10,7 @@ import pytest
 BEGIN = """
 import ctypes, os, sys
 from pathlib import Path
-from worker import preload
+from worker.runner import preload
 
 before = preload.sockets()
 

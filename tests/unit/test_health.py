@@ -17,18 +17,18 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
-from controller.health import PATIENCE_S, STALE_S, Health
-from controller.observer import LEASE, REDIS, STORAGE
-from controller.redis_look import CARD_LIFE_S, Seen
+from controller.health.probes import PATIENCE_S, STALE_S, Health
+from controller.health.redis_metrics import CARD_LIFE_S, Seen
+from controller.loop.observer import LEASE, REDIS, STORAGE
 from tests.fakes import ManualClock
 from tests.servers import free_port
-from worker.channel import Lines
-from worker.daemon import CARD_S
 from worker.health.address import Address, parse_address
-from worker.health.attempts import DROPPED, HANDED_BACK, REQUEUED, Teller
+from worker.health.attempts import DROPPED, HANDED_BACK, REQUEUED, HealthReporter
 from worker.health.monitoring import Monitoring
 from worker.health.server import MOST_THREADS, Answer, HealthServer
+from worker.process.channel import Lines
 from worker.protocol.errors import BadInput
+from worker.slot.daemon import CARD_S
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ class Daemon:
         self.ours, self.theirs = socket.socketpair()
         for end in (self.ours, self.theirs):
             end.setblocking(False)
-        self.teller = Teller(self.theirs)
+        self.teller = HealthReporter(self.theirs)
 
     def turn(self, up: bool = True, **state: Any) -> None:
         told = {
@@ -276,7 +276,7 @@ def test_what_a_killed_slot_ran_is_lost(daemon: Daemon) -> None:
 
 
 def test_nobody_counts_where_nothing_listens() -> None:
-    with Teller(None).attempt(SimpleNamespace(ended_as=("completed", ""))):
+    with HealthReporter(None).attempt(SimpleNamespace(ended_as=("completed", ""))):
         pass
 
 
@@ -347,7 +347,7 @@ def test_a_controller_lives_while_its_loop_turns() -> None:
     clock.sleep(1)
     assert health.live() == (False, f"the loop has not turned for {PATIENCE_S:.0f} s")
     for waits_for in ("", REDIS, STORAGE, LEASE):
-        health.turning(waits_for)
+        health.heartbeat(waits_for)
         clock.sleep(STALE_S - 0.1)
         assert health.live().ok, waits_for
         clock.sleep(0.1)
@@ -362,7 +362,7 @@ def test_a_controller_lives_while_its_loop_turns() -> None:
 def test_a_command_to_a_silent_redis_is_not_a_stuck_loop() -> None:
     clock = ManualClock()
     health = Health("s", clock.monotonic)
-    health.turning()
+    health.heartbeat()
     clock.sleep(80)
     assert not health.live().ok
     health.look = SimpleNamespace(seen=lambda: None, away_at=clock.monotonic() - 5)  # type: ignore[assignment]
@@ -388,7 +388,7 @@ def test_a_controller_stands_by_only_when_it_was_told_to() -> None:
 def test_what_a_controller_waits_for() -> None:
     health = Health("s")
     assert health.storage_up
-    health.turning(STORAGE)
+    health.heartbeat(STORAGE)
     assert not health.storage_up
-    health.turning()
+    health.heartbeat()
     assert health.storage_up

@@ -12,9 +12,9 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from controller import BoundedHistory
-from controller.parameters import SweepParameter
-from controller.samplers import ignores_history, made_for_each, make_sampler
-from controller.search import Search
+from controller.search.parameters import SweepParameter
+from controller.search.samplers import ignores_history, made_for_each, make_sampler
+from controller.search.search import Search
 from worker.protocol.errors import BadInput
 
 X = SweepParameter("x", FloatDistribution(-5, 5))

@@ -21,11 +21,11 @@ ALLOWED = (
     "worker.embedded",
     "worker.health.address",
     "worker.health.server",
-    "worker.home",
-    "worker.settings",
-    "worker.task",
+    "worker.sdk.home",
+    "worker.slot.settings",
+    "worker.sdk.task",
     "worker.trials",
-    "worker.values",
+    "worker.protocol.values",
     "worker.version",
 )
 """What the controller may know of the worker: the contract, where things are, a few words that both speak, and
@@ -65,7 +65,7 @@ def test_only_the_launcher_talks_to_rq() -> None:
                 assert path.name == "launcher.py", f"{path}:{line}"
 
 
-@pytest.mark.parametrize("module", ["worker", "worker.runner", "worker.slot", "worker.daemon"])
+@pytest.mark.parametrize("module", ["worker", "worker.runner.main", "worker.slot.slot", "worker.slot.daemon"])
 def test_a_compute_node_needs_no_optuna_and_loads_boto3_only_when_used(module: str) -> None:
     code = f"import {module}, sys; print([m for m in ('optuna', 'boto3', 'sqlalchemy') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from controller import interrupts as module
-from controller.interrupts import Interrupts, Patience
+from controller.session import interrupts as module
+from controller.session.interrupts import Interrupts, Patience
 from tests.servers import free_port
 from worker.protocol.errors import BadInput, RedisAway, RedisUnavailable, ServerAway
 from worker.trials.storage import open_storage

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from controller.metrics import Meter
-from controller.observer import Observer
+from controller.health.metrics import Meter
+from controller.loop.observer import Observer
 from tests.servers import free_port
 from worker.health.address import Address
 from worker.health.attempts import DROPPED, LOST, REQUEUED

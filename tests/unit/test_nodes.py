@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller.nodes import FAILURES, HOLD_S, Nodes, Pause
+from controller.loop.quarantine import FAILURES, HOLD_S, NodeQuarantine, Pause
 from tests.fakes import record
 from worker.protocol import Reason, Status, TaskSpec
 
@@ -29,12 +29,12 @@ def ended(worker: str = "bad", *, x: float | None = None, seconds: float = 1.0, 
     return record(spec=spec, **fields)
 
 
-def after(nodes: Nodes, *records: Any) -> list[Pause | None]:
+def after(nodes: NodeQuarantine, *records: Any) -> list[Pause | None]:
     return [nodes.ended(found, ALIVE) for found in records]
 
 
 def test_different_configurations_that_fail_at_once_in_the_same_way() -> None:
-    nodes = Nodes(first_pause_s=60)
+    nodes = NodeQuarantine(first_pause_s=60)
     _, *before, last = after(nodes, ended("good", **FINE), *(ended() for _ in range(FAILURES)))
     assert before == [None, None]
     assert last is not None
@@ -62,26 +62,26 @@ def test_different_configurations_that_fail_at_once_in_the_same_way() -> None:
     ids=["completed", "another way", "slowly", "its value", "pruned"],
 )
 def test_anything_else_in_between(changes: dict[str, Any]) -> None:
-    nodes = Nodes()
+    nodes = NodeQuarantine()
     nodes.ended(ended("good", **FINE), ALIVE)
     assert after(nodes, ended(), ended(), ended(**changes), ended(), ended()) == [None] * 5
     assert nodes.ended(ended(), ALIVE) is not None
 
 
 def test_the_same_configuration_again() -> None:
-    assert after(Nodes(), *(ended(x=1.0) for _ in range(6))) == [None] * 6
+    assert after(NodeQuarantine(), *(ended(x=1.0) for _ in range(6))) == [None] * 6
 
 
 def test_where_every_worker_fails_it_is_the_objective() -> None:
-    nodes = Nodes()
+    nodes = NodeQuarantine()
     found = after(nodes, ended("good"), *(ended() for _ in range(5)), *(ended("good") for _ in range(5)))
     assert found == [None] * 11
-    alone = Nodes()
+    alone = NodeQuarantine()
     assert [alone.ended(ended(), ["bad"]) for _ in range(5)] == [None] * 5
 
 
 def test_a_worker_that_has_recovered_begins_anew() -> None:
-    nodes = Nodes(first_pause_s=60)
+    nodes = NodeQuarantine(first_pause_s=60)
     nodes.ended(ended("good", **FINE), ALIVE)
     after(nodes, *(ended() for _ in range(4)), ended(status=Status.COMPLETED, reason_class=None))
     pause = after(nodes, *(ended() for _ in range(3)))[-1]
@@ -90,12 +90,12 @@ def test_a_worker_that_has_recovered_begins_anew() -> None:
 
 
 def test_what_never_ran_says_nothing() -> None:
-    nodes = Nodes()
+    nodes = NodeQuarantine()
     assert after(nodes, *(ended(worker="", started_at=None) for _ in range(5))) == [None] * 5
 
 
 def test_as_long_as_nothing_is_known_of_the_others_it_is_held() -> None:
-    nodes = Nodes()
+    nodes = NodeQuarantine()
     for _ in range(3):
         *_, held = after(nodes, *(ended() for _ in range(FAILURES)))
         assert held is not None
@@ -110,7 +110,7 @@ def test_as_long_as_nothing_is_known_of_the_others_it_is_held() -> None:
 
 
 def test_what_another_one_ends_tells_of_one_that_is_held() -> None:
-    nodes = Nodes()
+    nodes = NodeQuarantine()
     *_, held = after(nodes, *(ended() for _ in range(FAILURES)))
     assert held is not None
     assert not held.known

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from worker.objective import call_function, check_script, check_signature, load_function, shadowing
 from worker.protocol.errors import ObjectiveLoadError
+from worker.runner.objective import call_function, check_script, check_signature, load_function, shadowing
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.fakes import ACCURACY, LOSS, record
-from worker.outcome import Ended, judge
-from worker.output import ScalarLines, failure_text
 from worker.protocol import Point, Reason, Status, StopRequest, Summary
 from worker.protocol.errors import ObjectiveLoadError
+from worker.slot.outcome import Ended, judge
+from worker.slot.output import ScalarLines, failure_text
 
 
 class Reports:

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from controller.parameters import (
+from controller.search.parameters import (
     DiscreteParameterRange,
     LogUniformParameterRange,
     Parameter,

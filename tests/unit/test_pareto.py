@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from controller.pareto import fronts, order
+from controller.results.pareto import fronts, order
 
 Points = list[tuple[float, ...]]
 

@@ -11,10 +11,10 @@ import fakeredis
 import pytest
 from click.testing import CliRunner
 
-from controller import cli
-from controller.objective import Objective
-from controller.ranking import Ranking
-from controller.tables import top_table
+from controller.commands import main as cli
+from controller.commands.tables import top_table
+from controller.results.ranking import Ranking
+from controller.search.objective import Objective
 from tests.fakes import ACCURACY, LOSS, record
 from worker.protocol import (
     Batch,

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from controller.preflight import check_here, no_worker
-from worker.objective import check_signature
+from controller.session.preflight import check_here, no_worker
 from worker.protocol import ObjectiveMetric, Sign, TaskSpec
 from worker.protocol.errors import BadInput, ObjectiveLoadError
+from worker.runner.objective import check_signature
 
 
 async def coroutine(task: Any, x: float) -> float:

@@ -11,7 +11,7 @@ import redis
 
 from tests.fakes import LOSS, record
 from worker.protocol import Point, Status, Store, TaskSpec
-from worker.reporter import Reporter
+from worker.sdk.reporter import Reporter
 
 
 class Flaky(Store):

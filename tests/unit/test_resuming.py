@@ -23,7 +23,7 @@ from controller import (
     create_study_starting_from_trial,
     restore_sampler,
 )
-from controller.study_copies import _COPY, _copy
+from controller.studies.study_copies import _COPY, _copy
 from tests.storages import KINDS, storage_url
 from worker.protocol.errors import BadInput
 from worker.trials.storage import open_storage

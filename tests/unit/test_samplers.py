@@ -8,8 +8,8 @@ from typing import Any
 import optuna
 import pytest
 
-from controller.parameters import SweepParameter
-from controller.samplers import make_pruner, make_sampler
+from controller.search.parameters import SweepParameter
+from controller.search.samplers import make_pruner, make_sampler
 from controller.sweep.schema import PRUNERS, SAMPLERS
 from worker.protocol.errors import BadInput
 

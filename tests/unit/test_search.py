@@ -7,9 +7,9 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from controller.parameters import SweepParameter
-from controller.samplers import ignores_history, make_pruner, make_sampler
-from controller.search import Search
+from controller.search.parameters import SweepParameter
+from controller.search.samplers import ignores_history, make_pruner, make_sampler
+from controller.search.search import Search
 from worker.protocol.errors import BadInput
 
 X = SweepParameter("x", FloatDistribution(0, 1))

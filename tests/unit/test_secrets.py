@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from controller.settings import resolve as resolve_controller
+from controller.commands.settings import resolve as resolve_controller
 from worker.protocol.errors import BadInput
 from worker.protocol.host import is_open
 from worker.protocol.secrets import JOB_SECRET, MIN_LENGTH, SECRETS, job_secret, refuse_secret, secret
-from worker.settings import WorkerSettings
-from worker.settings import resolve as resolve_worker
+from worker.slot.settings import WorkerSettings
+from worker.slot.settings import resolve as resolve_worker
 
 LONG = "0123456789abcdef"
 

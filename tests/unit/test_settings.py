@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from controller.settings import open_redis, resolve
+from controller.commands.settings import open_redis, resolve
 from worker.artifacts import open_store
 from worker.protocol.errors import BadInput, RedisUnavailable
 

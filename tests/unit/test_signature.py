@@ -174,20 +174,20 @@ def test_the_time_of_a_signature_can_not_be_changed(clock: ManualClock, signer: 
 def test_a_seal_vouches_for_what_is_run(signer: Signer) -> None:
     record = record_of()
     seal = signer.seal(record)
-    assert signer.vouched(seal, record) == record
+    assert signer.verified(seal, record) == record
     for harmless in (
         record_of(attempt=3),
         record_of(status=Status.IN_PROGRESS),
         record_of(spec={"queue": "other"}),
     ):
-        assert signer.vouched(seal, harmless) == harmless
+        assert signer.verified(seal, harmless) == harmless
     added = record_of(spec={"parameters": {"General/lr": 0.1, "x": 1}})
-    assert signer.vouched(seal, added) == record
+    assert signer.verified(seal, added) == record
     for changes in (
         {"id": "2" * 32}, {"study": "other"}, {"trial": 4}, {"spec": {"objective": {"kind": "command", "argv": ["x"]}}},
         {"spec": {"parameters": {"General/lr": 0.2}}}, {"spec": {"parameters": {}}}, {"spec": {"code": {}}},
     ):  # fmt: skip
-        said = refusal(lambda changes=changes: signer.vouched(seal, record_of(**changes)))  # type: ignore[misc]
+        said = refusal(lambda changes=changes: signer.verified(seal, record_of(**changes)))  # type: ignore[misc]
         assert "altered in Redis" in said
 
 
@@ -196,15 +196,15 @@ def test_a_seal_vouches_for_what_is_run(signer: Signer) -> None:
     [None, "", "x", "[]", "{}", "5", "null", '[["General/lr"], "x"]', '[[], ""]', "[5, 5]", "[" * 9999],
 )
 def test_what_is_no_seal(signer: Signer, seal: str | None) -> None:
-    refusal(lambda: signer.vouched(seal, record_of()))
+    refusal(lambda: signer.verified(seal, record_of()))
 
 
 def test_a_seal_is_no_signature_and_of_one_secret(clock: ManualClock, signer: Signer) -> None:
     record = record_of()
-    refusal(lambda: Signer(SECRET + "x", clock.now).vouched(signer.seal(record), record))
+    refusal(lambda: Signer(SECRET + "x", clock.now).verified(signer.seal(record), record))
     mac = json.loads(signer.seal(record))[1]
     refusal(lambda: signer.verify(mac, record))
-    refusal(lambda: signer.vouched(json.dumps([["General/lr"], signer.sign(record)]), record))
+    refusal(lambda: signer.verified(json.dumps([["General/lr"], signer.sign(record)]), record))
 
 
 # Clocks

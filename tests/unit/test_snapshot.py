@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from controller.snapshot import MAX_DEPTH, MAX_FILES, snapshot
+from controller.session.code_snapshot import MAX_DEPTH, MAX_FILES, snapshot
 from controller.sweep import CodeSection
 from worker.protocol.errors import BadInput
 
@@ -307,7 +307,7 @@ def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for number in range(9):
         put(tmp_path, f"many/{number}")
     assert MAX_FILES >= 10_000
-    monkeypatch.setattr("controller.snapshot.MAX_FILES", 9)
+    monkeypatch.setattr("controller.session.code_snapshot.MAX_FILES", 9)
     text = refusal(tmp_path)
     assert "more than 9 files" in text
     assert "code.exclude" in text

@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from controller.study import open_study, refuse_other_trials
+from controller.search.study import open_study, refuse_other_trials
 from worker.protocol.errors import BadInput
 from worker.trials.storage import open_storage
 

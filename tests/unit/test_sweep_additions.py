@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from controller.samplers import make_pruner, make_sampler
+from controller.search.samplers import make_pruner, make_sampler
+from controller.session.sweep_objects import constraints_of, parameters_of
 from controller.sweep import load_sweep, parse_sweep
-from controller.sweep_objects import constraints_of, parameters_of
 from worker.protocol.errors import BadInput
 
 BASE: dict[str, Any] = {

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tensorboardX import SummaryWriter
 
-from worker.exceptions import TaskStopped
 from worker.protocol.errors import BadInput
-from worker.tensorboard import EventFolder, Follower
+from worker.sdk.exceptions import TaskStopped
+from worker.sdk.tensorboard import EventFolder, Follower
 
 
 def event_file(folder: Path) -> Path:

@@ -16,11 +16,11 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from controller import trial_rows
-from controller.parameters import SweepParameter
-from controller.search import Search
-from controller.trial_cache import TrialCache, cached
-from controller.trial_rows import CallWriter, TableWriter
+from controller.search import trial_rows
+from controller.search.parameters import SweepParameter
+from controller.search.search import Search
+from controller.search.trial_cache import TrialCache, cached
+from controller.search.trial_rows import CallWriter, TableWriter
 from tests.storages import KINDS, storage_url
 from worker.trials.journal import JournalFile
 from worker.trials.patience import be_patient

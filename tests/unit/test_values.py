@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker.values import as_text, cast_like
+from worker.protocol.values import as_text, cast_like
 
 
 @pytest.mark.parametrize(

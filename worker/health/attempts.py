@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from worker.channel import encode
+from worker.process.channel import encode
 
 DROPPED = "dropped"
 """The attempt's end was refused: another one is current, or its task has ended otherwise."""
@@ -34,7 +34,7 @@ class Known(Protocol):
     """Outcome and reason: a final status, `REQUEUED` or `DROPPED`, and why, or nothing."""
 
 
-class Teller:
+class HealthReporter:
     """A slot's end. Telling never waits, and never fails.
 
     Args:

@@ -16,10 +16,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from worker.channel import Lines, Message
 from worker.health.address import Address
 from worker.health.attempts import DROPPED, HANDED_BACK, LOST, REQUEUED
 from worker.health.server import Answer, HealthServer
+from worker.process.channel import Lines, Message
 from worker.protocol.status import Reason, Status
 from worker.version import __version__
 

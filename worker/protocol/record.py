@@ -58,7 +58,7 @@ class TaskSpec:
     """What a worker needs to run a task; fixed when the task is created."""
 
     objective: dict[str, Any] = field(default_factory=dict)
-    """``{"kind": "function" | "script" | "command", ...}``; see `worker.objective`. Empty when unknown."""
+    """``{"kind": "function" | "script" | "command", ...}``, as `worker.runner.objective` has it; or empty."""
     parameters: dict[str, Any] = field(default_factory=dict)
     """Name → value, JSON types. Names may carry a section (``General/lr``)."""
     metrics: tuple[ObjectiveMetric, ...] = ()
@@ -92,7 +92,7 @@ class TaskSpec:
     constraints: tuple[dict[str, Any], ...] = ()
     """``{"metric": key, "max": bound}`` or ``{..., "min": bound}``: a task that violates one never ranks."""
     code: dict[str, Any] = field(default_factory=dict)
-    """The study's own code, see `worker.code`; empty when what is installed is used."""
+    """The study's own code, see `worker.slot.code`; empty when what is installed is used."""
     task_type: str = "training"
     """ClearML's word for what the task does; for people."""
 

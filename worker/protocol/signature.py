@@ -57,7 +57,7 @@ class Signer:
         names = sorted(record.spec.parameters)
         return json.dumps([names, self._sealer.get_signature(_sealed(record, names)).decode()])
 
-    def vouched(self, seal: str | None, record: TaskRecord) -> TaskRecord:
+    def verified(self, seal: str | None, record: TaskRecord) -> TaskRecord:
         """The record with just what its seal vouches for: what a program has added is left out.
 
         Raises:

@@ -329,7 +329,7 @@ class Store(TaskReader):
             done=lambda old: old.status is status and old.worker == worker,
         )
 
-    def abandon(
+    def requeue(
         self,
         task_id: str,
         attempt: int,

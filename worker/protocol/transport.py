@@ -12,7 +12,7 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import redis
 from rq import Queue
@@ -45,12 +45,15 @@ class TaskJob(Job):
             data = zlib.decompressobj().decompress(data, MAX_JOB_BYTES + 1)
         self.data = data
 
+    entry: ClassVar[Callable[..., Any] | None] = None
+    """What `ENTRY` names; a slot hands it over, the controller has none."""
+
     @property
     def func(self) -> Callable[..., Any]:
         self.verify()
-        from worker.slot import run_attempt
-
-        return run_attempt
+        if self.entry is None:
+            raise ForbiddenJob(f"job {self.id:.80}: this process runs no jobs")
+        return self.entry
 
     def verify(self) -> tuple[str, int, str | None]:
         """The task id, attempt and signature it carries. Raises `ForbiddenJob` when it is anything else."""

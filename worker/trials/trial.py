@@ -17,14 +17,14 @@ from typing import Any
 
 import optuna
 
-from worker import runtime
 from worker.protocol.errors import BadInput, ObjectiveLoadError, ServerAway
 from worker.protocol.metrics import split_key
 from worker.protocol.urls import redact
+from worker.protocol.values import plain
+from worker.sdk import runtime
 from worker.trials.patience import PAUSE_S, be_patient
 from worker.trials.samplers import build_sampler, known_sampler, make_pruner
 from worker.trials.storage import file_of, open_storage, quietly
-from worker.values import plain
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def open_trial(task: Any, objective: Mapping[str, Any], storage_url: str | None)
     """The trial of `task`, in the storage that this worker reaches.
 
     Args:
-        objective: the task's description of it, see `worker.objective`.
+        objective: the task's description of it, see `worker.runner.objective`.
         storage_url: as this worker knows it; None when nobody told it.
 
     Raises:

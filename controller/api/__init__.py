@@ -1,0 +1,1 @@
+"""What a program calls, in ClearML's words: the optimizer and its strategies."""

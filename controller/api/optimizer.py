@@ -1,0 +1,483 @@
+"""`HyperParameterOptimizer`: an optimization in the background of a program, as ClearML's."""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from controller.api.optuna_strategy import RandomSearch
+from controller.api.strategy import SearchStrategy, _printing
+from controller.loop.backend import Backend
+from controller.loop.job import Job
+from controller.loop.observer import Observer
+from controller.search.objective import MultiObjective, Objective
+from controller.search.parameters import Parameter
+from worker.protocol import ObjectiveMetric, Status
+from worker.protocol.connection import AWAY
+from worker.protocol.errors import BadInput, OptunaRQError
+from worker.sdk.task import Task
+
+log = logging.getLogger(__name__)
+
+Callback = Callable[[str, Any, Any, dict[str, Any], str], Any]
+"""``(job id, objective value, objective iteration, the job's parameters, id of the best job)``."""
+
+_STEP_S = 0.2
+SUMMARY = "summary"
+"""Name of the artifact of the optimizer's task that lists the best experiments."""
+
+
+class HyperParameterOptimizer:
+    """Runs a search strategy in a thread and reports on it.
+
+    Args:
+        base_task_id: task that jobs are made from.
+        hyper_parameters: what is searched.
+        objective_metric_title, objective_metric_series: name the metric; lists for several objectives.
+        objective_metric_sign: ``min``, ``max``, ``min_global`` or ``max_global``; a list for several.
+        optimizer_class: a subclass of `SearchStrategy`, or an instance of one, which is used as it is.
+        max_number_of_concurrent_tasks: jobs at a time.
+        execution_queue: queue to launch jobs on.
+        optimization_time_limit: minutes that the whole optimization may take.
+        compute_time_limit: minutes that all jobs together may compute.
+        auto_connect_task: report to this program's task (or to the `Task` given), if it has one.
+        always_create_task: make a task to report to where there is none.
+        spawn_project: project of the jobs, by default the base task's.
+        save_top_k_tasks_only: jobs that are not among the best so many are archived once they have ended.
+        optimizer_kwargs: for the optimizer's class, such as ``total_max_jobs``.
+
+    Raises:
+        BadInput: as the optimizer's class.
+    """
+
+    def __init__(
+        self,
+        base_task_id: str,
+        hyper_parameters: Sequence[Parameter],
+        objective_metric_title: str | Sequence[str],
+        objective_metric_series: str | Sequence[str],
+        objective_metric_sign: str | Sequence[str] = "min",
+        optimizer_class: type[SearchStrategy] | SearchStrategy = RandomSearch,
+        max_number_of_concurrent_tasks: int = 10,
+        execution_queue: str = "default",
+        optimization_time_limit: float | None = None,
+        compute_time_limit: float | None = None,
+        auto_connect_task: bool | Task = True,
+        always_create_task: bool = False,
+        spawn_project: str | None = None,
+        save_top_k_tasks_only: int | None = None,
+        **optimizer_kwargs: Any,
+    ) -> None:
+        several = not isinstance(objective_metric_title, str)
+        objective = (MultiObjective if several else Objective)(
+            objective_metric_title, objective_metric_series, objective_metric_sign
+        )
+        self._task = self._own_task(auto_connect_task, always_create_task)
+        self._events = _Events(self)
+        if isinstance(optimizer_class, SearchStrategy):
+            if optimizer_kwargs:
+                raise BadInput(
+                    f"optimizer_class is an instance already: {', '.join(optimizer_kwargs)} would go nowhere"
+                )
+            self.optimizer: SearchStrategy = optimizer_class
+            self._events.inner = self.optimizer._observer
+        elif inspect.isclass(optimizer_class) and issubclass(optimizer_class, SearchStrategy):
+            self._events.inner = optimizer_kwargs.pop("observer", None) or _printing()
+            self.optimizer = optimizer_class(
+                base_task_id=base_task_id,
+                hyper_parameters=hyper_parameters,
+                objective_metric=objective,
+                execution_queue=execution_queue,
+                num_concurrent_workers=max_number_of_concurrent_tasks,
+                compute_time_limit=compute_time_limit,
+                **optimizer_kwargs,
+            )
+        else:
+            raise BadInput(
+                f"optimizer_class: a SearchStrategy or a subclass of it, not {optimizer_class!r:.80}"
+            )
+        self.optimizer._observer = self._events
+        if self._task is not None:
+            self.optimizer.set_optimizer_task(self._task)
+        if self._task is not None or spawn_project:
+            parent = self._task.id if self._task is not None else None
+            self.optimizer.set_job_default_parent(parent, project_name=spawn_project)
+        if save_top_k_tasks_only is not None and save_top_k_tasks_only < 0:
+            save_top_k_tasks_only = None
+        self.save_top_k_tasks_only = save_top_k_tasks_only
+        self._minutes = None if optimization_time_limit is None else float(optimization_time_limit)
+        self._deadline: datetime | None = None
+        self._report_period_s = 300.0
+        self._callback: Callback | None = None
+        self._thread: threading.Thread | None = None
+        self._watcher: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._started_at: float | None = None
+        self._seconds: float | None = None
+        self._error: BaseException | None = None
+        self._iteration = 0
+        self._best: list[Any] = []
+        self._kept: set[str] = set()
+
+    @staticmethod
+    def _own_task(connect: bool | Task, create: bool) -> Task | None:
+        if isinstance(connect, Task):
+            return connect
+        current = Task.current_task() if connect else None
+        if current is None and create:
+            current = Task.init(task_type="optimizer")
+        return current
+
+    # Running
+
+    def start(self, job_complete_callback: Callback | None = None) -> bool:
+        """Start the optimization in a thread.
+
+        Args:
+            job_complete_callback: called once for each job that has ended, in its own turn:
+                ``(job id, objective value, objective iteration, the job's parameters, id of the best job)``;
+                value and iteration are None where the job has none, and lists for several objectives.
+
+        Returns:
+            False when it runs already, or has run.
+        """
+        if self._thread is not None:
+            return False
+        self._callback = job_complete_callback
+        self._started_at = time.monotonic()
+        if self._minutes is not None:
+            self.set_time_limit(in_minutes=self._minutes)
+        self._thread = threading.Thread(target=self._run, name="optimizer", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, name="optimizer-watch", daemon=True)
+        self._thread.start()
+        self._watcher.start()
+        # A program that ends takes its optimization along, in order: it can be continued.
+        atexit.register(self._at_exit)
+        return True
+
+    def start_locally(self, job_complete_callback: Callback | None = None) -> bool:
+        """As `start`, but the jobs run on this machine only, by workers that are started for them.
+
+        As many workers as jobs at a time, at most one per CPU.
+        """
+        if self._thread is not None:
+            return False
+        limit = self.optimizer.budget.max_concurrent
+        cpus = os.cpu_count() or 1
+        self.optimizer._execution_queue = f"local-{os.getpid()}-{id(self) & 0xFFFF:04x}"
+        self.optimizer._local_workers = min(limit, cpus) if limit else cpus
+        return self.start(job_complete_callback)
+
+    def _run(self) -> None:
+        try:
+            self.optimizer.start()
+        except BaseException as error:
+            self._error = error
+            level = logging.ERROR if isinstance(error, OptunaRQError) else logging.CRITICAL
+            log.log(level, "the optimization has ended with an error: %s", error)
+        finally:
+            assert self._started_at is not None
+            self._seconds = time.monotonic() - self._started_at
+            self._ended.set()
+
+    def _watch(self) -> None:
+        """Keep the time limit, and report now and then."""
+        due = time.monotonic() + self._report_period_s
+        while not self._ended.wait(_STEP_S):
+            if self.reached_time_limit():
+                self.optimizer.end("optimization time limit reached")
+            if time.monotonic() >= due:
+                self._report()
+                due = time.monotonic() + self._report_period_s
+        self._report()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end.
+
+        Args:
+            timeout: in minutes; None for as long as it takes.
+
+        Returns:
+            True when it has ended, False when it runs on.
+
+        Raises:
+            OptunaRQError: it could not begin, or go on; what `start` of the optimizer raised.
+        """
+        if self._thread is None:
+            return True
+        # In steps, so that Ctrl-C is heard.
+        deadline = None if timeout is None else time.monotonic() + timeout * 60
+        while not self._ended.wait(
+            0.5 if deadline is None else max(0.0, min(0.5, deadline - time.monotonic()))
+        ):
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+        assert self._watcher is not None
+        self._watcher.join(30)
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def stop(self, timeout: float | None = None, wait_for_reporter: bool = True) -> None:
+        """End the optimization: what runs is stopped, nothing more is created. Harmless when it has ended.
+
+        Args:
+            timeout: minutes to wait for the end; None for as long as it takes.
+            wait_for_reporter: ClearML's, without effect.
+        """
+        if self._thread is None:
+            return
+        self.optimizer.stop()
+        if threading.current_thread() is not self._thread:
+            self._ended.wait(None if timeout is None else timeout * 60)
+
+    def _at_exit(self) -> None:
+        if not self._ended.is_set():
+            self.optimizer.interrupt()
+            self._ended.wait(30)
+
+    def is_active(self) -> bool:
+        """True until it has ended; also before `start`."""
+        return not self._ended.is_set()
+
+    def is_running(self) -> bool:
+        """True from `start` until it has ended."""
+        return self._thread is not None and not self._ended.is_set()
+
+    # Time
+
+    def set_time_limit(self, in_minutes: float | None = None, specific_time: datetime | None = None) -> None:
+        """Limit the time of the whole optimization.
+
+        Args:
+            in_minutes: from now, or from `start` when that comes later.
+            specific_time: instead, the moment itself.
+        """
+        if in_minutes is not None and not in_minutes > 0:
+            raise BadInput(f"set_time_limit: {in_minutes} minutes must be above 0")
+        self._minutes = in_minutes if specific_time is None else None
+        self._deadline = specific_time
+        if specific_time is None and in_minutes is not None and self._started_at is not None:
+            self._deadline = datetime.now() + timedelta(minutes=in_minutes)
+
+    def get_time_limit(self) -> datetime | None:
+        """The moment at which the optimization ends at the latest; None without a limit or before `start`."""
+        return self._deadline
+
+    def reached_time_limit(self) -> bool:
+        """Whether the time is over; False without a limit."""
+        if self._deadline is None:
+            return False
+        return datetime.now(self._deadline.tzinfo) >= self._deadline
+
+    def elapsed(self) -> float:
+        """Minutes since `start`, until the end; -1 before."""
+        if self._started_at is None:
+            return -1.0
+        return (self._seconds if self._seconds is not None else time.monotonic() - self._started_at) / 60
+
+    def set_report_period(self, report_period_minutes: float) -> None:
+        """Minutes between two reports to the optimizer's task."""
+        if not report_period_minutes > 0:
+            raise BadInput(f"set_report_period: {report_period_minutes} minutes must be above 0")
+        self._report_period_s = report_period_minutes * 60
+
+    # Questions
+
+    def get_optimizer(self) -> SearchStrategy:
+        """The strategy that runs."""
+        return self.optimizer
+
+    def get_top_experiments(self, top_k: int) -> Sequence[Task]:
+        """The best tasks, the best first."""
+        return self.optimizer.get_top_experiments(top_k)
+
+    def get_top_experiments_details(
+        self,
+        top_k: int,
+        all_metrics: bool = False,
+        all_hyper_parameters: bool = False,
+        only_completed: bool = False,
+    ) -> Sequence[dict[str, Any]]:
+        """See `SearchStrategy.get_top_experiments_details`."""
+        return self.optimizer.get_top_experiments_details(
+            top_k,
+            all_metrics=all_metrics,
+            all_hyper_parameters=all_hyper_parameters,
+            only_completed=only_completed,
+        )
+
+    def get_active_experiments(self) -> Sequence[Task]:
+        """Tasks of the jobs that were launched and have not ended."""
+        return [job.task for job in self.optimizer.get_running_jobs()]
+
+    def get_num_active_experiments(self) -> int:
+        """How many `get_active_experiments` there are."""
+        return len(self.optimizer.get_running_jobs())
+
+    @classmethod
+    def get_optimizer_top_experiments(
+        cls,
+        objective_metric_title: str | Sequence[str],
+        objective_metric_series: str | Sequence[str],
+        objective_metric_sign: str | Sequence[str],
+        optimizer_task_id: str,
+        top_k: int,
+    ) -> Sequence[Task]:
+        """The best tasks of an optimization, this program's or another's, running or ended.
+
+        Args:
+            objective_metric_title, objective_metric_series, objective_metric_sign: to rank by.
+            optimizer_task_id: id of the optimizer's task, which is the jobs' parent.
+            top_k: how many.
+        """
+        objective = Objective(objective_metric_title, objective_metric_series, objective_metric_sign)
+        backend = Backend.at_home()
+        jobs = Task.get_tasks(task_filter={"parent": optimizer_task_id})
+        usable = [job for job in jobs if job._about.get("status") != Status.FAILED.value]
+        found = backend.store.scalars([job.id for job in usable])
+        values = [objective.values(scalars) for scalars in found]
+        ranked = [
+            (tuple(m.score(number) for m, number in zip(objective.metrics, row, strict=True)), job)
+            for job, row in zip(usable, values, strict=True)
+            if row is not None and all(map(math.isfinite, row))
+        ]
+        if len(objective.metrics) == 1:
+            return [job for _, job in sorted(ranked, key=lambda pair: pair[0])[: max(0, top_k)]]
+        from controller.results import pareto
+
+        return [ranked[index][1] for index, _ in pareto.order([point for point, _ in ranked], top_k)]
+
+    # Settings
+
+    def set_default_job_class(self, job_class: type[Job]) -> None:
+        """The class that the optimizer makes jobs of."""
+        self.optimizer.set_job_class(job_class)
+
+    # What happens in the loop
+
+    def _job_ended(self, job: Job) -> None:
+        objective = self.optimizer._objective_metric
+        summaries = [job.scalars.get(metric.key) for metric in objective.metrics]
+        values = [
+            None if summary is None else _finite(summary.value(metric.sign))
+            for metric, summary in zip(objective.metrics, summaries, strict=True)
+        ]
+        iterations = [None if summary is None else summary.last_iteration for summary in summaries]
+        try:
+            self._best = list(self.optimizer.get_top_experiments_details(1))
+        except AWAY as error:  # the job is told of all the same
+            log.debug("the best job is not known now: %s", error)
+        best = self._best
+        best_id = str(best[0]["task_id"]) if best else ""
+        if self._callback is not None:
+            single = len(values) == 1
+            try:
+                self._callback(
+                    job.task_id(),
+                    values[0] if single else values,
+                    iterations[0] if single else iterations,
+                    dict(job.parameters),
+                    best_id,
+                )
+            except Exception:
+                log.exception(
+                    "job_complete_callback failed for job %s; the optimization goes on", job.task_id()
+                )
+        self._report_job(objective.metrics, values, best)
+        if self.save_top_k_tasks_only:
+            try:
+                self._archive_all_but(self.save_top_k_tasks_only, job.task_id())
+            except AWAY as error:  # the next job that ends makes up for it
+                log.debug("nothing was archived: %s", error)
+
+    def _archive_all_but(self, top_k: int, ended: str) -> None:
+        """Archive what is not among the best: the job that has ended, or one that it has displaced."""
+        kept = {str(row["task_id"]) for row in self.optimizer.get_top_experiments_details(top_k)}
+        running = {job.task_id() for job in self.optimizer.get_running_jobs()}
+        for task_id in (self._kept | {ended}) - kept - running:
+            self.optimizer._backend.task(self.optimizer._store.get(task_id)).set_archived()
+        self._kept = kept | (self._kept & running)
+
+    # Reports to the optimizer's task
+
+    def _report_job(
+        self,
+        metrics: Sequence[ObjectiveMetric],
+        values: Sequence[float | None],
+        best: Sequence[Mapping[str, Any]],
+    ) -> None:
+        if self._task is None or self._task._session is None:
+            return
+        self._iteration += 1
+        try:
+            for metric, value in zip(metrics, values, strict=True):
+                if value is not None:
+                    self._task.report_scalar("optimization", metric.key, value, self._iteration)
+            if best and len(metrics) == 1:
+                shown = best[0]["metrics"].get(metrics[0].key, {}).get("value")
+                if shown is not None:
+                    self._task.report_scalar("optimization", f"best {metrics[0].key}", shown, self._iteration)
+        except BaseException as error:  # TaskStopped is none of the loop's business
+            log.debug("not reported: %s", error)
+
+    def _report(self) -> None:
+        """What is used of the budget, and the best experiments."""
+        if self._task is None or self._task._session is None:
+            return
+        at = max(0, round(self.elapsed()))
+        try:
+            for name, row in self.optimizer.budget.to_dict().items():
+                if row["limit"]:
+                    self._task.report_scalar("budget", name, 100.0 * row["used"] / row["limit"], at)
+            best = list(self.optimizer.get_top_experiments_details(10, all_hyper_parameters=True))
+            if best:
+                self._task.upload_artifact(SUMMARY, best)
+        except BaseException as error:
+            log.warning("the optimizer's task got no report: %s", error)
+
+
+class _Events(Observer):
+    """Passes on what happens, and calls back for each job that has ended."""
+
+    def __init__(self, optimizer: HyperParameterOptimizer) -> None:
+        self._optimizer = optimizer
+        self.inner: Observer = Observer()
+
+    def begin(self, strategy: SearchStrategy) -> None:
+        self.inner.begin(strategy)
+
+    def end(self) -> None:
+        self.inner.end()
+
+    def launched(self, job: Job) -> None:
+        self.inner.launched(job)
+
+    def started(self, job: Job) -> None:
+        self.inner.started(job)
+
+    def reported(self, job: Job) -> None:
+        self.inner.reported(job)
+
+    def ended(self, job: Job) -> None:
+        self.inner.ended(job)
+        self._optimizer._job_ended(job)
+
+    def tick(self, budget: Any, fleet: Any, running: list[Job]) -> None:
+        self.inner.workers = self.workers
+        self.inner.tick(budget, fleet, running)
+
+    def note(self, text: str) -> None:
+        self.inner.note(text)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

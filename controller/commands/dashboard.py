@@ -1,0 +1,209 @@
+"""``controller dashboard``: optuna-dashboard over a study's storage and artifacts, for this machine's user.
+
+optuna-dashboard asks nobody who they are and can change and delete everything. Here it is served on the
+loopback interface, to its own pages only, and refuses whatever changes something unless it is allowed to.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socketserver
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from controller.commands.settings import Settings
+from worker.artifacts import open_store
+from worker.protocol.errors import BadInput
+from worker.sdk.optuna_store import OptunaArtifactStore
+from worker.trials.storage import check_storage, open_storage
+
+_READS = frozenset(("GET", "HEAD", "OPTIONS"))
+_LOOPBACK = frozenset(("127.0.0.1", "localhost", "[::1]", "::1"))
+_OF_STUDY = re.compile(r"/(?:api/)?artifacts/(\d+)/")
+
+Respond = Callable[..., Any]
+Application = Callable[[dict[str, Any], Respond], Iterable[bytes]]
+
+
+class StudiesArtifacts:
+    """Optuna's artifact store protocol over the artifacts of all studies of a storage.
+
+    An artifact's id doesn't say whose it is; the address that it is asked by does, which `Guard` notes.
+
+    Args:
+        storage: Optuna's, whose studies these are.
+        default_url: store of studies that are not in `urls`.
+        urls: name of a study → its store.
+    """
+
+    def __init__(self, storage: Any, default_url: str, urls: Mapping[str, str]) -> None:
+        self._storage = storage
+        self._default_url = default_url
+        self._urls = urls
+        self._asked = threading.local()
+
+    def note(self, study_id: int | None) -> None:
+        """This thread's next calls are about a study."""
+        self._asked.study_id = study_id
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The artifact's bytes. Raises Optuna's ``ArtifactNotFound``."""
+        from optuna.artifacts.exceptions import ArtifactNotFound
+
+        within, beside = self._stores()
+        try:
+            return within.open_reader(artifact_id)
+        except ArtifactNotFound:
+            return beside.open_reader(artifact_id)
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        self._stores()[0].write(artifact_id, content_body)
+
+    def remove(self, artifact_id: str) -> None:
+        """Remove it, wherever it is. Raises Optuna's ``ArtifactNotFound``."""
+        from optuna.artifacts.exceptions import ArtifactNotFound
+
+        within, beside = self._stores()
+        try:
+            within.remove(artifact_id)
+        except ArtifactNotFound:
+            beside.remove(artifact_id)
+
+    def _stores(self) -> tuple[OptunaArtifactStore, OptunaArtifactStore]:
+        """The study's part of its store, where tasks put theirs, and the store's root, where others may."""
+        study_id = getattr(self._asked, "study_id", None)
+        name = self._storage.get_study_name_from_id(study_id) if study_id is not None else ""
+        store = open_store(self._urls.get(name, self._default_url))
+        return OptunaArtifactStore(store, name), OptunaArtifactStore(store, "")
+
+
+class Guard:
+    """What stands before optuna-dashboard.
+
+    Args:
+        application: optuna-dashboard's.
+        artifacts: is told which study a request is about.
+        hosts: names by which the server may be asked; None for any. A web page elsewhere can have its own
+            name point at this machine, but not another ``Host``.
+        allow_changes: let requests pass that change something, from the dashboard's own pages.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        artifacts: StudiesArtifacts,
+        hosts: frozenset[str] | None,
+        allow_changes: bool,
+    ) -> None:
+        self._application = application
+        self._artifacts = artifacts
+        self._hosts = hosts
+        self._allow_changes = allow_changes
+
+    def __call__(self, environ: dict[str, Any], respond: Respond) -> Iterable[bytes]:
+        refusal = self._refusal(environ)
+        if refusal:
+            body = json.dumps({"reason": refusal}).encode()
+            respond(
+                "403 Forbidden", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+            )
+            return [body]
+        path = str(environ.get("PATH_INFO", ""))
+        found = _OF_STUDY.match(path)
+        self._artifacts.note(int(found[1]) if found else None)
+
+        def respond_safely(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            # optuna-dashboard lets any page read artifacts, and a page among them would run as ours.
+            kept = [(name, value) for name, value in headers if name.lower() != "access-control-allow-origin"]
+            kept.append(("X-Content-Type-Options", "nosniff"))
+            kept.append(("X-Frame-Options", "DENY"))
+            if path.startswith("/artifacts/"):
+                kept.append(("Content-Security-Policy", "sandbox"))
+            return respond(status, kept, *more)
+
+        return self._application(environ, respond_safely)
+
+    def _refusal(self, environ: Mapping[str, Any]) -> str:
+        host = str(environ.get("HTTP_HOST", ""))
+        if self._hosts is not None and _without_port(host) not in self._hosts:
+            return f"this dashboard is not {host}: open it by the address that it has printed"
+        if environ.get("REQUEST_METHOD") in _READS:
+            return ""
+        if not self._allow_changes:
+            return "this dashboard only shows: start it with --allow-changes to change something"
+        origin = environ.get("HTTP_ORIGIN")
+        if origin is not None and urlsplit(str(origin)).netloc != host:
+            return f"a page of {origin} may not change anything here"
+        return ""
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        # Not as WSGIServer does, which asks the name service who we are.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are not worth a line."""
+
+
+def serve(
+    settings: Settings,
+    *,
+    study: str | None,
+    artifact_urls: Mapping[str, str],
+    host: str,
+    port: int,
+    allow_changes: bool,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve the dashboard until interrupted.
+
+    Args:
+        settings: where the storage and the default artifact store are.
+        study: whose page the address leads to; by default the list of all.
+        artifact_urls: name of a study → its artifact store, as far as known.
+        port: 0 for any that is free.
+        ready: called with the address once it answers.
+
+    Raises:
+        BadInput: a package is missing, the storage can't be read, there is no such study, or the port
+            can't be had.
+    """
+    try:
+        import optuna_dashboard
+    except ImportError as error:
+        raise BadInput(
+            "dashboard: optuna-dashboard isn't installed: pip install 'optuna-rq[dashboard]'"
+        ) from error
+    check_storage(settings.storage_url)
+    storage = open_storage(settings.storage_url)
+    page = ""
+    if study is not None:
+        try:
+            page = f"studies/{storage.get_study_id_from_name(study)}"
+        except KeyError as error:
+            raise BadInput(f"no study {study!r} in Optuna's storage") from error
+    artifacts = StudiesArtifacts(storage, settings.artifacts_url, artifact_urls)
+    hosts = frozenset((*_LOOPBACK, host)) if host in _LOOPBACK else None
+    guard = Guard(optuna_dashboard.wsgi(storage, artifact_store=artifacts), artifacts, hosts, allow_changes)
+    try:
+        server = make_server(host, port, guard, server_class=_Server, handler_class=_Handler)
+    except OSError as error:
+        raise BadInput(f"dashboard: can't listen on {host}:{port}: {error.strerror or error}") from error
+    with server:
+        ready(f"http://{host}:{server.server_port}/dashboard/{page}")
+        server.serve_forever(poll_interval=0.2)
+
+
+def _without_port(host: str) -> str:
+    return re.sub(r":\d*$", "", host)

@@ -1,0 +1,254 @@
+"""What `controller start` shows: live on a terminal, lines elsewhere, JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from controller.commands.tables import console, top_table
+from controller.loop.observer import Observer
+from controller.session.preflight import no_worker
+from worker.protocol import Status, Store, StudyState
+from worker.protocol.clock import iso
+from worker.protocol.urls import redact
+
+if TYPE_CHECKING:
+    from controller.api.strategy import SearchStrategy
+    from controller.loop.budget import Budget
+    from controller.loop.fleet import Fleet
+    from controller.loop.job import Job
+
+_STYLE = {Status.COMPLETED: "green", Status.FAILED: "red", Status.STOPPED: "yellow"}
+
+
+class View(Observer):
+    """Base of the views: looks after local workers, and says when nobody serves the queue."""
+
+    def __init__(self) -> None:
+        self._told_empty = False
+        self._redis_url = ""
+        self._embedded = False
+        self._ended = 0
+        self._best: tuple[float, int] | None = None
+        self._several = False
+
+    def begin(self, strategy: SearchStrategy) -> None:
+        home = strategy._backend.home
+        self._embedded = home.embedded is not None
+        self._redis_url = home.redis_url
+        self._metric = strategy._objective_metric.metrics[0]
+        self._several = len(strategy._objective_metric.metrics) > 1
+
+    def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
+        super().tick(budget, fleet, running)
+        for text in fleet.new_refusals():
+            self.note(text)
+        if fleet.empty_since is None:
+            self._told_empty = False
+        elif not self._told_empty and time.monotonic() - fleet.empty_since > 3.0:
+            self._told_empty = True
+            self.note(no_worker(fleet.queue, None if self._embedded else self._redis_url))
+
+    def ended(self, job: Job) -> None:
+        self._ended += 1
+        value = self._value(job)
+        if value is None or job.is_failed() or self._several:
+            return
+        if self._best is None or self._metric.score(value) < self._metric.score(self._best[0]):
+            self._best = (value, job.trial)
+
+    def _value(self, job: Job) -> float | None:
+        summary = job.scalars.get(self._metric.key)
+        value = summary.value(self._metric.sign) if summary else None
+        return value if value is not None and math.isfinite(value) else None
+
+    def summary(self, store: Store, study: str, state: str, reason: str) -> None:
+        """The study has ended: its best experiments, and what to do next."""
+
+
+class JsonView(View):
+    """One JSON object per line on standard output."""
+
+    def _emit(self, event: str, **data: Any) -> None:
+        print(json.dumps({"event": event, "at": iso(time.time()), **data}), flush=True)
+
+    def begin(self, strategy: SearchStrategy) -> None:
+        super().begin(strategy)
+        artifacts = strategy._backend.artifacts_url
+        self._emit("study", study=strategy.study, redis=redact(self._redis_url), artifacts=artifacts)
+
+    def launched(self, job: Job) -> None:
+        self._emit("launched", task_id=job.task_id(), trial=job.trial, hyper_parameters=job.parameters)
+
+    def started(self, job: Job) -> None:
+        self._emit("started", task_id=job.task_id(), trial=job.trial, attempt=job.record.attempt)
+
+    def ended(self, job: Job) -> None:
+        super().ended(job)
+        record = job.record
+        self._emit(
+            "ended",
+            task_id=job.task_id(),
+            trial=job.trial,
+            status=record.status.value,
+            reason_class=record.reason_class.value if record.reason_class else None,
+            reason=record.reason,
+            value=self._value(job),
+        )
+
+    def note(self, text: str) -> None:
+        self._emit("note", text=text)
+
+    def summary(self, store: Store, study: str, state: str, reason: str) -> None:
+        from controller.results.ranking import Ranking
+
+        record = store.get_study(study)
+        top = Ranking(store, study, record.metrics).details(5)
+        failures = _failures(store, study) if state == StudyState.FAILED else []
+        self._emit("end", study=study, state=state, reason=reason, top=top, failures=failures)
+
+
+class RichView(View):
+    """For people: a line per ended trial, progress below on a terminal."""
+
+    def __init__(self, screen: Console, *, live: bool = True) -> None:
+        """
+        Args:
+            live: show progress below the lines; not in a program that prints lines of its own.
+        """
+        super().__init__()
+        self._console = screen
+        self._live = live and screen.is_terminal
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._bar: Any = None
+        self._started = time.monotonic()
+        self._last_line = time.monotonic()
+
+    def begin(self, strategy: SearchStrategy) -> None:
+        super().begin(strategy)
+        where = "embedded" if self._embedded else redact(self._redis_url)
+        goals = " · ".join(
+            f"{'maximize' if metric.sign.maximizes else 'minimize'} {metric.key}"
+            for metric in strategy._objective_metric.metrics
+        )
+        self._console.print(
+            f"study [bold]{escape(strategy.study)}[/]: {escape(goals)} · "
+            f"queue {strategy._execution_queue} · Redis {escape(where)}"
+        )
+        self._bar = self._progress.add_task(strategy.study, total=strategy.budget.jobs.limit, state="")
+        self._progress.start()
+
+    def end(self) -> None:
+        self._progress.stop()
+
+    def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
+        super().tick(budget, fleet, running)
+        busy = sum(job.is_running() for job in running)
+        best = f" · best {self._best[0]:.6g} (trial {self._best[1]})" if self._best else ""
+        state = f"{self._ended} ended · {busy} running on {fleet.slots} slot(s){best}"
+        total = budget.jobs.limit
+        self._progress.update(
+            self._bar, completed=budget.jobs.used - budget.running, total=total, state=state
+        )
+        if not self._live and time.monotonic() - self._last_line > 30:
+            self._last_line = time.monotonic()
+            self._console.print(f"… {state}")
+
+    def ended(self, job: Job) -> None:
+        super().ended(job)
+        self._last_line = time.monotonic()
+        record = job.record
+        style = _STYLE.get(record.status, "white")
+        value = self._value(job)
+        shown = f"{value:<10.6g}" if value is not None else " " * 10
+        why = f" {record.reason_class}: {record.reason}" if record.reason_class else ""
+        parameters = " ".join(f"{name}={_short(value)}" for name, value in job.parameters.items())
+        self._console.print(
+            f"trial {job.trial:>4} [{style}]{record.status.value:<9}[/] {shown} "
+            f"{record.compute_s:6.1f} s  {escape(parameters)}[{style}]{escape(why)}[/]",
+            soft_wrap=True,
+        )
+
+    def note(self, text: str) -> None:
+        self._console.print(f"[cyan]·[/] {escape(text)}", soft_wrap=True)
+
+    def summary(self, store: Store, study: str, state: str, reason: str) -> None:
+        screen = self._console
+        counts = store.status_counts(study)
+        numbers = ", ".join(
+            f"{counts[status]} {status.value}" for status in Status if counts[status] and status.is_finished
+        )
+        style = {StudyState.COMPLETED: "green", StudyState.FAILED: "red"}.get(state, "yellow")
+        screen.print(
+            f"study [bold]{escape(study)}[/] [{style}]{state}[/]: {escape(reason)} "
+            f"({numbers or 'no trial ended'})"
+        )
+        record = store.get_study(study)
+        table, rows = top_table(store, record, 5)
+        if rows:
+            screen.print(table)
+        if state == StudyState.FAILED:
+            for line in _failures(store, study):
+                screen.print(f"  [red]{escape(line)}[/]", soft_wrap=True)
+        screen.print("Next:")
+        lines = [f"top {shlex.quote(study)} -k 10 --all-metrics"]
+        if rows:
+            lines.append(f"show {rows[0]['task_id'][:8]}")
+            lines.append(f"artifacts list --task {rows[0]['task_id'][:8]}")
+        elif failed := store.study_tasks(study, Status.FAILED):
+            lines = [f"show {failed[0][:8]}", f"logs {failed[0][:8]}"]
+        if state == StudyState.INTERRUPTED:
+            lines.append("start <the same sweep file>        goes on where this stopped")
+        for line in lines:
+            screen.print(f"  {escape(_called())} {escape(line)}", soft_wrap=True)
+
+
+def _called() -> str:
+    """How to call this program again from here: by its name if the shell finds it, else by its path."""
+    program = Path(sys.argv[0])
+    found = shutil.which("controller")
+    if found and program.exists() and os.path.samefile(found, program):
+        return "controller"
+    if program.name != "controller":
+        return "controller"
+    return min(str(program), os.path.relpath(program), key=len)
+
+
+def _failures(store: Store, study: str) -> list[str]:
+    """The reasons of the failed tasks, the most frequent first."""
+    reasons: dict[str, int] = {}
+    for record in store.get_many(store.study_tasks(study, Status.FAILED)[:500]):
+        if record:
+            key = f"{record.reason_class}: {record.reason}"
+            reasons[key] = reasons.get(key, 0) + 1
+    ordered = sorted(reasons.items(), key=lambda item: -item[1])
+    return [f"{count} × {reason}" for reason, count in ordered[:5]]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def make_view(output_format: str) -> View:
+    """The view for ``--format rich`` or ``json``, or ``lines`` for a program's own optimizer."""
+    return JsonView() if output_format == "json" else RichView(console(), live=output_format == "rich")

@@ -1,0 +1,216 @@
+"""The metrics of a controller: counted as the loop tells of what happens, or read when they are asked for.
+
+The latter stand in `controller.health.gauges`. For the loop they cost a few additions per trial.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+
+from controller.health.gauges import ENDS, Figures, end_of
+from controller.health.probes import Health
+from controller.health.redis_metrics import RedisLook
+from controller.loop.observer import Observer
+from controller.search.search import Asked, Search
+from worker.health.address import parse_address
+from worker.health.server import HealthServer
+from worker.protocol import Status, TaskRecord
+
+if TYPE_CHECKING:
+    from controller.api.strategy import SearchStrategy
+    from controller.loop.backend import Backend
+    from controller.loop.budget import Budget
+    from controller.loop.fleet import Fleet
+    from controller.loop.job import Job
+    from controller.session.local_workers import LocalWorkers
+    from controller.session.lock import StudyLock
+
+_SHORT_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
+_WAITS_S = (0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 60, 600, 3600, 36000)
+_DURATIONS_S = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800, 36000, 86400)
+
+
+class Meter(Observer):
+    """Counts what it is told, passes it on to the view, and serves health and metrics until `close`.
+
+    Args:
+        port: where to listen, as ``[HOST:]PORT``.
+        view: whom to pass on to what the loop tells.
+
+    Raises:
+        BadInput: it is no port, or nobody can listen there.
+    """
+
+    def __init__(self, port: str, study: str, view: Observer) -> None:
+        self._study = study
+        self._view = view
+        self.health = Health(study)
+        self._figures = Figures(study, self.health)
+        self._known: set[str] = set()
+        """Tasks that had ended before this controller began."""
+        self._slots: dict[str, float] = {}
+        """Slot → when its last task of this study has ended, by its own clock."""
+        self._workers: list[str] = []
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._make_counters()
+        self.registry.register(self._figures)
+        probes = {"/livez": self.health.live, "/readyz": self.health.ready}
+        self._server = HealthServer(parse_address(port), self.registry, probes)
+        self._server.start()
+
+    def close(self) -> None:
+        self._server.close()
+
+    def watch(self, backend: Backend, lock: StudyLock, queue: str) -> None:
+        """There is a Redis, and a lease to be had."""
+        self.health.look = RedisLook(
+            backend.redis_url, self._study, queue, backend.launcher.key(queue), self._position
+        )
+        self.health.lock = lock
+
+    def _position(self) -> str:
+        strategy = self._figures.strategy
+        return strategy._monitor.position if strategy else ""
+
+    def _make_counters(self) -> None:
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(
+                f"optuna_rq_{name}", text, ["study", *labels], buckets=buckets, registry=self.registry
+            )
+
+        self._told = Counter(
+            "optuna_rq_trials_told",
+            "Trials that this controller has told Optuna the end of, by their task's status and reason.",
+            ["study", "status", "reason"],
+            registry=self.registry,
+        )
+        for status, reason in ENDS:
+            self._told.labels(self._study, status, reason)
+        self._queue_wait = histogram(
+            "queue_wait_seconds",
+            "From a task's job being put on the queue until the controller knows that it runs.",
+            _WAITS_S,
+        ).labels(self._study)
+        self._duration = histogram(
+            "trial_duration_seconds",
+            "How long ended trials have computed, over all their attempts.",
+            _DURATIONS_S,
+            "status",
+        )
+        for status in (Status.COMPLETED, Status.FAILED, Status.STOPPED):
+            self._duration.labels(self._study, status.value)
+        self._ask = histogram(
+            "sampler_ask_seconds", "Asking the sampler for a trial's parameters.", _SHORT_S
+        ).labels(self._study)
+        self._flush = histogram(
+            "storage_flush_seconds",
+            "Writing what was asked, told and reported to Optuna's storage.",
+            _SHORT_S,
+        ).labels(self._study)
+        self._turnaround = histogram(
+            "slot_turnaround_seconds",
+            "From the end of a task of the study to the start of the next one on the same slot.",
+            _WAITS_S,
+        ).labels(self._study)
+
+    # What the search is asked
+
+    def search(self, *args: Any, **options: Any) -> Search:
+        """A `Search` with these arguments, of which it is known how long it takes."""
+        return TimedSearch(self, *args, **options)
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        with self.health.at_length(), self._ask.time():
+            yield
+
+    @contextmanager
+    def flushing(self) -> Iterator[None]:
+        with self.health.at_length(), self._flush.time():
+            yield
+
+    # What the loop tells
+
+    @property
+    def workers(self) -> LocalWorkers | None:  # type: ignore[override]
+        return self._view.workers
+
+    def begin(self, strategy: SearchStrategy) -> None:
+        self.health.long()
+        self._figures.strategy = strategy
+        self.health.begun = True
+        self._view.begin(strategy)
+
+    def end(self) -> None:
+        self.health.over = True
+        self.health.long()
+        self._view.end()
+
+    def heartbeat(self, waits_for: str = "") -> None:
+        self.health.heartbeat(waits_for)
+
+    def known(self, record: TaskRecord) -> None:
+        self._known.add(record.id)
+        self._figures.add(record)
+        self._view.known(record)
+
+    def launched(self, job: Job) -> None:
+        self._view.launched(job)
+
+    def started(self, job: Job) -> None:
+        if job.record.queued_at is not None:
+            self._queue_wait.observe(max(0.0, time.time() - job.record.queued_at))
+        self._view.started(job)
+
+    def reported(self, job: Job) -> None:
+        self._view.reported(job)
+
+    def ended(self, job: Job) -> None:
+        record = job.record
+        status, reason = end_of(record)
+        self._told.labels(self._study, status, reason).inc()
+        if record.id in self._known:
+            self._known.discard(record.id)  # counted, but not told
+        else:
+            self._figures.add(record)
+        if record.started_at is not None and record.ended_at is not None:
+            self._duration.labels(self._study, status).observe(record.compute_s)
+            before = self._slots.get(record.worker)
+            if before is not None and before <= record.started_at:
+                self._turnaround.observe(record.started_at - before)
+            self._slots[record.worker] = record.ended_at
+        self._view.ended(job)
+
+    def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
+        if fleet.workers != self._workers:
+            self._workers = fleet.workers
+            alive = set(fleet.workers)
+            self._slots = {s: at for s, at in self._slots.items() if s.rpartition("/")[0] in alive}
+        self._view.tick(budget, fleet, running)
+
+    def note(self, text: str) -> None:
+        self._view.note(text)
+
+
+class TimedSearch(Search):
+    """A search that has the meter know how long the sampler and the storage take."""
+
+    def __init__(self, meter: Meter, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._meter = meter
+
+    def _ask_new(self) -> Asked | None:
+        with self._meter.asking():
+            return super()._ask_new()
+
+    def flush(self) -> dict[int, int]:
+        if not self.dirty:
+            return super().flush()
+        with self._meter.flushing():
+            return super().flush()

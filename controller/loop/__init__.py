@@ -1,0 +1,1 @@
+"""The loop and its parts: launching, telling, leases, quarantine, recovery, ending, budget."""

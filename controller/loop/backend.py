@@ -1,0 +1,128 @@
+"""What a strategy works with: the store, the launcher, where Optuna's trials and the artifacts are."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from controller.loop.launcher import Launcher
+from controller.session.local_workers import LocalWorkers
+from worker.artifacts import open_store as open_artifacts
+from worker.protocol import Clock, Reason, Status, Store, SystemClock, TaskRecord
+from worker.protocol.connection import connect
+from worker.protocol.errors import BadInput, ForbiddenJob, TransitionRefused
+from worker.protocol.secrets import STORAGE, secret
+from worker.sdk.home import STATE_FOLDER, Home, home, sqlite_url
+from worker.sdk.task import Task
+
+if TYPE_CHECKING:
+    from controller.loop.job import Job
+
+
+PATIENCE_S = 3
+"""How long one command is tried again while Redis is away, in seconds."""
+
+
+class Backend:
+    """One Redis, one Optuna storage, one artifact store.
+
+    Args:
+        redis_url: with its password.
+        storage_url: Optuna's storage; see `worker.trials.storage.open_storage`.
+        artifacts_url: the artifact store, or one of Optuna's, which workers open by its URL.
+        home: the same Redis as tasks find it that a program looks at.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        storage_url: str,
+        artifacts_url: Any,
+        clock: Clock | None = None,
+        home: Home | None = None,
+    ) -> None:
+        self.redis_url = redis_url
+        self.storage_url = storage_url
+        self.artifacts_url = (
+            artifacts_url if isinstance(artifacts_url, str) else open_artifacts(artifacts_url).url
+        )
+        self.clock = clock or SystemClock()
+        # A short patience: the loop itself waits for a Redis that is away, and says so.
+        self.store = Store(connect(redis_url, patience_s=PATIENCE_S), self.clock)
+        self.launcher = Launcher(redis_url, patience_s=PATIENCE_S)
+        self.home = home or Home(redis_url, self.artifacts_url, Path.cwd(), None)
+        self._bases: dict[str, TaskRecord] = {}
+        self._local: LocalWorkers | None = None
+
+    @classmethod
+    def at_home(cls) -> Backend:
+        """What this process uses by default: `worker.sdk.home`, and ``OPTUNA_STORAGE`` or SQLite beside it.
+
+        Raises:
+            RedisUnavailable, BadInput: there is no Redis to use.
+        """
+        at = home()
+        storage = secret(STORAGE) or sqlite_url(at.folder / STATE_FOLDER / "optuna.db")
+        return cls(at.redis_url, storage, at.artifacts_url, home=at)
+
+    def task(self, record: TaskRecord) -> Task:
+        """A task to read and to act on."""
+        return Task._of(record, self.home)
+
+    def local_queue(self) -> str:
+        """Queue of this process' own workers, one per CPU, which are started by the first call."""
+        queue = f"local-{os.getpid()}"
+        if self._local is None:
+            at = self.home
+            self._local = LocalWorkers(
+                os.cpu_count() or 1,
+                redis_url=at.redis_url,
+                artifacts_url=self.artifacts_url,
+                storage_url=self.storage_url,
+                queue=queue,
+                folder=at.folder,
+                log_folder=at.folder / STATE_FOLDER / "workers",
+                keep_alive=at.embedded.lock_fd if at.embedded else None,
+            )
+            self._local.start()
+            atexit.register(self._local.stop, at_once=True)
+        return queue
+
+    def base_task(self, task_id: str) -> TaskRecord:
+        """The record of a base task, read once. Raises `BadInput` when there is none."""
+        if task_id not in self._bases:
+            if not isinstance(task_id, str) or not task_id:
+                raise BadInput(f"base_task_id {task_id!r}: the id of a task, as Task.get_task(…).id gives it")
+            self._bases[task_id] = self.store.get(task_id)
+        return self._bases[task_id]
+
+    def know_base_task(self, record: TaskRecord) -> None:
+        """Remember a base task that was written just now: it need not be read."""
+        self._bases[record.id] = record
+
+    def known_base_tasks(self) -> list[TaskRecord]:
+        """The base tasks that were read."""
+        return list(self._bases.values())
+
+    def launch(self, job: Job, queue: str | None = None) -> bool:
+        """Write a job's record as queued and put it on the queue, in one transaction."""
+        record = job.record
+        if queue and queue != record.spec.queue:
+            record = replace(record, spec=replace(record.spec, queue=queue))
+        record = replace(record, status=Status.QUEUED, queued_at=self.clock.now())
+        try:
+            self.store.create(record, also=partial(self.launcher.enqueue, record))
+        except TransitionRefused:
+            # Launched before, perhaps by a controller that has crashed since, or lost its connection.
+            record = self.store.get(record.id)
+            if record.status is Status.QUEUED:
+                try:
+                    self.launcher.enqueue(self.launcher.verified(record))
+                except ForbiddenJob as error:
+                    record = self.store.close(record.id, Reason.LAUNCH_ERROR, str(error))
+        job.update(record)
+        return not record.status.is_finished

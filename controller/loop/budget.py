@@ -1,0 +1,205 @@
+"""Budgets: what a study may use, what it has used, and the verdicts that follow. Pure, apart from counting.
+
+Iterations are those reported for the first objective metric. A running job reserves
+``max_iteration_per_job`` until it ends, then is charged what it used; a job that ended by itself with
+fewer than two reports is not iterative and is charged a full share. So early stopping buys more jobs, and
+the sum never passes the limit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from worker.protocol import Reason
+from worker.protocol.errors import BadInput
+
+
+class Limit:
+    """One kind of use, counted per job.
+
+    Attributes:
+        limit: the most that may be used; None for no limit.
+        unit: what is counted.
+    """
+
+    def __init__(self, limit: float | None = None, unit: str = "jobs") -> None:
+        self.limit = limit
+        self.unit = unit
+        self._by_job: dict[str, float] = {}
+        self._used = 0.0
+
+    def update(self, uid: str, value: float) -> None:
+        """Set what job `uid` has used so far; what isn't known yet (below 0) counts as nothing."""
+        value = max(0.0, float(value))
+        self._used += value - self._by_job.get(uid, 0.0)
+        self._by_job[uid] = value
+
+    @property
+    def used(self) -> float:
+        """Sum over all jobs."""
+        return self._used
+
+    def of(self, uid: str) -> float:
+        """What one job has used."""
+        return self._by_job.get(uid, 0.0)
+
+
+class Budget:
+    """The budget of a study; ClearML's shape, with what it leaves out. Times are in minutes.
+
+    Args:
+        jobs_limit: jobs, or with `max_iteration_per_job` the number that multiplies it.
+        iterations_limit: iterations of all jobs; by default ``jobs_limit * max_iteration_per_job``.
+        compute_time_limit: minutes of all attempts together.
+        max_iteration_per_job: iterations per job.
+        wall_clock_limit: minutes that the study may run.
+        max_concurrent: jobs at a time.
+        max_failures: failed jobs at which the study fails.
+
+    Raises:
+        BadInput: a limit is zero or below.
+    """
+
+    def __init__(
+        self,
+        jobs_limit: int | None = None,
+        iterations_limit: float | None = None,
+        compute_time_limit: float | None = None,
+        *,
+        max_iteration_per_job: int | None = None,
+        wall_clock_limit: float | None = None,
+        max_concurrent: int | None = None,
+        max_failures: int | None = None,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name != "self" and value is not None}
+        problems = [f"{name}: {value!r} must be above 0" for name, value in given.items() if not value > 0]
+        if problems:
+            raise BadInput(*problems)
+        self.max_iteration_per_job = max_iteration_per_job
+        self.max_concurrent = max_concurrent
+        if iterations_limit is None and jobs_limit is not None and max_iteration_per_job is not None:
+            iterations_limit = jobs_limit * max_iteration_per_job
+        self.jobs = Limit(jobs_limit)
+        self.iterations = Limit(iterations_limit, "iterations")
+        self.compute_time = Limit(compute_time_limit, "minutes")
+        self.wall_clock = Limit(wall_clock_limit, "minutes")
+        self.failures = Limit(max_failures)
+        self._open: set[str] = set()
+
+    # Counting
+
+    def open_job(self, uid: str) -> None:
+        """A job was created: it counts, and reserves its iterations until it ends."""
+        self.jobs.update(uid, 1)
+        self._open.add(uid)
+
+    def close_job(self, uid: str, *, iterations: int, by_itself: bool, counts: bool = True) -> None:
+        """A job has ended: charge what it used.
+
+        Args:
+            iterations: reported for the objective metric.
+            by_itself: it was not stopped.
+            counts: False for a job that was interrupted with its study and will be tried again.
+        """
+        self._open.discard(uid)
+        charge = iterations
+        if by_itself and iterations < 2 and self.max_iteration_per_job is not None:
+            charge = self.max_iteration_per_job
+        self.iterations.update(uid, charge if counts else 0)
+        if not counts:
+            self.jobs.update(uid, 0)
+
+    @property
+    def running(self) -> int:
+        """Jobs created and not ended."""
+        return len(self._open)
+
+    @property
+    def reserved(self) -> float:
+        """Iterations set aside for running jobs: their shares, less what they have reported already."""
+        if self.max_iteration_per_job is None:
+            return 0.0
+        return sum(max(0.0, self.max_iteration_per_job - self.iterations.of(uid)) for uid in self._open)
+
+    # Verdicts
+
+    def may_create(self) -> Verdict:
+        """Whether one more job may be created now."""
+        if self.max_concurrent is not None and self.running >= self.max_concurrent:
+            return Verdict(ok=False, final=False, reason=f"{self.running} of {self.max_concurrent} jobs run")
+        over = self.exceeded()
+        if over:
+            return over
+        if self.iterations.limit is not None:
+            needed = self.iterations.used + self.reserved + (self.max_iteration_per_job or 1)
+            if needed > self.iterations.limit:
+                # What running jobs give back may suffice later.
+                return Verdict(
+                    ok=False,
+                    final=not self._open,
+                    reason=f"iteration budget used up: {self.iterations.used:g} of {self.iterations.limit:g}",
+                )
+        elif self.jobs.limit is not None and self.jobs.used >= self.jobs.limit:
+            return Verdict(ok=False, final=True, reason=f"all {self.jobs.limit:g} trials created")
+        return Verdict(ok=True, final=False, reason="")
+
+    def exceeded(self) -> Verdict | None:
+        """The limit that ends the study here and now, with whatever runs; None when there is none."""
+        for field, kind, reason_class in (
+            (self.wall_clock, "wall-clock", Reason.TIME_LIMIT),
+            (self.compute_time, "compute-time", Reason.COMPUTE_BUDGET),
+        ):
+            if field.limit is not None and field.used >= field.limit:
+                reason = f"{kind} limit of {duration(field.limit)} reached"
+                return Verdict(ok=False, final=True, stop=True, reason=reason, reason_class=reason_class)
+        if self.failures.limit is not None and self.failures.used >= self.failures.limit:
+            return Verdict(
+                ok=False, final=True, stop=True, failed=True, reason=f"{self.failures.used:g} trials failed"
+            )
+        return None
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Used, reserved and limit of each kind, and the unit that they are in."""
+        concurrent = Limit(self.max_concurrent)
+        concurrent.update("study", self.running)
+        return {
+            "jobs": _shown(self.jobs),
+            "iterations": _shown(self.iterations, self.reserved),
+            "compute_time": _shown(self.compute_time),
+            "wall_clock": _shown(self.wall_clock),
+            "failures": _shown(self.failures),
+            "concurrent": _shown(concurrent),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A decision and why."""
+
+    ok: bool
+    reason: str
+    final: bool
+    """No job will be created any more."""
+    stop: bool = False
+    """What runs has to stop, too."""
+    reason_class: Reason = Reason.STUDY_STOPPED
+    """Why, for those that have to stop."""
+    failed: bool = False
+    """The study has failed."""
+
+
+def _shown(field: Limit, reserved: float = 0.0) -> dict[str, Any]:
+    return {
+        "used": round(field.used, 4),
+        "reserved": round(reserved, 4),
+        "limit": None if field.limit is None else float(field.limit),
+        "unit": field.unit,
+    }
+
+
+def duration(minutes: float) -> str:
+    """A time for people: ``90 s``, ``5 min``, ``2.5 h``."""
+    if minutes <= 2:
+        return f"{minutes * 60:g} s"
+    return f"{minutes:g} min" if minutes <= 120 else f"{minutes / 60:g} h"

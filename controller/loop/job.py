@@ -1,0 +1,238 @@
+"""A job: the controller's handle on one task, in ClearML's words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from worker.protocol import FINISHED, Reason, Status, Summary, TaskRecord, TaskSpec, new_task_id
+from worker.protocol.values import full
+
+if TYPE_CHECKING:
+    from controller.loop.backend import Backend
+
+
+class Job:
+    """One task made from a base task with some parameters overridden.
+
+    Args:
+        base_task_id: the task whose objective and default parameters it takes.
+        parameter_override: name → value; wins over the base task's.
+        task_overrides: fields of the task's specification (`TaskSpec`) to replace.
+        tags: added to the base task's.
+        parent: id of the parent task, by default the base task.
+        backend: Redis and RQ to work with; by default those of the environment.
+        name, project, study, trial, task_id: of the new task.
+
+    Raises:
+        BadInput: there is no such base task.
+    """
+
+    def __init__(
+        self,
+        base_task_id: str,
+        parameter_override: Mapping[str, Any] | None = None,
+        task_overrides: Mapping[str, Any] | None = None,
+        tags: Sequence[str] | None = None,
+        parent: str | None = None,
+        *,
+        backend: Backend | None = None,
+        name: str = "",
+        project: str = "",
+        study: str = "",
+        trial: int = -1,
+        task_id: str | None = None,
+    ) -> None:
+        if backend is None:
+            from controller.loop.backend import Backend
+
+            backend = Backend.at_home()
+        self._backend = backend
+        base = backend.base_task(base_task_id)
+        fields = {name: getattr(base.spec, name) for name in TaskSpec.__dataclass_fields__}
+        fields.update(task_overrides or {})
+        given = parameter_override or {}
+        replaced = {full(name) for name in given}
+        kept = {name: v for name, v in base.spec.parameters.items() if full(name) not in replaced}
+        fields["parameters"] = {**kept, **given}
+        fields["searched"] = tuple(parameter_override or ())
+        fields["tags"] = (*base.spec.tags, *(tags or ()))
+        self._record = TaskRecord(
+            id=task_id or new_task_id(),
+            name=name or base.name,
+            study=study,
+            project=project or base.project,
+            parent=parent or base_task_id,
+            trial=trial,
+            spec=TaskSpec(**fields),
+            created_at=backend.clock.now(),
+        )
+        self.parameters = dict(parameter_override or {})
+        """The overridden parameters: those that the search chose."""
+        self.scalars: dict[str, Summary] = {}
+        """As last read; the loop keeps it fresh for running jobs."""
+
+    saved: dict[str, str] | None = None
+    """Artifacts of a task that has ended: name → description as JSON text; None while they were not read."""
+    watched = False
+    """A loop keeps the record fresh; otherwise it is read anew when it is asked about."""
+
+    def _now(self) -> TaskRecord:
+        record = self._record
+        if not self.watched and record.status in (Status.QUEUED, Status.IN_PROGRESS):
+            record = self.refresh()
+        return record
+
+    @classmethod
+    def adopt(cls, record: TaskRecord, parameters: Mapping[str, Any], backend: Backend) -> Job:
+        """The handle on a task that exists already."""
+        job = cls.__new__(cls)
+        job._backend = backend
+        job._record = record
+        job.parameters = dict(parameters)
+        job.scalars = {}
+        return job
+
+    # What it is
+
+    @property
+    def record(self) -> TaskRecord:
+        """The task's record as last read."""
+        return self._record
+
+    def update(self, record: TaskRecord) -> None:
+        """Take a fresher record."""
+        self._record = record
+
+    def refresh(self) -> TaskRecord:
+        """Read the task's record anew."""
+        self._record = self._backend.store.get(self._record.id)
+        return self._record
+
+    def task_id(self) -> str:
+        """Id of the job's task."""
+        return self._record.id
+
+    @property
+    def task(self) -> Any:
+        """The job's task, to read and to act on."""
+        return self._backend.task(self._record)
+
+    @property
+    def trial(self) -> int:
+        """Optuna's number of the job's trial."""
+        return self._record.trial
+
+    # What it does
+
+    def launch(self, queue_name: str | None = None) -> bool:
+        """Write the record, then enqueue the job. True once it is queued; twice is harmless."""
+        return self._backend.launch(self, queue_name)
+
+    def abort(self, reason_class: Reason = Reason.USER, reason: str = "aborted") -> None:
+        """Ask for the job's end; it stops within its grace period."""
+        self._record = self._backend.store.request_stop(self._record.id, reason_class, reason)
+        if self._record.status is Status.STOPPED and self._record.started_at is None:
+            self._backend.launcher.withdraw(self._record.spec.queue, self._record.id, self._record.attempt)
+
+    def computed_s(self) -> float:
+        """Seconds computed so far, over all attempts."""
+        record = self._record
+        now = self._backend.clock.now()
+        running = (
+            now - record.started_at if record.status is Status.IN_PROGRESS and record.started_at else 0.0
+        )
+        return record.compute_s + max(0.0, running)
+
+    def elapsed(self) -> float:
+        """Seconds computed so far, over all attempts; -1 while it has not begun."""
+        return self.computed_s() if self.started() else -1.0
+
+    def iterations(self) -> int:
+        """Distinct iterations reported for the first objective metric; -1 while it has not begun.
+
+        Of a job without an objective metric, the most that any of its metrics has.
+        """
+        if not self.started():
+            return -1
+        if self._record.spec.metrics:
+            return self._record.iterations
+        found = self._backend.store.scalars([self._record.id])[0]
+        return max((s.iterations for key, s in found.items() if not key.startswith(":monitor:")), default=0)
+
+    def get_metric(self, title: str, series: str) -> tuple[float, float, float] | None:
+        """(min, max, last) of a metric; None when it was not reported."""
+        scalars = self._backend.store.scalars([self._record.id])[0]
+        for summary in scalars.values():
+            if (summary.title, summary.series) == (title, series):
+                return summary.min, summary.max, summary.last
+        return None
+
+    def status(self, force: bool = False) -> str:
+        """The task's status; `force` reads it anew."""
+        if force:
+            self.refresh()
+        return self._now().status.value
+
+    def wait(self, timeout: float | None = None, pool_period: float = 1.0) -> bool:
+        """Wait for the job's end.
+
+        Args:
+            timeout: in minutes; None for ever.
+            pool_period: seconds between two looks.
+
+        Returns:
+            True when it has ended.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout * 60
+        while self.refresh().status not in FINISHED:
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            time.sleep(pool_period)
+        return True
+
+    def delete(self) -> bool:
+        """Remove the task's record, scalars and log. False while it is queued or runs."""
+        if self.refresh().status in (Status.QUEUED, Status.IN_PROGRESS):
+            return False
+        self._backend.store.remove_task(self._record)
+        return True
+
+    def is_pending(self) -> bool:
+        return self._now().status in (Status.CREATED, Status.QUEUED)
+
+    def is_running(self) -> bool:
+        return self._now().status is Status.IN_PROGRESS
+
+    def is_completed(self) -> bool:
+        return self._now().status is Status.COMPLETED
+
+    def is_failed(self) -> bool:
+        return self._now().status is Status.FAILED
+
+    def is_aborted(self) -> bool:
+        return self._now().status is Status.STOPPED
+
+    def is_stopped(self) -> bool:
+        """True once nothing runs any more, however it ended."""
+        return self._now().status in FINISHED
+
+    def started(self) -> bool:
+        return self._now().started_at is not None
+
+    def worker(self) -> str:
+        """The slot that runs it, or ran it last."""
+        return self._record.worker
+
+    def get_console_output(self, number_of_reports: int = 1) -> list[str]:
+        """The program's output, as one text in a list; the argument is ClearML's."""
+        return [self._backend.store.task_log(self._record.id)[0]]
+
+
+class LocalJob(Job):
+    """A job that workers of this machine run: those that this process starts for it on its first launch."""
+
+    def launch(self, queue_name: str | None = None) -> bool:
+        """As `Job.launch`, on the queue of this process' own workers, whatever queue is named."""
+        return super().launch(self._backend.local_queue())

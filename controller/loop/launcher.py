@@ -1,0 +1,90 @@
+"""Enqueue and withdraw: the only place on the head node that talks to RQ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from worker.protocol import keys
+from worker.protocol.connection import connect
+from worker.protocol.dispatch import Dispatcher
+from worker.protocol.record import TaskRecord, job_id
+from worker.protocol.secrets import job_secret
+from worker.protocol.signature import Signer
+from worker.protocol.store import Store
+
+SEAL = "seal"
+"""Field of a task's record in Redis, see `Signer.seal`."""
+SEALS = 10_000
+"""Seals kept in mind, of the tasks launched last, should Redis lose them."""
+
+
+class Launcher:
+    """Puts attempts on queues. Knows nothing of studies and metrics.
+
+    Jobs are signed where the environment has a secret for that. Raises `BadInput` for one that is too short.
+    """
+
+    def __init__(self, redis_url: str, *, patience_s: float = 60.0) -> None:
+        self._connection: Any = connect(redis_url, patience_s=patience_s, text=False)
+        self._jobs = Dispatcher(self._connection)
+        self._signer = self._jobs.signer
+        self._seals: dict[str, str] = {}
+
+    def key(self, queue: str) -> str:
+        """Redis key of a queue: a list of the jobs that wait."""
+        return str(self._jobs.queue(queue).key)
+
+    def enqueue(self, record: TaskRecord, pipeline: Any = None) -> None:
+        """Put a task's current attempt on its queue. Twice is harmless.
+
+        Args:
+            record: as it stands, or will stand, in Redis. One that was read there must be `verified` for.
+            pipeline: the transaction that writes its record; without one, the record must stand already.
+        """
+        if self._signer:
+            seal = self._signer.seal(record)
+            self._seals[record.id] = seal
+            if len(self._seals) > SEALS:
+                del self._seals[next(iter(self._seals))]
+            (self._connection if pipeline is None else pipeline).hset(keys.task(record.id), SEAL, seal)
+        self._jobs.enqueue(record, pipeline)
+
+    def verified(self, record: TaskRecord) -> TaskRecord:
+        """A record that was read from Redis, as it was when a controller put it there.
+
+        Without a secret nobody can tell: the record is returned as it is.
+
+        Raises:
+            ForbiddenJob: it was altered there.
+        """
+        if self._signer is None:
+            return record
+        seal = self._seals.get(record.id) or self._connection.hget(keys.task(record.id), SEAL)
+        return self._signer.verified(
+            seal.decode("utf-8", "replace") if isinstance(seal, bytes) else seal, record
+        )
+
+    def withdraw(self, queue: str, task_id: str, attempt: int) -> None:
+        """Take an attempt off a queue, if it is still there."""
+        self._jobs.queue(queue).withdraw(task_id, attempt)
+
+    def waiting(self, queue: str, attempts: list[tuple[str, int]]) -> list[bool]:
+        """For each (task id, attempt), whether its job stands on the queue."""
+        key = self._jobs.queue(queue).key
+        with self._connection.pipeline(transaction=False) as pipe:
+            for task_id, attempt in attempts:
+                pipe.lpos(key, job_id(task_id, attempt))
+            return [position is not None for position in pipe.execute()]
+
+
+def vouch(store: Store, records: Iterable[TaskRecord]) -> None:
+    """Have controllers with this environment's secret launch these tasks, whose records stand in Redis."""
+    secret = job_secret()
+    if not secret:
+        return
+    signer = Signer(secret)
+    with store.redis.pipeline(transaction=False) as pipe:
+        for record in records:
+            pipe.hset(keys.task(record.id), SEAL, signer.seal(record))
+        pipe.execute()

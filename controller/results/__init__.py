@@ -1,0 +1,1 @@
+"""Answers about a study: ranking, Pareto order, artifacts, status, tasks."""

@@ -1,0 +1,62 @@
+"""Keeps the artifacts of the best tasks only, while a study runs: ``[artifacts] keep_top``."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import redis
+
+from controller.results.artifacts import Artifacts
+from worker.protocol import Store
+from worker.protocol.errors import OptunaRQError
+
+log = logging.getLogger(__name__)
+
+PAUSE_S = 5.0
+"""Between two looks, in seconds; each costs a round trip and a few deletes."""
+
+
+class ArtifactKeeper:
+    """Removes the artifacts of tasks that have ended and are not among the best, in a thread of its own.
+
+    Args:
+        store: with a client that several threads may use.
+        study: name of the study; its record must be there.
+        keep_top: how many tasks keep theirs.
+    """
+
+    def __init__(self, store: Store, study: str, keep_top: int) -> None:
+        self._store = store
+        self._study = study
+        self._keep_top = keep_top
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="artifact-keeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look a last time, now that all tasks have ended, and return when that is done."""
+        self._over.set()
+        self._thread.join()
+        self.look()
+
+    def look(self) -> int:
+        """Remove what is to go now; returns how many artifacts went. Never raises."""
+        try:
+            found = Artifacts(self._store, self._store.get_study(self._study))
+            doomed = found.outside_top(self._keep_top)
+            problems = found.remove(doomed)
+        except (OptunaRQError, redis.RedisError) as error:
+            log.warning("study %s: artifacts were not looked through: %s", self._study, error)
+            return 0
+        for problem in problems[:1]:
+            log.warning(
+                "study %s: %d artifact(s) could not be removed: %s", self._study, len(problems), problem
+            )
+        return len(doomed) - len(problems)
+
+    def _run(self) -> None:
+        while not self._over.wait(PAUSE_S):
+            self.look()

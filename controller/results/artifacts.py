@@ -1,0 +1,339 @@
+"""The artifacts of a study: those that tasks have listed, and those that Optuna's objectives have linked.
+
+The records in Redis say where an artifact's bytes are. An objective that calls Optuna's `upload_artifact`
+links in Optuna's storage only, which names no store: its bytes are looked for in the study's store.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from controller.results.ranking import Ranking
+from controller.search.study import UID, task_id_of
+from worker.artifacts import ArtifactMeta, ArtifactStore, fetch, open_store, save
+from worker.artifacts.names import safe_name
+from worker.protocol import FINISHED, Store, StudyRecord
+from worker.protocol.errors import ArtifactError, BadInput, RecordError
+from worker.sdk.optuna_store import group_key
+
+log = logging.getLogger(__name__)
+
+LINK = "artifacts:"
+"""Begins the names of the system attributes in which Optuna keeps its links."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """One artifact."""
+
+    owner: str
+    """Id of its task; empty for the study's own."""
+    name: str
+    artifact_id: str
+    filename: str
+    mimetype: str
+    encoding: str | None
+    meta: ArtifactMeta | None
+    """Its description; None where Optuna's storage alone knows of it."""
+
+    def row(self) -> dict[str, Any]:
+        """As `controller artifacts list --format json` shows it."""
+        about = json.loads(self.meta.to_json()) if self.meta else {}
+        return {
+            "task_id": self.owner,
+            "name": self.name,
+            "artifact_id": self.artifact_id,
+            "filename": self.filename,
+            "mimetype": self.mimetype,
+            "encoding": self.encoding,
+            "size": None,
+            "url": None,
+            **about,
+        }
+
+
+class Artifacts:
+    """Lists, fetches and removes the artifacts of one study.
+
+    Args:
+        store: the records.
+        study: whose artifacts; None for tasks outside any study.
+        optuna: Optuna's study where it can be read; its links are looked at, too.
+    """
+
+    def __init__(self, store: Store, study: StudyRecord | None, optuna: Any = None) -> None:
+        self._store = store
+        self._study = study
+        self._optuna = optuna
+
+    @property
+    def study(self) -> StudyRecord:
+        """The study whose artifacts these are."""
+        assert self._study is not None
+        return self._study
+
+    # Looking
+
+    def of_tasks(self, task_ids: Sequence[str]) -> list[Listed]:
+        """The artifacts of some tasks, in their order."""
+        links = self._links()
+        found: list[Listed] = []
+        for task_id, texts in zip(task_ids, self._store.artifacts_of(task_ids), strict=True):
+            metas = _read(task_id, texts)
+            found += [_listed(task_id, meta) for meta in metas]
+            known = {meta.artifact_id for meta in metas}
+            found += [link for link in links.get(task_id, ()) if link.artifact_id not in known]
+        return found
+
+    def of_study(self) -> list[Listed]:
+        """The study's own artifacts, which belong to no task."""
+        metas = _read(self.study.name, self._store.study_artifacts(self.study.name))
+        known = {meta.artifact_id for meta in metas}
+        links = self._links().get("", ())
+        return [
+            *(_listed("", meta) for meta in metas),
+            *(link for link in links if link.artifact_id not in known),
+        ]
+
+    def all(self) -> list[Listed]:
+        """All of the study's."""
+        return [*self.of_study(), *self.of_tasks(self._store.study_tasks(self.study.name))]
+
+    def top(self, top_k: int) -> list[str]:
+        """Ids of the best tasks."""
+        ranking = Ranking(self._store, self.study.name, self.study.metrics)
+        return [record.id for record in ranking.records(top_k)]
+
+    def outside_top(self, top_k: int) -> list[Listed]:
+        """The artifacts of tasks that have ended and are not among the best."""
+        ids = [id for status in FINISHED for id in self._store.study_tasks(self.study.name, status)]
+        kept = set(self.top(top_k))
+        return self.of_tasks([task_id for task_id in ids if task_id not in kept])
+
+    def _links(self) -> dict[str, list[Listed]]:
+        """Optuna's links by task id, empty for the study's own; without those that were removed."""
+        if self._optuna is None or self._study is None:
+            return {}
+        import uuid
+
+        removed = self._store.removed_artifacts(self.study.name)
+        found: dict[str, list[Listed]] = {}
+        storage, uid = self._optuna._storage, self._optuna.user_attrs.get(UID)
+        own = storage.get_study_system_attrs(self._optuna._study_id)
+        places: list[tuple[str, Mapping[str, Any]]] = [("", own)]
+        for trial in self._optuna.get_trials(deepcopy=False) if uid else ():
+            places.append((task_id_of(uuid.UUID(str(uid)), trial.number), trial.system_attrs))
+        for owner, attributes in places:
+            for name, text in attributes.items():
+                link = _link(owner, text) if name.startswith(LINK) else None
+                if link is not None and link.artifact_id not in removed:
+                    found.setdefault(owner, []).append(link)
+        return found
+
+    # Fetching
+
+    def get(self, listed: Listed, target: Path, *, overwrite: bool, url: str | None = None) -> Path:
+        """Download to a file or folder; verified where its checksum is known.
+
+        Args:
+            url: the store of an artifact that Optuna's storage alone knows of; by default the study's.
+        """
+        if listed.meta is not None:
+            return fetch(listed.meta, target, overwrite=overwrite)
+        store, key = self._place_of(listed, url)
+        return fetch(_undescribed(listed, store, key), target, overwrite=overwrite, store=store, verify=False)
+
+    def _place_of(self, listed: Listed, url: str | None = None) -> tuple[ArtifactStore, str]:
+        """Where the bytes of an artifact are that has no description. Raises `ArtifactError`."""
+        store = open_store(url or self.study.artifacts)
+        for key in (f"{group_key(self.study.name)}/{listed.artifact_id}", listed.artifact_id):
+            if store.exists(key):
+                return store, key
+        raise ArtifactError(
+            f"artifact {listed.name!r} ({listed.artifact_id}) was uploaded by Optuna's upload_artifact, and "
+            f"is not in {store.url}; name the store that the objective used with --store URL"
+        )
+
+    def is_here(self, listed: Listed) -> bool:
+        """Whether it is known where its bytes are."""
+        if listed.meta is not None:
+            return True
+        try:
+            return bool(self._place_of(listed))
+        except ArtifactError:
+            return False
+
+    # Adding
+
+    def put(self, path: Path, name: str, mimetype: str | None = None) -> ArtifactMeta:
+        """Store a file or folder as the study's own artifact, and link it in Optuna's storage."""
+        meta = save(open_store(self.study.artifacts), self.study.name, name, path, mimetype=mimetype)
+        replaced = self._store.study_artifacts(self.study.name).get(name)
+        self._store.add_study_artifact(self.study.name, name, meta.to_json())
+        if self._optuna is not None:
+            self._optuna._storage.set_study_system_attr(
+                self._optuna._study_id, f"{LINK}{meta.artifact_id}", link_text(meta)
+            )
+        if replaced:
+            self.remove([_listed("", ArtifactMeta.from_json(replaced))], unlist=False)
+        return meta
+
+    # Removing
+
+    def remove(
+        self,
+        listed: Iterable[Listed],
+        each: Callable[[Listed], None] = lambda _: None,
+        *,
+        unlist: bool = True,
+    ) -> list[str]:
+        """Remove artifacts: off the lists first, then their bytes.
+
+        Optuna keeps its links, as it keeps everything of a trial that has ended; ours show them no more.
+
+        Returns:
+            What went wrong, a line each; the artifacts concerned are listed no more, and left for `unlisted`.
+        """
+        stores: dict[str, ArtifactStore] = {}
+        problems = []
+        for one in listed:
+            try:
+                if one.meta is not None:
+                    store = stores.setdefault(one.meta.store, open_store(one.meta.store))
+                    key = one.meta.key
+                else:
+                    store, key = self._place_of(one)
+            except (ArtifactError, BadInput) as error:
+                problems.append(str(error))
+                continue
+            if unlist:
+                self._unlist(one)
+            if self._study is not None:
+                self._store.note_removed_artifact(self.study.name, one.artifact_id)
+            try:
+                store.delete(key)
+            except ArtifactError as error:
+                problems.append(str(error))
+                continue
+            each(one)
+        return problems
+
+    def _unlist(self, one: Listed) -> None:
+        if one.meta is None:
+            return
+        if one.owner:
+            self._store.remove_artifacts(one.owner, None, [one.meta.name])
+        elif self._study is not None:
+            self._store.remove_study_artifact(self.study.name, one.meta.name)
+
+    def collect(self, keys: Iterable[str], before: float) -> list[str]:
+        """Remove what `unlisted` gave and what broken writes have left; returns the problems."""
+        store = open_store(self.study.artifacts)
+        problems = []
+        for key in keys:
+            try:
+                store.delete(key)
+            except ArtifactError as error:
+                problems.append(str(error))
+        try:
+            store.remove_leftovers(f"{group_key(self.study.name)}/", before)
+        except ArtifactError as error:
+            problems.append(str(error))
+        return problems
+
+    def unlisted(self, before: float) -> list[tuple[str, int]]:
+        """Keys and sizes of what lies in the study's part of its store and nothing refers to.
+
+        Args:
+            before: seconds since the epoch; what was written later may be an upload that is not listed yet.
+        """
+        store = open_store(self.study.artifacts)
+        # The store is listed before the records are read: what is listed by then was stored by then.
+        entries = list(store.entries(f"{group_key(self.study.name)}/"))
+        referred = {one.meta.key for one in self.all() if one.meta is not None}
+        referred |= {
+            f"{group_key(self.study.name)}/{link.artifact_id}"
+            for links in self._links().values()
+            for link in links
+        }
+        return [
+            (entry.key, entry.size)
+            for entry in entries
+            if entry.modified < before and entry.key not in referred
+        ]
+
+
+def link_text(meta: ArtifactMeta) -> str:
+    """An artifact's description as Optuna keeps it."""
+    return json.dumps(
+        {
+            "artifact_id": meta.artifact_id,
+            "filename": meta.filename,
+            "mimetype": meta.mimetype,
+            "encoding": meta.encoding,
+        }
+    )
+
+
+def _read(owner: str, texts: Mapping[str, str]) -> list[ArtifactMeta]:
+    found = []
+    for name, text in texts.items():
+        try:
+            found.append(ArtifactMeta.from_json(text))
+        except RecordError as error:
+            log.warning("%s: artifact %r is passed over: %s", owner, name, error)
+    return found
+
+
+def _listed(owner: str, meta: ArtifactMeta) -> Listed:
+    return Listed(
+        owner=owner,
+        name=meta.name,
+        artifact_id=meta.artifact_id,
+        filename=meta.filename,
+        mimetype=meta.mimetype,
+        encoding=meta.encoding,
+        meta=meta,
+    )
+
+
+def _link(owner: str, text: Any) -> Listed | None:
+    """An artifact by Optuna's link; None for what a dashboard has deleted, and for what is none."""
+    try:
+        about = json.loads(text)
+        if about is None:
+            return None
+        return Listed(
+            owner=owner,
+            name=str(about["filename"]),
+            artifact_id=str(about["artifact_id"]),
+            filename=str(about["filename"]),
+            mimetype=str(about["mimetype"]),
+            encoding=about.get("encoding"),
+            meta=None,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        log.warning("an artifact's link in Optuna's storage is passed over: %r", str(text)[:80])
+        return None
+
+
+def _undescribed(listed: Listed, store: ArtifactStore, key: str) -> ArtifactMeta:
+    return ArtifactMeta(
+        artifact_id=listed.artifact_id,
+        name=listed.name,
+        filename=safe_name(Path(listed.filename).name),
+        mimetype=listed.mimetype,
+        encoding=listed.encoding,
+        size=0,
+        sha256="0" * 64,
+        url=store.url_of(key),
+        store=store.url,
+        key=key,
+        kind="file",
+        created_at="1970-01-01T00:00:00+00:00",
+    )

@@ -1,0 +1,135 @@
+"""Top-k, from the indexes that are kept as reports come in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from worker.protocol import ObjectiveMetric, Store, Summary, TaskRecord
+from worker.protocol.errors import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best tasks at one moment, the best first."""
+
+    records: list[TaskRecord]
+    fronts: dict[str, int]
+    """Task id → its front, 0 being the Pareto front; empty for a single objective."""
+    front_size: int
+    """Tasks on the Pareto front, whether or not they are in `records`; 0 for a single objective."""
+
+
+class Ranking:
+    """The best tasks of one study.
+
+    With one objective in O(log n + k), whatever the study's size. With several objectives all tasks are
+    compared, and ordered as `controller.results.pareto` does. Tasks that failed or violate a constraint never
+    rank, nor do those that lack a finite value of an objective.
+    """
+
+    def __init__(self, store: Store, study: str, metrics: Sequence[ObjectiveMetric]) -> None:
+        self._store = store
+        self._study = study
+        self._metrics = tuple(metrics)
+
+    def records(self, top_k: int, *, only_completed: bool = False) -> list[TaskRecord]:
+        """The records of the best tasks, the best first."""
+        return self.best(top_k, only_completed=only_completed).records
+
+    def best(self, top_k: int | None, *, only_completed: bool = False) -> Best:
+        """The best tasks, and how they stand to each other.
+
+        Args:
+            top_k: how many; None for the whole Pareto front.
+
+        Raises:
+            BadInput: the Pareto front of a study with a single objective was asked for.
+        """
+        if len(self._metrics) > 1:
+            return self._best_of_several(top_k, only_completed)
+        if top_k is None:
+            raise BadInput(f"study {self._study!r} has one objective; a Pareto front needs several")
+        ids = self._store.best(self._study, top_k, only_completed=only_completed)
+        return Best(records=self._records(ids), fronts={}, front_size=0)
+
+    def _best_of_several(self, top_k: int | None, only_completed: bool) -> Best:
+        from controller.results import pareto
+
+        scores = self._store.scores(self._study, len(self._metrics), only_completed=only_completed)
+        ids, points = list(scores), list(scores.values())
+        size = len(next(pareto.fronts(points), ()))
+        order = pareto.order(points, size if top_k is None else top_k)
+        fronts = {ids[index]: front for index, front in order}
+        return Best(records=self._records(list(fronts)), fronts=fronts, front_size=size)
+
+    def _records(self, ids: Sequence[str]) -> list[TaskRecord]:
+        return [record for record in self._store.get_many(ids) if record is not None]
+
+    def details(
+        self,
+        top_k: int,
+        *,
+        all_metrics: bool = False,
+        all_hyper_parameters: bool = False,
+        only_completed: bool = False,
+    ) -> list[dict[str, Any]]:
+        """What `get_top_experiments_details` returns; with several objectives also the ``front``."""
+        best = self.best(top_k, only_completed=only_completed)
+        return self.describe(best, all_metrics=all_metrics, all_hyper_parameters=all_hyper_parameters)
+
+    def describe(
+        self, best: Best, *, all_metrics: bool = False, all_hyper_parameters: bool = False
+    ) -> list[dict[str, Any]]:
+        """The rows of `details` of these tasks."""
+        records = best.records
+        scalars = self._store.scalars([record.id for record in records])
+        wanted = None if all_metrics else {metric.key for metric in self._metrics}
+        return [
+            {
+                "task_id": record.id,
+                "hyper_parameters": hyper_parameters(record, everything=all_hyper_parameters),
+                "metrics": metrics(found, wanted),
+                "status": record.status.value,
+                **({"front": best.fronts[record.id]} if best.fronts else {}),
+            }
+            for record, found in zip(records, scalars, strict=True)
+        ]
+
+
+def hyper_parameters(record: TaskRecord, *, everything: bool) -> dict[str, str]:
+    """``Section/name`` → value as text, the searched parameters or all of them."""
+    parameters = record.spec.parameters
+    # An objective written for Optuna chooses as it runs: what its record has was chosen.
+    by_run = record.spec.objective.get("kind") == "optuna"
+    searched = set(parameters) if by_run or not record.spec.searched else set(record.spec.searched)
+    return {
+        (name if "/" in name else f"General/{name}"): _text(value)
+        for name, value in parameters.items()
+        if everything or name in searched
+    }
+
+
+def _text(value: Any) -> str:
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def metrics(scalars: dict[str, Summary], wanted: set[str] | None) -> dict[str, dict[str, Any]]:
+    """Metric → ``{metric, variant, value, min_value, max_value}``; numbers that aren't finite are None."""
+    return {
+        key: {
+            "metric": summary.title,
+            "variant": summary.series,
+            "value": _finite(summary.last),
+            "min_value": _finite(summary.min),
+            "max_value": _finite(summary.max),
+        }
+        for key, summary in scalars.items()
+        if wanted is None or key in wanted
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

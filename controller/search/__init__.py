@@ -1,0 +1,1 @@
+"""Ask, tell, prune: the only room that talks to Optuna's samplers and pruners."""

@@ -1,0 +1,299 @@
+"""What is searched: ClearML's parameter ranges, turned into Optuna's distributions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
+from optuna.trial import Trial
+
+from controller.search.parameter import Parameter
+from controller.search.points import same, steps, suggest
+from controller.search.ranges import (
+    LogUniformParameterRange,
+    UniformIntegerParameterRange,
+    UniformParameterRange,
+)
+from worker.protocol.errors import BadInput
+
+__all__ = [
+    "DiscreteParameterRange",
+    "LogUniformParameterRange",
+    "Parameter",
+    "ParameterRows",
+    "ParameterSet",
+    "SweepParameter",
+    "UniformIntegerParameterRange",
+    "UniformParameterRange",
+    "rows_of",
+]
+
+_SCALARS = (str, int, float, bool, type(None))
+
+
+class DiscreteParameterRange(Parameter):
+    """One of some values, which may be of any JSON type.
+
+    Args:
+        name: of the parameter.
+        values: to choose from.
+    """
+
+    def __init__(self, name: str, values: Sequence[Any] = ()) -> None:
+        super().__init__(name)
+        # An array's numbers are no JSON types, but hold one.
+        self.values = [v.item() if hasattr(v, "item") and hasattr(v, "dtype") else v for v in values]
+        if not self.values:
+            raise BadInput(f"parameter {name}: there are no values to choose from")
+
+    def distribution(self) -> BaseDistribution:
+        return CategoricalDistribution(self.values if self._plain() else [json.dumps(v) for v in self.values])
+
+    def _plain(self) -> bool:
+        return all(isinstance(value, _SCALARS) for value in self.values)
+
+    def decode(self, value: Any) -> Any:
+        return value if self._plain() else json.loads(value)
+
+    def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        if self._plain() or self.name not in values:
+            return super().encode(values)
+        for known in self.values:
+            if same(known, values[self.name]):
+                return {self.name: json.dumps(known)}
+        raise BadInput(
+            f"parameter {self.name}: {values[self.name]!r} is not possible; one of "
+            f"{', '.join(map(repr, self.values))}"
+        )
+
+    def to_list(self) -> list[dict[str, Any]]:
+        return [{self.name: value} for value in self.values]
+
+
+class ParameterSet(Parameter):
+    """One of several combinations, each with values and ranges of its own: a conditional branch.
+
+    Args:
+        parameter_combinations: dicts of name → value, or name → range.
+        name: under which the choice of the combination is known to the sampler.
+    """
+
+    def __init__(
+        self, parameter_combinations: Sequence[Mapping[str, Any]] = (), name: str = "parameter_set"
+    ) -> None:
+        super().__init__(name)
+        if not parameter_combinations:
+            raise BadInput(f"{name}: there are no combinations to choose from")
+        self._combinations = [
+            [
+                value if isinstance(value, Parameter) else DiscreteParameterRange(key, [value])
+                for key, value in combination.items()
+            ]
+            for combination in parameter_combinations
+        ]
+
+    @property
+    def conditional(self) -> bool:
+        return True
+
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(name for part in self._combinations for p in part for name in p.names))
+
+    @property
+    def optional(self) -> list[str]:
+        everywhere = set(self.names)
+        for combination in self._combinations:
+            everywhere &= {name for parameter in combination for name in parameter.names}
+        return [name for name in self.names if name not in everywhere]
+
+    def distribution(self) -> BaseDistribution:
+        return CategoricalDistribution(list(range(len(self._combinations))))
+
+    def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        which = suggest(trial, self.name, self.distribution())
+        found: dict[str, Any] = {}
+        for parameter in self._combinations[which]:
+            if isinstance(parameter, DiscreteParameterRange) and len(parameter.values) == 1:
+                found[parameter.name] = parameter.values[0]
+                continue
+            # The same name may mean another range in another branch, which Optuna would refuse.
+            label = f"{self.name}.{which}.{parameter.name}"
+            found[parameter.name] = parameter.decode(suggest(trial, label, parameter.distribution()))
+        return found
+
+    def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        given = {name: values[name] for name in self.names if name in values}
+        if not given:
+            return {}
+        for which, combination in enumerate(self._combinations):
+            if not set(given) <= {name for parameter in combination for name in parameter.names}:
+                continue
+            found: dict[str, Any] = {self.name: which}
+            try:
+                for parameter in combination:
+                    for value in parameter.encode(given).values():
+                        if not (isinstance(parameter, DiscreteParameterRange) and len(parameter.values) == 1):
+                            found[f"{self.name}.{which}.{parameter.name}"] = value
+            except BadInput:
+                continue
+            return found
+        raise BadInput(f"parameter {self.name}: no combination has {given!r}")
+
+    def to_list(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        for combination in self._combinations:
+            partial: list[dict[str, Any]] = [{}]
+            for parameter in combination:
+                partial = [{**row, **value} for row in partial for value in parameter.to_list()]
+            rows += partial
+        return rows
+
+    def get_value(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for parameter in self._random.choice(self._combinations):
+            found.update(parameter.get_value())
+        return found
+
+    def seed(self, seed: int) -> None:
+        super().seed(seed)
+        for combination in self._combinations:
+            for parameter in combination:
+                parameter.seed(seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        parts = [{p.name: p.to_dict() for p in combination} for combination in self._combinations]
+        return {"type": type(self).__name__, "name": self.name, "parameter_combinations": parts}
+
+    @classmethod
+    def _build(cls, fields: dict[str, Any]) -> Parameter:
+        fields["parameter_combinations"] = [
+            {key: Parameter.from_dict(value) for key, value in combination.items()}
+            for combination in fields["parameter_combinations"]
+        ]
+        return cls(**fields)
+
+
+class ParameterRows(Parameter):
+    """One of some rows, each with values of several parameters: a `ParameterSet` as a grid sees it.
+
+    Args:
+        name: under which the choice of the row is known to the sampler.
+        rows: name → value, each.
+    """
+
+    def __init__(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(name)
+        self.rows = [dict(row) for row in rows]
+
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+    @property
+    def optional(self) -> list[str]:
+        return [name for name in self.names if any(name not in row for row in self.rows)]
+
+    def distribution(self) -> BaseDistribution:
+        return CategoricalDistribution(list(range(len(self.rows))))
+
+    @property
+    def conditional(self) -> bool:
+        return True
+
+    def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(self.rows[suggest(trial, self.name, self.distribution())])
+
+    def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        given = {name: values[name] for name in self.names if name in values}
+        if not given:
+            return {}
+        for index, row in enumerate(self.rows):
+            if all(name in row and same(row[name], value) for name, value in given.items()):
+                return {self.name: index}
+        raise BadInput(f"parameter {self.name}: no combination has {given!r}")
+
+    def to_list(self) -> list[dict[str, Any]]:
+        return [dict(row) for row in self.rows]
+
+
+def rows_of(parameters: Sequence[Parameter]) -> list[Parameter]:
+    """The parameters with each `ParameterSet` replaced by its rows, as a grid needs it.
+
+    Raises:
+        BadInput: a range in a set is continuous.
+    """
+    return [
+        ParameterRows(parameter.name, parameter.to_list())
+        if isinstance(parameter, ParameterSet)
+        else parameter
+        for parameter in parameters
+    ]
+
+
+class SweepParameter(Parameter):
+    """A parameter of a sweep file: an Optuna distribution, perhaps under a condition.
+
+    Args:
+        name: of the parameter.
+        distribution: Optuna's.
+        when: the trial gets it only if each named parameter has one of the given values.
+    """
+
+    def __init__(
+        self, name: str, distribution: BaseDistribution, when: Mapping[str, Sequence[Any]] | None = None
+    ) -> None:
+        super().__init__(name)
+        self._distribution = distribution
+        self._when = {key: list(values) for key, values in (when or {}).items()}
+
+    @property
+    def conditional(self) -> bool:
+        return bool(self._when)
+
+    @property
+    def optional(self) -> list[str]:
+        return [self.name] if self._when else []
+
+    def distribution(self) -> BaseDistribution:
+        return self._distribution
+
+    def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        for key, values in self._when.items():
+            # An absent parameter never meets a condition; type matters, as 1 and True are equal in Python.
+            if key not in chosen or not any(
+                chosen[key] == value and isinstance(chosen[key], bool) == isinstance(value, bool)
+                for value in values
+            ):
+                return {}
+        return super().suggest(trial, chosen)
+
+    def to_list(self) -> list[dict[str, Any]]:
+        d = self._distribution
+        if isinstance(d, CategoricalDistribution):
+            return [{self.name: choice} for choice in d.choices]
+        if isinstance(d, IntDistribution):
+            return [{self.name: value} for value in range(d.low, d.high + 1, d.step)]
+        if isinstance(d, FloatDistribution) and d.single():
+            return [{self.name: d.low}]
+        if isinstance(d, FloatDistribution) and d.step is not None:
+            return [{self.name: value} for value in steps(d.low, d.high, d.step)]
+        raise BadInput(f"parameters.{self.name}: a grid needs a step, or choices")
+
+    def to_dict(self) -> dict[str, Any]:
+        described = json.loads(distribution_to_json(self._distribution))
+        return {"type": type(self).__name__, "name": self.name, "distribution": described, "when": self._when}
+
+    @classmethod
+    def _build(cls, fields: dict[str, Any]) -> Parameter:
+        distribution = json_to_distribution(json.dumps(fields["distribution"]))
+        return cls(fields["name"], distribution, fields.get("when"))

@@ -1,0 +1,131 @@
+"""Optuna's samplers for a search space that is known, and what is known of samplers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import optuna
+
+from controller.search.parameters import Parameter, ParameterRows
+from worker.protocol.errors import BadInput
+from worker.trials.history import BoundedHistory
+from worker.trials.samplers import build_sampler, known_sampler, make_pruner
+from worker.trials.storage import quietly
+
+__all__ = ["BoundedHistory", "grid", "ignores_history", "make_pruner", "make_sampler", "seed_after"]
+
+# BruteForceSampler is not among them: asked ahead, it would repeat itself when it has tried everything.
+_FOR_EACH = ("random", "tpe", "cmaes", "nsgaii", "nsgaiii")
+
+_IGNORE_HISTORY = ("RandomSampler", "GridSampler", "QMCSampler")
+
+
+def make_sampler(
+    name: str,
+    options: Mapping[str, Any],
+    seed: int | None,
+    parameters: Sequence[Parameter],
+    constraints: Callable[[optuna.trial.FrozenTrial], Sequence[float]] | None = None,
+) -> optuna.samplers.BaseSampler:
+    """The sampler of a sweep file's ``[sampler]``.
+
+    Raises:
+        BadInput: an option that it doesn't have, or a value that it refuses.
+    """
+    kind = known_sampler(name)
+    if kind == "partial_fixed":
+        return _partial_fixed(options, seed, parameters, constraints)
+    more: dict[str, Any] = {}
+    if kind == "grid":
+        more["search_space"] = grid(parameters)
+    if constraints is not None:
+        more["constraints_func"] = constraints
+    return build_sampler(kind, options, seed, **more)
+
+
+def _partial_fixed(
+    options: Mapping[str, Any],
+    seed: int | None,
+    parameters: Sequence[Parameter],
+    constraints: Callable[[optuna.trial.FrozenTrial], Sequence[float]] | None,
+) -> optuna.samplers.BaseSampler:
+    """``fixed``: name → value of parameters that stay; ``base``: the sampler of the others."""
+    problems = [
+        f"sampler.{name}: unknown option; partial_fixed has fixed, base"
+        for name in options
+        if name not in ("fixed", "base")
+    ]
+    fixed, base = options.get("fixed"), options.get("base", {})
+    if not isinstance(fixed, Mapping) or not fixed:
+        problems.append("sampler.fixed: missing; give the parameters that stay, such as { lr = 0.1 }")
+    if not isinstance(base, Mapping):
+        problems.append('sampler.base: must be a table, such as { type = "tpe" }')
+    if problems:
+        raise BadInput(*problems)
+    assert isinstance(fixed, Mapping)
+    assert isinstance(base, Mapping)
+    kept = {name: value for parameter in parameters for name, value in parameter.encode(fixed).items()}
+    for name in fixed:
+        if name not in {known for parameter in parameters for known in parameter.names}:
+            raise BadInput(f"sampler.fixed: there is no parameter {name!r}")
+    inner = make_sampler(
+        str(base.get("type", "tpe")),
+        {name: value for name, value in base.items() if name != "type"},
+        seed,
+        parameters,
+        constraints,
+    )
+    with quietly():
+        return optuna.samplers.PartialFixedSampler(kept, inner)
+
+
+def grid(parameters: Sequence[Parameter]) -> dict[str, list[Any]]:
+    """Name → all its values. Raises `BadInput` for a continuous range or a condition."""
+    problems, space = [], {}
+    for parameter in parameters:
+        if parameter.conditional and not isinstance(parameter, ParameterRows):
+            problems.append(
+                f"parameters.{parameter.name}: the grid sampler knows no conditions; use brute_force"
+            )
+            continue
+        try:
+            distribution = parameter.distribution()
+            if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+                space[parameter.name] = list(distribution.choices)
+            else:
+                space[parameter.name] = [next(iter(row.values())) for row in parameter.to_list()]
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(*problems)
+    return space
+
+
+def seed_after(seed: int | None, trials: int, kind: str) -> int | None:
+    """The seed for a sampler that goes on after so many trials: the same one would repeat them.
+
+    Samplers that find their place in a sequence by themselves keep theirs.
+    """
+    if seed is None or not trials or kind in ("grid", "qmc", "brute_force"):
+        return seed
+    digest = hashlib.blake2b(f"{seed}/{trials}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big")
+
+
+def made_for_each(kind: str, options: Mapping[str, Any]) -> bool:
+    """Whether a seeded sampler of this kind holds nothing but its random numbers, so that a new one can be
+    made for each suggestion, seeded by its place in the study.
+    """
+    if kind == "partial_fixed":
+        base = options.get("base") or {}
+        return str(base.get("type", "tpe")) in _FOR_EACH
+    return kind in _FOR_EACH
+
+
+def ignores_history(sampler: optuna.samplers.BaseSampler) -> bool:
+    """True when what the sampler suggests doesn't depend on results, so that it can be asked ahead."""
+    if isinstance(sampler, optuna.samplers.PartialFixedSampler):
+        return ignores_history(sampler._base_sampler)
+    return type(sampler).__name__ in _IGNORE_HISTORY

@@ -1,0 +1,440 @@
+"""Ask, tell, prune: the only place that talks to Optuna's samplers and pruners."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import logging
+import math
+import random
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from controller.results.artifacts import LINK, link_text
+from controller.search.parameters import Parameter
+from controller.search.samplers import ignores_history
+from controller.search.space import MOST, chosen_by, points, replay
+from controller.search.study import study_uid, task_id_of
+from controller.search.trial_cache import TrialCache
+from controller.search.trial_snapshot import MEMORY, Remembered
+from worker.artifacts import ArtifactMeta
+from worker.protocol.errors import BadInput
+
+log = logging.getLogger(__name__)
+
+_GRID_ATTRS = ("grid_id", "search_space")
+FIXED = "fixed_params"
+"""System attribute, Optuna's, of a trial whose parameters were given."""
+DUPLICATE = "optuna-rq:duplicate_of"
+"""User attribute of a trial that was not run: the number of the one that had its parameters."""
+COPIED = "optuna-rq:from"
+"""User attribute of a trial that was copied: study and number it had there."""
+NOT_RUN = "optuna-rq:not_run"
+"""User attribute of a trial whose study ended before it was run, or in the middle."""
+PATIENCE = 3
+"""Duplicates in a row after which an unseen point of a finite space is chosen for the sampler."""
+SMALL = 500
+"""Points of a space that is enumerated from the beginning, so that its end comes without a duplicate."""
+MOST_DUPLICATES = 500
+"""Duplicates in a row after which a sampler is taken to have nothing new."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A trial that has its parameters and waits to be launched."""
+
+    number: int
+    task_id: str
+    parameters: dict[str, Any]
+    """Name → the program's value."""
+
+
+class Search:
+    """One study's search. Not thread-safe: the loop owns it.
+
+    What was tried is not tried again: a trial whose parameters an earlier one had is closed at once, and
+    another is asked.
+
+    Args:
+        study: Optuna's, with its sampler and pruner. One that `trial_cache.cached` gave is written to its
+            storage when a trial is asked for, and by `flush`.
+        parameters: what is searched, in the order in which conditions are decided.
+        allow_duplicates: run the same parameters again when the sampler asks for them.
+        reports: tell Optuna what tasks report, and ask its pruner; False where objectives do so themselves.
+        sampler_for: gives the sampler that the n-th suggestion of the study comes from, from 0; by default
+            all come from the study's own. By it, a seeded search that was killed goes on as if it was not.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        parameters: Sequence[Parameter],
+        *,
+        allow_duplicates: bool = False,
+        reports: bool = True,
+        sampler_for: Callable[[int], optuna.samplers.BaseSampler] | None = None,
+    ) -> None:
+        self._study = study
+        self._parameters = list(parameters)
+        self._uid = study_uid(study)
+        self._trials: dict[int, optuna.Trial] = {}
+        self._reported: dict[int, set[int]] = {}
+        self._simple = not any(parameter.conditional for parameter in parameters)
+        self._allow_duplicates = allow_duplicates
+        self._reports = reports
+        self._sampler_for = sampler_for
+        self._suggested: int | None = None
+        """Suggestions until now; None until the first ask."""
+        self._seen: dict[str, int] | None = None
+        """What a trial has → its number; None until the first ask."""
+        self._left: dict[str, dict[str, Any]] | None = None
+        """Points of a finite space that no trial has had; filled at the first duplicate."""
+        self.exhausted = False
+        """Nothing is left to try."""
+
+    @property
+    def study(self) -> optuna.Study:
+        """Optuna's study."""
+        return self._study
+
+    @property
+    def can_ask_ahead(self) -> bool:
+        """Whether asking before results are in gives the same suggestions."""
+        return ignores_history(self._study.sampler)
+
+    @property
+    def prunes(self) -> bool:
+        """Whether reports can lead to a trial being given up."""
+        nop = isinstance(self._study.pruner, optuna.pruners.NopPruner)
+        return self._reports and len(self._study.directions) == 1 and not nop
+
+    def ask(self) -> Asked | None:
+        """The next trial; None, and `exhausted`, when nothing is left to try.
+
+        It counts as running for the sampler from now on, and stands in the storage.
+        """
+        asked = self._ask_new()
+        moved = self.flush()
+        if asked is not None and asked.number in moved:
+            asked = self._moved(asked, moved[asked.number])
+        return asked
+
+    def _moved(self, asked: Asked, number: int) -> Asked:
+        """A trial whose number somebody else's has got, under its own one."""
+        self._trials.pop(asked.number, None)
+        storage = self._study._storage
+        trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        self._trials[number] = optuna.Trial(self._study, trial_id)
+        self._seen = self._left = None
+        return Asked(number=number, task_id=task_id_of(self._uid, number), parameters=asked.parameters)
+
+    def flush(self) -> dict[int, int]:
+        """Write what was told and reported to the storage; returns `TrialCache.flush`'s."""
+        storage = self._study._storage
+        return storage.flush() if isinstance(storage, TrialCache) else {}
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something was told or reported that the storage doesn't have."""
+        storage = self._study._storage
+        return isinstance(storage, TrialCache) and storage.dirty
+
+    def _ask_new(self) -> Asked | None:
+        if self._allow_duplicates:
+            return self._ask()
+        seen = self._known()
+        for tried in range(MOST_DUPLICATES):
+            if self._left is not None and not self._left:
+                break
+            asked = self._ask()
+            key = _key(asked.parameters)
+            if key not in seen:
+                seen[key] = asked.number
+                if self._left is not None:
+                    self._left.pop(key, None)
+                return asked
+            self._trials[asked.number].set_user_attr(DUPLICATE, seen[key])
+            self.tell(asked.number, TrialState.FAIL)
+            if self.exhausted:
+                return None
+            if self._left is None:
+                self._left = self._unseen()
+            if self._left and tried + 1 >= PATIENCE:
+                chance = random.Random(f"{self._uid}/{asked.number}")
+                self._study.enqueue_trial(chance.choice(list(self._left.values())))
+        self.exhausted = True
+        return None
+
+    def _ask(self) -> Asked:
+        if self._sampler_for is not None:
+            if self._suggested is None:
+                self._suggested = len(self._ordinals())
+            self._study.sampler = self._sampler_for(self._suggested)
+        if self._simple:
+            trial = self._study.ask({p.name: p.distribution() for p in self._parameters})
+            parameters = {p.name: p.decode(trial.params[p.name]) for p in self._parameters}
+        else:
+            trial = self._study.ask()
+            parameters = self._suggest(trial)
+        self._trials[trial.number] = trial
+        if self._suggested is not None and not trial._fixed_params:
+            self._suggested += 1
+        return Asked(number=trial.number, task_id=task_id_of(self._uid, trial.number), parameters=parameters)
+
+    def _ordinals(self) -> dict[int, int]:
+        """Number of each trial that was suggested → its place among them, from 0."""
+        trials = self._study.get_trials(deepcopy=False)
+        numbers = [trial.number for trial in trials if FIXED not in trial.system_attrs]
+        return {number: place for place, number in enumerate(numbers)}
+
+    def _known(self) -> dict[str, int]:
+        """What the study's trials have had. Those that wait for another try have not."""
+        if self._seen is None:
+            self._seen, waiting = {}, []
+            for trial in self._study.get_trials(deepcopy=False):
+                if trial.state is TrialState.WAITING:
+                    waiting.append(trial.system_attrs.get("fixed_params", {}))
+                elif not any(mark in trial.user_attrs for mark in (DUPLICATE, COPIED, NOT_RUN)):
+                    found = replay(self._parameters, trial.params)
+                    if found is not None:
+                        self._seen.setdefault(_key(found[0]), trial.number)
+            for params in waiting:
+                found = replay(self._parameters, params)
+                if found is not None:
+                    self._seen.pop(_key(found[0]), None)
+            self._left = self._unseen(SMALL)
+        return self._seen
+
+    def _unseen(self, most: int = MOST) -> dict[str, dict[str, Any]] | None:
+        """The points that no trial has had yet; None where they can't be counted, or are too many."""
+        every = points(self._parameters, most)
+        if every is None:
+            return None
+        seen = self._known()
+        found = {}
+        for params in every:
+            replayed = replay(self._parameters, params)
+            assert replayed is not None
+            found[_key(replayed[0])] = params
+        return {key: params for key, params in found.items() if key not in seen}
+
+    # What is known beforehand
+
+    def enqueue(self, parameters: Mapping[str, Any]) -> None:
+        """Have a known configuration tried next, once; the sampler chooses what it leaves out.
+
+        Args:
+            parameters: name → the program's value.
+
+        Raises:
+            BadInput: there is no such parameter, with the nearest name, or a value is not possible.
+        """
+        known = [name for parameter in self._parameters for name in parameter.names]
+        for name in parameters:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+                raise BadInput(f"try: there is no parameter {name!r}; {hint}")
+        encoded: dict[str, Any] = {}
+        for parameter in self._parameters:
+            encoded.update(parameter.encode(parameters))
+        self._study.enqueue_trial(encoded, skip_if_exists=True)
+
+    def start_from(self, older: optuna.Study) -> tuple[int, int]:
+        """Let the sampler know an older study's trials, as far as they fit this search space.
+
+        They are not run, and no budget counts them. Repeating it copies nothing twice.
+
+        Returns:
+            How many are known now, and how many don't fit.
+
+        Raises:
+            BadInput: the older study optimizes in other directions.
+        """
+        if list(older.directions) != list(self._study.directions):
+            raise BadInput(f"start_from: study {older.study_name!r} optimizes in other directions")
+        have = {trial.user_attrs.get(COPIED) for trial in self._study.get_trials(deepcopy=False)}
+        copied = left = 0
+        for trial in older.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+            found = replay(self._parameters, trial.params)
+            if found is None or set(found[1]) != set(trial.params):
+                left += 1
+                continue
+            copied += 1
+            origin = f"{older.study_name}/{trial.number}"
+            if origin not in have:
+                self._study.add_trial(
+                    optuna.trial.create_trial(
+                        state=trial.state,
+                        values=trial.values if trial.state is TrialState.COMPLETE else None,
+                        params=dict(trial.params),
+                        distributions=found[1],
+                        intermediate_values=dict(trial.intermediate_values),
+                        user_attrs={COPIED: origin},
+                    )
+                )
+        return copied, left
+
+    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        return chosen_by(self._parameters, trial)
+
+    def running(self) -> list[Asked]:
+        """The trials that Optuna counts as running: after a restart, those to take up again."""
+        found = []
+        states = (TrialState.RUNNING,)
+        suggested = self._ordinals() if self._sampler_for is not None else {}
+        for frozen in self._study.get_trials(deepcopy=False, states=states):
+            if self._sampler_for is not None and frozen.number in suggested:
+                self._study.sampler = self._sampler_for(suggested[frozen.number])
+            trial = optuna.Trial(self._study, frozen._trial_id)
+            self._trials[frozen.number] = trial
+            self._reported[frozen.number] = set(frozen.intermediate_values)
+            # Suggesting again gives what was suggested, and the rest where a crash cut it short.
+            found.append(
+                Asked(
+                    number=frozen.number,
+                    task_id=task_id_of(self._uid, frozen.number),
+                    parameters=self._suggest(trial),
+                )
+            )
+        return found
+
+    def task_id(self, number: int) -> str:
+        """The task of a trial."""
+        return task_id_of(self._uid, number)
+
+    def report(self, number: int, points: Sequence[tuple[int, float]]) -> bool:
+        """Tell a running trial's values, and ask whether it should be given up.
+
+        Args:
+            points: (iteration, value), oldest first; an iteration that was told before is skipped, and
+                a value that isn't finite is not told.
+        """
+        trial = self._trials.get(number)
+        if trial is None or len(self._study.directions) > 1 or not self._reports:
+            return False
+        told = self._reported.setdefault(number, set())
+        fresh = False
+        for step, value in points:
+            if step not in told and step >= 0 and math.isfinite(value):
+                told.add(step)
+                trial.report(value, step)
+                fresh = True
+        return fresh and self.prunes and bool(trial.should_prune())
+
+    def tell(
+        self,
+        number: int,
+        state: TrialState,
+        values: Sequence[float] | None = None,
+        constraints: Sequence[float] | None = None,
+    ) -> bool:
+        """Tell how a trial has ended.
+
+        Args:
+            constraints: by how much each bound is passed; feasible where all are 0 or below.
+
+        Returns:
+            False when that was told before: each trial is told once.
+        """
+        trial = self._trials.pop(number, None)
+        self._reported.pop(number, None)
+        if trial is None:
+            return False
+        if state is TrialState.COMPLETE and (values is None or not all(map(math.isfinite, values))):
+            state, values = TrialState.FAIL, None
+        try:
+            for index, violation in enumerate(constraints or ()):
+                trial.set_constraint(str(index), violation)
+            self._study.tell(
+                trial, values=list(values) if state is TrialState.COMPLETE and values else None, state=state
+            )
+        except optuna.exceptions.UpdateFinishedTrialError as error:
+            log.info("trial %d was told before: %s", number, error)
+            return False
+        except RuntimeError as error:
+            # Samplers that have tried everything call Study.stop(), which ask-and-tell doesn't know;
+            # the result is stored all the same.
+            if "stop" not in str(error).lower():
+                raise
+            # Interrupted trials that wait for another try are not among what the sampler counts.
+            self.exhausted = not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        except ValueError as error:
+            if "Cannot tell a" not in str(error):
+                raise
+            log.info("trial %d was told before: %s", number, error)
+            return False
+        return True
+
+    def link(self, number: int, artifacts: Iterable[ArtifactMeta]) -> None:
+        """Make a running trial's artifacts known to Optuna, as `optuna.artifacts.upload_artifact` does."""
+        trial = self._trials.get(number)
+        if trial is None:
+            return
+        for meta in artifacts:
+            name, text = f"{LINK}{meta.artifact_id}", link_text(meta)
+            try:
+                trial.storage.set_trial_system_attr(trial._trial_id, name, text)
+            except optuna.exceptions.UpdateFinishedTrialError as error:
+                log.info("trial %d was told before its artifacts were linked: %s", number, error)
+                return
+
+    def remember(self, number: int, text: str) -> None:
+        """Have a running trial keep what becomes of its task, see `controller.search.trial_snapshot`."""
+        trial = self._trials.get(number)
+        if trial is None:
+            return
+        try:
+            trial.storage.set_trial_system_attr(trial._trial_id, MEMORY, text)
+        except optuna.exceptions.UpdateFinishedTrialError as error:
+            log.info("trial %d was told before its task was remembered: %s", number, error)
+
+    def remembered(self, known: Container[str]) -> Iterator[Remembered]:
+        """The trials that keep what became of their tasks, but for those whose tasks are known."""
+        for trial in self._study.get_trials(deepcopy=False):
+            text, task_id = trial.system_attrs.get(MEMORY), self.task_id(trial.number)
+            if text is None or not trial.state.is_finished() or task_id in known:
+                continue
+            found = replay(self._parameters, trial.params)
+            parameters = found[0] if found is not None else dict(trial.params)
+            yield Remembered(number=trial.number, task_id=task_id, parameters=parameters, text=text)
+
+    def discard(self, number: int) -> None:
+        """Close a trial that was asked for and never run: its parameters may come again."""
+        trial = self._trials.get(number)
+        if trial is not None:
+            trial.set_user_attr(NOT_RUN, True)
+            self.tell(number, TrialState.FAIL)
+
+    def try_again(self, number: int) -> None:
+        """Have a later trial use the parameters of running trial `number`, which is being cut short."""
+        trial = self._trials.get(number)
+        if trial is None:
+            return
+        trial.set_user_attr(NOT_RUN, True)
+        # What an objective has chosen by itself stands in the storage only.
+        chosen = trial.params if self._reports else trial.storage.get_trial(trial._trial_id).params
+        again = replay(self._parameters, chosen)
+        if again is not None and self._seen is not None:
+            self._seen.pop(_key(again[0]), None)
+            if self._left is not None:
+                self._left[_key(again[0])] = dict(trial.params)
+        # What Optuna's `enqueue_trial` does, and what the grid sampler knows its points by.
+        attributes = trial.storage.get_trial_system_attrs(trial._trial_id)
+        kept = {name: attributes[name] for name in _GRID_ATTRS if name in attributes}
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.WAITING, system_attrs={"fixed_params": dict(chosen), **kept}
+            )
+        )
+
+
+def _key(parameters: Mapping[str, Any]) -> str:
+    """What two trials have in common that would run the same."""
+    text = json.dumps(parameters, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

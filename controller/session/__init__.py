@@ -1,0 +1,1 @@
+"""Opening and closing a study: lease, record, code snapshot, preflight, storage, local workers."""

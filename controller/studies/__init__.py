@@ -1,0 +1,1 @@
+"""Whole studies: export and import, copies, rewind, sampler checkpoints."""

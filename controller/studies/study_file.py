@@ -1,0 +1,352 @@
+"""A whole study as one file: ``controller export`` and ``controller import``.
+
+Compressed lines of JSON, nothing that is executed when it is read: a head with the format's version; the
+study's record; Optuna's study with what its sampler keeps there; a line for each trial and each task; a foot
+with their numbers, by which a file that was cut short is recognized. Artifacts stay where they are, the file
+lists them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import distribution_to_json, json_to_distribution
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from controller.loop.launcher import vouch
+from controller.search.study import UID, existing_study, quiet_optuna, task_id_of
+from controller.session.lock import StudyLock
+from controller.studies.study_copies import attributes_until
+from worker import __version__
+from worker.artifacts.atomic import replacing
+from worker.protocol import OPEN, Status, Store, StudyRecord, StudyState, TaskRecord
+from worker.protocol.clock import iso
+from worker.protocol.copies import CHUNK, TaskCopy, read_tasks, write_tasks
+from worker.protocol.errors import BadInput, NewerRecord, RecordError
+from worker.protocol.urls import redact
+from worker.trials.storage import open_storage
+
+FORMAT = 1
+_MARK = "optuna-rq study"
+_IMPORTING = "optuna-rq:importing"
+"""User attribute of a study that is being imported: what an import that was killed has left goes again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What a file holds."""
+
+    name: str
+    trials: int
+    tasks: int
+
+
+# Export
+
+
+def export_study(store: Store, name: str, url: str, path: Path, *, overwrite: bool) -> Counts:
+    """Write a study to a file, which is there whole or not at all. It may be running.
+
+    Args:
+        url: of the study's storage, with its password; the file has no passwords.
+
+    Raises:
+        BadInput: the file exists or can't be written, or the study isn't in its storage.
+    """
+    quiet_optuna()
+    record = store.get_study(name)
+    study = existing_study(record, url)
+    if path.exists() and not overwrite:
+        raise BadInput(f"{path} exists; give --force to replace it")
+    try:
+        with (
+            replacing(path, overwrite=overwrite) as partial,
+            gzip.open(partial, "wt", encoding="utf-8", errors="surrogateescape") as file,
+        ):
+            trials = tasks = 0
+            for line in _lines(store, record, study):
+                file.write(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n")
+                trials += "trial" in line
+                tasks += "task" in line
+            file.write(json.dumps({"end": {"trials": trials, "tasks": tasks}}) + "\n")
+    except FileExistsError as error:
+        raise BadInput(f"{path} exists; give --force to replace it") from error
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror or error}") from error
+    return Counts(name=name, trials=trials, tasks=tasks)
+
+
+def _lines(store: Store, record: StudyRecord, study: optuna.Study) -> Iterator[dict[str, Any]]:
+    yield {
+        "head": _MARK,
+        "format": FORMAT,
+        "version": __version__,
+        "name": record.name,
+        "at": iso(store.clock.now()),
+    }
+    yield {
+        "study": record.encode(),
+        "artifacts": store.study_artifacts(record.name),
+        "removed": sorted(store.removed_artifacts(record.name)),
+    }
+    for base in read_tasks(store, [record.base_task]) if record.base_task else ():
+        yield {"base_task": base.to_dict()}
+    storage = study._storage
+    yield {
+        "optuna": {
+            "directions": [direction.name for direction in study.directions],
+            "user_attrs": study.user_attrs,
+            "system_attrs": attributes_until(storage, study._study_id, None, same_ids=False),
+        }
+    }
+    # Trials before tasks: one that ends in between is told when the import goes on, and not run again.
+    trials = study.get_trials(deepcopy=False)
+    for trial in trials:
+        yield {"trial": _trial_to_json(trial)}
+    for copy in read_tasks(store, store.study_tasks(record.name)):
+        if copy.record.trial < len(trials):
+            yield {"task": copy.to_dict()}
+
+
+def _trial_to_json(trial: FrozenTrial) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "state": trial.state.name,
+        "values": None if trial.values is None else [_number(value) for value in trial.values],
+        "started": trial.datetime_start.isoformat() if trial.datetime_start else None,
+        "ended": trial.datetime_complete.isoformat() if trial.datetime_complete else None,
+        "params": {name: _number(value) for name, value in trial.params.items()},
+        "distributions": {name: distribution_to_json(found) for name, found in trial.distributions.items()},
+        "user_attrs": trial.user_attrs,
+        "system_attrs": trial.system_attrs,
+        "reports": [[step, _number(value)] for step, value in trial.intermediate_values.items()],
+    }
+
+
+def _number(value: Any) -> Any:
+    # JSON has no NaN and no infinities.
+    return {"float": repr(value)} if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _from_number(value: Any) -> Any:
+    return float(value["float"]) if isinstance(value, dict) else value
+
+
+def _trial_from_json(data: Mapping[str, Any]) -> FrozenTrial:
+    values = data["values"]
+    return FrozenTrial(
+        number=int(data["number"]),
+        trial_id=-1,
+        state=TrialState[data["state"]],
+        value=None,
+        values=None if values is None else [_from_number(value) for value in values],
+        datetime_start=datetime.fromisoformat(data["started"]) if data["started"] else None,
+        datetime_complete=datetime.fromisoformat(data["ended"]) if data["ended"] else None,
+        params={name: _from_number(value) for name, value in data["params"].items()},
+        distributions={name: json_to_distribution(text) for name, text in data["distributions"].items()},
+        user_attrs=dict(data["user_attrs"]),
+        system_attrs=dict(data["system_attrs"]),
+        intermediate_values={int(step): _from_number(value) for step, value in data["reports"]},
+    )
+
+
+# Import
+
+
+def import_study(store: Store, path: Path, url: str, *, name: str | None) -> Counts:
+    """Write a study from a file into Redis and Optuna's storage.
+
+    Args:
+        url: of the storage it comes into, with its password.
+        name: another than it had; its tasks get other ids, too.
+
+    Raises:
+        BadInput: the file is no such file, is damaged, cut short or of a newer version, or a study of that
+            name is here already. Nothing was written.
+    """
+    quiet_optuna()
+    counts = _check(path)
+    target = name or counts.name
+    if store.find_study(target) is not None:
+        raise BadInput(f"study {target!r} is in this Redis already; give the imported one another --name")
+    lock = StudyLock(store, target)
+    if not lock.acquire(wait=False, on_wait=lambda holder: None, stopped=lambda: False):
+        raise BadInput(f"study {target!r}: a controller acts on it; give the imported one another --name")
+    try:
+        storage = open_storage(url)
+        if target in optuna.get_all_study_names(storage):
+            known = optuna.load_study(study_name=target, storage=storage)
+            if not known.user_attrs.get(_IMPORTING):
+                raise BadInput(
+                    f"study {target!r} is in Optuna's storage {redact(url)} already; give the imported one "
+                    "another --name"
+                )
+            optuna.delete_study(study_name=target, storage=storage)
+        try:
+            _write(store, storage, url, path, target)
+        except BaseException:
+            with suppress(KeyError):
+                optuna.delete_study(study_name=target, storage=storage)
+            store.delete_study(target)
+            raise
+    finally:
+        lock.release()
+    return replace(counts, name=target)
+
+
+def _read(path: Path) -> Iterator[dict[str, Any]]:
+    """The file's lines. Raises `BadInput`, also after some of them."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape") as file:
+            for number, text in enumerate(file, 1):
+                line = json.loads(text)
+                if not isinstance(line, dict):
+                    raise BadInput(f"{path}: line {number} is damaged")
+                yield line
+    except gzip.BadGzipFile as error:
+        raise BadInput(f"{path}: not a file that `controller export` has written, or damaged") from error
+    except EOFError as error:
+        raise BadInput(f"{path}: cut short; export or copy it again") from error
+    except (ValueError, zlib.error) as error:
+        raise BadInput(f"{path}: damaged; export or copy it again") from error
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror or error}") from error
+
+
+def _check(path: Path) -> Counts:
+    """Read all of the file once. Raises `BadInput`."""
+    lines = _read(path)
+    head = next(lines, {})
+    if head.get("head") != _MARK:
+        raise BadInput(f"{path}: not a file that `controller export` has written")
+    if not isinstance(head.get("format"), int) or head["format"] > FORMAT:
+        raise BadInput(
+            f"{path}: written by optuna-rq {head.get('version', '?')} in a newer format than this one "
+            f"({__version__}) reads; upgrade it on this machine (pip install -U optuna-rq)"
+        )
+    trials = tasks = 0
+    end = None
+    try:
+        for line in lines:
+            if "study" in line:
+                _study_from_json(line["study"])
+            elif "trial" in line:
+                found = _trial_from_json(line["trial"])
+                found._validate()
+                if found.number != trials:
+                    raise BadInput(f"{path}: trial {trials} is missing; export it again")
+                trials += 1
+            elif "task" in line or "base_task" in line:
+                TaskCopy.from_dict(line.get("task") or line["base_task"])
+                tasks += "task" in line
+            elif "end" in line:
+                end = line["end"]
+    except NewerRecord as error:
+        raise BadInput(f"{path}: {error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError, RecordError) as error:
+        raise BadInput(f"{path}: damaged: {type(error).__name__}: {error}") from error
+    if end is None:
+        raise BadInput(f"{path}: cut short; export or copy it again")
+    if end != {"trials": trials, "tasks": tasks}:
+        raise BadInput(f"{path}: damaged: {trials} trials and {tasks} tasks of {end}")
+    return Counts(name=str(head["name"]), trials=trials, tasks=tasks)
+
+
+def _study_from_json(data: Mapping[str, Any]) -> StudyRecord:
+    return StudyRecord.decode({name: str(value) for name, value in data.items()})
+
+
+def _write(store: Store, storage: BaseStorage, url: str, path: Path, target: str) -> None:
+    record: StudyRecord | None = None
+    study_id = -1
+    uid: uuid.UUID | None = None
+    renamed = False
+    listed: dict[str, str] = {}
+    removed: list[str] = []
+    tasks: list[TaskCopy] = []
+    for line in _read(path):
+        if "study" in line:
+            record = _study_from_json(line["study"])
+            listed, removed = dict(line["artifacts"]), list(line["removed"])
+            renamed = record.name != target
+        elif "optuna" in line:
+            about = line["optuna"]
+            directions = [optuna.study.StudyDirection[name] for name in about["directions"]]
+            study_id = storage.create_new_study(directions, target)
+            storage.set_study_user_attr(study_id, _IMPORTING, True)
+            attributes = dict(about["user_attrs"])
+            if renamed or UID not in attributes:
+                attributes[UID] = uuid.uuid4().hex
+            uid = uuid.UUID(str(attributes[UID]))
+            for key, value in attributes.items():
+                if key != _IMPORTING:
+                    storage.set_study_user_attr(study_id, key, value)
+            for key, value in about["system_attrs"].items():
+                storage.set_study_system_attr(study_id, key, value)
+        elif "trial" in line:
+            storage.create_new_trial(study_id, template_trial=_trial_from_json(line["trial"]))
+        elif "base_task" in line:
+            tasks.append(TaskCopy.from_dict(line["base_task"]))
+        elif "task" in line:
+            tasks.append(TaskCopy.from_dict(line["task"]))
+            if len(tasks) >= CHUNK:
+                _write_tasks(store, _placed(tasks, target, uid))
+                tasks.clear()
+    assert record is not None
+    assert uid is not None
+    _write_tasks(store, _placed(tasks, target, uid))
+    for name, meta in listed.items():
+        store.add_study_artifact(target, name, meta)
+    for identifier in removed:
+        store.note_removed_artifact(target, identifier)
+    open_now = record.state in (StudyState.RUNNING, StudyState.PAUSED)
+    # Last: from here on the study is there.
+    storage.set_study_user_attr(study_id, _IMPORTING, False)
+    store.save_study(
+        replace(
+            record,
+            name=target,
+            storage=redact(url),
+            controller="",
+            base_task=task_id_of(uid, -1) if record.base_task else "",
+            state=StudyState.INTERRUPTED if open_now else record.state,
+            reason="imported" if open_now else record.reason,
+        )
+    )
+
+
+def _write_tasks(store: Store, copies: Iterable[TaskCopy]) -> None:
+    """Write tasks; whoever imports them vouches for those that are still to be run."""
+    written = list(copies)
+    write_tasks(store, written)
+    vouch(store, [copy.record for copy in written if copy.record.status in OPEN])
+
+
+def _placed(copies: list[TaskCopy], study: str, uid: uuid.UUID | None) -> Iterator[TaskCopy]:
+    """The tasks as they belong here: of this study, and those that were open ready to be run."""
+    assert uid is not None
+    for copy in copies:
+        old = copy.record
+        record = replace(old, id=task_id_of(uid, old.trial), study=study if old.study else "")
+        if old.status in OPEN:
+            yield replace(copy, record=_reopened(record), scalars={}, series=())
+        else:
+            yield replace(copy, record=record)
+
+
+def _reopened(record: TaskRecord) -> TaskRecord:
+    if record.study == "" or record.status is not Status.IN_PROGRESS:
+        return replace(record, stop=None)
+    return replace(record.again("its study was exported while it ran"), started_at=None)

@@ -1,0 +1,1 @@
+"""Processes on one machine: channel, process tree, parent death, logging."""

@@ -1,0 +1,1 @@
+"""The process that runs function objectives: preload, fork, objective."""

@@ -1,0 +1,1 @@
+"""What an objective or a program imports: `Task`, `Logger` and their sessions."""

@@ -1,0 +1,134 @@
+"""A task's artifacts: bytes to the store first, then the link in the task's record."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from worker.protocol.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from worker.artifacts import ArtifactMeta
+    from worker.sdk.session import Session
+
+
+log = logging.getLogger(__name__)
+
+STATE_FOLDER = ".optuna-rq"
+PATIENCE_S = 300.0
+"""How long a store that is away is waited for, in seconds; ``ARTIFACT_PATIENCE`` in the environment."""
+
+
+class ArtifactHandle:
+    """One artifact that was uploaded."""
+
+    def __init__(self, meta: ArtifactMeta) -> None:
+        self.meta = meta
+
+    @property
+    def name(self) -> str:
+        return self.meta.name
+
+    @property
+    def url(self) -> str:
+        """Where its bytes are, without credentials."""
+        return self.meta.url
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.meta.size
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the stored bytes, hexadecimal."""
+        return self.meta.sha256
+
+    @property
+    def type(self) -> str:
+        """What it was made from, see `worker.artifacts.content`."""
+        return self.meta.kind
+
+    @property
+    def timestamp(self) -> str:
+        """When it was stored, ISO 8601 in UTC."""
+        return self.meta.created_at
+
+    def get_local_copy(self) -> str:
+        """Download it to a temporary folder, verified; returns the path."""
+        import tempfile
+
+        from worker.artifacts import fetch
+
+        return str(fetch(self.meta, Path(tempfile.mkdtemp(prefix="orq-artifact-"))))
+
+    def get(self) -> Any:
+        """The object it was made from: a dict, an array, …; a path for files and folders."""
+        from worker.artifacts import load
+
+        return load(self.meta)
+
+
+def upload(
+    about: Mapping[str, Any],
+    session: Session,
+    name: str,
+    source: Any,
+    *,
+    mimetype: str | None = None,
+    encoding: str | None = None,
+    checkpoint: int | None = None,
+) -> ArtifactHandle:
+    """Store `source` and link it to the task that `about` describes (see `worker.sdk.session.describe`).
+
+    Args:
+        mimetype, encoding: guessed when not given.
+        checkpoint: the iteration, for an artifact that another attempt may go on from.
+
+    Raises:
+        ArtifactError: it can't be read or stored, or the name is none.
+        TaskStopped: the task is to stop while its store is away, or its attempt is over.
+    """
+    from worker.artifacts import open_store, save
+
+    if not isinstance(name, str) or not name:
+        raise ArtifactError(f"an artifact needs a name, a str that is not empty, not {name!r:.80}")
+    name = name.encode("utf-8", "replace").decode()  # no record can hold half a character
+    # A path as it is: in a URL, a "%" or "#" in it would mean something.
+    url = about.get("artifacts") or str(Path.cwd() / STATE_FOLDER / "artifacts")
+    group = about.get("study") or about.get("project") or "tasks"
+    meta = save(
+        open_store(url),
+        group,
+        name,
+        source,
+        mimetype=mimetype,
+        encoding=encoding,
+        patience_s=_patience_s(),
+        waiting=session.check_stop,
+        keep_in=Path.cwd() / STATE_FOLDER / "unsent",
+    )
+    session.artifact(name, meta.to_json(), checkpoint)
+    return ArtifactHandle(meta)
+
+
+def forget(metas: Iterable[ArtifactMeta]) -> None:
+    """Remove the bytes of artifacts that nothing lists any more; what can't be removed is left."""
+    from worker.artifacts import open_store
+
+    for meta in metas:
+        try:
+            open_store(meta.store).delete(meta.key)
+        except ArtifactError as error:
+            log.warning("artifact %r is listed no more, but its bytes are left: %s", meta.name, error)
+
+
+def _patience_s() -> float:
+    given = os.environ.get("ARTIFACT_PATIENCE", "")
+    try:
+        return max(0.0, float(given)) if given else PATIENCE_S
+    except ValueError:
+        raise ArtifactError(f"ARTIFACT_PATIENCE={given!r}: give a number of seconds, such as 300") from None

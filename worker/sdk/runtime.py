@@ -1,0 +1,95 @@
+"""Which task this process runs, and how a script or a command's child finds its slot."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import socket
+import threading
+from typing import Any
+
+from worker.process.channel import SOCKET_VARIABLE, Endpoint
+from worker.sdk.session import ChannelSession
+
+_current: Any = None
+
+supervised = False
+"""This process is a runner: it was started by a slot."""
+
+
+def under_worker() -> bool:
+    """Whether a slot has started this program."""
+    return supervised or bool(os.environ.get(SOCKET_VARIABLE))
+
+
+def current() -> Any:
+    """The `Task` of this process, or None."""
+    return _current
+
+
+def enter(task: Any) -> None:
+    """Make `task` this process' task."""
+    global _current
+    _current = task
+
+
+def leave(task: Any) -> None:
+    """This process runs `task` no longer."""
+    global _current
+    if _current is task:
+        _current = None
+
+
+def connect() -> tuple[dict[str, Any], ChannelSession] | None:
+    """Reach the slot that started this program, if one did.
+
+    Returns:
+        The task's description and the session to report through.
+    """
+    path = os.environ.get(SOCKET_VARIABLE)
+    if not path:
+        return None
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+    except OSError:
+        # The slot that this program was started by has ended; it is run by hand now.
+        sock.close()
+        return None
+    endpoint = Endpoint(sock)
+    endpoint.send({"op": "hello", "pid": os.getpid()})
+    session = ChannelSession(endpoint)
+    description: dict[str, Any] = {}
+    while not description:
+        messages = endpoint.receive()
+        if messages is None:
+            return None
+        for message in messages:
+            if message.get("op") == "task":
+                description = message["task"]
+            else:
+                session.handle(message)
+
+    def read() -> None:
+        while (messages := endpoint.receive()) is not None:
+            for message in messages:
+                session.handle(message)
+
+    threading.Thread(target=read, name="optuna-rq-reader", daemon=True).start()
+    _stop_on_sigterm(session)
+    atexit.register(session.flush)
+    return description, session
+
+
+def _stop_on_sigterm(session: ChannelSession) -> None:
+    """Turn SIGTERM into `TaskStopped`, so that ``finally`` blocks run. A program's own handler stays."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return
+
+    def handler(signum: int, frame: Any) -> None:
+        raise session.stop or SystemExit(128 + signum)
+
+    signal.signal(signal.SIGTERM, handler)

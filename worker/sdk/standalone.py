@@ -1,0 +1,130 @@
+"""A program that is run by hand, as a task of its own: how that begins, and how it ends with the program."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from worker.protocol.errors import BadInput, TransitionRefused
+from worker.protocol.record import TaskRecord, TaskSpec, new_task_id
+from worker.protocol.status import Reason, Status
+from worker.sdk.exceptions import TaskStopped
+from worker.sdk.home import home
+from worker.sdk.program import name_of, this_program
+from worker.sdk.session import LocalSession, describe
+from worker.sdk.standalone_session import LEASE_S, StandaloneSession
+
+if TYPE_CHECKING:
+    from worker.sdk.task import Task
+
+log = logging.getLogger(__name__)
+
+
+def by_hand(
+    cls: type[Task], project: str, name: str | None, task_type: str, tags: tuple[str, ...], uri: str | None
+) -> Task:
+    """This program as a new task, which it runs itself from here on."""
+    try:
+        at = home()
+    except BadInput as error:
+        if os.environ.get("REDIS_URL"):
+            raise
+        log.warning("%s; this task's reports stay in this process", error)
+        description = {"id": new_task_id(), "name": name or "", "project": project, "parameters": {}}
+        return cls({**description, "metrics": [], "artifacts": None, "tags": tags}, LocalSession())
+    objective = this_program(at.folder)
+    record = TaskRecord(
+        id=new_task_id(),
+        name=name or name_of(objective),
+        project=project,
+        spec=TaskSpec(
+            objective=objective,
+            artifacts=uri or at.artifacts_url,
+            tags=tags,
+            lease_s=LEASE_S,
+            task_type=task_type,
+        ),
+        created_at=time.time(),
+    )
+    at.store.create(record)
+    host = socket.gethostname().split(".")[0] or "host"
+    try:
+        record = at.store.start(record.id, 1, f"{host}-{os.getpid()}/0")
+    except TransitionRefused:
+        # Somebody was faster and has stopped it; a program that is stopped later ends like this, too.
+        sys.exit(f"task {record.id} stopped: {at.store.get(record.id).reason}")
+    session = StandaloneSession(at.store, record)
+    task = cls(describe(record), session, at)
+    _end_with_program(task, session)
+    return task
+
+
+def _end_with_program(task: Task, session: StandaloneSession) -> None:
+    """Record how the program ends: by itself, by an exception that nobody catches, or by a signal."""
+    pid = os.getpid()
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if os.getpid() == pid:
+            with _quiet():
+                _end_by(session, error, trace)
+        if not isinstance(error, TaskStopped):
+            before(kind, error, trace)
+        else:
+            print(f"task {task.id} stopped: {error.reason}", file=sys.stderr, flush=True)
+
+    def at_end() -> None:
+        if os.getpid() == pid:
+            with _quiet():
+                task.finish_following()
+                if session.stop is not None:
+                    session.end(Status.STOPPED, Reason.USER, session.stop.reason)
+                session.end(Status.COMPLETED)
+
+    sys.excepthook = hook
+    atexit.register(at_end)
+    if threading.current_thread() is threading.main_thread() and (
+        signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    ):
+
+        def terminated(signum: int, frame: Any) -> None:
+            raise session.stop or TaskStopped("user", "terminated by a signal")
+
+        signal.signal(signal.SIGTERM, terminated)
+
+
+def _end_by(session: StandaloneSession, error: BaseException, trace: Any) -> None:
+    if isinstance(error, TaskStopped):
+        reason = (
+            Reason(error.reason_class) if error.reason_class in {r.value for r in Reason} else Reason.USER
+        )
+        session.end(reason.status, reason, error.reason)
+    elif isinstance(error, KeyboardInterrupt):
+        session.end(Status.STOPPED, Reason.USER, "interrupted by hand")
+    else:
+        text = str(error).strip().splitlines()
+        name = type(error).__name__
+        reason_class = Reason.OUT_OF_MEMORY if isinstance(error, MemoryError) else Reason.OBJECTIVE_ERROR
+        shown = "".join(traceback.format_exception(type(error), error, trace))
+        session.end(
+            Status.FAILED, reason_class, (f"{name}: {text[0]}" if text else name)[:500], shown[-20_000:]
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Within, nothing that goes wrong disturbs the program's own end."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("the task's end could not be recorded: %s", error)

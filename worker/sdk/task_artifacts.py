@@ -1,0 +1,193 @@
+"""The part of `Task` that stores files: artifacts and checkpoints."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from worker.protocol.checkpoint import name_of
+from worker.protocol.errors import ArtifactError, BadInput
+from worker.sdk.artifact_saving import ArtifactHandle, forget, upload
+
+if TYPE_CHECKING:
+    from worker.sdk.home import Home
+    from worker.sdk.session import Session
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was fetched; can be opened as its path can."""
+
+    path: Path
+    """A verified copy, kept until the program ends."""
+    iteration: int
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
+
+class TaskArtifacts:
+    """Base of `Task`."""
+
+    _about: dict[str, Any]
+    _session: Session | None
+    _at: Home | None
+
+    def __init__(self) -> None:
+        self._uploaded: dict[str, ArtifactHandle] = {}
+        self._scratch: list[Path] = []
+
+    # Artifacts
+
+    @property
+    def artifacts(self) -> Mapping[str, ArtifactHandle]:
+        """Name → artifact: those of the task, or, in a worker's program, those that it has uploaded."""
+        if self._at is None:
+            return dict(self._uploaded)
+        from worker.artifacts import ArtifactMeta
+
+        stored = self._at.store.artifacts(self._about["id"])
+        return {name: ArtifactHandle(ArtifactMeta.from_json(text)) for name, text in stored.items()}
+
+    def upload_artifact(
+        self,
+        name: str,
+        artifact_object: Any,
+        metadata: Any = None,
+        delete_after_upload: bool = False,
+        *,
+        as_files: bool = False,
+        mimetype: str | None = None,
+        encoding: str | None = None,
+        **_: Any,
+    ) -> bool:
+        """Store a file, a folder or an object with the task; returns when it is stored and listed.
+
+        A store that is away is waited for, ``ARTIFACT_PATIENCE`` seconds (300) long.
+
+        Args:
+            name: under which it is listed; a later artifact of the same name replaces it.
+            artifact_object: a path (str or Path) to a file or folder, bytes, a dict or list, a numpy
+                array, a DataFrame, a figure or an image.
+            metadata: ClearML's, not kept.
+            delete_after_upload: remove the file or folder once it is stored.
+            as_files: store each file of a folder as an artifact ``name/path within it`` of its own, rather
+                than the folder as one .zip.
+            mimetype, encoding: such as ``text/csv`` and ``gzip``; guessed from the name when not given.
+
+        Raises:
+            ArtifactError: it can't be read or stored; the message says why.
+            TaskStopped: the task is to stop.
+        """
+        session = self._own_session("artifacts come")
+        session.check_stop()
+        if as_files:
+            sources = _files_of(name, artifact_object)
+        else:
+            sources = {name: artifact_object}
+        for each, source in sources.items():
+            handle = upload(self._about, session, each, source, mimetype=mimetype, encoding=encoding)
+            self._uploaded[handle.meta.name] = handle
+        if delete_after_upload and isinstance(artifact_object, (str, Path)):
+            path = Path(artifact_object)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        return True
+
+    # Checkpoints
+
+    def save_checkpoint(self, path: Any, iteration: int, *, keep: int = 2) -> None:
+        """Store a checkpoint: if this attempt is lost, the next one can go on from here.
+
+        What has been reported until now is kept for that attempt, so that no iteration counts twice. Works
+        also once the task is to stop, as in a ``finally`` block, within the task's grace period.
+
+        Args:
+            path: a file or folder; also anything else that `upload_artifact` takes.
+            iteration: the last one that is in it, from 0.
+            keep: how many of the task's checkpoints are kept, the newest; at least 1.
+
+        Raises:
+            ArtifactError: it can't be read or stored; the ones before are kept.
+        """
+        session = self._own_session("checkpoints come")
+        if isinstance(iteration, bool) or int(iteration) != iteration or iteration < 0:
+            raise ValueError(f"save_checkpoint: iteration {iteration!r} must be a whole number from 0")
+        if keep < 1:
+            raise ValueError(f"save_checkpoint: keep={keep} must be at least 1")
+        handle = upload(self._about, session, name_of(int(iteration)), path, checkpoint=int(iteration))
+        known = [meta for meta in self._checkpoints() if meta.name != handle.meta.name]
+        replaced = [meta for meta in self._checkpoints() if meta.name == handle.meta.name]
+        dropped = known[: max(0, len(known) + 1 - keep)]
+        self._about["checkpoints"] = [meta.to_json() for meta in [*known[len(dropped) :], handle.meta]]
+        if dropped:
+            session.unlink([meta.name for meta in dropped])
+        # Unlisted first: what a crash in between leaves is found by `controller artifacts gc`.
+        forget([*replaced, *dropped])
+
+    def last_checkpoint(self) -> Checkpoint | None:
+        """The newest checkpoint of this task that can be fetched; None when there is none.
+
+        In a program it is that of the attempt before, or its own. Go on at ``iteration + 1``.
+        """
+        from worker.artifacts import fetch
+
+        for meta in reversed(self._checkpoints()):
+            folder = Path(tempfile.mkdtemp(prefix="orq-checkpoint-"))
+            if not self._scratch:
+                atexit.register(self._remove_scratch)
+            self._scratch.append(folder)
+            try:
+                path = fetch(meta, folder)
+            except ArtifactError as error:
+                log.warning("checkpoint %s is passed over: %s", meta.name, error)
+                continue
+            return Checkpoint(path=path, iteration=int(meta.name.rpartition("/")[2]))
+        return None
+
+    def _checkpoints(self) -> list[Any]:
+        """Descriptions of the task's checkpoints, the oldest first."""
+        from worker.artifacts import ArtifactMeta
+
+        if self._session is None and self._at is not None:
+            texts: Sequence[str] = [point.meta for point in self._at.store.checkpoints(self._about["id"])]
+        else:
+            texts = self._about.get("checkpoints", ())
+        return [ArtifactMeta.from_json(text) for text in texts]
+
+    def _remove_scratch(self) -> None:
+        """Remove the copies of checkpoints that were fetched."""
+        while self._scratch:
+            shutil.rmtree(self._scratch.pop(), ignore_errors=True)
+
+    def _own_session(self, what: str) -> Session:
+        if self._session is None:
+            raise BadInput(f"task {self._about['id']}: {what} from the program that runs it")
+        return self._session
+
+
+def _files_of(name: str, source: Any) -> dict[str, Path]:
+    """Artifact name → file, of all files below a folder."""
+    if not isinstance(source, (str, os.PathLike)) or not Path(os.fsdecode(source)).is_dir():
+        raise ArtifactError(f"artifact {name!r}: as_files takes the path of a folder, not {source!r:.80}")
+    folder = Path(os.fsdecode(source))
+    found = {}
+    for above, _, files in sorted(os.walk(folder)):
+        for file in sorted(files):
+            path = Path(above) / file
+            if path.is_file():
+                found[f"{name}/{path.relative_to(folder).as_posix()}"] = path
+    if not found:
+        raise ArtifactError(f"artifact {name!r}: there is no file in {folder}")
+    return found

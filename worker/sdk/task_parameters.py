@@ -1,0 +1,294 @@
+"""A task's parameters and configurations: the part of `Task` that connects a program's settings to it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from worker.protocol.record import TaskRecord
+from worker.protocol.values import as_text, bare, cast_like, flat, full, lookup, plain
+
+if TYPE_CHECKING:
+    from worker.sdk.session import Session
+
+MAX_CONFIGURATION_BYTES = 1 << 20
+"""Longest configuration file that is kept with a task."""
+
+
+class TaskParameters:
+    """Base of `Task`."""
+
+    _about: dict[str, Any]
+    _session: Session | None
+    _connected: dict[str, Any]
+    _matched: set[str]
+
+    def reload(self) -> None:
+        """Read the task anew, where it is another program's."""
+        raise NotImplementedError
+
+    def _change(self, change: Callable[[TaskRecord], TaskRecord]) -> bool:
+        """Change the task's record. False where only the worker may, which runs this program."""
+        raise NotImplementedError
+
+    # Reading
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of the task's record, by the names given there, as JSON types. A copy.
+
+        In a study's task, those that the study chose are among them.
+        """
+        return dict(self._about.get("parameters", {}))
+
+    def _all(self) -> dict[str, Any]:
+        rest = {full(k): v for k, v in self.parameters.items() if k not in self._matched}
+        return {**rest, **self._connected}
+
+    def get_parameters(self, backwards_compatibility: bool = True, cast: bool = False) -> dict[str, Any]:
+        """All parameters: the connected ones and those that the study chose.
+
+        Args:
+            backwards_compatibility: ClearML's, without effect.
+            cast: give values in their own types rather than as text.
+
+        Returns:
+            ``section/name`` → value.
+        """
+        return {name: value if cast else as_text(value) for name, value in self._all().items()}
+
+    def get_parameters_as_dict(self, cast: bool = False) -> dict[str, Any]:
+        """The parameters as nested dicts: section → name → value, each slash one level."""
+        found: dict[str, Any] = {}
+        for name, value in self.get_parameters(cast=cast).items():
+            *path, last = name.split("/")
+            inner = found
+            for part in path:
+                deeper = inner.setdefault(part, {})
+                if not isinstance(deeper, dict):
+                    deeper = inner[part] = {"": deeper}
+                inner = deeper
+            inner[last] = value
+        return found
+
+    def get_parameter(self, name: str, default: Any = None, cast: bool = False) -> Any:
+        """One parameter, by its full name or without its section, as text or (`cast`) in its own type."""
+        found = self.get_parameters(cast=cast)
+        if name in found:
+            return found[name]
+        return next((value for key, value in found.items() if bare(key) == name), default)
+
+    # Changing
+
+    def set_parameters(self, *args: Mapping[str, Any], **kwargs: Any) -> None:
+        """Replace all parameters.
+
+        Args:
+            args: dicts of ``section/name`` → value.
+            kwargs: single ones; without a section they are in ``General``.
+        """
+        self._set({k: v for given in (*args, kwargs) for k, v in given.items()}, keep=False)
+
+    def update_parameters(self, *args: Mapping[str, Any], **kwargs: Any) -> None:
+        """As `set_parameters`, but parameters that aren't named stay."""
+        self._set({k: v for given in (*args, kwargs) for k, v in given.items()}, keep=True)
+
+    def set_parameter(self, name: str, value: Any, description: str | None = None, **_: Any) -> None:
+        """Set one parameter; the description is ClearML's and not kept."""
+        self._set({name: value}, keep=True)
+
+    def _set(self, values: Mapping[str, Any], *, keep: bool) -> None:
+        named = {full(str(name)): plain(value) for name, value in values.items()}
+
+        def change(old: TaskRecord) -> TaskRecord:
+            before = {full(k): v for k, v in old.spec.parameters.items()} if keep else {}
+            return replace(old, spec=replace(old.spec, parameters={**before, **named}))
+
+        if not self._change(change) and self._session is not None:
+            self._session.parameters(named)
+        self._connected = {**(self._connected if keep else {}), **named}
+
+    # Connecting
+
+    def connect(self, mutable: Any, name: str = "General", **_: Any) -> Any:
+        """Tie a program's settings to the task.
+
+        Run by hand, they become the task's parameters. Under a worker, the task's values replace them.
+
+        Args:
+            mutable: a dict (nested ones too), an `argparse.Namespace`, an `argparse.ArgumentParser` (its
+                defaults are replaced), a class or any object with attributes. Values keep the type of
+                their default.
+            name: the section that the names belong to; ``Args`` for argparse.
+
+        Returns:
+            `mutable` itself, changed in place.
+
+        Raises:
+            TypeError: `mutable` holds no named values.
+            ValueError: a parameter can't be turned into its default's type.
+        """
+        if isinstance(mutable, argparse.ArgumentParser):
+            defaults = {
+                (action.dest,): action.default
+                for action in mutable._actions
+                if action.dest not in ("help", argparse.SUPPRESS)
+            }
+            changed = self._override(defaults, "Args")
+            mutable.set_defaults(**{path[0]: value for path, value in changed.items()})
+        elif isinstance(mutable, MutableMapping):
+            for path, value in self._override(dict(flat(mutable)), name).items():
+                inner = mutable
+                for part in path[:-1]:
+                    inner = inner[part]
+                inner[path[-1]] = value
+        elif isinstance(mutable, argparse.Namespace):
+            self.connect_arguments(None, mutable)
+        elif isinstance(mutable, type) or hasattr(mutable, "__dict__"):
+            values = {(key,): value for key, value in _attributes(mutable)}
+            for path, value in self._override(values, name).items():
+                setattr(mutable, path[0], value)
+        else:
+            raise TypeError(
+                f"Task.connect takes a dict, a namespace or an object, not {type(mutable).__name__}"
+            )
+        return mutable
+
+    def connect_arguments(
+        self, parser: argparse.ArgumentParser | None, namespace: argparse.Namespace
+    ) -> None:
+        """Connect what argparse has parsed; called by itself for a program's own command line."""
+        types = {action.dest: action.type for action in parser._actions} if parser else {}
+        values = {(key,): value for key, value in vars(namespace).items() if not key.startswith("_")}
+        for path, value in self._override(values, "Args").items():
+            convert = types.get(path[0])
+            if callable(convert) and vars(namespace)[path[0]] is None and isinstance(value, str):
+                value = convert(value)
+            setattr(namespace, path[0], value)
+
+    def _override(self, defaults: Mapping[tuple[Any, ...], Any], section: str) -> dict[tuple[Any, ...], Any]:
+        """The values that the task has for a program's own, by path; all are noted as connected."""
+        changed, fresh = {}, {}
+        given = self._about.get("parameters", {}) if self._session is not None else {}
+        for path, default in defaults.items():
+            name = "/".join(str(part) for part in path)
+            key, value = lookup(given, section, name)
+            if key is not None:
+                self._matched.add(key)
+                # What the record can't hold as it is stays the program's own.
+                if value != plain(default) or type(value) is not type(plain(default)):
+                    try:
+                        changed[path] = cast_like(value, default)
+                    except (ValueError, TypeError) as error:
+                        raise ValueError(f"parameter {section}/{name}: {error}") from error
+            else:
+                fresh[f"{section}/{name}"] = plain(default)
+            self._connected[f"{section}/{name}"] = plain(changed.get(path, default))
+        if fresh and self._session is not None:
+            self._session.parameters(fresh)
+        return changed
+
+    def connect_configuration(
+        self, configuration: Mapping[str, Any] | str | Path, name: str = "General", **_: Any
+    ) -> Any:
+        """Tie a configuration, a dict or a file, to the task.
+
+        Run by hand, it is kept with the task. Under a worker, what is kept there replaces it.
+
+        Args:
+            configuration: a dict, list or other mapping of JSON types, or the path of a text file of at
+                most 1 MiB.
+            name: of the configuration; several are told apart by it.
+
+        Returns:
+            For a dict, the dict, changed in place; for a path, the path to read from.
+
+        Raises:
+            ValueError: a dict is given where a file is kept, or the other way round, or it can't be kept.
+        """
+        kept = self._about.get("configurations", {}).get(name) if self._session is not None else None
+        if isinstance(configuration, (str, Path)):
+            return self._connect_file(Path(configuration), name, kept)
+        if kept is not None:
+            if kept.get("kind") != "dict":
+                raise ValueError(f"configuration {name!r}: the task has a file of that name, not a dict")
+            value = kept["value"]
+            if isinstance(configuration, MutableMapping) and isinstance(value, dict):
+                configuration.clear()
+                configuration.update(value)
+                return configuration
+            if isinstance(configuration, list) and isinstance(value, list):
+                configuration[:] = value
+                return configuration
+            return value
+        try:
+            given = dict(configuration) if isinstance(configuration, Mapping) else configuration
+            text = json.dumps(given, default=_as_dict)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"configuration {name!r}: {error}") from error
+        self._keep(name, {"kind": "dict", "value": json.loads(text)})
+        return configuration
+
+    def _connect_file(self, path: Path, name: str, kept: Mapping[str, Any] | None) -> str | Path:
+        if kept is not None:
+            if kept.get("kind") != "file":
+                raise ValueError(f"configuration {name!r}: the task has a dict of that name, not a file")
+            folder = Path(tempfile.mkdtemp(prefix="orq-config-"))
+            copy = folder / Path(str(kept["name"])).name
+            copy.write_text(str(kept["text"]), encoding="utf-8")
+            return copy
+        try:
+            data = path.read_bytes()
+            text = data.decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"configuration {name!r}: {path} can't be read: {error}") from error
+        if len(data) > MAX_CONFIGURATION_BYTES:
+            raise ValueError(
+                f"configuration {name!r}: {path} has {len(data)} bytes; up to {MAX_CONFIGURATION_BYTES} are "
+                "kept (upload a larger file as an artifact)"
+            )
+        self._keep(name, {"kind": "file", "name": path.name, "text": text})
+        return path
+
+    def _keep(self, name: str, stored: Mapping[str, Any]) -> None:
+        self._about.setdefault("configurations", {})[name] = dict(stored)
+        if self._session is not None:
+            self._session.configuration(name, stored)
+
+    def get_configuration_object(self, name: str) -> str | None:
+        """The text of a configuration: a file's, or a dict as JSON. None when there is none of that name."""
+        kept = self._about.get("configurations", {}).get(name)
+        if kept is None:
+            return None
+        return str(kept["text"]) if kept.get("kind") == "file" else json.dumps(kept["value"])
+
+    def get_configuration_object_as_dict(self, name: str) -> dict[str, Any] | None:
+        """A configuration that is a dict (or a file of JSON) as a dict; None when there is none."""
+        text = self.get_configuration_object(name)
+        found = None if text is None else json.loads(text)
+        return found if isinstance(found, dict) else None
+
+
+def _as_dict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} can't be kept as JSON")
+
+
+def _attributes(mutable: Any) -> Iterator[tuple[str, Any]]:
+    """The settings that a class or an object holds: its own and its classes', methods excepted."""
+    kind = mutable if isinstance(mutable, type) else type(mutable)
+    found: dict[str, Any] = {}
+    for cls in reversed(kind.__mro__[:-1]):
+        found.update(vars(cls))
+    if not isinstance(mutable, type):
+        found.update(vars(mutable))
+    for key, value in found.items():
+        descriptor = hasattr(type(value), "__get__")
+        if not key.startswith("_") and not callable(value) and not descriptor:
+            yield key, value

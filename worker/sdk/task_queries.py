@@ -1,0 +1,330 @@
+"""Finding, making and copying tasks: the class methods of `Task`."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from worker.protocol.errors import BadInput
+from worker.protocol.record import TaskRecord, TaskSpec, new_task_id
+from worker.protocol.status import Status
+from worker.protocol.values import plain
+from worker.sdk.home import Home, home
+
+if TYPE_CHECKING:
+    from worker.sdk.task import Task
+
+T = TypeVar("T", bound="TaskQueries")
+
+ARCHIVED = "archived"
+"""Tag of tasks that lists leave out."""
+_CHUNK = 200
+
+
+class TaskQueries:
+    """Base of `Task`."""
+
+    @classmethod
+    def _of(cls: type[T], record: TaskRecord, home: Home) -> T:
+        raise NotImplementedError
+
+    @classmethod
+    def get_task(
+        cls: type[T],
+        task_id: str | None = None,
+        project_name: str | None = None,
+        task_name: str | None = None,
+        tags: Sequence[str] | None = None,
+        allow_archived: bool = True,
+        task_filter: Mapping[str, Any] | None = None,
+    ) -> T:
+        """One task: the one of an id, else the newest that fits.
+
+        Args:
+            task_id: its id; the other arguments are not looked at then.
+            project_name, task_name: exactly as given to `init` or `create`.
+            tags: it has all of them.
+            allow_archived: archived tasks, too.
+            task_filter: as for `get_tasks`.
+
+        Raises:
+            BadInput: there is none; names what comes nearest.
+        """
+        at = home(create=False)
+        if task_id is not None:
+            return cls._of(at.store.get(str(task_id)), at)
+        if project_name is None and task_name is None and not tags:
+            raise BadInput("Task.get_task: name a task_id, or a project_name and a task_name")
+        wanted = _Wanted(project_name, None if task_name is None else re.escape(task_name), tags, task_filter)
+        for record in _records(at, studies=bool(task_filter)):
+            if wanted.fits(record) and (allow_archived or ARCHIVED not in record.spec.tags):
+                return cls._of(record, at)
+        for record in _records(at, studies=True):
+            if wanted.fits(record):
+                return cls._of(record, at)
+        raise BadInput(_nothing(at, project_name, task_name, tags))
+
+    @classmethod
+    def get_tasks(
+        cls: type[T],
+        task_ids: Sequence[str] | None = None,
+        project_name: str | None = None,
+        task_name: str | None = None,
+        tags: Sequence[str] | None = None,
+        allow_archived: bool = True,
+        task_filter: Mapping[str, Any] | None = None,
+    ) -> list[T]:
+        """All tasks that fit, the newest first; those of studies too.
+
+        Args:
+            task_ids: exactly these, in this order.
+            project_name: of the tasks.
+            task_name: a regular expression that their names match somewhere.
+            tags: they have all of them.
+            allow_archived: archived ones, too.
+            task_filter: ``status`` (a list), ``parent``, ``type`` (a list) and ``study`` to choose by.
+
+        Raises:
+            BadInput: one of `task_ids` isn't there, or a filter is unknown.
+        """
+        at = home(create=False)
+        if task_ids is not None:
+            return [cls._of(at.store.get(str(task_id)), at) for task_id in task_ids]
+        wanted = _Wanted(project_name, task_name, tags, task_filter, whole=False)
+        return [
+            cls._of(record, at)
+            for record in _records(at, studies=True)
+            if wanted.fits(record) and (allow_archived or ARCHIVED not in record.spec.tags)
+        ]
+
+    @classmethod
+    def create(
+        cls: type[T],
+        project_name: str | None = None,
+        task_name: str | None = None,
+        task_type: str | None = None,
+        script: str | None = None,
+        argparse_args: Iterable[tuple[str, Any]] | None = None,
+        *,
+        function: str | None = None,
+        command: Sequence[str] | None = None,
+        module: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        add_task_init_call: bool = True,
+        **_: Any,
+    ) -> T:
+        """Make a task without running anything.
+
+        Args:
+            project_name, task_name: to find it by.
+            task_type: ClearML's word for what it does.
+            script: path of the script that it runs, relative to where workers are started.
+            argparse_args: (name, value) of the script's arguments, as parameters ``Args/name``.
+            function: ``module:name`` of a function to run instead of a script.
+            command: a program and its arguments, with ``{name}`` placeholders, instead of a script.
+            module: to run as ``python -m`` instead of a script.
+            parameters: ``section/name`` → default value.
+            add_task_init_call: ClearML's, without effect: a script reports where it calls `Task.init`.
+
+        Raises:
+            BadInput: not exactly one thing to run is named.
+        """
+        ways = {"script": script, "function": function, "command": command, "module": module}
+        given = [name for name, value in ways.items() if value]
+        if len(given) > 1:
+            raise BadInput(f"Task.create: {' and '.join(given)} are given; name one of them")
+        objective: dict[str, Any] = {}
+        if script:
+            objective = {"kind": "script", "path": script, "args": []}
+        elif module:
+            objective = {"kind": "script", "module": module, "args": []}
+        elif function:
+            objective = {"kind": "function", "target": function}
+        elif command:
+            objective = {"kind": "command", "argv": [str(part) for part in command]}
+        known = {str(name): plain(value) for name, value in (parameters or {}).items()}
+        known.update({f"Args/{str(name).lstrip('-')}": plain(value) for name, value in argparse_args or ()})
+        at = home()
+        record = TaskRecord(
+            id=new_task_id(),
+            name=task_name or (given and str(ways[given[0]])) or "task",
+            project=project_name or "",
+            spec=TaskSpec(
+                objective=objective,
+                parameters=known,
+                artifacts=at.artifacts_url,
+                task_type=str(task_type or "training"),
+            ),
+            created_at=time.time(),
+        )
+        at.store.create(record)
+        return cls._of(record, at)
+
+    @classmethod
+    def clone(
+        cls: type[T],
+        source_task: Task | str | None = None,
+        name: str | None = None,
+        comment: str | None = None,
+        parent: str | None = None,
+        project: str | None = None,
+    ) -> T:
+        """A new task that is to run what `source_task` ran, with the same parameters.
+
+        Args:
+            source_task: a task or its id.
+            name: of the copy, by default "Clone of …".
+            comment: ClearML's, not kept.
+            parent: id of its parent, by default `source_task`.
+            project: of the copy, by default the same.
+        """
+        at = home(create=False)
+        source = at.store.get(_id_of(source_task))
+        record = TaskRecord(
+            id=new_task_id(),
+            name=name or f"Clone of {source.name}",
+            project=project or source.project,
+            parent=parent or source.id,
+            spec=replace(source.spec, metrics=(), check_only=False),
+            created_at=time.time(),
+        )
+        at.store.create(record)
+        return cls._of(record, at)
+
+    @classmethod
+    def enqueue(
+        cls, task: Task | str, queue_name: str | None = None, queue_id: str | None = None, **_: Any
+    ) -> dict[str, int]:
+        """Have a worker run a task that was made by `create` or `clone`.
+
+        Args:
+            task: the task or its id.
+            queue_name: that workers serve; ``default`` when not named.
+            queue_id: the same, ClearML's other way to name it.
+
+        Raises:
+            BadInput: it has nothing to run, has run already, or the queue can't be named so.
+        """
+        from worker.protocol.queues import check_queue_name
+
+        at = home(create=False)
+        queue = check_queue_name(queue_name or queue_id or "default")
+        record = at.store.get(_id_of(task))
+        if record.status is not Status.CREATED:
+            raise BadInput(f"task {record.id}: it is {record.status}; clone it to run it again")
+        if not record.spec.objective:
+            raise BadInput(f"task {record.id} ({record.name}): nothing is known that a worker could run")
+        record = at.store.edit(record.id, lambda old: replace(old, spec=replace(old.spec, queue=queue)))
+        at.enqueue(at.store.queue(record.id))
+        if hasattr(task, "reload"):
+            task.reload()
+        return {"queued": 1}
+
+    @classmethod
+    def query_tasks(
+        cls,
+        project_name: str | None = None,
+        task_name: str | None = None,
+        tags: Sequence[str] | None = None,
+        task_filter: Mapping[str, Any] | None = None,
+        **_: Any,
+    ) -> list[str]:
+        """Ids of what `get_tasks` finds."""
+        at = home(create=False)
+        wanted = _Wanted(project_name, task_name, tags, task_filter, whole=False)
+        return [record.id for record in _records(at, studies=True) if wanted.fits(record)]
+
+
+class _Wanted:
+    """What a task must be to be found."""
+
+    FILTERS = ("status", "parent", "type", "study")
+
+    def __init__(
+        self,
+        project: str | None,
+        name: str | None,
+        tags: Sequence[str] | None,
+        task_filter: Mapping[str, Any] | None,
+        whole: bool = True,
+    ) -> None:
+        self._project = project
+        try:
+            self._name = None if name is None else re.compile(name)
+        except re.error as error:
+            raise BadInput(f"task_name {name!r} is no regular expression: {error}") from error
+        self._whole = whole
+        self._tags = set([tags] if isinstance(tags, str) else tags or ())
+        self._filter = dict(task_filter or {})
+        for key in self._filter:
+            if key not in self.FILTERS:
+                near = get_close_matches(key, self.FILTERS, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self.FILTERS)}"
+                raise BadInput(f"task_filter: unknown key {key!r}; {hint}")
+
+    def fits(self, record: TaskRecord) -> bool:
+        if self._project is not None and record.project != self._project:
+            return False
+        if self._name is not None:
+            match = self._name.fullmatch if self._whole else self._name.search
+            if not match(record.name):
+                return False
+        if not self._tags <= set(record.spec.tags):
+            return False
+        found = {
+            "status": record.status.value,
+            "parent": record.parent,
+            "type": record.spec.task_type,
+            "study": record.study,
+        }
+        return all(found[key] in _listed(value) for key, value in self._filter.items())
+
+
+def _records(at: Home, *, studies: bool) -> Iterator[TaskRecord]:
+    """All tasks, those outside studies first, the newest first; those of studies only if asked for."""
+    groups = [at.store.base_tasks()]
+    if studies:
+        groups += [list(reversed(at.store.study_tasks(name))) for name in at.store.studies()]
+    for ids in groups:
+        for start in range(0, len(ids), _CHUNK):
+            for record in at.store.get_many(ids[start : start + _CHUNK]):
+                if record is not None:
+                    yield record
+
+
+def _nothing(at: Home, project: str | None, name: str | None, tags: Sequence[str] | None) -> str:
+    """What to say when no task was found."""
+    about = [f"named {name!r}"] if name is not None else []
+    about += [f"in project {project!r}"] if project is not None else []
+    about += [f"with tags {list(tags)}"] if tags else []
+    known = [(record.project, record.name) for record in _records(at, studies=False)]
+    if not known:
+        return f"no task {' '.join(about)}: run its script once by hand, so that Task.init makes it"
+    names = {task: project for project, task in reversed(known)}
+    projects = {project for project, _ in known}
+    near = get_close_matches(name or "", names, n=1)
+    if near and near[0] != name:
+        hint = f"did you mean {near[0]!r} in project {names[near[0]]!r}?"
+    elif name in names:
+        hint = f"it is in project {names[name]!r}"
+    else:
+        close = get_close_matches(project or "", projects, n=1)
+        shown = ", ".join(sorted(f"{p}/{n}" if p else n for p, n in set(known))[:5])
+        hint = (
+            f"did you mean project {close[0]!r}?" if close and close[0] != project else f"there are {shown}"
+        )
+    return f"no task {' '.join(about)}; {hint}"
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return list(value) if isinstance(value, (list, tuple, set)) else [value]
+
+
+def _id_of(task: Any) -> str:
+    if task is None:
+        raise BadInput("name a task, or its id")
+    return str(task) if isinstance(task, str) else str(task.id)

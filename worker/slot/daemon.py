@@ -1,0 +1,311 @@
+"""The worker process: keeps its slots alive, shows itself in Redis, forwards stop requests and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, fields
+from math import nan
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.exceptions import NoPermissionError
+
+from worker.process.parent_death import HAND_BACK_NOW, adopt_orphans
+from worker.process.process_tree import children, kill_tree
+from worker.protocol import keys
+from worker.protocol.clock import RedisTime
+from worker.protocol.connection import check, connect, trouble
+from worker.protocol.errors import RedisAway, RedisUnavailable
+from worker.protocol.host import CARD_LIFE_S, CARD_S, place
+from worker.protocol.store import Store
+from worker.slot.devices import slot_environment
+from worker.slot.scratch import Scratch
+from worker.slot.settings import WorkerSettings
+from worker.version import __version__
+
+if TYPE_CHECKING:
+    from worker.health.monitoring import Monitoring
+
+log = logging.getLogger(__name__)
+
+_SLOT = "import sys; sys.path[:] = [p for p in sys.path if p]; from worker.slot.slot import main; main()"
+
+WAIT_S = 5.0
+"""Between two looks for a Redis that can't be reached yet, in seconds."""
+MAX_PAUSE_S = 30.0
+"""Longest pause before a slot that keeps dying is started again, in seconds."""
+
+OUT_OF_WORK = 75
+"""Exit code of a slot that has found no job, with `burst` or for `idle_s`: it is not started again."""
+
+
+@dataclass
+class _SlotProcess:
+    process: subprocess.Popen[bytes]
+    wake: socket.socket
+    started: float
+
+
+class Daemon:
+    """One worker process. ``Daemon(settings).run()`` returns its exit code."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._slots: dict[int, _SlotProcess] = {}
+        self._restart_at: dict[int, float] = {}
+        self._deaths = 0
+        self._signals = 0
+        self._card_at = 0.0
+        self._paused_until = 0.0
+        """Seconds since the epoch; 0 while jobs are taken."""
+        self._store: Store | None = None
+        self._monitoring: Monitoring | None = None
+        self._redis_up = False
+        self._card_written = nan
+
+    def run(self) -> int:
+        """Serve until a signal, or, with `burst` or `idle_s`, until there is no work.
+
+        Raises:
+            RedisUnavailable: Redis can't be used; nothing was started.
+            BadInput: another live worker has this name, or metrics can't be served where they are to be.
+        """
+        settings = self._settings
+        if settings.metrics:
+            # Not before it is asked for: a worker starts sooner without the library.
+            from worker.health.monitoring import Monitoring
+
+            self._monitoring = Monitoring(settings.metrics, settings.name, settings.slots)
+        client = connect(settings.redis_url, patience_s=0, timeout_s=5.0)
+        self._reach(client)
+        self._check_queues(client)
+        clock = RedisTime(client).trouble()
+        if clock:
+            log.warning("worker %s: %s", settings.name, clock)
+        self._store = Store(client)
+        adopt_orphans()
+        self._scratch = Scratch()
+        try:
+            self._write_card(first=True)
+        except BaseException:
+            self._scratch.remove()
+            raise
+        # Only now: signals before this point may simply end the process.
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        listener = client.pubsub(ignore_subscribe_messages=True)
+        listener.subscribe(keys.control(settings.name))
+        for number in range(settings.slots):
+            self._start(number)
+        log.info(
+            "worker %s: %d slot(s) on queue(s) %s", settings.name, settings.slots, ", ".join(settings.queues)
+        )
+        try:
+            while self._slots or (self._restart_at and not self._signals):
+                self._step(listener)
+        finally:
+            for slot in self._slots.values():
+                kill_tree(slot.process.pid)
+            if self._monitoring:
+                self._monitoring.close()
+            self._scratch.remove()
+            with contextlib.suppress(redis.RedisError):
+                self._store.forget_worker(settings.name)
+            listener.close()
+        return 0
+
+    def _reach(self, client: Any) -> None:
+        """Prove that Redis can be used; with `wait`, once it can be reached. Raises `RedisUnavailable`."""
+        while True:
+            try:
+                check(client, self._settings.redis_url)
+                return
+            except RedisAway as error:
+                if not self._settings.wait:
+                    raise
+                log.warning("worker %s: %s; trying again", self._settings.name, error)
+                time.sleep(WAIT_S)
+
+    def _check_queues(self, client: Any) -> None:
+        """Prove that this Redis user may serve the queues. Raises `RedisUnavailable`."""
+        for queue in self._settings.queues:
+            try:
+                client.exists(f"rq:queue:{queue}", f"rq:queue:{queue}:intermediate")
+            except NoPermissionError as error:
+                raise RedisUnavailable(f"queue {queue!r}: {trouble(error)}") from error
+
+    def _step(self, listener: Any) -> None:
+        """Forward what has come, look after the slots, show that we are alive."""
+        try:
+            if listener.get_message(timeout=0.05 if self._signals or self._settings.burst else 0.5):
+                self._wake_slots()
+                self._card_at = 0.0  # it may be asked to pause
+        except redis.RedisError as error:
+            log.warning("worker %s: Redis is away (%s); trying again", self._settings.name, error)
+            self._redis_up = False
+            self._pause(1.0)
+        now = time.monotonic()
+        self._look_after_slots(now)
+        if now >= self._card_at:
+            self._redis_up = False
+            with contextlib.suppress(redis.RedisError):
+                self._write_card()
+                self._look_for_pause()
+                self._redis_up = True
+            self._card_at = now + CARD_S
+        if self._paused_until and time.time() >= self._paused_until:
+            self._resume()
+        if self._monitoring:
+            self._monitoring.turn(
+                {number: slot.wake for number, slot in self._slots.items()},
+                redis_up=self._redis_up,
+                card_at=self._card_written,
+                draining=bool(self._signals),
+                paused=bool(self._paused_until),
+            )
+
+    def _look_for_pause(self) -> None:
+        """Take no jobs for a while if a controller has found that all fail here."""
+        assert self._store is not None
+        until = self._store.worker_pause(self._settings.name)
+        if until > time.time() and until != self._paused_until:
+            self._paused_until = until
+            with contextlib.suppress(OSError):
+                self._scratch.pause_file.touch()
+            log.warning(
+                "worker %s takes no jobs for %.0f s: all that it was given has failed at once",
+                self._settings.name,
+                until - time.time(),
+            )
+
+    def _resume(self) -> None:
+        self._paused_until = 0.0
+        self._scratch.pause_file.unlink(missing_ok=True)
+        log.info("worker %s takes jobs again", self._settings.name)
+
+    def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(InterruptedError):
+            time.sleep(seconds)
+
+    # Slots
+
+    def _start(self, number: int) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        options = {
+            f.name: getattr(self._settings, f.name) for f in fields(self._settings) if f.name != "embedded"
+        }
+        options.update(
+            pause_file=str(self._scratch.pause_file),
+            used_folder=str(self._scratch.used_folder),
+            code_folder=str(self._scratch.code_folder),
+            folder=str(self._settings.folder),
+            out_of_work=OUT_OF_WORK,
+            log_level=logging.getLevelName(log.getEffectiveLevel()),
+        )
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _SLOT, str(number), str(theirs.fileno()), str(os.getpid())],
+                stdin=subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, **self._slot_environment(number)},
+                # Its own group: a terminal's Ctrl-C is for the daemon, which decides.
+                start_new_session=True,
+            )
+        finally:
+            theirs.close()
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+            # Not in argv and not in the environment: it holds the Redis URL.
+            pipe.write(json.dumps(options).encode())
+        self._slots[number] = _SlotProcess(process=process, wake=ours, started=time.monotonic())
+        if self._signals:
+            # One came while the slot was being started, and found none to pass it on to.
+            process.terminate()
+
+    def _slot_environment(self, number: int) -> dict[str, str]:
+        settings = self._settings
+        return {
+            **slot_environment(number, settings.slots, settings.gpus, settings.threads),
+            "TMPDIR": str(self._scratch.of_slot(number)),
+        }
+
+    def _look_after_slots(self, now: float) -> None:
+        for number, slot in list(self._slots.items()):
+            code = slot.process.poll()
+            if code is None:
+                continue
+            del self._slots[number]
+            if self._monitoring:
+                self._monitoring.slot_ended(number, slot.wake)
+            slot.wake.close()
+            self._kill_orphans()
+            self._scratch.drop_slot(number)
+            if code == OUT_OF_WORK:
+                log.info("worker %s: slot %d ends, as there is no work", self._settings.name, number)
+            if self._signals or code == OUT_OF_WORK:
+                continue
+            lived = now - slot.started
+            self._deaths = self._deaths + 1 if lived < 60 else 1
+            pause = min(MAX_PAUSE_S, 0.5 * 2 ** (self._deaths - 1))
+            log.warning(
+                "worker %s: slot %d ended with code %d after %.0f s; starting it again in %.1f s",
+                self._settings.name, number, code, lived, pause,
+            )  # fmt: skip
+            self._restart_at[number] = now + pause
+            if self._monitoring:
+                self._monitoring.slot_restarts()
+        for number, due in list(self._restart_at.items()):
+            if now >= due and not self._signals:
+                del self._restart_at[number]
+                self._start(number)
+
+    def _kill_orphans(self) -> None:
+        """End what a killed slot's programs left behind; the system hands it to us (Linux)."""
+        own = {slot.process.pid for slot in self._slots.values()}
+        for pid in children(os.getpid()):
+            if pid not in own:
+                kill_tree(pid, keep=frozenset(own))
+
+    def _wake_slots(self) -> None:
+        for slot in self._slots.values():
+            with contextlib.suppress(OSError):
+                slot.wake.send(b"!")
+
+    # Signals
+
+    def _on_signal(self, signum: int, frame: Any) -> None:
+        self._signals += 1
+        if self._signals <= 2:
+            for slot in self._slots.values():
+                with contextlib.suppress(ProcessLookupError):
+                    slot.process.send_signal(signal.SIGTERM if self._signals == 1 else HAND_BACK_NOW)
+        else:
+            raise SystemExit(128 + signum)
+
+    # Being seen
+
+    def _write_card(self, *, first: bool = False) -> None:
+        settings = self._settings
+        assert self._store is not None
+        card = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "place": place(),
+            "queues": ",".join(settings.queues),
+            "slots": settings.slots,
+            "version": __version__,
+            "folder": str(settings.folder),
+            "state": "draining" if self._signals else "running",
+            "seen": repr(time.time()),
+        }
+        self._store.register_worker(settings.name, card, CARD_LIFE_S, first=first)
+        self._card_written = time.monotonic()

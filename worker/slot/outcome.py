@@ -1,0 +1,174 @@
+"""What a program's end means: a pure judgement from exit code, result, stop request and reports."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from worker.process.channel import Message
+from worker.protocol.errors import ObjectiveLoadError
+from worker.protocol.metrics import ObjectiveMetric, Summary, split_key
+from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.status import Reason, Status
+from worker.protocol.store import Point
+from worker.slot.output import failure_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a program has ended, as far as its slot saw it."""
+
+    result: Message | None = None
+    """What a runner said; None when it said nothing, and for scripts and commands."""
+    exit_code: int | None = None
+    """Of the process, negative for a signal; None when a runner lives on."""
+    request: StopRequest | None = None
+    """What the program was asked before it ended."""
+    mark: Message | None = None
+    """What the program itself has said of its end: ``status`` and ``reason``."""
+    load_error: ObjectiveLoadError | None = None
+    killed: bool = False
+    """The slot killed it."""
+    out_of_memory: bool = False
+    """The kernel killed something for want of memory meanwhile."""
+    over_memory: str = ""
+    """What it used and what it may use, if the slot killed it for that."""
+    tail: bytes = b""
+    """The end of the program's output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The final status and why."""
+
+    status: Status
+    reason_class: Reason | None = None
+    reason: str = ""
+    error: str = ""
+    interrupted: bool = False
+    """It ended because it was asked to, not by itself."""
+
+
+class Reports(Protocol):
+    """What was reported, and a way to add the returned values to it."""
+
+    @property
+    def reported(self) -> list[str]: ...
+
+    def summary(self, key: str) -> Summary | None: ...
+
+    def add(self, point: Point) -> None: ...
+
+
+def judge(record: TaskRecord, ended: Ended, reports: Reports) -> Outcome:
+    """How the attempt has ended. Values that the program returned are added to `reports`."""
+    if ended.load_error:
+        return _failed(Reason.LAUNCH_ERROR, str(ended.load_error))
+    if ended.over_memory:
+        return _failed(Reason.OUT_OF_MEMORY, ended.over_memory)
+    result = ended.result or {}
+    kind = result.get("kind")
+    if kind == "load_error":
+        return _failed(Reason.LAUNCH_ERROR, str(result["reason"]), str(result.get("error", "")))
+    if ended.mark and not ended.request:
+        return _marked(record, ended.mark, reports)
+    by_itself = kind == "ok" or (ended.result is None and ended.exit_code == 0)
+    # A program that was asked to stop and then ended quietly has heard; one that returned a value was done.
+    if by_itself and (not ended.request or result.get("ordered") or result.get("values")):
+        return _completed(record, result, reports)
+    if ended.request:
+        return Outcome(
+            status=ended.request.reason_class.status,
+            reason_class=ended.request.reason_class,
+            reason=ended.request.reason + (" (killed after its grace period)" if ended.killed else ""),
+            interrupted=True,
+        )
+    if kind == "stopped":
+        # Nobody asked: the objective has given up by itself.
+        reason_class = Reason.PRUNED if result.get("class") == "pruned" else Reason.USER
+        return Outcome(status=Status.STOPPED, reason_class=reason_class, reason=str(result.get("reason", "")))
+    if kind in ("error", "out_of_memory"):
+        reason_class = Reason.OUT_OF_MEMORY if kind == "out_of_memory" else Reason.OBJECTIVE_ERROR
+        return _failed(reason_class, str(result["reason"]), str(result.get("error", "")))
+    return _died(ended)
+
+
+def _marked(record: TaskRecord, mark: Message, reports: Reports) -> Outcome:
+    """The program has called `Task.mark_completed`, `mark_failed` or `mark_stopped`."""
+    reason = str(mark.get("reason", ""))
+    if mark.get("status") == Status.COMPLETED.value:
+        return _completed(record, {}, reports)
+    if mark.get("status") == Status.FAILED.value:
+        return _failed(Reason.OBJECTIVE_ERROR, reason)
+    return Outcome(status=Status.STOPPED, reason_class=Reason.USER, reason=reason)
+
+
+def _died(ended: Ended) -> Outcome:
+    """The process has ended without a word."""
+    code = ended.exit_code or 0
+    last, shown = failure_text(ended.tail)
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        if -code == signal.SIGKILL and ended.out_of_memory:
+            return _failed(Reason.OUT_OF_MEMORY, "killed by the system for want of memory", shown)
+        return _failed(Reason.OBJECTIVE_ERROR, f"its process was killed by {name}", shown)
+    reason = f"exited with code {code}" + (f": {last}" if last else "")
+    if last.startswith("MemoryError") or "OutOfMemoryError" in last:
+        return _failed(Reason.OUT_OF_MEMORY, reason[:500], shown)
+    return _failed(Reason.OBJECTIVE_ERROR, reason[:500], shown)
+
+
+def _completed(record: TaskRecord, result: Message, reports: Reports) -> Outcome:
+    """It ended by itself: usable if every objective has a finite value."""
+    metrics = record.spec.metrics
+    if record.spec.check_only:
+        return Outcome(status=Status.COMPLETED)
+    ordered = result.get("ordered", ())
+    if metrics and ordered and len(ordered) != len(metrics):
+        return _failed(
+            Reason.INVALID_VALUE,
+            f"the objective returned {len(ordered)} value(s), but the study has {len(metrics)} objective(s)",
+        )
+    values = dict(result.get("values", {}))
+    values.update({metric.key: value for metric, value in zip(metrics, ordered, strict=False)})
+    at = time.time()
+    for key, value in values.items():
+        title, series = _split(metrics, key)
+        last = reports.summary(key)
+        if last is None or not _same(last.last, value):
+            iteration = last.last_iteration if last else 0
+            point = Point(
+                title=title, series=series, value=value, iteration=iteration, at=at, settles=last is not None
+            )
+            reports.add(point)
+    for metric in metrics:
+        summary = reports.summary(metric.key)
+        if summary is None:
+            said = ", ".join(reports.reported) or "nothing"
+            return _failed(
+                Reason.INVALID_VALUE, f"ended without a value for {metric.key!r}; it reported {said}"
+            )
+        if not math.isfinite(summary.value(metric.sign)):
+            return _failed(Reason.INVALID_VALUE, f"{metric.key!r} ended as {summary.value(metric.sign)}")
+    return Outcome(status=Status.COMPLETED)
+
+
+def _split(metrics: tuple[ObjectiveMetric, ...], key: str) -> tuple[str, str]:
+    for metric in metrics:
+        if metric.key == key:
+            return metric.title, metric.series
+    return split_key(key)
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
+def _failed(reason_class: Reason, reason: str, error: str = "") -> Outcome:
+    return Outcome(status=Status.FAILED, reason_class=reason_class, reason=reason, error=error)
