@@ -17,7 +17,7 @@ from controller.api.optuna_strategy import RandomSearch
 from controller.api.strategy import SearchStrategy, _printing
 from controller.loop.backend import Backend
 from controller.loop.job import Job
-from controller.loop.observer import Observer
+from controller.loop.observer import Observer, RunningSearch
 from controller.search.objective import MultiObjective, Objective
 from controller.search.parameters import Parameter
 from worker.protocol import ObjectiveMetric, Status
@@ -452,8 +452,8 @@ class _Events(Observer):
         self._optimizer = optimizer
         self.inner: Observer = Observer()
 
-    def begin(self, strategy: SearchStrategy) -> None:
-        self.inner.begin(strategy)
+    def begin(self, search: RunningSearch) -> None:
+        self.inner.begin(search)
 
     def end(self) -> None:
         self.inner.end()

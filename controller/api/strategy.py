@@ -195,6 +195,26 @@ class SearchStrategy(TakingUp):
         """Name of the study; empty before `start` when none was given."""
         return self._study
 
+    @property
+    def objective(self) -> Objective:
+        """What is optimized."""
+        return self._objective_metric
+
+    @property
+    def queue(self) -> str:
+        """Queue that jobs are launched on."""
+        return self._execution_queue
+
+    @property
+    def backend(self) -> Backend:
+        """Redis, RQ, storage and artifacts."""
+        return self._backend
+
+    @property
+    def events_position(self) -> str:
+        """Id of the last event that the loop has read."""
+        return self._monitor.position
+
     # The loop
 
     def start(self) -> None:

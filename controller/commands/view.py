@@ -24,10 +24,10 @@ from worker.protocol.clock import iso
 from worker.protocol.urls import redact
 
 if TYPE_CHECKING:
-    from controller.api.strategy import SearchStrategy
     from controller.loop.budget import Budget
     from controller.loop.fleet import Fleet
     from controller.loop.job import Job
+    from controller.loop.observer import RunningSearch
 
 _STYLE = {Status.COMPLETED: "green", Status.FAILED: "red", Status.STOPPED: "yellow"}
 
@@ -43,12 +43,12 @@ class View(Observer):
         self._best: tuple[float, int] | None = None
         self._several = False
 
-    def begin(self, strategy: SearchStrategy) -> None:
-        home = strategy._backend.home
+    def begin(self, search: RunningSearch) -> None:
+        home = search.backend.home
         self._embedded = home.embedded is not None
         self._redis_url = home.redis_url
-        self._metric = strategy._objective_metric.metrics[0]
-        self._several = len(strategy._objective_metric.metrics) > 1
+        self._metric = search.objective.metrics[0]
+        self._several = len(search.objective.metrics) > 1
 
     def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
         super().tick(budget, fleet, running)
@@ -83,10 +83,10 @@ class JsonView(View):
     def _emit(self, event: str, **data: Any) -> None:
         print(json.dumps({"event": event, "at": iso(time.time()), **data}), flush=True)
 
-    def begin(self, strategy: SearchStrategy) -> None:
-        super().begin(strategy)
-        artifacts = strategy._backend.artifacts_url
-        self._emit("study", study=strategy.study, redis=redact(self._redis_url), artifacts=artifacts)
+    def begin(self, search: RunningSearch) -> None:
+        super().begin(search)
+        artifacts = search.backend.artifacts_url
+        self._emit("study", study=search.study, redis=redact(self._redis_url), artifacts=artifacts)
 
     def launched(self, job: Job) -> None:
         self._emit("launched", task_id=job.task_id(), trial=job.trial, hyper_parameters=job.parameters)
@@ -144,18 +144,18 @@ class RichView(View):
         self._started = time.monotonic()
         self._last_line = time.monotonic()
 
-    def begin(self, strategy: SearchStrategy) -> None:
-        super().begin(strategy)
+    def begin(self, search: RunningSearch) -> None:
+        super().begin(search)
         where = "embedded" if self._embedded else redact(self._redis_url)
         goals = " · ".join(
             f"{'maximize' if metric.sign.maximizes else 'minimize'} {metric.key}"
-            for metric in strategy._objective_metric.metrics
+            for metric in search.objective.metrics
         )
         self._console.print(
-            f"study [bold]{escape(strategy.study)}[/]: {escape(goals)} · "
-            f"queue {strategy._execution_queue} · Redis {escape(where)}"
+            f"study [bold]{escape(search.study)}[/]: {escape(goals)} · "
+            f"queue {search.queue} · Redis {escape(where)}"
         )
-        self._bar = self._progress.add_task(strategy.study, total=strategy.budget.jobs.limit, state="")
+        self._bar = self._progress.add_task(search.study, total=search.budget.jobs.limit, state="")
         self._progress.start()
 
     def end(self) -> None:

@@ -19,7 +19,7 @@ from worker import __version__
 from worker.protocol import OPEN, Reason, Status, StudyState, TaskRecord
 
 if TYPE_CHECKING:
-    from controller.api.strategy import SearchStrategy
+    from controller.loop.observer import RunningSearch
 
 ENDS = ((Status.COMPLETED.value, ""), *((reason.status.value, reason.value) for reason in Reason))
 """Final statuses with the classes of their reasons."""
@@ -43,7 +43,7 @@ class Figures:
     def __init__(self, study: str, health: Health) -> None:
         self._study = study
         self._health = health
-        self.strategy: SearchStrategy | None = None
+        self.search: RunningSearch | None = None
         self._counts = dict.fromkeys(ENDS, 0)
         """Ended tasks by status and reason."""
 
@@ -108,7 +108,7 @@ class Figures:
             ],
             ("worker",),
         )
-        metrics = self.strategy._objective_metric.metrics if self.strategy else ()
+        metrics = self.search.objective.metrics if self.search else ()
         best = (
             []
             if seen.best is None or len(metrics) != 1
@@ -119,20 +119,20 @@ class Figures:
         )
 
     def _of_study(self) -> Iterator[GaugeMetricFamily]:
-        strategy = self.strategy
-        states = [({"state": state}, strategy.state == state) for state in _STATES] if strategy else []
+        search = self.search
+        states = [({"state": state}, search.state == state) for state in _STATES] if search else []
         yield self._family("study_state", "1 for the state that the study is in, else 0.", states, ("state",))
         yield self._family(
             "tasks",
             "Tasks of the study by status and class of reason, those of earlier controllers included.",
-            self._tasks(strategy) if strategy else [],
+            self._tasks(search) if search else [],
             ("status", "reason"),
         )
-        yield from self._budgets(strategy.budget if strategy else None)
+        yield from self._budgets(search.budget if search else None)
 
-    def _tasks(self, strategy: SearchStrategy) -> list[tuple[Mapping[str, str], float]]:
+    def _tasks(self, search: RunningSearch) -> list[tuple[Mapping[str, str], float]]:
         counts = {**{(status.value, ""): 0 for status in OPEN}, **self._counts}
-        for job in strategy.get_running_jobs():
+        for job in search.get_running_jobs():
             status = job.record.status
             if not status.is_finished:
                 counts[status.value, ""] += 1

@@ -15,19 +15,18 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from controller.health.gauges import ENDS, Figures, end_of
 from controller.health.probes import Health
 from controller.health.redis_metrics import RedisLook
-from controller.loop.observer import Observer
+from controller.loop.observer import Observer, OwnWorkers
 from controller.search.search import Asked, Search
 from worker.health.address import parse_address
 from worker.health.server import HealthServer
 from worker.protocol import Status, TaskRecord
 
 if TYPE_CHECKING:
-    from controller.api.strategy import SearchStrategy
     from controller.loop.backend import Backend
     from controller.loop.budget import Budget
     from controller.loop.fleet import Fleet
     from controller.loop.job import Job
-    from controller.session.local_workers import LocalWorkers
+    from controller.loop.observer import RunningSearch
     from controller.session.lock import StudyLock
 
 _SHORT_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
@@ -75,8 +74,8 @@ class Meter(Observer):
         self.health.lock = lock
 
     def _position(self) -> str:
-        strategy = self._figures.strategy
-        return strategy._monitor.position if strategy else ""
+        search = self._figures.search
+        return search.events_position if search else ""
 
     def _make_counters(self) -> None:
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
@@ -138,14 +137,14 @@ class Meter(Observer):
     # What the loop tells
 
     @property
-    def workers(self) -> LocalWorkers | None:  # type: ignore[override]
+    def workers(self) -> OwnWorkers | None:  # type: ignore[override]
         return self._view.workers
 
-    def begin(self, strategy: SearchStrategy) -> None:
+    def begin(self, search: RunningSearch) -> None:
         self.health.long()
-        self._figures.strategy = strategy
+        self._figures.search = search
         self.health.begun = True
-        self._view.begin(strategy)
+        self._view.begin(search)
 
     def end(self) -> None:
         self.health.over = True

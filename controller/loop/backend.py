@@ -123,6 +123,6 @@ class Backend:
                 try:
                     self.launcher.enqueue(self.launcher.verified(record))
                 except ForbiddenJob as error:
-                    record = self.store.close(record.id, Reason.LAUNCH_ERROR, str(error))
+                    record = self.store.force_finish(record.id, Reason.LAUNCH_ERROR, str(error))
         job.update(record)
         return not record.status.is_finished

@@ -93,10 +93,10 @@ class LeaseMonitor:
         reason = f"worker {record.worker} was lost"
         if record.stop:
             # It was to stop anyhow; nobody is left to say so.
-            job.update(self._store.close(record.id, record.stop.reason_class, record.stop.reason))
+            job.update(self._store.force_finish(record.id, record.stop.reason_class, record.stop.reason))
         elif record.spent_attempts >= self._max_attempts:
             text = f"{reason}; {record.spent_attempts} attempts of {self._max_attempts} were lost"
-            job.update(self._store.close(record.id, Reason.WORKER_LOST, text))
+            job.update(self._store.force_finish(record.id, Reason.WORKER_LOST, text))
         else:
             self._observer.note(f"trial {job.trial}: {reason}; another attempt follows")
             job.update(self._store.requeue(record.id, record.attempt, reason=reason))
@@ -111,7 +111,7 @@ class LeaseMonitor:
         try:
             wanted = self._backend.launcher.verified(record).spec
         except ForbiddenJob as error:
-            job.update(self._store.close(record.id, Reason.LAUNCH_ERROR, str(error)))
+            job.update(self._store.force_finish(record.id, Reason.LAUNCH_ERROR, str(error)))
             return False
         if record.spec.queue != self._queue and not self._store.workers(record.spec.queue):
             # As that of workers which were started for an earlier run, and went with it.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from controller.api.strategy import SearchStrategy
+    from controller.loop.backend import Backend
     from controller.loop.budget import Budget
     from controller.loop.fleet import Fleet
     from controller.loop.job import Job
-    from controller.session.local_workers import LocalWorkers
+    from controller.search.objective import Objective
     from worker.protocol import TaskRecord
 
 
@@ -17,13 +18,56 @@ REDIS, STORAGE, LEASE = "Redis", "Optuna's storage", "its lease on the study"
 """What a loop may wait for."""
 
 
+class RunningSearch(Protocol):
+    """The search that is watched, to look at from any thread. A `SearchStrategy` is one."""
+
+    @property
+    def study(self) -> str:
+        """Name of the study."""
+
+    @property
+    def state(self) -> str:
+        """One of `StudyState`."""
+
+    @property
+    def budget(self) -> Budget: ...
+
+    @property
+    def objective(self) -> Objective: ...
+
+    @property
+    def queue(self) -> str:
+        """Where its jobs are launched."""
+
+    @property
+    def backend(self) -> Backend: ...
+
+    @property
+    def events_position(self) -> str:
+        """Id of the last event that the loop has read."""
+
+    def get_running_jobs(self) -> Sequence[Job]:
+        """The jobs that were launched and have not ended."""
+
+
+class OwnWorkers(Protocol):
+    """The workers that were started for this search."""
+
+    @property
+    def count(self) -> int:
+        """How many slots they have."""
+
+    def look_after(self) -> None:
+        """Start those that died again. Raises `OptunaRQError` when they can't live."""
+
+
 class Observer:
     """Base class that shows nothing; all methods are called by the loop's thread and must be quick."""
 
-    workers: LocalWorkers | None = None
+    workers: OwnWorkers | None = None
     """The workers that were started for this search."""
 
-    def begin(self, strategy: SearchStrategy) -> None:
+    def begin(self, search: RunningSearch) -> None:
         """The loop is about to start."""
 
     def end(self) -> None:

@@ -142,9 +142,9 @@ def move(store: Store, task: TaskRecord, new: Status) -> None:
     elif new is Status.IN_PROGRESS:
         store.start(task.id, task.attempt, "another/0")
     elif new is Status.STOPPED:
-        store.close(task.id, Reason.USER, "by hand")
+        store.force_finish(task.id, Reason.USER, "by hand")
     elif new is Status.FAILED:
-        store.close(task.id, Reason.WORKER_LOST, "gone")
+        store.force_finish(task.id, Reason.WORKER_LOST, "gone")
     else:
         store.finish(task.id, task.attempt, new, worker="w/0")
 
@@ -411,8 +411,8 @@ def test_which_of_several_objectives_rank_by_status(store: Store) -> None:
     store.finish(tasks["completed"].id, 1, Status.COMPLETED, worker="w/0")
     store.finish(tasks["stopped"].id, 1, Status.STOPPED, worker="w/0", reason_class=Reason.PRUNED)
     store.finish(tasks["failed"].id, 1, Status.FAILED, worker="w/0", reason_class=Reason.OBJECTIVE_ERROR)
-    store.close(tasks["closed"].id, Reason.USER, "by hand")
-    store.close(tasks["lost"].id, Reason.WORKER_LOST, "gone")
+    store.force_finish(tasks["closed"].id, Reason.USER, "by hand")
+    store.force_finish(tasks["lost"].id, Reason.WORKER_LOST, "gone")
     expected = {tasks[name].id for name in ("completed", "stopped", "running", "closed")}
     assert set(store.scores("s", 2)) == expected
     assert set(store.scores("s", 2, only_completed=True)) == {tasks["completed"].id}

@@ -384,7 +384,7 @@ class Store(TaskReader):
             done=lambda old: old.status is Status.QUEUED and old.attempt == attempt + 1,
         )
 
-    def close(self, task_id: str, reason_class: Reason, reason: str) -> TaskRecord:
+    def force_finish(self, task_id: str, reason_class: Reason, reason: str) -> TaskRecord:
         """End a task from outside: one that no worker holds, or whose worker is gone for good."""
         status = reason_class.status
         now = self.clock.now()
@@ -447,7 +447,7 @@ class Store(TaskReader):
                 return record
             if record.status is not Status.IN_PROGRESS:
                 try:
-                    return self.close(task_id, reason_class, reason)
+                    return self.force_finish(task_id, reason_class, reason)
                 except TransitionRefused:
                     continue
             request = StopRequest(reason_class=reason_class, reason=reason)

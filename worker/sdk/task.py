@@ -569,7 +569,7 @@ def _settled(at: Home, record: TaskRecord) -> TaskRecord:
     if record.study or record.status is not Status.IN_PROGRESS or at.store.leases([record.id])[0]:
         return record
     with contextlib.suppress(TransitionRefused):
-        return at.store.close(record.id, Reason.WORKER_LOST, "its program ended without saying how")
+        return at.store.force_finish(record.id, Reason.WORKER_LOST, "its program ended without saying how")
     return at.store.get(record.id)
 
 
