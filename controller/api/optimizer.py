@@ -5,34 +5,30 @@ from __future__ import annotations
 import atexit
 import inspect
 import logging
-import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from controller.api.ended_jobs import Callback, EndedJobs
+from controller.api.job_events import JobEvents
+from controller.api.optimizer_task import OptimizerTask
 from controller.api.optuna_strategy import RandomSearch
-from controller.api.strategy import SearchStrategy, _printing
+from controller.api.strategy import SearchStrategy
 from controller.loop.backend import Backend
 from controller.loop.job import Job
-from controller.loop.observer import Observer, RunningSearch
+from controller.results.ranking import order_by_values
 from controller.search.objective import MultiObjective, Objective
 from controller.search.parameters import Parameter
-from worker.protocol import ObjectiveMetric, Status
-from worker.protocol.connection import AWAY
+from worker.protocol import Status
 from worker.protocol.errors import BadInput, OptunaRQError
 from worker.sdk.task import Task
 
 log = logging.getLogger(__name__)
 
-Callback = Callable[[str, Any, Any, dict[str, Any], str], Any]
-"""``(job id, objective value, objective iteration, the job's parameters, id of the best job)``."""
-
 _STEP_S = 0.2
-SUMMARY = "summary"
-"""Name of the artifact of the optimizer's task that lists the best experiments."""
 
 
 class HyperParameterOptimizer:
@@ -80,17 +76,14 @@ class HyperParameterOptimizer:
         objective = (MultiObjective if several else Objective)(
             objective_metric_title, objective_metric_series, objective_metric_sign
         )
-        self._task = self._own_task(auto_connect_task, always_create_task)
-        self._events = _Events(self)
+        self._reports = OptimizerTask(_own_task(auto_connect_task, always_create_task))
         if isinstance(optimizer_class, SearchStrategy):
             if optimizer_kwargs:
                 raise BadInput(
                     f"optimizer_class is an instance already: {', '.join(optimizer_kwargs)} would go nowhere"
                 )
             self.optimizer: SearchStrategy = optimizer_class
-            self._events.inner = self.optimizer._observer
         elif inspect.isclass(optimizer_class) and issubclass(optimizer_class, SearchStrategy):
-            self._events.inner = optimizer_kwargs.pop("observer", None) or _printing()
             self.optimizer = optimizer_class(
                 base_task_id=base_task_id,
                 hyper_parameters=hyper_parameters,
@@ -104,37 +97,37 @@ class HyperParameterOptimizer:
             raise BadInput(
                 f"optimizer_class: a SearchStrategy or a subclass of it, not {optimizer_class!r:.80}"
             )
-        self.optimizer._observer = self._events
-        if self._task is not None:
-            self.optimizer.set_optimizer_task(self._task)
-        if self._task is not None or spawn_project:
-            parent = self._task.id if self._task is not None else None
-            self.optimizer.set_job_default_parent(parent, project_name=spawn_project)
         if save_top_k_tasks_only is not None and save_top_k_tasks_only < 0:
             save_top_k_tasks_only = None
-        self.save_top_k_tasks_only = save_top_k_tasks_only
+        self._ended_jobs = EndedJobs(self.optimizer, self._reports, save_top_k_tasks_only)
+        self._connect(spawn_project)
         self._minutes = None if optimization_time_limit is None else float(optimization_time_limit)
         self._deadline: datetime | None = None
         self._report_period_s = 300.0
-        self._callback: Callback | None = None
         self._thread: threading.Thread | None = None
         self._watcher: threading.Thread | None = None
         self._ended = threading.Event()
         self._started_at: float | None = None
         self._seconds: float | None = None
         self._error: BaseException | None = None
-        self._iteration = 0
-        self._best: list[Any] = []
-        self._kept: set[str] = set()
 
-    @staticmethod
-    def _own_task(connect: bool | Task, create: bool) -> Task | None:
-        if isinstance(connect, Task):
-            return connect
-        current = Task.current_task() if connect else None
-        if current is None and create:
-            current = Task.init(task_type="optimizer")
-        return current
+    def _connect(self, project: str | None) -> None:
+        """Hear of each job that ends, and make the optimizer's task the jobs' parent."""
+        task = self._reports.task
+        self.optimizer.observer = JobEvents(self.optimizer.observer, self._ended_jobs.handle)
+        if task is not None:
+            self.optimizer.set_optimizer_task(task)
+        if task is not None or project:
+            self.optimizer.set_job_default_parent(task.id if task is not None else None, project_name=project)
+
+    @property
+    def save_top_k_tasks_only(self) -> int | None:
+        """Jobs that are not among the best so many are archived; None archives none."""
+        return self._ended_jobs.keep_top
+
+    @save_top_k_tasks_only.setter
+    def save_top_k_tasks_only(self, top_k: int | None) -> None:
+        self._ended_jobs.keep_top = top_k
 
     # Running
 
@@ -151,7 +144,7 @@ class HyperParameterOptimizer:
         """
         if self._thread is not None:
             return False
-        self._callback = job_complete_callback
+        self._ended_jobs.callback = job_complete_callback
         self._started_at = time.monotonic()
         if self._minutes is not None:
             self.set_time_limit(in_minutes=self._minutes)
@@ -172,8 +165,8 @@ class HyperParameterOptimizer:
             return False
         limit = self.optimizer.budget.max_concurrent
         cpus = os.cpu_count() or 1
-        self.optimizer._execution_queue = f"local-{os.getpid()}-{id(self) & 0xFFFF:04x}"
-        self.optimizer._local_workers = min(limit, cpus) if limit else cpus
+        queue = f"local-{os.getpid()}-{id(self) & 0xFFFF:04x}"
+        self.optimizer.run_locally(min(limit, cpus) if limit else cpus, queue)
         return self.start(job_complete_callback)
 
     def _run(self) -> None:
@@ -345,16 +338,7 @@ class HyperParameterOptimizer:
         usable = [job for job in jobs if job._about.get("status") != Status.FAILED.value]
         found = backend.store.scalars([job.id for job in usable])
         values = [objective.values(scalars) for scalars in found]
-        ranked = [
-            (tuple(m.score(number) for m, number in zip(objective.metrics, row, strict=True)), job)
-            for job, row in zip(usable, values, strict=True)
-            if row is not None and all(map(math.isfinite, row))
-        ]
-        if len(objective.metrics) == 1:
-            return [job for _, job in sorted(ranked, key=lambda pair: pair[0])[: max(0, top_k)]]
-        from controller.results import pareto
-
-        return [ranked[index][1] for index, _ in pareto.order([point for point, _ in ranked], top_k)]
+        return [usable[index] for index in order_by_values(objective.metrics, values, top_k)]
 
     # Settings
 
@@ -362,122 +346,20 @@ class HyperParameterOptimizer:
         """The class that the optimizer makes jobs of."""
         self.optimizer.set_job_class(job_class)
 
-    # What happens in the loop
-
-    def _job_ended(self, job: Job) -> None:
-        objective = self.optimizer._objective_metric
-        summaries = [job.scalars.get(metric.key) for metric in objective.metrics]
-        values = [
-            None if summary is None else _finite(summary.value(metric.sign))
-            for metric, summary in zip(objective.metrics, summaries, strict=True)
-        ]
-        iterations = [None if summary is None else summary.last_iteration for summary in summaries]
-        try:
-            self._best = list(self.optimizer.get_top_experiments_details(1))
-        except AWAY as error:  # the job is told of all the same
-            log.debug("the best job is not known now: %s", error)
-        best = self._best
-        best_id = str(best[0]["task_id"]) if best else ""
-        if self._callback is not None:
-            single = len(values) == 1
-            try:
-                self._callback(
-                    job.task_id(),
-                    values[0] if single else values,
-                    iterations[0] if single else iterations,
-                    dict(job.parameters),
-                    best_id,
-                )
-            except Exception:
-                log.exception(
-                    "job_complete_callback failed for job %s; the optimization goes on", job.task_id()
-                )
-        self._report_job(objective.metrics, values, best)
-        if self.save_top_k_tasks_only:
-            try:
-                self._archive_all_but(self.save_top_k_tasks_only, job.task_id())
-            except AWAY as error:  # the next job that ends makes up for it
-                log.debug("nothing was archived: %s", error)
-
-    def _archive_all_but(self, top_k: int, ended: str) -> None:
-        """Archive what is not among the best: the job that has ended, or one that it has displaced."""
-        kept = {str(row["task_id"]) for row in self.optimizer.get_top_experiments_details(top_k)}
-        running = {job.task_id() for job in self.optimizer.get_running_jobs()}
-        for task_id in (self._kept | {ended}) - kept - running:
-            self.optimizer._backend.task(self.optimizer._store.get(task_id)).set_archived()
-        self._kept = kept | (self._kept & running)
-
-    # Reports to the optimizer's task
-
-    def _report_job(
-        self,
-        metrics: Sequence[ObjectiveMetric],
-        values: Sequence[float | None],
-        best: Sequence[Mapping[str, Any]],
-    ) -> None:
-        if self._task is None or self._task._session is None:
-            return
-        self._iteration += 1
-        try:
-            for metric, value in zip(metrics, values, strict=True):
-                if value is not None:
-                    self._task.report_scalar("optimization", metric.key, value, self._iteration)
-            if best and len(metrics) == 1:
-                shown = best[0]["metrics"].get(metrics[0].key, {}).get("value")
-                if shown is not None:
-                    self._task.report_scalar("optimization", f"best {metrics[0].key}", shown, self._iteration)
-        except BaseException as error:  # TaskStopped is none of the loop's business
-            log.debug("not reported: %s", error)
-
     def _report(self) -> None:
-        """What is used of the budget, and the best experiments."""
-        if self._task is None or self._task._session is None:
-            return
-        at = max(0, round(self.elapsed()))
-        try:
-            for name, row in self.optimizer.budget.to_dict().items():
-                if row["limit"]:
-                    self._task.report_scalar("budget", name, 100.0 * row["used"] / row["limit"], at)
-            best = list(self.optimizer.get_top_experiments_details(10, all_hyper_parameters=True))
-            if best:
-                self._task.upload_artifact(SUMMARY, best)
-        except BaseException as error:
-            log.warning("the optimizer's task got no report: %s", error)
+        """Report what is used of the budget, and the best experiments."""
+        self._reports.report_summary(
+            self.elapsed(),
+            self.optimizer.budget.to_dict(),
+            lambda: self.optimizer.get_top_experiments_details(10, all_hyper_parameters=True),
+        )
 
 
-class _Events(Observer):
-    """Passes on what happens, and calls back for each job that has ended."""
-
-    def __init__(self, optimizer: HyperParameterOptimizer) -> None:
-        self._optimizer = optimizer
-        self.inner: Observer = Observer()
-
-    def begin(self, search: RunningSearch) -> None:
-        self.inner.begin(search)
-
-    def end(self) -> None:
-        self.inner.end()
-
-    def launched(self, job: Job) -> None:
-        self.inner.launched(job)
-
-    def started(self, job: Job) -> None:
-        self.inner.started(job)
-
-    def reported(self, job: Job) -> None:
-        self.inner.reported(job)
-
-    def ended(self, job: Job) -> None:
-        self.inner.ended(job)
-        self._optimizer._job_ended(job)
-
-    def tick(self, budget: Any, fleet: Any, running: list[Job]) -> None:
-        self.inner.workers = self.workers
-        self.inner.tick(budget, fleet, running)
-
-    def note(self, text: str) -> None:
-        self.inner.note(text)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _own_task(connect: bool | Task, create: bool) -> Task | None:
+    """The task to report to: the one given, this program's, or one made for it."""
+    if isinstance(connect, Task):
+        return connect
+    current = Task.current_task() if connect else None
+    if current is None and create:
+        current = Task.init(task_type="optimizer")
+    return current

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,16 +11,12 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
+from controller.api.optuna_source import OptunaSource
 from controller.api.strategy import SearchStrategy
 from controller.search.objective import Objective
 from controller.search.parameters import Parameter, rows_of
-from controller.search.samplers import grid, made_for_each, make_pruner, make_sampler, seed_after
-from controller.search.search import Search
-from controller.search.study import open_study, refuse_other_trials
-from controller.search.trial_cache import cached
+from controller.search.samplers import grid
 from worker.protocol.errors import BadInput
-from worker.protocol.urls import redact
-from worker.trials.storage import open_storage, quietly
 
 _KNOWN = (
     "optuna_sampler",
@@ -37,6 +33,8 @@ _KNOWN = (
 
 class OptunaStrategy(SearchStrategy):
     """A strategy over an Optuna study. Base class of the three below."""
+
+    DEFAULT_SAMPLER = "tpe"
 
     def __init__(
         self,
@@ -57,9 +55,9 @@ class OptunaStrategy(SearchStrategy):
         """
         Args:
             sampler, pruner: objects of Optuna's, or their names as in a sweep file.
-            previous: a study to go on with, itself or its name.
+            previous: a study to continue, itself or its name.
             storage: Optuna's storage, itself or its URL.
-            load_if_exists: go on with a study of that name; False refuses one.
+            load_if_exists: continue a study of that name; False refuses one.
             allow_duplicates: run the same parameters again when the sampler asks for them.
             start_from: a study whose trials the sampler starts with, itself or its name.
         """
@@ -68,31 +66,22 @@ class OptunaStrategy(SearchStrategy):
         if problems:
             raise BadInput(*problems)
         super().__init__(base_task_id, hyper_parameters, objective_metric, *args, **options)
-        for name, given, kind in (("sampler", sampler, BaseSampler), ("pruner", pruner, BasePruner)):
-            if given is not None and not isinstance(given, (str, kind)):
-                raise BadInput(f"optuna_{name}: an object of Optuna's {name}s or a name, not {given!r:.80}")
-        self._sampler, self._pruner = sampler, pruner
-        self._seed = seed
-        self._previous = previous
-        self._storage = storage
-        self._load_if_exists = load_if_exists
-        self._allow_duplicates = allow_duplicates
-        self._start_from = start_from
-        self._tries: list[dict[str, Any]] = []
-        self._stored: optuna.Study | None = None
-        """The study in its own storage."""
-        self._continues = previous is not None
-        if previous is not None:
-            self._study = previous if isinstance(previous, str) else previous.study_name
-        if len(objective_metric.metrics) > 1 and not _is_none(pruner):
-            raise BadInput(
-                f"optuna_pruner: {len(objective_metric.metrics)} objectives can't be pruned, Optuna prunes a "
-                "single one; leave the pruner out"
-            )
+        self._source = OptunaSource(
+            self._space(),
+            objective_metric.directions,
+            self.backend.storage_url,
+            self.DEFAULT_SAMPLER,
+            sampler=sampler,
+            pruner=pruner,
+            seed=seed,
+            previous=previous,
+            storage=storage,
+            load_if_exists=load_if_exists,
+            allow_duplicates=allow_duplicates,
+            start_from=start_from,
+        )
         if self._search is None:
-            # Mistakes in names and options show before anything starts.
-            self._make_sampler()
-            self._make_pruner()
+            self._source.check()
 
     def enqueue_trial(self, parameters: Mapping[str, Any]) -> None:
         """A known configuration to try first: name → value; the sampler chooses what is left out.
@@ -105,111 +94,17 @@ class OptunaStrategy(SearchStrategy):
         """
         if self._search is not None:
             raise BadInput("enqueue_trial: the search has begun; call it before start()")
-        self._tries.append(dict(parameters))
+        self._source.try_first(parameters)
 
     @property
     def optuna_study(self) -> optuna.Study | None:
         """Optuna's study; None before `start`. To look at while the loop runs, which owns it."""
-        if self._closed and self._stored is not None:
-            return self._stored
+        if self._ended and self._source.stored is not None:
+            return self._source.stored
         return self._search.study if self._search else None
-
-    # Made at start
 
     def _space(self) -> list[Parameter]:
         return self._hyper_parameters
-
-    def _kind(self) -> str:
-        return self._sampler if isinstance(self._sampler, str) else "tpe"
-
-    def _make_sampler(self, trials: int = 0) -> BaseSampler:
-        """The sampler for a study that has so many trials."""
-        if isinstance(self._sampler, BaseSampler):
-            if self._seed is not None:
-                raise BadInput("seed: the sampler is given; seed it where it is made")
-            return self._sampler
-        kind = self._kind()
-        return make_sampler(kind, {}, seed_after(self._seed, trials, kind), self._space())
-
-    def _sampler_for(self) -> Callable[[int], BaseSampler] | None:
-        """The sampler of each suggestion, where a seed is given that can be kept so."""
-        if isinstance(self._sampler, BaseSampler) or self._seed is None:
-            return None
-        return self._make_sampler if made_for_each(self._kind(), {}) else None
-
-    def _make_pruner(self) -> BasePruner:
-        return self._pruner if isinstance(self._pruner, BasePruner) else make_pruner(self._pruner, {})
-
-    def _open_storage(self) -> Any:
-        if self._storage is None:
-            return open_storage(self._backend.storage_url)
-        return open_storage(self._storage) if isinstance(self._storage, str) else self._storage
-
-    def _storage_shown(self) -> str:
-        if self._previous is not None and not isinstance(self._previous, str):
-            return type(self._previous._storage).__name__
-        if self._storage is None:
-            return redact(self._backend.storage_url)
-        return redact(self._storage) if isinstance(self._storage, str) else type(self._storage).__name__
-
-    def _is_taken(self, name: str) -> bool:
-        with quietly():
-            return name in optuna.get_all_study_names(self._open_storage())
-
-    def _open_search(self, name: str) -> Search:
-        with quietly():
-            self._stored = study = self._open_study(name)
-        space = self._space()
-        refuse_other_trials(study, {p.name: p.distribution() for p in space})
-        search = Search(
-            cached(study),
-            space,
-            allow_duplicates=self._allow_duplicates,
-            sampler_for=self._sampler_for(),
-        )
-        if self._start_from is not None:
-            copied, left = search.start_from(self._older(study))
-            self._observer.note(f"{copied} trial(s) of the older study are known, {left} don't fit")
-        for known in self._tries:
-            search.enqueue(known)
-        return search
-
-    def _open_study(self, name: str) -> optuna.Study:
-        directions = self._objective_metric.directions
-        sampler, pruner = self._make_sampler(), self._make_pruner()
-        if isinstance(self._previous, optuna.Study):
-            study = self._previous
-            if list(study.directions) != directions:
-                raise BadInput(
-                    f"continue_previous_study: study {study.study_name!r} optimizes in other directions"
-                )
-            if self._sampler is not None:
-                study.sampler = sampler
-            study.pruner = pruner if self._pruner is not None else make_pruner(None, {})
-            return study
-        storage = self._open_storage()
-        known = set(optuna.get_all_study_names(storage))
-        if isinstance(self._previous, str) and name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise BadInput(f"continue_previous_study: no study {name!r} in {self._storage_shown()}{hint}")
-        if not self._load_if_exists and name in known:
-            raise BadInput(
-                f"study_name: study {name!r} exists in {self._storage_shown()}; load_if_exists=True goes on "
-                "with it"
-            )
-        study = open_study(storage, name, directions, sampler, pruner)
-        study.sampler = self._make_sampler(len(study.get_trials(deepcopy=False)))
-        return study
-
-    def _older(self, study: optuna.Study) -> optuna.Study:
-        older = self._start_from
-        if isinstance(older, optuna.Study):
-            return older
-        try:
-            return optuna.load_study(study_name=older, storage=study._storage)
-        except KeyError as error:
-            raise BadInput(f"start_from: no study {older!r} in {self._storage_shown()}") from error
 
 
 class OptimizerOptuna(OptunaStrategy):
@@ -281,8 +176,7 @@ class OptimizerOptuna(OptunaStrategy):
 class RandomSearch(OptunaStrategy):
     """Parameters drawn at random, each set once; arguments as `SearchStrategy`'s, and `seed`."""
 
-    def _kind(self) -> str:
-        return "random"
+    DEFAULT_SAMPLER = "random"
 
 
 class GridSearch(OptunaStrategy):
@@ -290,6 +184,8 @@ class GridSearch(OptunaStrategy):
 
     Ranges need a step; a `ParameterSet` counts with each of its combinations.
     """
+
+    DEFAULT_SAMPLER = "grid"
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -301,13 +197,6 @@ class GridSearch(OptunaStrategy):
 
     def _space(self) -> list[Parameter]:
         return rows_of(self._hyper_parameters)
-
-    def _kind(self) -> str:
-        return "grid"
-
-
-def _is_none(pruner: Any) -> bool:
-    return pruner is None or pruner in ("none", "nop") or isinstance(pruner, optuna.pruners.NopPruner)
 
 
 def _refuse_unknown(options: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from controller.loop.launcher import Launcher
 from controller.session.local_workers import LocalWorkers
@@ -18,10 +18,6 @@ from worker.protocol.errors import BadInput, ForbiddenJob, TransitionRefused
 from worker.protocol.secrets import STORAGE, secret
 from worker.sdk.home import STATE_FOLDER, Home, home, sqlite_url
 from worker.sdk.task import Task
-
-if TYPE_CHECKING:
-    from controller.loop.job import Job
-
 
 PATIENCE_S = 3
 """How long one command is tried again while Redis is away, in seconds."""
@@ -108,9 +104,12 @@ class Backend:
         """The base tasks that were read."""
         return list(self._bases.values())
 
-    def launch(self, job: Job, queue: str | None = None) -> bool:
-        """Write a job's record as queued and put it on the queue, in one transaction."""
-        record = job.record
+    def launch(self, record: TaskRecord, queue: str | None = None) -> TaskRecord:
+        """Write a task's record as queued and put its job on the queue, in one transaction.
+
+        Returns:
+            The record as it stands in Redis: the task may have been launched before.
+        """
         if queue and queue != record.spec.queue:
             record = replace(record, spec=replace(record.spec, queue=queue))
         record = replace(record, status=Status.QUEUED, queued_at=self.clock.now())
@@ -124,5 +123,4 @@ class Backend:
                     self.launcher.enqueue(self.launcher.verified(record))
                 except ForbiddenJob as error:
                     record = self.store.force_finish(record.id, Reason.LAUNCH_ERROR, str(error))
-        job.update(record)
-        return not record.status.is_finished
+        return record

@@ -1,154 +1,140 @@
-"""How a search ends: when it does, what is stopped for it, and what is written down."""
+"""Ends a search: decides when, stops what runs, and writes down how it ended."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from controller.loop.backend import Backend
 from controller.loop.budget import Verdict
+from controller.loop.context import LoopContext
 from controller.loop.launching import Launching
+from controller.loop.progress import StudyProgress
+from controller.loop.tracking import JobTracker
 from worker.protocol import Reason, Status, StudyState
 from worker.protocol.connection import AWAY
 from worker.protocol.errors import StorageUnavailable
 
-if TYPE_CHECKING:
-    from controller.loop.job import Job
-    from controller.session.lock import StudyLock
-    from worker.protocol import Store, StudyRecord
-
 log = logging.getLogger(__name__)
 
 
-class Ending(Launching):
-    """Base of `SearchStrategy`. Used by the loop's thread only."""
+class Ending:
+    """Decides how and when a search ends. Used by the loop's thread only."""
 
-    state: str
-    reason: str
-    _backend: Backend
-    _store: Store
-    _study: str
-    _lock: StudyLock | None
-    _lease_s: float
-    _ended: list[Job]
-    _due: set[str]
-    _record: StudyRecord | None
-    """The study's record as last written; None while there is none."""
-    _interrupted: bool
-    _hands_over: bool
-    """What runs is left to the next controller."""
-    _out_of_time: str
-    _stop_asked: threading.Event
-    _ended_by_deadline: float
+    def __init__(
+        self,
+        context: LoopContext,
+        launching: Launching,
+        tracker: JobTracker,
+        progress: StudyProgress,
+    ) -> None:
+        self._store = context.backend.store
+        self._state = context.state
+        self._budget = context.budget
+        self._requests = context.requests
+        self._search = context.search
+        self._launching = launching
+        self._tracker = tracker
+        self._progress = progress
+        self._observer = context.observer
+        self._lease_s = context.settings.lease_s
+        self._lease = context.lease
+        self._deadline = 0.0
 
-    def _abort(self, job: Job, reason_class: Reason, reason: str) -> None:
-        raise NotImplementedError
-
-    def _recover(self) -> bool:
-        raise NotImplementedError
-
-    def _go_on(self) -> bool:
+    def go_on(self) -> bool:
         """Whether there is anything left to do; decides how the search ends."""
-        if self._ending is None:
-            ending = self._end_verdict()
-            if ending and self._running and not self._hands_over:
-                self._stop_running(ending)
-            # Only once all have been asked: a lost connection in between has this step done again.
-            self._ending = ending
-        if self._ending is None:
+        running = self._state.running
+        if self._state.verdict is None:
+            verdict = self._judge()
+            if verdict and running and not self._requests.hands_over:
+                self._stop_running(verdict)
+            # Only once all have been asked to stop: if Redis goes away before, this step is run again.
+            self._state.verdict = verdict
+        if self._state.verdict is None:
             return True
-        if self._running:
-            if time.monotonic() < self._ended_by_deadline:
+        if running:
+            if time.monotonic() < self._deadline:
                 return True
-            what = "are left to go on" if self._hands_over else "did not end in time"
-            self._observer.note(f"{len(self._running)} task(s) {what}; the next start takes them up")
+            what = "are left to go on" if self._requests.hands_over else "did not end in time"
+            self._observer.note(f"{len(running)} task(s) {what}; the next start takes them up")
         return False
 
-    def _end_verdict(self) -> Verdict | None:
-        if self._stop_asked.is_set():
+    def _judge(self) -> Verdict | None:
+        requests = self._requests
+        if requests.stops:
             reason = "stopped"
-            if self._interrupted:
-                reason = "handed over" if self._hands_over else "interrupted"
+            if requests.interrupted:
+                reason = "handed over" if requests.hands_over else "interrupted"
             return Verdict(ok=False, final=True, stop=True, reason=reason)
-        if self._out_of_time:
+        if requests.time_over:
+            reason_class = Reason.TIME_LIMIT
             return Verdict(
-                ok=False, final=True, stop=True, reason=self._out_of_time, reason_class=Reason.TIME_LIMIT
+                ok=False, final=True, stop=True, reason=requests.time_over, reason_class=reason_class
             )
-        over = self.budget.exceeded()
-        if over:
-            return over
-        if self._running or self._ended:
-            return None
-        if self._finish_asked:
+        exceeded = self._budget.exceeded()
+        if exceeded or self._state.running or self._state.ended:
+            return exceeded
+        return self._judge_idle()
+
+    def _judge_idle(self) -> Verdict | None:
+        """The verdict on a search of which nothing runs."""
+        if self._requests.finish:
             return Verdict(ok=False, final=True, reason="an objective called study.stop()")
-        if self._exhausted():
+        if self._launching.exhausted:
             return Verdict(ok=False, final=True, reason="search space exhausted")
-        if self._paused:
+        if self._requests.paused:
             return None
-        verdict = self.budget.may_create()
+        verdict = self._budget.may_create()
         if verdict.final:
             return verdict
-        if self._nothing_created:
+        if self._launching.gave_nothing:
             return Verdict(ok=False, final=True, reason="create_job gave no more jobs")
         return None
 
     def _stop_running(self, verdict: Verdict) -> None:
         grace = 0.0
-        for job in list(self._running.values()):
-            self._abort(job, verdict.reason_class, verdict.reason)
+        for job in list(self._state.running.values()):
+            self._tracker.abort(job, verdict.reason_class, verdict.reason)
             grace = max(grace, job.record.spec.grace_s)
-        self._ended_by_deadline = time.monotonic() + grace + self._lease_s
+        self._deadline = time.monotonic() + grace + self._lease_s
 
-    def _close(self) -> None:
-        """Say how it ended; called once, also when the loop was left by an error."""
-        if self._lock and self._lock.lost:
-            self.state, self.reason = StudyState.INTERRUPTED, "taken over by another controller"
+    # Writing it down
+
+    def close(self, restore_lost: Callable[[], bool]) -> None:
+        """Write how it ended; called once, also when an error ended the loop."""
+        state = self._state
+        if self._lease and self._lease.lost:
+            state.status, state.reason = StudyState.INTERRUPTED, "taken over by another controller"
             return
-        for asked in self._asked:
-            if self._interrupted or self._search is None:
-                break  # The next start launches it.
-            self._search.discard(asked.number)
+        self._flush()
+        state.reason = self._state.verdict.reason if self._state.verdict else "left by an error"
         try:
-            if self._search is not None:
-                self._search.flush()
-        except StorageUnavailable as error:
-            log.warning("study %s: %s; the next start tells what ended", self._study, error)
-        self.reason = self._ending.reason if self._ending else "left by an error"
-        try:
-            self.state = self._final_state()
-            if not self._save(self.state, ended=True) and self._recover():
-                self._save(self.state, ended=True)
+            state.status = self._final_status()
+            if not self._progress.save(ended=True) and restore_lost():
+                self._progress.save(ended=True)
         except AWAY as error:
-            log.warning("study %s: its state was not written, Redis is away: %s", self._study, error)
+            log.warning("study %s: its state was not written, Redis is away: %s", state.study, error)
 
-    def _final_state(self) -> str:
-        verdict = self._ending
-        if self._interrupted or verdict is None:
+    def _flush(self) -> None:
+        """Close the trials that never became a job, and have the storage know all."""
+        if self._search is None:
+            return
+        if not self._requests.interrupted:  # else the next start launches them
+            for asked in self._state.asked:
+                self._search.discard(asked.number)
+        try:
+            self._search.flush()
+        except StorageUnavailable as error:
+            log.warning("study %s: %s; the next start tells what ended", self._state.study, error)
+
+    def _final_status(self) -> str:
+        verdict = self._state.verdict
+        if self._requests.interrupted or verdict is None:
             return StudyState.INTERRUPTED
         if verdict.failed:
             return StudyState.FAILED
-        if self._stop_asked.is_set():
+        if self._requests.stops:
             return StudyState.STOPPED
-        counts = self._store.status_counts(self._study)
+        counts = self._store.status_counts(self._state.study)
         usable = counts[Status.COMPLETED] + counts[Status.STOPPED]
         return StudyState.COMPLETED if usable or not counts[Status.FAILED] else StudyState.FAILED
-
-    def _save(self, state: str, *, ended: bool = False) -> bool:
-        """Write down how the study does. False when its record is gone."""
-        record = self._store.find_study(self._study)
-        if record is None:
-            return False
-        changed = replace(
-            record,
-            state=state,
-            reason=self.reason,
-            ended_at=self._backend.clock.now() if ended else None,
-            budget=self.budget.to_dict(),
-        )
-        if changed != record:
-            self._store.save_study(changed)
-        self._record = changed
-        return True

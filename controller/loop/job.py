@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from controller.loop.backend import Backend
 from worker.protocol import FINISHED, Reason, Status, Summary, TaskRecord, TaskSpec, new_task_id
 from worker.protocol.values import full
-
-if TYPE_CHECKING:
-    from controller.loop.backend import Backend
 
 
 class Job:
@@ -44,11 +42,9 @@ class Job:
         trial: int = -1,
         task_id: str | None = None,
     ) -> None:
-        if backend is None:
-            from controller.loop.backend import Backend
-
-            backend = Backend.at_home()
-        self._backend = backend
+        backend = backend or Backend.at_home()
+        self.backend = backend
+        """Redis and RQ that it works with."""
         base = backend.base_task(base_task_id)
         fields = {name: getattr(base.spec, name) for name in TaskSpec.__dataclass_fields__}
         fields.update(task_overrides or {})
@@ -88,8 +84,8 @@ class Job:
     def adopt(cls, record: TaskRecord, parameters: Mapping[str, Any], backend: Backend) -> Job:
         """The handle on a task that exists already."""
         job = cls.__new__(cls)
-        job._backend = backend
-        job._record = record
+        job.backend = backend
+        job.update(record)
         job.parameters = dict(parameters)
         job.scalars = {}
         return job
@@ -107,7 +103,7 @@ class Job:
 
     def refresh(self) -> TaskRecord:
         """Read the task's record anew."""
-        self._record = self._backend.store.get(self._record.id)
+        self._record = self.backend.store.get(self._record.id)
         return self._record
 
     def task_id(self) -> str:
@@ -117,7 +113,7 @@ class Job:
     @property
     def task(self) -> Any:
         """The job's task, to read and to act on."""
-        return self._backend.task(self._record)
+        return self.backend.task(self._record)
 
     @property
     def trial(self) -> int:
@@ -128,18 +124,19 @@ class Job:
 
     def launch(self, queue_name: str | None = None) -> bool:
         """Write the record, then enqueue the job. True once it is queued; twice is harmless."""
-        return self._backend.launch(self, queue_name)
+        self._record = self.backend.launch(self._record, queue_name)
+        return not self._record.status.is_finished
 
     def abort(self, reason_class: Reason = Reason.USER, reason: str = "aborted") -> None:
         """Ask for the job's end; it stops within its grace period."""
-        self._record = self._backend.store.request_stop(self._record.id, reason_class, reason)
+        self._record = self.backend.store.request_stop(self._record.id, reason_class, reason)
         if self._record.status is Status.STOPPED and self._record.started_at is None:
-            self._backend.launcher.withdraw(self._record.spec.queue, self._record.id, self._record.attempt)
+            self.backend.launcher.withdraw(self._record.spec.queue, self._record.id, self._record.attempt)
 
     def computed_s(self) -> float:
         """Seconds computed so far, over all attempts."""
         record = self._record
-        now = self._backend.clock.now()
+        now = self.backend.clock.now()
         running = (
             now - record.started_at if record.status is Status.IN_PROGRESS and record.started_at else 0.0
         )
@@ -158,12 +155,12 @@ class Job:
             return -1
         if self._record.spec.metrics:
             return self._record.iterations
-        found = self._backend.store.scalars([self._record.id])[0]
+        found = self.backend.store.scalars([self._record.id])[0]
         return max((s.iterations for key, s in found.items() if not key.startswith(":monitor:")), default=0)
 
     def get_metric(self, title: str, series: str) -> tuple[float, float, float] | None:
         """(min, max, last) of a metric; None when it was not reported."""
-        scalars = self._backend.store.scalars([self._record.id])[0]
+        scalars = self.backend.store.scalars([self._record.id])[0]
         for summary in scalars.values():
             if (summary.title, summary.series) == (title, series):
                 return summary.min, summary.max, summary.last
@@ -196,7 +193,7 @@ class Job:
         """Remove the task's record, scalars and log. False while it is queued or runs."""
         if self.refresh().status in (Status.QUEUED, Status.IN_PROGRESS):
             return False
-        self._backend.store.remove_task(self._record)
+        self.backend.store.remove_task(self._record)
         return True
 
     def is_pending(self) -> bool:
@@ -227,7 +224,7 @@ class Job:
 
     def get_console_output(self, number_of_reports: int = 1) -> list[str]:
         """The program's output, as one text in a list; the argument is ClearML's."""
-        return [self._backend.store.task_log(self._record.id)[0]]
+        return [self.backend.store.task_log(self._record.id)[0]]
 
 
 class LocalJob(Job):
@@ -235,4 +232,4 @@ class LocalJob(Job):
 
     def launch(self, queue_name: str | None = None) -> bool:
         """As `Job.launch`, on the queue of this process' own workers, whatever queue is named."""
-        return super().launch(self._backend.local_queue())
+        return super().launch(self.backend.local_queue())

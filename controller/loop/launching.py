@@ -1,111 +1,120 @@
-"""Creating and launching jobs: the part of the loop that fills free slots."""
+"""Creates and launches jobs: the part of the loop that fills free slots."""
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-
-from controller.api.questions import StrategyQuestions
-from controller.loop.budget import Budget, Verdict
+from controller.loop.context import LoopContext
 from controller.loop.fleet import Fleet
 from controller.loop.job import Job
-from controller.loop.lease_monitor import LeaseMonitor
-from controller.loop.observer import Observer
-from controller.search.search import Asked, Search
+from controller.loop.tracking import JobTracker
+from controller.search.search import Asked
 from worker.protocol.connection import AWAY
 
 
-class Launching(StrategyQuestions):
-    """Base of `SearchStrategy`. Used by the loop's thread only."""
+class Launching:
+    """Launches as many jobs as budget and workers allow. Used by the loop's thread only.
 
-    budget: Budget
-    _search: Search | None
-    _care: LeaseMonitor
-    _fleet: Fleet
-    _observer: Observer
-    _execution_queue: str
-    _ending: Verdict | None
-    _paused: bool
-    _finish_asked: bool
-    """An objective has called ``study.stop()``: what runs is the last."""
-    _stop_asked: threading.Event
+    Args:
+        base_task_id: the task that jobs are made from.
+    """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._asked: deque[Asked] = deque()
-        self._nothing_created = False
-        """The last `create_job` that was allowed to gave nothing, for no reason of ours."""
+    def __init__(
+        self,
+        context: LoopContext,
+        fleet: Fleet,
+        tracker: JobTracker,
+    ) -> None:
+        self._base_task_id = context.base_task_id
+        self._state = context.state
+        self._budget = context.budget
+        self._search = context.search
+        self._fleet = fleet
+        self._tracker = tracker
+        self._requests = context.requests
+        self._observer = context.observer
+        self._hooks = context.hooks
+        self.gave_nothing = False
+        """The last `create_job` that was allowed returned no job, for no reason of the loop's."""
 
-    def create_job(self) -> Job | None:
-        raise NotImplementedError
+    @property
+    def exhausted(self) -> bool:
+        """Whether the sampler has nothing left and all that it gave is launched."""
+        return self._search is not None and self._search.exhausted and not self._state.asked
 
-    def _may_create(self) -> bool:
-        if self._over() or self._paused or self._exhausted():
-            return False
-        ahead = self._search is not None and self._search.can_ask_ahead
-        # Whoever learns from results is not asked for more than the workers can run.
-        if (self.budget.max_concurrent is None or (self._search and not ahead)) and (
-            self.budget.running >= self._fleet.target(ahead=ahead)
-        ):
-            return False
-        return self.budget.may_create().ok
-
-    def _over(self) -> bool:
-        """Whether the end was asked for or has begun."""
-        return self._ending is not None or self._stop_asked.is_set() or self._finish_asked
-
-    def _exhausted(self) -> bool:
-        """Whether the sampler has nothing left; what it has given already is still to be run."""
-        return self._search is not None and self._search.exhausted and not self._asked
-
-    def _launch_asked(self) -> None:
+    def launch_asked(self) -> None:
         """Fill free slots with what needs no results: trials asked for already, or asked for blindly."""
-        while self._search and (self._asked or self._search.can_ask_ahead) and self._launch_one():
+        search = self._search
+        while search and (self._state.asked or search.can_ask_ahead) and self._launch_one():
             pass
 
-    def _launch_new(self) -> None:
+    def launch_new(self) -> None:
+        """Fill free slots, then have a trial ready for the next one."""
         while self._launch_one():
             pass
         self._ask_ahead()
 
+    def create(self) -> Job | None:
+        """The next trial's job, not launched yet; None if there may be none now."""
+        if self._search is None or not self._may_create():
+            return None
+        asked = self._state.asked.popleft() if self._state.asked else self._search.ask()
+        if asked is None:
+            return None
+        try:
+            return self._hooks.helper_create_job(
+                self._base_task_id,
+                parameter_override=asked.parameters,
+                trial=asked.number,
+                task_id=asked.task_id,
+            )
+        except BaseException:
+            self._state.asked.appendleft(asked)
+            raise
+
+    def _may_create(self) -> bool:
+        if self._ends or self._requests.paused or self.exhausted:
+            return False
+        ahead = self._search is not None and self._search.can_ask_ahead
+        # A sampler that learns from results is not asked for more than the workers can run.
+        if (self._budget.max_concurrent is None or (self._search and not ahead)) and (
+            self._budget.running >= self._fleet.target(ahead=ahead)
+        ):
+            return False
+        return self._budget.may_create().ok
+
+    @property
+    def _ends(self) -> bool:
+        """Whether the end was asked for, or has begun."""
+        return self._state.verdict is not None or self._requests.stops or self._requests.finish
+
     def _launch_one(self) -> bool:
         if not self._may_create():
             return False
-        job = self.create_job()
-        self._nothing_created = job is None and not self._exhausted()
+        job = self._hooks.create_job()
+        self.gave_nothing = job is None and not self.exhausted
         if job is None:
             return False
         try:
-            job.launch(self._execution_queue)
+            job.launch(self._state.queue)
         except AWAY:
             # The trial is asked for already: launch it when Redis is back.
             if job.trial >= 0:
-                self._asked.appendleft(
+                self._state.asked.appendleft(
                     Asked(number=job.trial, task_id=job.task_id(), parameters=job.parameters)
                 )
             raise
-        self._adopt(job)
+        self._tracker.adopt(job)
         self._observer.launched(job)
         return True
 
-    def _adopt(self, job: Job) -> None:
-        """Take a launched job among the running ones."""
-        task_id = job.task_id()
-        job.watched = True
-        self._running[task_id] = job
-        self._created[task_id] = job.parameters
-        self._care.queued(task_id)
-        self.budget.open_job(task_id)
-
     def _ask_ahead(self) -> None:
-        """Have one trial ready for the next free slot, where that changes nothing for the sampler."""
+        """Have one trial ready for the next free slot, where the sampler suggests the same then."""
         search = self._search
-        if search is None or not search.can_ask_ahead or self._asked or not self._running:
+        if search is None or not search.can_ask_ahead or self._state.asked or not self._state.running:
             return
-        limit = self.budget.jobs.limit
-        if self._over() or search.exhausted or self._paused:
+        if self._ends or search.exhausted or self._requests.paused:
             return
-        if self.budget.iterations.limit is None and (limit is None or self.budget.jobs.used < limit):
+        limit = self._budget.jobs.limit
+        if self._budget.iterations.limit is None and (limit is None or self._budget.jobs.used < limit):
             asked = search.ask()
             if asked is not None:
-                self._asked.append(asked)
+                self._state.asked.append(asked)

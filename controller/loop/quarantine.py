@@ -13,7 +13,11 @@ from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from worker.protocol import Reason, Status, TaskRecord
+from controller.loop.fleet import Fleet
+from controller.loop.job import Job
+from controller.loop.observer import Observer
+from controller.loop.state import LoopState
+from worker.protocol import Clock, Reason, Status, Store, TaskRecord
 
 FAILURES = 3
 """Different configurations that have to fail in a row."""
@@ -128,3 +132,36 @@ def _outcome(record: TaskRecord) -> _Outcome:
     # Numbers, paths and quoted values are a trial's own.
     kept = re.sub(r"'[^']*'|\"[^\"]*\"|/\S+|0x[0-9a-f]+|[-+]?\d[\d.e+-]*", "…", first)
     return _Outcome(f"{record.reason_class}: {kept}", parameters, f"{record.reason_class}: {first[:200]}")
+
+
+class NodePauses:
+    """Has a worker pause on which every job fails at once. Used by the loop's thread only."""
+
+    def __init__(
+        self, store: Store, clock: Clock, state: LoopState, fleet: Fleet, observer: Observer
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._state = state
+        self._fleet = fleet
+        self._observer = observer
+        self._quarantine = NodeQuarantine()
+
+    def look_at(self, job: Job) -> None:
+        """Judge the worker of a job that has ended."""
+        pause = self._quarantine.ended(job.record, self._fleet.workers, self._lasting)
+        if pause is None:
+            return
+        self._store.pause_worker(pause.worker, self._clock.now() + pause.seconds, pause.reason)
+        if pause.known:
+            self._observer.note(
+                f"worker {pause.worker} takes no jobs for {pause.seconds:g} s: {pause.reason}"
+            )
+
+    def _lasting(self) -> set[str]:
+        """Names of the workers that have been running a job for `HOLD_S`."""
+        return {
+            job.record.worker.rpartition("/")[0]
+            for job in self._state.running.values()
+            if job.is_running() and job.computed_s() > HOLD_S
+        }

@@ -1,35 +1,48 @@
-"""What an earlier controller has left: records and trials compared, nothing dropped, nothing repeated."""
+"""Recovery: what an earlier controller left running, and what Redis has lost.
+
+Nothing is dropped and nothing is repeated: task records and trials are compared, and each is brought up to
+the other.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from controller.loop.backend import Backend
+from controller.loop.context import LoopContext
 from controller.loop.job import Job
+from controller.loop.monitor import Monitor
+from controller.loop.progress import StudyProgress
+from controller.loop.tracking import JobTracker
 from controller.search.search import Asked, Search
-from worker.protocol import FINISHED, Summary, TaskRecord
+from controller.search.trial_snapshot import recall
+from worker.protocol import FINISHED, Status, Summary, TaskRecord
+from worker.protocol.copies import TaskCopy, write_tasks
 
 CHUNK = 500
+"""Task records read at once."""
 
 
 @dataclass
-class Left:
-    """The state of a study at the start of a controller."""
+class Leftover:
+    """What a study holds when a controller starts on it."""
 
     closed: list[TaskRecord] = field(default_factory=list)
-    """Tasks that have ended, told or not: their use counts."""
+    """Tasks that have ended, told or not: the budget counts them."""
     ended: list[tuple[Job, dict[str, Summary]]] = field(default_factory=list)
-    """Tasks that have ended without their trial being told, with their scalars."""
+    """Tasks that have ended and whose trials were not told, with their scalars."""
     running: list[Job] = field(default_factory=list)
     """Tasks that are queued or run."""
     unlaunched: list[Asked] = field(default_factory=list)
-    """Trials that were asked for and never became a task."""
+    """Trials that were asked for and have no task."""
 
 
-def reconcile(backend: Backend, search: Search | None, study: str) -> Left:
+def reconcile(backend: Backend, search: Search | None, study: str) -> Leftover:
     """Compare the study's records in Redis with Optuna's trials."""
     store = backend.store
-    left = Left()
+    left = Leftover()
     records: dict[str, TaskRecord] = {}
     ids = store.study_tasks(study)
     for start in range(0, len(ids), CHUNK):
@@ -50,3 +63,154 @@ def reconcile(backend: Backend, search: Search | None, study: str) -> Left:
     left.unlaunched = [asked for asked in open_trials.values() if asked.task_id not in records]
     left.unlaunched.sort(key=lambda asked: asked.number)
     return left
+
+
+class Recovery:
+    """Continues a study, and writes what Redis has lost of it. Used by the loop's thread only.
+
+    Args:
+        base_task_id: the task that jobs are made from.
+    """
+
+    def __init__(
+        self,
+        context: LoopContext,
+        monitor: Monitor,
+        tracker: JobTracker,
+        progress: StudyProgress,
+    ) -> None:
+        self._base_task_id = context.base_task_id
+        self._backend = context.backend
+        self._store = context.backend.store
+        self._state = context.state
+        self._budget = context.budget
+        self._search = context.search
+        self._monitor = monitor
+        self._tracker = tracker
+        self._progress = progress
+        self._observer = context.observer
+        self._hooks = context.hooks
+
+    # What an earlier controller left
+
+    def adopt_leftover(self) -> Leftover:
+        """Continue the study where it stands: count what has ended, take over what runs.
+
+        Returns:
+            What there was. Reports of its running and ended tasks are still to be told.
+        """
+        left = reconcile(self._backend, self._search, self._state.study)
+        restored, wall_clock = self._restore_told({record.id for record in left.closed})
+        record = self._progress.record
+        for closed in (*left.closed, *restored):
+            self._observer.known(closed)
+            if record is None or closed.created_at >= record.budget_since:  # else of an earlier optimization
+                self._count(closed)
+        for job, scalars in left.ended:
+            job.scalars = scalars
+            self._state.ended.append(job)
+        for job in left.running:
+            self._tracker.adopt(job)
+        self._state.asked.extend(left.unlaunched)
+        if record is not None:
+            used = (record.budget.get("wall_clock") or {}).get("used") or 0.0
+            self._budget.wall_clock.update("study", max(float(used), wall_clock))
+        self._say_what(left, restored)
+        return left
+
+    def _say_what(self, left: Leftover, restored: Sequence[TaskRecord]) -> None:
+        if restored:
+            self._observer.note(f"Redis had lost {len(restored)} ended task(s); recalled from their trials")
+        if left.running or left.ended or left.unlaunched:
+            self._observer.note(
+                f"taking up {len(left.running)} running, {len(left.ended)} ended and "
+                f"{len(left.unlaunched)} unlaunched trial(s)"
+            )
+
+    def _count(self, closed: TaskRecord) -> None:
+        """Charge a task that ended before this controller began."""
+        chosen = {name: closed.spec.parameters.get(name) for name in closed.spec.searched}
+        self._state.created[closed.id] = chosen or closed.spec.parameters
+        self._budget.open_job(closed.id)
+        self._tracker.charge(Job.adopt(closed, closed.spec.parameters, self._backend))
+
+    # What Redis has lost
+
+    def restore_lost(self) -> bool:
+        """Write again what Redis has lost of the study: all of it, or single tasks.
+
+        What ran is run again; a worker that still runs it can't report any more, as its attempt is over.
+
+        Returns:
+            False when nothing is missing.
+        """
+        if self._progress.record is not None and self._store.find_study(self._state.study) is None:
+            self._observer.note("Redis has lost the study; writing it anew, what ran is run again")
+            self._restore_study()
+            return True
+        running = list(self._state.running.values())
+        records = self._store.get_many([job.task_id() for job in running])
+        lost = [job for job, record in zip(running, records, strict=True) if record is None]
+        for job in lost:
+            self._restore_task(job)
+        return bool(lost)
+
+    def _restore_study(self) -> None:
+        self._monitor.open()
+        for base in self._backend.known_base_tasks():
+            write_tasks(self._store, [TaskCopy(record=base)])
+        # The trials of running jobs are not told yet, so they hold no snapshot.
+        self._restore_told(set(self._state.running))
+        untold = [TaskCopy(record=job.record, scalars=job.scalars) for job in self._state.ended]
+        write_tasks(self._store, untold)
+        for job in list(self._state.running.values()):
+            self._restore_task(job)
+        # Last: while it is missing, all of this is done again.
+        self._progress.restore()
+
+    def _restore_told(self, known: set[str]) -> tuple[list[TaskRecord], float]:
+        """Write the told tasks that Redis lacks, from their trials' snapshots.
+
+        Args:
+            known: ids of the tasks to leave out.
+
+        Returns:
+            Their records, and the minutes that the study had taken when the last of them was told.
+        """
+        copies: list[TaskCopy] = []
+        taken = 0.0
+        for told in self._search.remembered(known) if self._search else ():
+            found = recall(told, self._fresh(told.number, told.task_id, told.parameters))
+            if found is not None:
+                copies.append(found[0])
+                taken = max(taken, found[1])
+        write_tasks(self._store, copies)
+        return [copy.record for copy in copies], taken
+
+    def _fresh(self, number: int, task_id: str, parameters: dict[str, Any]) -> TaskRecord:
+        """The record that a trial's task would have if it were created now."""
+        job = self._hooks.helper_create_job(
+            self._base_task_id, parameter_override=parameters, trial=number, task_id=task_id
+        )
+        return job.record
+
+    def _restore_task(self, job: Job) -> None:
+        """Have a launched task whose record is lost run again, unless it was to stop."""
+        old, now = job.record, self._backend.clock.now()
+        new = replace(old.again("Redis has lost its record"), queued_at=now, compute_s=job.computed_s())
+        if old.stop is not None:
+            new = replace(
+                new,
+                status=old.stop.reason_class.status,
+                reason_class=old.stop.reason_class,
+                reason=old.stop.reason,
+                ended_at=now,
+                started_at=old.started_at if old.status is Status.IN_PROGRESS else None,
+            )
+        write_tasks(self._store, [TaskCopy(record=new)])
+        job.update(new)
+        job.scalars = {}
+        if new.status is Status.QUEUED:
+            self._tracker.relaunch(job)
+        else:
+            self._state.due.add(job.task_id())

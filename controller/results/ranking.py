@@ -133,3 +133,25 @@ def metrics(scalars: dict[str, Summary], wanted: set[str] | None) -> dict[str, d
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def order_by_values(
+    metrics: Sequence[ObjectiveMetric], values: Sequence[Sequence[float] | None], top_k: int
+) -> list[int]:
+    """The indexes of the best rows of objective values, the best first.
+
+    Args:
+        metrics: what each row holds.
+        values: rows that are None or not finite never rank.
+    """
+    usable = [index for index, row in enumerate(values) if row is not None and all(map(math.isfinite, row))]
+    scores = [
+        tuple(metric.score(value) for metric, value in zip(metrics, values[index] or (), strict=True))
+        for index in usable
+    ]
+    if len(metrics) == 1:
+        order = sorted(range(len(usable)), key=scores.__getitem__)[: max(0, top_k)]
+        return [usable[place] for place in order]
+    from controller.results import pareto
+
+    return [usable[place] for place, _ in pareto.order(scores, top_k)]

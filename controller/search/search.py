@@ -24,6 +24,7 @@ from controller.search.trial_cache import TrialCache
 from controller.search.trial_snapshot import MEMORY, Remembered
 from worker.artifacts import ArtifactMeta
 from worker.protocol.errors import BadInput
+from worker.trials.patience import be_patient
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +144,22 @@ class Search:
         """Whether something was told or reported that the storage doesn't have."""
         storage = self._study._storage
         return isinstance(storage, TrialCache) and storage.dirty
+
+    def wait_for_storage(
+        self, waiting: Callable[[str], None], back: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Have each call of the storage wait while that is locked or away.
+
+        Args:
+            waiting: called with the reason before each pause; what it raises ends the wait.
+            back: called when the storage answers again.
+
+        Returns:
+            What ends this.
+        """
+        storage = self._study._storage
+        also = storage.transactions if isinstance(storage, TrialCache) else ()
+        return be_patient(storage, waiting, back, also=also)
 
     def _ask_new(self) -> Asked | None:
         if self._allow_duplicates:

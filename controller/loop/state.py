@@ -1,0 +1,150 @@
+"""What the parts of one loop share: its settings, its jobs, and what others ask of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from controller.loop.budget import Verdict
+from controller.loop.job import Job
+from controller.search.search import Asked
+from worker.protocol import Reason, Status, StudyState
+from worker.protocol.errors import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """How a loop treats its jobs. Times are in seconds."""
+
+    pool_period_s: float = 120.0
+    """Between two readings of all running records."""
+    lease_s: float = 15.0
+    """A worker that was silent for so long is lost."""
+    time_limit_s: float | None = None
+    """Of one job."""
+    min_iterations: int = 0
+    """Before a job may be pruned."""
+    max_attempts: int = 3
+    """Executions of one task before it is given up."""
+    retry_on: tuple[str, ...] = ()
+    """Classes of failures after which a task gets another attempt."""
+    constraints: tuple[Mapping[str, Any], ...] = ()
+    """``{"metric": "title/series", "max": bound}``, or ``min``."""
+
+
+@dataclass
+class LoopState:
+    """The jobs of one loop and how it does. Changed by the loop's thread only; others may read it."""
+
+    study: str = ""
+    queue: str = "default"
+    running: dict[str, Job] = field(default_factory=dict)
+    """Task id → job, of the jobs that were launched and have not ended."""
+    created: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Task id → the parameters chosen for it, of all jobs."""
+    asked: deque[Asked] = field(default_factory=deque)
+    """Trials that have no job yet, the next one first."""
+    due: set[str] = field(default_factory=set)
+    """Ids of the running tasks to monitor in this step."""
+    dismissed: set[str] = field(default_factory=set)
+    """Ids of the running tasks that a subclass has given up."""
+    ended: list[Job] = field(default_factory=list)
+    """Jobs whose trials are still to be told, oldest first."""
+    verdict: Verdict | None = None
+    """Why it ends; None until that is decided."""
+    status: str = StudyState.RUNNING
+    """One of `StudyState`."""
+    reason: str = ""
+    """Why it ended; empty until then."""
+
+
+class Requests:
+    """What others ask of a loop. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self.stops = False
+        """The end was asked for."""
+        self.interrupted = False
+        """The study is to be continued: what was cut short is tried again then."""
+        self.hands_over = False
+        """What runs goes on: the next controller adopts it."""
+        self.time_over = ""
+        """Why the time of the whole search is over; empty while it is not."""
+        self.finish = False
+        """An objective called ``study.stop()``: what runs is the last."""
+        self.paused = False
+        """Nothing is launched."""
+
+    def stop(self) -> None:
+        """End the search: what runs is stopped."""
+        self.stops = True
+
+    def interrupt(self) -> None:
+        """As `stop`, for a study that is to be continued."""
+        self.interrupted = True
+        self.stop()
+
+    def hand_over(self) -> None:
+        """As `interrupt`, and what runs goes on."""
+        self.hands_over = True
+        self.interrupt()
+
+
+class Hooks(Protocol):
+    """The steps of the loop that a subclass of `SearchStrategy` may replace."""
+
+    def process_step(self) -> bool: ...
+
+    def create_job(self) -> Job | None: ...
+
+    def monitor_job(self, job: Job) -> bool: ...
+
+    def helper_create_job(
+        self,
+        base_task_id: str,
+        parameter_override: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Job: ...
+
+
+def checked_retries(given: Sequence[str]) -> tuple[str, ...]:
+    """The classes of failures to try again after. Raises `BadInput` for one that there isn't."""
+    known = [reason.value for reason in Reason if reason.status is Status.FAILED]
+    wrong = [name for name in given if name not in known]
+    if isinstance(given, str) or wrong:
+        raise BadInput(f"retry_on: a list of {', '.join(known)}; not {given!r:.80}")
+    return tuple(given)
+
+
+_LIMITS = (
+    "pool_period_min",
+    "time_limit_per_job",
+    "compute_time_limit",
+    "max_iteration_per_job",
+    "total_max_jobs",
+    "num_concurrent_workers",
+    "wall_clock_limit",
+    "max_failures",
+)
+
+
+def refuse_contradictions(arguments: Mapping[str, Any], min_iterations: int | None) -> None:
+    """Check that each limit is possible, and that all can be kept together.
+
+    Args:
+        arguments: of `SearchStrategy`, by name.
+
+    Raises:
+        BadInput: a line for each limit that is not above 0, or contradicts another.
+    """
+    given = {name: arguments[name] for name in _LIMITS if arguments[name] is not None}
+    problems = [f"{name} {value} must be above 0" for name, value in given.items() if not value > 0]
+    most = given.get("max_iteration_per_job")
+    if min_iterations is not None and min_iterations < 0:
+        problems.append(f"min_iteration_per_job {min_iterations} must not be below 0")
+    if min_iterations is not None and most is not None and min_iterations > most:
+        problems.append(f"min_iteration_per_job {min_iterations} is above max_iteration_per_job {most}")
+    if problems:
+        raise BadInput(*problems)

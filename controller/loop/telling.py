@@ -1,0 +1,129 @@
+"""Tells Optuna what tasks report and how they end, and has a trial without hope stopped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+
+from controller.loop.context import LoopContext
+from controller.loop.job import Job
+from controller.loop.tracking import JobTracker
+from controller.loop.verdicts import trial_state
+from controller.search.search import Search
+from controller.search.trial_snapshot import remember
+from worker.artifacts import ArtifactMeta
+from worker.protocol import Reason, Status
+from worker.protocol.errors import RecordError
+from worker.protocol.metrics import violations
+
+log = logging.getLogger(__name__)
+
+
+class Telling:
+    """Tells each trial's reports and its end, each once. Used by the loop's thread only.
+
+    Args:
+        search: None for a search whose class creates its own jobs: their ends are only shown.
+        on_ended: called with each job that has ended, after its trial was told.
+    """
+
+    def __init__(
+        self,
+        context: LoopContext,
+        tracker: JobTracker,
+        on_ended: Callable[[Job], None],
+    ) -> None:
+        self._store = context.backend.store
+        self._state = context.state
+        self._budget = context.budget
+        self._objective = context.objective
+        self._settings = context.settings
+        self._search = context.search
+        self._tracker = tracker
+        self._observer = context.observer
+        self._on_ended = on_ended
+        self.adopted: set[str] = set()
+        """Ids of tasks that an earlier controller has launched: some of their reports are in records only."""
+        self._metric_checked = False
+
+    def tell_reports(self, points: Mapping[str, Sequence[tuple[int, int, float]]]) -> None:
+        """Tell the objective's values on the way; stop a trial that the pruner gives up.
+
+        Args:
+            points: task id → (metric index, iteration, value), oldest first.
+        """
+        if self._search is None:
+            return
+        ended = {job.task_id(): job for job in self._state.ended}
+        for task_id, reported in points.items():
+            job = self._state.running.get(task_id) or ended.get(task_id)
+            if job is None or job.trial < 0:
+                continue
+            first = [(step, value) for index, step, value in reported if index == 0]
+            hopeless = self._search.report(job.trial, first)
+            is_running = task_id in self._state.running
+            if hopeless and is_running and job.record.iterations >= self._settings.min_iterations:
+                self._tracker.abort(job, Reason.PRUNED, f"given up at iteration {reported[-1][1]}")
+
+    def tell_recorded(self, job: Job) -> None:
+        """Tell what a task has reported while no controller listened: it stands in Redis."""
+        if self._search is None or job.trial < 0:
+            return
+        key = self._objective.metrics[0].key
+        points = self._store.series(job.task_id()).get(key, [])
+        self._search.report(job.trial, [(iteration, value) for iteration, value, _ in points])
+
+    def tell_ended(self) -> None:
+        """Tell the trials of all jobs that have ended."""
+        while self._state.ended:
+            job = self._state.ended[0]
+            if job.trial >= 0 and self._search is not None:
+                self._tell_end(self._search, job)
+            self._check_metrics(job)
+            self._on_ended(job)
+            # Not before: if Redis goes away meanwhile, this job is told again, which changes nothing.
+            self._state.ended.pop(0)
+            self._observer.ended(job)
+
+    def _tell_end(self, search: Search, job: Job) -> None:
+        record = job.record
+        state, values = trial_state(record, self._objective.values(job.scalars))
+        if job.task_id() in self.adopted:
+            self.tell_recorded(job)
+        if record.reason_class is Reason.STUDY_STOPPED:
+            # It was cut short with its study: when that goes on, these parameters are tried again.
+            search.try_again(job.trial)
+        saved = job.saved if job.saved is not None else self._store.artifacts(job.task_id())
+        search.link(job.trial, _readable(job.task_id(), saved))
+        search.remember(job.trial, remember(record, job.scalars, saved, self._budget.wall_clock.used))
+        constraints = self._settings.constraints
+        search.tell(job.trial, state, values, violations(constraints, job.scalars) if constraints else None)
+
+    def _check_metrics(self, job: Job) -> None:
+        """Warn if the first job that ended by itself lacks one of the objective's metrics."""
+        record = job.record
+        ended = record.status is Status.COMPLETED or record.reason_class is Reason.INVALID_VALUE
+        if self._metric_checked or not ended:
+            return
+        self._metric_checked = True
+        reported = [key for key in sorted(job.scalars) if not key.startswith(":monitor:")]
+        for metric in self._objective.metrics:
+            if metric.key not in job.scalars:
+                near = get_close_matches(metric.key, reported, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                said = ", ".join(reported) or "nothing"
+                self._observer.note(
+                    f"the first finished job has no metric {metric.key!r}; it reported {said}{hint}"
+                )
+
+
+def _readable(task_id: str, artifacts: Mapping[str, str]) -> list[ArtifactMeta]:
+    """The descriptions of a task's artifacts, except those that can't be read."""
+    found = []
+    for name, text in artifacts.items():
+        try:
+            found.append(ArtifactMeta.from_json(text))
+        except RecordError as error:
+            log.warning("task %s: artifact %r is not linked: %s", task_id, name, error)
+    return found

@@ -1,0 +1,168 @@
+"""Keeps the running jobs up to date: what events say, what records say, and the limits of each job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from controller.loop.context import LoopContext
+from controller.loop.job import Job
+from controller.loop.lease_monitor import LeaseMonitor
+from controller.loop.monitor import Changes
+from worker.protocol import Reason, Status, Summary
+
+
+class JobTracker:
+    """Has the running jobs show what their tasks do. Used by the loop's thread only.
+
+    Args:
+        restore_lost: called when a running task has no record any more.
+    """
+
+    def __init__(
+        self,
+        context: LoopContext,
+        leases: LeaseMonitor,
+        restore_lost: Callable[[], object],
+    ) -> None:
+        self._store = context.backend.store
+        self._state = context.state
+        self._budget = context.budget
+        self._objective = context.objective
+        self._settings = context.settings
+        self._leases = leases
+        self._observer = context.observer
+        self._hooks = context.hooks
+        self._restore_lost = restore_lost
+
+    def adopt(self, job: Job) -> None:
+        """Count a launched job among the running ones."""
+        task_id = job.task_id()
+        job.watched = True
+        self._state.running[task_id] = job
+        self._state.created[task_id] = job.parameters
+        self._leases.queued(task_id)
+        self._budget.open_job(task_id)
+
+    # What is new
+
+    def apply(self, changes: Changes) -> None:
+        """Bring the running jobs up to what the events say."""
+        running = self._state.running
+        for task_id, start in changes.started.items():
+            job = running.get(task_id)
+            if job and job.record.attempt <= start.attempt:
+                job.update(
+                    replace(
+                        job.record,
+                        status=Status.IN_PROGRESS,
+                        attempt=start.attempt,
+                        started_at=start.at,
+                        worker=start.worker,
+                    )
+                )
+                job.scalars = {}
+                self._leases.forget(task_id)
+                self._observer.started(job)
+        # What a checkpoint has kept stands in the record only.
+        self.refresh([task_id for task_id in changes.resumed if task_id in running])
+        for task_id, points in changes.points.items():
+            job = running.get(task_id)
+            if job:
+                self._add_points(job, points)
+                self._state.due.add(task_id)
+        self.refresh([task_id for task_id in changes.ended if task_id in running])
+        for task_id, attempt in changes.requeued.items():
+            # Not the attempts that this controller has queued itself.
+            if task_id in running and not self._leases.has_queued(task_id, attempt):
+                self.relaunch(running[task_id])
+
+    def _add_points(self, job: Job, points: Sequence[tuple[int, int, float]]) -> None:
+        metrics = self._objective.metrics
+        for index, iteration, value in points:
+            if index < len(metrics):
+                metric = metrics[index]
+                summary = job.scalars.get(metric.key) or Summary.of(metric.title, metric.series)
+                job.scalars[metric.key] = summary.add(value, iteration)
+        first = job.scalars.get(metrics[0].key)
+        job.update(replace(job.record, iterations=first.iterations if first else 0))
+        self._observer.reported(job)
+
+    def refresh(self, task_ids: Sequence[str]) -> None:
+        """Read records and scalars of running jobs; they are monitored in this step."""
+        if not task_ids:
+            return
+        missing = False
+        for task_id, (record, scalars, saved) in zip(task_ids, self._store.look(task_ids), strict=True):
+            if record is None:
+                missing = True
+                continue
+            job = self._state.running[task_id]
+            job.update(record)
+            job.scalars = scalars
+            job.saved = saved if record.status.is_finished else None
+            self._state.due.add(task_id)
+        if missing:
+            self._restore_lost()
+
+    def relaunch(self, job: Job) -> None:
+        """Put a queued task on the queue again; read it instead if it is not queued any more."""
+        if not self._leases.relaunch(job):
+            self.refresh([job.task_id()])
+
+    # Monitoring
+
+    def monitor_due(self) -> None:
+        """Monitor each job of which something is new, and take those that have ended off the list."""
+        for task_id in [task_id for task_id in self._state.due if task_id in self._state.running]:
+            self._monitor(self._state.running[task_id])
+        self._state.due.clear()
+
+    def _monitor(self, job: Job) -> None:
+        state, task_id = self._state, job.task_id()
+        if task_id not in state.dismissed and not self._hooks.monitor_job(job) and not job.is_stopped():
+            # A subclass has given it up: it is stopped now, and told when it has ended.
+            state.dismissed.add(task_id)
+            self.abort(job, Reason.USER, "given up by the optimizer")
+        if job.is_stopped():
+            self.charge(job)
+            del state.running[task_id]
+            state.dismissed.discard(task_id)
+            self._leases.forget(task_id)
+            state.ended.append(job)
+
+    def check_limits(self, job: Job) -> bool:
+        """Account for a job, and stop it if it is over a limit. False when it has ended."""
+        task_id = job.task_id()
+        self._budget.compute_time.update(task_id, job.computed_s() / 60)
+        if job.is_stopped():
+            return False
+        iterations = job.record.iterations
+        self._budget.iterations.update(task_id, iterations)
+        limit, seconds = self._budget.max_iteration_per_job, self._settings.time_limit_s
+        # The worker itself keeps both limits; this is for one that does not.
+        if limit is not None and iterations > limit:
+            self.abort(job, Reason.ITERATION_LIMIT, f"reached its limit of {limit} iterations")
+        elif seconds is not None and job.computed_s() > seconds + self._settings.lease_s:
+            self.abort(job, Reason.TIME_LIMIT, f"ran for its limit of {seconds:g} s")
+        return True
+
+    def charge(self, job: Job) -> None:
+        """Charge the budget with what an ended job has used."""
+        task_id, record = job.task_id(), job.record
+        self._budget.compute_time.update(task_id, job.computed_s() / 60)
+        self._budget.close_job(
+            task_id,
+            iterations=record.iterations,
+            by_itself=job.is_completed(),
+            counts=record.reason_class is not Reason.STUDY_STOPPED,
+        )
+        if job.is_failed():
+            self._budget.failures.update(task_id, 1)
+
+    def abort(self, job: Job, reason_class: Reason, reason: str) -> None:
+        """Ask a running job to stop; once is enough."""
+        if job.record.stop is None and not job.is_stopped():
+            job.abort(reason_class, reason)
+            if job.is_stopped():
+                self.refresh([job.task_id()])
