@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from worker.version import __version__
 
 if TYPE_CHECKING:
+    from controller.api.local_job import LocalJob
     from controller.api.optimizer import HyperParameterOptimizer
     from controller.api.optuna_strategy import GridSearch, OptimizerOptuna, RandomSearch
     from controller.api.strategy import SearchStrategy
     from controller.loop.budget import Budget
-    from controller.loop.job import Job, LocalJob
+    from controller.loop.job import Job
     from controller.search.objective import MultiObjective, Objective
     from controller.search.parameters import (
         DiscreteParameterRange,
@@ -40,7 +41,7 @@ _HOMES = {
     "GridSearch": "api.optuna_strategy",
     "HyperParameterOptimizer": "api.optimizer",
     "Job": "loop.job",
-    "LocalJob": "loop.job",
+    "LocalJob": "api.local_job",
     "LogUniformParameterRange": "search.parameters",
     "MultiObjective": "search.objective",
     "Objective": "search.objective",

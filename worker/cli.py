@@ -11,12 +11,12 @@ import click
 
 from worker import __version__
 from worker.process.logs import configure
-from worker.process.parent_death import die_with_parent
+from worker.process.parent_death import PARENT_VARIABLE, die_with_parent
 from worker.protocol.errors import OptunaRQError
 from worker.runner.check import check_storage
 from worker.runner.objective import shadowing
 from worker.slot.daemon import Daemon
-from worker.slot.settings import DEFAULT_DRAIN_S, PARENT_VARIABLE, resolve
+from worker.slot.settings import DEFAULT_DRAIN_S, resolve
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,6 +17,8 @@ from controller.api.strategy import SearchStrategy
 from controller.search.objective import Objective
 from controller.search.parameters import Parameter, rows_of
 from controller.search.samplers import grid
+from controller.search.search import Search
+from controller.session.study_session import StudyDefinition
 from worker.protocol.errors import BadInput
 
 _KNOWN = (
@@ -80,7 +83,10 @@ class OptunaStrategy(SearchStrategy):
             allow_duplicates=allow_duplicates,
             start_from=start_from,
         )
+        if self._source.name:
+            self._state.study = self._source.name
         if self._search is None:
+            # Mistakes in names and options show before anything starts.
             self._source.check()
 
     def enqueue_trial(self, parameters: Mapping[str, Any]) -> None:
@@ -99,9 +105,20 @@ class OptunaStrategy(SearchStrategy):
     @property
     def optuna_study(self) -> optuna.Study | None:
         """Optuna's study; None before `start`. To look at while the loop runs, which owns it."""
-        if self._ended and self._source.stored is not None:
+        if self._state.closed and self._source.stored is not None:
             return self._source.stored
         return self._search.study if self._search else None
+
+    def _definition(self) -> StudyDefinition:
+        return replace(
+            super()._definition(),
+            storage=self._source.storage_shown(),
+            is_taken=self._source.is_taken,
+            continues=self._source.continues,
+        )
+
+    def _open_search(self) -> Search:
+        return self._source.open(self._state.study, self._observer)
 
     def _space(self) -> list[Parameter]:
         return self._hyper_parameters

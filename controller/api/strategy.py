@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from controller.api.local_job import LocalJob
 from controller.loop.backend import Backend
 from controller.loop.budget import Budget
 from controller.loop.context import LoopContext, StudyLease
-from controller.loop.job import Job, LocalJob
+from controller.loop.job import Job
 from controller.loop.job_factory import JobFactory, Naming
 from controller.loop.loop import Loop
 from controller.loop.observer import Observer
@@ -23,7 +24,10 @@ from controller.results.ranking import Ranking
 from controller.search.objective import Objective
 from controller.search.parameters import Parameter
 from controller.search.search import Search
-from controller.session.opening import check_base_task
+from controller.session.base_task import check_base_task
+from controller.session.local_workers import local_queue
+from controller.session.study_session import StudyDefinition, StudySession
+from worker.protocol import StudyState
 from worker.protocol.errors import BadInput
 from worker.sdk.task import Task
 
@@ -40,24 +44,21 @@ class SearchStrategy:
         execution_queue: queue that jobs are launched on.
         num_concurrent_workers: jobs at a time; None for as many as the queue's workers have slots.
         pool_period_min: minutes between two looks at the records themselves, for whatever no event told.
-        time_limit_per_job: minutes that one job may run.
-        compute_time_limit: minutes that all jobs together may compute.
-        min_iteration_per_job: iterations before a job may be pruned.
-        max_iteration_per_job: iterations after which a job is stopped.
+        time_limit_per_job, compute_time_limit: minutes that one job may run, and all jobs together.
+        min_iteration_per_job, max_iteration_per_job: iterations before a job may be pruned, and at most.
         total_max_jobs: jobs, or with `max_iteration_per_job` what multiplies it to the iteration budget.
         backend: Redis, RQ, storage and artifacts; by default those of the environment.
-        study: name under which records are kept, and Optuna's study; by default made from the optimizer's
-            task or the base task. One that was interrupted is continued.
+        study: its name, by default the optimizer's or the base task's. One that exists is continued.
         search: where parameters come from; by default this class' own.
         max_attempts: executions of one task before it is given up as lost.
-        lease_s: seconds after which a worker that was not heard of is lost.
+        lease_s: a worker or controller that was silent for so many seconds is lost.
         retry_on: classes of failures after which a task is tried again, such as ``objective_error``.
         wall_clock_limit: minutes that the whole search may take.
         max_failures: failed jobs at which the search fails.
         constraints: ``{"metric": "title/series", "max": bound}`` (or ``min``): what violates one never ranks.
         allow_new_parameters: search parameters that the base task doesn't have.
-        workers: local workers to start; by default one per CPU (at most one per concurrent job) where Redis
-            is embedded and nobody serves the queue, else none.
+        workers: local workers to start; by default one per CPU where Redis is embedded and nobody serves
+            the queue, else none.
         observer: is told what happens; by default it is printed.
         lock: the right to act on the study; the loop waits while it does not hold it.
 
@@ -198,14 +199,43 @@ class SearchStrategy:
             raise BadInput("start: this optimizer has run already; make another one")
         self._begun = True
         if issubclass(self._jobs.job_class, LocalJob):
-            self._execution_queue = self._backend.local_queue()
+            self._execution_queue = local_queue(self._backend)
         self._state.queue = self._execution_queue
         if self._search is not None or self._lease is not None:  # `controller start` has opened the study
-            self._run(self._search, self._lease)
+            self._run()
             return
-        raise NotImplementedError
+        with StudySession(
+            self._backend, self._definition(), self._observer, lambda: self._requests.stops
+        ) as session:
+            if not session.acquire():
+                self._state.status, self._state.reason = StudyState.INTERRUPTED, "stopped before it began"
+                return
+            session.refuse_other_study()
+            self._state.study, self._lease = session.name, session.lock
+            self._search = self._open_search()
+            session.register()
+            if self._workers != 0:
+                session.start_workers(self._workers, self.budget.max_concurrent)
+            self._run()
 
-    def _run(self, search: Search | None, lease: StudyLease | None) -> None:
+    def _definition(self) -> StudyDefinition:
+        """What this search's study is."""
+        base = self._backend.base_task(self._base_task_id)
+        return StudyDefinition(
+            name=self._state.study,
+            stem=getattr(self._optimizer_task, "name", "") or base.name or "optimization",
+            metrics=self._objective_metric.metrics,
+            parameters=self._hyper_parameters,
+            queue=self._state.queue,
+            storage="",
+            lease_s=self._settings.lease_s,
+        )
+
+    def _open_search(self) -> Search | None:
+        """The search of the study, made or continued; None for a class that creates its own jobs."""
+        return None
+
+    def _run(self) -> None:
         self._ranking = Ranking(self._backend.store, self._state.study, self._objective_metric.metrics)
         self._loop = Loop(
             LoopContext(
@@ -216,9 +246,9 @@ class SearchStrategy:
                 settings=self._settings,
                 state=self._state,
                 requests=self._requests,
-                search=search,
+                search=self._search,
                 observer=self._observer,
-                lease=lease,
+                lease=self._lease,
                 hooks=self,
             )
         )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
+from uuid import UUID
 
 import optuna
 
@@ -17,27 +16,16 @@ from controller.api.optuna_strategy import OptimizerOptuna
 from controller.commands.settings import Settings, open_redis
 from controller.commands.view import View
 from controller.loop.backend import Backend
-from controller.loop.observer import Observer
 from controller.results.artifact_keeper import ArtifactKeeper
-from controller.search.objective import Objective
-from controller.search.parameters import Parameter
-from controller.search.samplers import grid, made_for_each, make_pruner, make_sampler, seed_after
 from controller.search.search import Search
-from controller.search.study import (
-    open_study,
-    quiet_optuna,
-    refuse_other_trials,
-    study_uid,
-    task_id_of,
-)
-from controller.search.trial_cache import cached
+from controller.search.study import quiet_optuna, study_uid, task_id_of
 from controller.session import preflight
-from controller.session.code_snapshot import snapshot
-from controller.session.interrupts import Interrupts, Patience
-from controller.session.local_workers import LocalWorkers
-from controller.session.lock import StudyLock
-from controller.session.sweep_objects import constraints_of, objective_of, parameters_of, task_spec
-from controller.sweep import Sweep, describe_difference
+from controller.session.code_snapshot import Snapshot, snapshot
+from controller.session.interrupts import Interrupts, ServerWait
+from controller.session.study_session import ENDED, StudyDefinition, StudySession
+from controller.session.sweep_objects import constraints_of, task_spec
+from controller.session.sweep_source import SweepSource
+from controller.sweep import Sweep
 from worker.artifacts import open_store as open_artifacts
 from worker.protocol import Status, StudyRecord, StudyState, TaskRecord, TaskSpec
 from worker.protocol.connection import evicts
@@ -50,8 +38,6 @@ from worker.trials.storage import file_of, open_storage
 if TYPE_CHECKING:
     from controller.health.metrics import Meter
 
-log = logging.getLogger(__name__)
-
 INTERRUPTED = 130
 
 
@@ -62,7 +48,7 @@ class StartOptions:
     workers: int | None = None
     """Local workers; by default one per CPU with the embedded Redis, none with another."""
     resume: bool | None = None
-    """True goes on with a study that exists, False begins a new one; None does either."""
+    """True continues a study that exists, False begins a new one; None does either."""
     hand_over: bool = False
     """SIGTERM leaves what runs to the next controller."""
     wait: bool = False
@@ -74,7 +60,7 @@ class StartOptions:
 def start(
     sweep: Sweep, settings: Settings, options: StartOptions, view: View, meter: Meter | None = None
 ) -> int:
-    """Run a study to its end, or go on with it.
+    """Run a study to its end, or continue it.
 
     Args:
         meter: is to know how it goes.
@@ -86,141 +72,255 @@ def start(
         BadInput: something that was asked for can't be; nothing was started, and nothing is lost.
     """
     quiet_optuna()
-    parameters = parameters_of(sweep)
-    objective = objective_of(sweep)
-    check_queue_name(sweep.queue.name)
-    sampler = _sampler(sweep, parameters, 0)
-    pruner = make_pruner(
-        sweep.pruner.type if sweep.pruner else None, sweep.pruner.options if sweep.pruner else {}
-    )
-    artifacts = open_artifacts(settings.artifacts_url)
-    # The store's own URL: what is given may be a path relative to this folder, which workers don't share.
-    spec = task_spec(
-        sweep,
-        parameters,
-        objective,
-        artifacts_url=artifacts.url,
-        storage_url=settings.storage_url,
-        grace_s=options.grace_s,
-    )
-    with ExitStack() as stack:
-        own = _own_files(artifacts.url, settings.storage_url)
-        code = stack.enter_context(snapshot(sweep.code, settings.folder, own)) if sweep.code else None
-        # What workers will have, rather than what lies here: a file that is left out is missed now.
-        folder = stack.enter_context(code.unpacked()) if code else settings.folder
-        try:
-            can_tell = preflight.check_here(spec, folder, must_run_here=settings.embedded)
-        except BadInput as error:
-            if not code:
-                raise
-            raise BadInput(
-                str(error).replace(str(folder), f"[code], the snapshot of {code.folder},")
-            ) from error
-        if sweep.objective.kind == "optuna" and not settings.embedded:
-            can_tell = False  # whether a worker reaches the storage
-        interrupts = stack.enter_context(Interrupts(hand_over=options.hand_over).installed())
-        if meter:
-            interrupts.looked_at = meter.health.long
-        patience = Patience(options.wait, view.note, interrupts)
-        patience.have(artifacts.check)
-        url, embedded = patience.have(lambda: stack.enter_context(open_redis(settings, create=True)))
-        at = Home(url, artifacts.url, settings.folder, embedded)
-        backend = Backend(url, settings.storage_url, artifacts.url, home=at)
-        _refuse_other_study(backend, sweep, settings)
-        _check_resume(options.resume, backend, sweep.study.name)
-        lock = StudyLock(backend.store, sweep.study.name)
-        if meter:
-            meter.watch(backend, lock, sweep.queue.name)
-        left_over = backend.store.pending_request(sweep.study.name)
-        stood_by, before = False, backend.store.find_study(sweep.study.name)
+    return _Start(sweep, settings, options, view, meter).run()
 
-        def stand_by(holder: str) -> None:
-            nonlocal stood_by
-            stood_by = True
-            if meter:
-                meter.health.stands_by = True
-            view.note(f"controller {holder} acts on study {sweep.study.name!r}; standing by to take over")
 
-        if not lock.acquire(wait=True, on_wait=stand_by, stopped=interrupts.pending):
-            return INTERRUPTED
-        if stood_by:
-            code_of_end = _ended_meanwhile(backend, sweep.study.name, before, view)
-            if code_of_end is not None:
-                lock.release()
-                return code_of_end
-        count = options.workers if options.workers is not None else (os.cpu_count() or 1) if embedded else 0
-        workers = LocalWorkers(
-            count,
-            redis_url=url,
-            artifacts_url=artifacts.url,
+class _Start:
+    """One call of the command, step by step."""
+
+    def __init__(
+        self, sweep: Sweep, settings: Settings, options: StartOptions, view: View, meter: Meter | None
+    ) -> None:
+        self._sweep = sweep
+        self._settings = settings
+        self._options = options
+        self._view = view
+        self._meter = meter
+        self._name = sweep.study.name
+        check_queue_name(sweep.queue.name)
+        self._source = SweepSource(sweep)
+        self._artifacts = open_artifacts(settings.artifacts_url)
+        self._spec = task_spec(
+            sweep,
+            self._source.parameters,
+            self._source.objective,
+            # The store's own URL: what is given may be a path relative to this folder, which workers lack.
+            artifacts_url=self._artifacts.url,
             storage_url=settings.storage_url,
-            queue=sweep.queue.name,
-            folder=settings.folder,
-            log_folder=settings.state_folder / "workers",
-            keep_alive=embedded.lock_fd if embedded else None,
+            grace_s=options.grace_s,
         )
+        self._code: Snapshot | None = None
+        self._left_over = ""
+        """The request that waited in Redis when this controller came."""
+        self._interrupts = Interrupts(hand_over=options.hand_over)
+        self._wait = ServerWait(options.wait, view.note, self._interrupts)
+
+    def run(self) -> int:
+        """Check, open, run and close the study; returns the exit code."""
+        with ExitStack() as stack:
+            checked = self._check_objective(stack)
+            stack.enter_context(self._interrupts.installed())
+            backend = self._reach_servers(stack)
+            with self._session(backend) as session:
+                ended = self._take_over(session)
+                if ended is not None:
+                    return ended
+                self._warn(backend)
+                strategy = self._open(session, checked)
+                if strategy is None:
+                    return INTERRUPTED
+                self._run(strategy, backend)
+            return self._end(backend, strategy.state, strategy.reason)
+
+    # What needs no server
+
+    def _check_objective(self, stack: ExitStack) -> bool:
+        """Snapshot the code and check the objective here; False where only a worker can tell."""
+        sweep, settings = self._sweep, self._settings
+        if sweep.code:
+            own = _own_files(self._artifacts.url, settings.storage_url)
+            self._code = stack.enter_context(snapshot(sweep.code, settings.folder, own))
+        # What workers will have, rather than what lies here: a file that is left out is missed now.
+        folder = stack.enter_context(self._code.unpacked()) if self._code else settings.folder
+        try:
+            checked = preflight.check_here(self._spec, folder, must_run_here=settings.embedded)
+        except BadInput as error:
+            if not self._code:
+                raise
+            shown = f"[code], the snapshot of {self._code.folder},"
+            raise BadInput(str(error).replace(str(folder), shown)) from error
+        # Whether a worker reaches the storage can't be seen from here.
+        return checked and (sweep.objective.kind != "optuna" or settings.embedded)
+
+    # Servers, and the right to act
+
+    def _reach_servers(self, stack: ExitStack) -> Backend:
+        """The artifact store and Redis, once they can be reached."""
+        settings = self._settings
+        if self._meter:
+            self._interrupts.looked_at = self._meter.health.long
+        self._wait.have(self._artifacts.check)
+        url, embedded = self._wait.have(lambda: stack.enter_context(open_redis(settings, create=True)))
+        home = Home(url, self._artifacts.url, settings.folder, embedded)
+        return Backend(url, settings.storage_url, self._artifacts.url, home=home)
+
+    def _session(self, backend: Backend) -> StudySession:
+        """The study's session, not acquired yet."""
+        definition = StudyDefinition(
+            name=self._name,
+            metrics=self._source.objective.metrics,
+            parameters=self._source.parameters,
+            queue=self._sweep.queue.name,
+            storage=redact(self._settings.storage_url),
+            sweep=self._sweep.to_dict(),
+            name_option="study.name",
+            lease_s=self._sweep.budget.lease_s,
+        )
+        return StudySession(
+            backend,
+            definition,
+            self._view,
+            self._interrupts.pending,
+            on_wait=self._stands_by,
+            hand_back=lambda: self._interrupts.count > 1 or self._interrupts.handed_over,
+        )
+
+    def _stands_by(self) -> None:
+        if self._meter:
+            self._meter.health.stands_by = True
+
+    def _take_over(self, session: StudySession) -> int | None:
+        """Have the right to act on the study; the exit code where there is nothing left to do."""
+        store = session.backend.store
+        session.refuse_other_study()
+        self._check_resume(session.backend)
+        if self._meter and session.lock:
+            self._meter.watch(session.backend, session.lock, self._sweep.queue.name)
+        self._left_over = store.pending_request(self._name)
+        before = store.find_study(self._name)
+        if not session.acquire():
+            return INTERRUPTED
+        if session.stood_by:
+            record = store.find_study(self._name)
+            if record and _ended_meanwhile(record, before):
+                return self._end(session.backend, record.state, record.reason)
+        return None
+
+    def _warn(self, backend: Backend) -> None:
+        """Name what works here and now, and may hurt later."""
         policy = evicts(backend.store.redis)
         if policy:
-            view.note(
+            self._view.note(
                 f"this Redis drops records or leases when its memory is full (maxmemory-policy {policy}); "
                 "set maxmemory-policy noeviction"
             )
-        if not embedded and artifacts.url.startswith("file:"):
-            view.note(
-                f"artifacts go to {artifacts.url} on each worker's own machine; for one place for all, share "
-                "that folder or set ARTIFACT_STORE=s3://BUCKET/PREFIX"
+        if not self._settings.embedded and self._artifacts.url.startswith("file:"):
+            self._view.note(
+                f"artifacts go to {self._artifacts.url} on each worker's own machine; for one place for all, "
+                "share that folder or set ARTIFACT_STORE=s3://BUCKET/PREFIX"
             )
+
+    # The study
+
+    def _open(self, session: StudySession, checked: bool) -> OptimizerOptuna | None:
+        """The strategy over the study, with workers; None when interrupted meanwhile."""
+        backend, view = session.backend, self._view
+        session.refuse_other_study()
+        storage = self._wait.have(lambda: open_storage(self._settings.storage_url))
+        self._check_resume(backend, storage)
+        session.start_workers(self._worker_count())
+        study = self._source.open_study(storage)
+        spec = self._spec
+        if self._code:
+            spec = replace(spec, code=self._code.store_in(self._artifacts, backend.store, self._name))
+            view.note(self._code.describe())
+        if not checked and not preflight.check_on_worker(backend, spec, view.note, self._interrupts.pending):
+            return None
+        if self._left_over and self._left_over == backend.store.pending_request(self._name):
+            # Asked of an earlier controller, which was gone by then.
+            backend.store.take_request(self._name)
+        kind = self._meter.search if self._meter else Search
+        search = self._source.open_search(study, storage, view, kind)
+        base = self._base_task(study_uid(study), spec, backend.clock.now())
+        session.register(base)
+        return self._strategy(session, base.id, search)
+
+    def _worker_count(self) -> int:
+        if self._options.workers is not None:
+            return self._options.workers
+        return (os.cpu_count() or 1) if self._settings.embedded else 0
+
+    def _check_resume(self, backend: Backend, storage: optuna.storages.BaseStorage | None = None) -> None:
+        """Whether the study exists, where that was made a condition. Raises `BadInput`."""
+        resume, name = self._options.resume, self._name
+        if resume is None:
+            return
+        exists = backend.store.find_study(name) is not None or (
+            storage is not None and name in optuna.get_all_study_names(storage)
+        )
+        if exists and not resume:
+            raise BadInput(
+                f"--no-resume: study {name!r} exists; give this one another study.name, or remove it with "
+                f"`controller delete {name} --trials`"
+            )
+        if storage is not None and resume and not exists:
+            raise BadInput(
+                f"--resume: there is no study {name!r} to go on with; leave --resume out to begin it"
+            )
+
+    def _base_task(self, uid: UUID, spec: TaskSpec, now: float) -> TaskRecord:
+        """The study's own base task."""
+        return TaskRecord(
+            id=task_id_of(uid, -1),
+            name=self._name,
+            project=self._sweep.study.project or "",
+            spec=replace(spec, parameters={}),
+            status=Status.CREATED,
+            created_at=now,
+        )
+
+    def _strategy(self, session: StudySession, base_task: str, search: Search) -> OptimizerOptuna:
+        sweep, budget = self._sweep, self._sweep.budget
+        return OptimizerOptuna(
+            base_task,
+            self._source.parameters,
+            self._source.objective,
+            sweep.queue.name,
+            budget.max_concurrent,
+            budget.max_iterations,
+            self._source.max_trials,
+            pool_period_min=self._options.pool_period_min,
+            min_iteration_per_job=budget.min_iterations,
+            time_limit_per_job=_minutes(budget.time_per_trial_s),
+            compute_time_limit=_minutes(budget.total_compute_s),
+            backend=session.backend,
+            study=self._name,
+            search=search,
+            observer=self._meter or self._view,
+            constraints=constraints_of(sweep),
+            wall_clock_limit=_minutes(budget.wall_clock_s),
+            max_failures=budget.max_failures,
+            max_attempts=budget.max_attempts,
+            retry_on=budget.retry_on,
+            lease_s=budget.lease_s,
+            lock=session.lock,
+        )
+
+    def _run(self, strategy: OptimizerOptuna, backend: Backend) -> None:
+        self._interrupts.pass_on_to(strategy)
+        keep_top = self._sweep.artifacts.keep_top
+        keeper = ArtifactKeeper(backend.store, self._name, keep_top) if keep_top else None
+        if keeper:
+            keeper.start()
         try:
-            _refuse_other_study(backend, sweep, settings)
-            storage = patience.have(lambda: open_storage(settings.storage_url))
-            _check_resume(options.resume, backend, sweep.study.name, storage)
-            workers.start()
-            view.workers = workers
-            study = open_study(storage, sweep.study.name, objective.directions, sampler, pruner)
-            refuse_other_trials(study, {p.name: p.distribution() for p in parameters})
-            if code:
-                spec = replace(spec, code=code.store_in(artifacts, backend.store, sweep.study.name))
-                view.note(code.describe())
-            if not can_tell and not preflight.check_on_worker(backend, spec, view.note, interrupts.pending):
-                return INTERRUPTED
-            study.sampler = _sampler(sweep, parameters, len(study.get_trials(deepcopy=False)))
-            if left_over and left_over == backend.store.pending_request(sweep.study.name):
-                # Asked of an earlier controller, which was gone by then.
-                backend.store.take_request(sweep.study.name)
-            by_objective = sweep.objective.kind == "optuna"
-            search = (meter.search if meter else Search)(
-                # Objectives that take Optuna's trial write to the storage themselves.
-                study if by_objective else cached(study),
-                parameters,
-                # What an objective chooses by itself is not known beforehand.
-                allow_duplicates=sweep.study.allow_duplicates or by_objective,
-                reports=not by_objective,
-                sampler_for=_sampler_for(sweep, parameters),
-            )
-            _know(search, study, sweep, view)
-            base_task = _write_study(
-                backend, sweep, settings, study_uid(study).hex, spec, objective, lock.name
-            )
-            strategy = _strategy(
-                backend, sweep, base_task, parameters, objective, search, options, meter or view, lock
-            )
-            interrupts.pass_on_to(strategy)
-            keep_top = sweep.artifacts.keep_top
-            keeper = ArtifactKeeper(backend.store, sweep.study.name, keep_top) if keep_top else None
-            if keeper:
-                keeper.start()
-            try:
-                strategy.start()
-            finally:
-                if keeper:
-                    keeper.stop()
+            strategy.start()
         finally:
-            workers.stop(at_once=interrupts.count > 1 or interrupts.handed_over)
-            lock.release()
-        view.summary(backend.store, sweep.study.name, strategy.state, strategy.reason)
-        if strategy.state == StudyState.INTERRUPTED:
-            return INTERRUPTED
-        return 1 if strategy.state == StudyState.FAILED else 0
+            if keeper:
+                keeper.stop()
+
+    def _end(self, backend: Backend, state: str, reason: str) -> int:
+        """Show how the study ended; returns the exit code."""
+        self._view.summary(backend.store, self._name, state, reason)
+        return {StudyState.INTERRUPTED: INTERRUPTED, StudyState.FAILED: 1}.get(state, 0)
+
+
+def _ended_meanwhile(record: StudyRecord, before: StudyRecord | None) -> bool:
+    """Whether another controller has ended the study while this one stood by.
+
+    Args:
+        before: the study's record from before; None when there was none yet.
+    """
+    return record.state in ENDED and not (before and before.ended_at == record.ended_at)
 
 
 def _own_files(artifacts_url: str, storage_url: str) -> list[Path]:
@@ -234,178 +334,5 @@ def _own_files(artifacts_url: str, storage_url: str) -> list[Path]:
     return found
 
 
-def _sampler(sweep: Sweep, parameters: list[Parameter], trials: int) -> optuna.samplers.BaseSampler:
-    """The sweep's sampler, for a study that has so many trials. Raises `BadInput`."""
-    given = sweep.sampler
-    return make_sampler(given.type, given.options, seed_after(given.seed, trials, given.type), parameters)
-
-
-def _sampler_for(
-    sweep: Sweep, parameters: list[Parameter]
-) -> Callable[[int], optuna.samplers.BaseSampler] | None:
-    """The sampler of each suggestion, where a seed is given that can be kept so."""
-    if sweep.sampler.seed is None or not made_for_each(sweep.sampler.type, sweep.sampler.options):
-        return None
-    return lambda suggested: _sampler(sweep, parameters, suggested)
-
-
-def _know(search: Search, study: optuna.Study, sweep: Sweep, view: View) -> None:
-    """Give the search what is known beforehand: an older study's trials, and configurations to try."""
-    older = sweep.study.start_from
-    if older is not None:
-        try:
-            known = optuna.load_study(study_name=older, storage=study._storage)
-        except KeyError as error:
-            raise BadInput(f"study.start_from: there is no study {older!r} in Optuna's storage") from error
-        copied, left = search.start_from(known)
-        view.note(f"{copied} trial(s) of study {older!r} are known to the sampler, {left} don't fit")
-    for parameters in sweep.tries:
-        search.enqueue(parameters)
-
-
-def _strategy(
-    backend: Backend,
-    sweep: Sweep,
-    base_task: str,
-    parameters: list[Parameter],
-    objective: Objective,
-    search: Search,
-    options: StartOptions,
-    observer: Observer,
-    lock: StudyLock,
-) -> OptimizerOptuna:
-    budget = sweep.budget
-    jobs = budget.max_trials
-    if sweep.sampler.type == "grid":
-        size = 1
-        for values in grid(parameters).values():
-            size *= len(values)
-        jobs = min(jobs, size) if jobs is not None else size
-    return OptimizerOptuna(
-        base_task,
-        parameters,
-        objective,
-        sweep.queue.name,
-        budget.max_concurrent,
-        budget.max_iterations,
-        jobs,
-        pool_period_min=options.pool_period_min,
-        min_iteration_per_job=budget.min_iterations,
-        time_limit_per_job=_minutes(budget.time_per_trial_s),
-        compute_time_limit=_minutes(budget.total_compute_s),
-        backend=backend,
-        study=sweep.study.name,
-        search=search,
-        observer=observer,
-        constraints=constraints_of(sweep),
-        wall_clock_limit=_minutes(budget.wall_clock_s),
-        max_failures=budget.max_failures,
-        max_attempts=budget.max_attempts,
-        retry_on=budget.retry_on,
-        lease_s=budget.lease_s,
-        lock=lock,
-    )
-
-
 def _minutes(seconds: float | None) -> float | None:
     return None if seconds is None else seconds / 60
-
-
-def _ended_meanwhile(backend: Backend, name: str, before: StudyRecord | None, view: View) -> int | None:
-    """The exit code, if another controller has ended the study: nothing is to be taken over.
-
-    Args:
-        before: the study when it began to stand by; None when there was none yet.
-    """
-    record = backend.store.find_study(name)
-    if record is None or record.state not in (StudyState.COMPLETED, StudyState.STOPPED, StudyState.FAILED):
-        return None
-    if before and before.ended_at == record.ended_at:
-        return None  # as it was: it has not gone on since
-    view.summary(backend.store, name, record.state, record.reason)
-    return 1 if record.state == StudyState.FAILED else 0
-
-
-def _refuse_other_study(backend: Backend, sweep: Sweep, settings: Settings) -> None:
-    """A study of this name must have this search space and this storage. Raises `BadInput`."""
-    known = backend.store.find_study(sweep.study.name)
-    if known is None:
-        return
-    if known.fingerprint != sweep.search_space_fingerprint():
-        difference = describe_difference(known.sweep, sweep.to_dict())
-        raise BadInput(
-            f"study {known.name!r} exists with another search space ({difference}); "
-            "give this one another study.name"
-        )
-    storage = redact(settings.storage_url)
-    if known.storage != storage:
-        raise BadInput(
-            f"study {known.name!r} has its trials in {known.storage}, not in {storage}; "
-            "set OPTUNA_STORAGE to where they are, or give this one another study.name"
-        )
-
-
-def _check_resume(
-    resume: bool | None, backend: Backend, name: str, storage: optuna.storages.BaseStorage | None = None
-) -> None:
-    """Whether the study exists, where that was made a condition. Raises `BadInput`."""
-    if resume is None:
-        return
-    exists = backend.store.find_study(name) is not None or (
-        storage is not None and name in optuna.get_all_study_names(storage)
-    )
-    if exists and not resume:
-        raise BadInput(
-            f"--no-resume: study {name!r} exists; give this one another study.name, or remove it with "
-            f"`controller delete {name} --trials`"
-        )
-    if storage is not None and resume and not exists:
-        raise BadInput(f"--resume: there is no study {name!r} to go on with; leave --resume out to begin it")
-
-
-def _write_study(
-    backend: Backend,
-    sweep: Sweep,
-    settings: Settings,
-    uid: str,
-    spec: TaskSpec,
-    objective: Objective,
-    controller: str,
-) -> str:
-    """Write or bring up to date the study's record and its base task; returns the base task's id."""
-    import uuid
-
-    store = backend.store
-    name = sweep.study.name
-    base_task = task_id_of(uuid.UUID(uid), -1)
-    known = store.find_study(name)
-    now = backend.clock.now()
-    if known is not None:
-        store.delete_task(base_task)
-    base = TaskRecord(
-        id=base_task,
-        name=name,
-        project=sweep.study.project or "",
-        spec=replace(spec, parameters={}),
-        status=Status.CREATED,
-        created_at=now,
-    )
-    store.create(base)
-    backend.know_base_task(base)
-    record = known or StudyRecord(name=name, created_at=now, metrics=objective.metrics)
-    store.save_study(
-        replace(
-            record,
-            queue=sweep.queue.name,
-            storage=redact(settings.storage_url),
-            artifacts=backend.artifacts_url,
-            fingerprint=sweep.search_space_fingerprint(),
-            sweep=sweep.to_dict(),
-            base_task=base_task,
-            state=StudyState.RUNNING,
-            reason="",
-            ended_at=None,
-            controller=controller,
-        )
-    )
-    return base_task

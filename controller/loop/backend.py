@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from controller.loop.launcher import Launcher
-from controller.session.local_workers import LocalWorkers
 from worker.artifacts import open_store as open_artifacts
 from worker.protocol import Clock, Reason, Status, Store, SystemClock, TaskRecord
 from worker.protocol.connection import connect
@@ -52,7 +49,6 @@ class Backend:
         self.launcher = Launcher(redis_url, patience_s=PATIENCE_S)
         self.home = home or Home(redis_url, self.artifacts_url, Path.cwd(), None)
         self._bases: dict[str, TaskRecord] = {}
-        self._local: LocalWorkers | None = None
 
     @classmethod
     def at_home(cls) -> Backend:
@@ -68,25 +64,6 @@ class Backend:
     def task(self, record: TaskRecord) -> Task:
         """A task to read and to act on."""
         return Task._of(record, self.home)
-
-    def local_queue(self) -> str:
-        """Queue of this process' own workers, one per CPU, which are started by the first call."""
-        queue = f"local-{os.getpid()}"
-        if self._local is None:
-            at = self.home
-            self._local = LocalWorkers(
-                os.cpu_count() or 1,
-                redis_url=at.redis_url,
-                artifacts_url=self.artifacts_url,
-                storage_url=self.storage_url,
-                queue=queue,
-                folder=at.folder,
-                log_folder=at.folder / STATE_FOLDER / "workers",
-                keep_alive=at.embedded.lock_fd if at.embedded else None,
-            )
-            self._local.start()
-            atexit.register(self._local.stop, at_once=True)
-        return queue
 
     def base_task(self, task_id: str) -> TaskRecord:
         """The record of a base task, read once. Raises `BadInput` when there is none."""

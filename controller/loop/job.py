@@ -225,11 +225,3 @@ class Job:
     def get_console_output(self, number_of_reports: int = 1) -> list[str]:
         """The program's output, as one text in a list; the argument is ClearML's."""
         return [self.backend.store.task_log(self._record.id)[0]]
-
-
-class LocalJob(Job):
-    """A job that workers of this machine run: those that this process starts for it on its first launch."""
-
-    def launch(self, queue_name: str | None = None) -> bool:
-        """As `Job.launch`, on the queue of this process' own workers, whatever queue is named."""
-        return super().launch(self.backend.local_queue())

@@ -77,6 +77,7 @@ class Loop:
                 return self._run_steps()
             finally:
                 self._ending.close(self._recovery.restore_lost)
+                self._context.state.closed = True
                 self._context.observer.end()
         finally:
             storage_recovers()

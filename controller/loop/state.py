@@ -54,6 +54,8 @@ class LoopState:
     """Jobs whose trials are still to be told, oldest first."""
     verdict: Verdict | None = None
     """Why it ends; None until that is decided."""
+    closed: bool = False
+    """The loop has ended, and written all."""
     status: str = StudyState.RUNNING
     """One of `StudyState`."""
     reason: str = ""

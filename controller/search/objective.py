@@ -11,6 +11,7 @@ import optuna
 from worker.protocol import keys
 from worker.protocol.errors import BadInput
 from worker.protocol.metrics import ObjectiveMetric, Sign, Summary
+from worker.sdk.home import home
 
 
 class Objective:
@@ -93,10 +94,8 @@ class Objective:
         Returns:
             None while a metric has no finite value.
         """
-        from controller.loop.backend import Backend
-
         name = task_id if isinstance(task_id, str) else getattr(task_id, "id", None) or task_id.task_id()
-        values = self.values(Backend.at_home().store.scalars([str(name)])[0])
+        values = self.values(home().store.scalars([str(name)])[0])
         if values is None or not all(map(math.isfinite, values)):
             return None
         return values[0] if len(values) == 1 else values

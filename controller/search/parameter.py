@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.trial import Trial
 
 from controller.search.points import on_step, possible, suggest
@@ -102,6 +103,10 @@ class Parameter(ABC):
         """As JSON types; `from_dict` reads it back."""
         fields = {key: value for key, value in vars(self).items() if not key.startswith("_")}
         return {"type": type(self).__name__, **fields}
+
+    def describe(self) -> dict[str, Any]:
+        """What it searches, as JSON types: equal for parameters that search the same."""
+        return {"distribution": json.loads(distribution_to_json(self.distribution()))}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Parameter:

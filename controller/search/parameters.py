@@ -174,6 +174,9 @@ class ParameterSet(Parameter):
         parts = [{p.name: p.to_dict() for p in combination} for combination in self._combinations]
         return {"type": type(self).__name__, "name": self.name, "parameter_combinations": parts}
 
+    def describe(self) -> dict[str, Any]:
+        return {"combinations": [{p.name: p.describe() for p in parts} for parts in self._combinations]}
+
     @classmethod
     def _build(cls, fields: dict[str, Any]) -> Parameter:
         fields["parameter_combinations"] = [
@@ -292,6 +295,11 @@ class SweepParameter(Parameter):
     def to_dict(self) -> dict[str, Any]:
         described = json.loads(distribution_to_json(self._distribution))
         return {"type": type(self).__name__, "name": self.name, "distribution": described, "when": self._when}
+
+    def describe(self) -> dict[str, Any]:
+        # The values of a condition are a set: their order is the writer's whim.
+        when = {parent: sorted(values, key=json.dumps) for parent, values in self._when.items()}
+        return {**super().describe(), **({"when": when} if when else {})}
 
     @classmethod
     def _build(cls, fields: dict[str, Any]) -> Parameter:

@@ -7,17 +7,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 from worker.protocol.errors import RedisAway, ServerAway
-
-if TYPE_CHECKING:
-    from controller.api.optuna_strategy import OptimizerOptuna
 
 T = TypeVar("T")
 
 WAIT_S = 3.0
 """Between two tries to reach a server, in seconds."""
+
+
+class Interruptible(Protocol):
+    """A search that can be told to end, as `SearchStrategy`."""
+
+    def interrupt(self) -> None:
+        """End; the study is to be continued."""
+
+    def hand_over(self) -> None:
+        """End, and leave what runs to the next controller."""
 
 
 class Interrupts:
@@ -33,7 +40,7 @@ class Interrupts:
         """Is called whenever somebody who waits asks whether to go on."""
         self._hand_over = hand_over
         self._signal = 0
-        self._strategy: OptimizerOptuna | None = None
+        self._strategy: Interruptible | None = None
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         self.count += 1
@@ -47,7 +54,7 @@ class Interrupts:
         """Whether what runs is left to the next controller."""
         return self._hand_over and self._signal == signal.SIGTERM
 
-    def pass_on_to(self, strategy: OptimizerOptuna) -> None:
+    def pass_on_to(self, strategy: Interruptible) -> None:
         """Tell the search from here on, of what has come already, too."""
         self._strategy = strategy
         if self.pending():
@@ -73,7 +80,7 @@ class Interrupts:
                 signal.signal(signum, handler)
 
 
-class Patience:
+class ServerWait:
     """Has a server that can't be reached when a study is to begin waited for, where that was asked for.
 
     Args:

@@ -1,7 +1,8 @@
-"""The workers that `controller start` brings along on its own machine."""
+"""The workers that a study brings along on its controller's machine."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -9,11 +10,14 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
+from controller.loop.backend import Backend
+from worker.process.parent_death import PARENT_VARIABLE
 from worker.protocol.errors import OptunaRQError
 from worker.protocol.secrets import REDIS_URL, STORAGE
-from worker.slot.settings import PARENT_VARIABLE
+from worker.sdk.home import STATE_FOLDER
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +84,7 @@ class LocalWorkers:
 
     @property
     def count(self) -> int:
-        """How many there are to be, with one slot each."""
+        """How many slots they have: one each."""
         return self._count
 
     def start(self) -> None:
@@ -177,6 +181,43 @@ class LocalWorkers:
         self._gone.set()
         self._thread.join()
         self._thread = None
+
+
+def local_workers(backend: Backend, count: int, queue: str) -> LocalWorkers:
+    """Workers for one queue, in the folder that this program was started in; not started yet."""
+    home = backend.home
+    return LocalWorkers(
+        count,
+        redis_url=backend.redis_url,
+        artifacts_url=backend.artifacts_url,
+        storage_url=backend.storage_url,
+        queue=queue,
+        folder=home.folder,
+        log_folder=home.folder / STATE_FOLDER / "workers",
+        keep_alive=home.embedded.lock_fd if home.embedded else None,
+    )
+
+
+def default_count(backend: Backend, queue: str, max_concurrent: int | None) -> int:
+    """How many local workers a program's study gets: none where others can come, or are there already."""
+    if backend.home.embedded is None or backend.store.workers(queue):
+        return 0
+    return min(os.cpu_count() or 1, max_concurrent or os.cpu_count() or 1)
+
+
+_own: weakref.WeakKeyDictionary[Backend, str] = weakref.WeakKeyDictionary()
+"""Backend → the queue that `local_queue` serves."""
+
+
+def local_queue(backend: Backend) -> str:
+    """Queue of this process' own workers, one per CPU, which the first call starts."""
+    queue = _own.get(backend)
+    if queue is None:
+        queue = _own[backend] = f"local-{os.getpid()}"
+        workers = local_workers(backend, os.cpu_count() or 1, queue)
+        workers.start()
+        atexit.register(workers.stop, at_once=True)
+    return queue
 
 
 def _last_line(path: Path) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from controller.session import interrupts as module
-from controller.session.interrupts import Interrupts, Patience
+from controller.session.interrupts import Interrupts, ServerWait
 from tests.servers import free_port
 from worker.protocol.errors import BadInput, RedisAway, RedisUnavailable, ServerAway
 from worker.trials.storage import open_storage
@@ -49,9 +49,9 @@ def test_what_a_signal_does(early: bool, hand_over: bool, signum: int, told: str
         interrupts(signal.SIGTERM, None)
 
 
-def patience(*, wait: bool, interrupts: Interrupts | None = None) -> tuple[Patience, list[str]]:
+def patience(*, wait: bool, interrupts: Interrupts | None = None) -> tuple[ServerWait, list[str]]:
     notes: list[str] = []
-    return Patience(wait, notes.append, interrupts or Interrupts()), notes
+    return ServerWait(wait, notes.append, interrupts or Interrupts()), notes
 
 
 def test_what_may_pass_is_waited_for_and_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +108,6 @@ def test_a_database_that_is_away_may_come(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(module, "WAIT_S", 1.0)
     with pytest.raises(KeyboardInterrupt):
-        Patience(True, note, interrupts).have(lambda: open_storage(url))
+        ServerWait(True, note, interrupts).have(lambda: open_storage(url))
     assert "Connection refused" in notes[0]
     assert "geheim" not in notes[0]

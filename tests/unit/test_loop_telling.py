@@ -85,4 +85,6 @@ def test_a_metric_that_is_missing_is_named_once(redis_url: str, tmp_path: Path) 
     parts.ended(metric="los")
     parts.ended()
     telling.tell_ended()
-    assert parts.observer.notes == ["the first finished job has no metric 'loss'; it reported los; did you mean 'los'?"]
+    assert parts.observer.notes == [
+        "the first finished job has no metric 'loss'; it reported los; did you mean 'los'?"
+    ]

@@ -1,4 +1,4 @@
-"""Ties between processes that the kernel keeps, whatever dies first (Linux; elsewhere without effect)."""
+"""Has the kernel end or adopt processes whose parent is gone (Linux; elsewhere without effect)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import ctypes
 import os
 import signal
 import sys
+
+PARENT_VARIABLE = "OPTUNA_RQ_PARENT"
+"""Environment variable with the process id of the controller that a local worker belongs to."""
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -16,7 +19,7 @@ that runs here."""
 
 
 def adopt_orphans() -> None:
-    """Become the parent of orphaned descendants, so that none escapes `proctree.kill_tree`."""
+    """Become the parent of orphaned descendants, so that none escapes `process_tree.kill_tree`."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 

@@ -29,8 +29,6 @@ DEFAULT_DRAIN_S = 30.0
 
 ALLOW = "OPTUNA_RQ_ALLOW"
 """Environment variable with patterns of objectives, between commas."""
-PARENT_VARIABLE = "OPTUNA_RQ_PARENT"
-"""Environment variable with the process id of the controller that a local worker belongs to."""
 
 
 @dataclass(frozen=True, kw_only=True)

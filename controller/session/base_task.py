@@ -1,0 +1,51 @@
+"""Whether a base task can be run with the parameters that are searched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from controller.search.parameters import Parameter
+from worker.protocol import TaskRecord
+from worker.protocol.errors import BadInput
+from worker.protocol.values import full
+
+
+def check_base_task(base: TaskRecord, parameters: Sequence[Parameter], *, allow_new_parameters: bool) -> None:
+    """The base task can be run, and has the parameters that are searched.
+
+    What a function or a command takes is checked where it is run. A script's parameters are known once it
+    has run without a worker.
+
+    Raises:
+        BadInput: it has nothing to run, or lacks parameters; one line for each, with the nearest name.
+    """
+    names = [full(name) for parameter in parameters for name in parameter.names]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadInput(*(f"hyper_parameters: {name} is given twice" for name in twice))
+    if not base.spec.objective:
+        raise BadInput(
+            f"base task {base.id} ({base.name}): nothing is known that a worker could run; run its script "
+            "once by hand, not from a notebook"
+        )
+    if allow_new_parameters or base.spec.objective.get("kind") != "script" or base.started_at is None:
+        return
+    known = [full(name) for name in base.spec.parameters]
+    problems = []
+    for name in (name for parameter in parameters for name in parameter.names):
+        if full(name) in known:
+            continue
+        near = get_close_matches(full(name), known, n=1, cutoff=0.5)
+        if near:
+            hint = f"did you mean {near[0]!r}?"
+        elif known:
+            hint = f"it has {', '.join(known)}"
+        else:
+            hint = "it has none: connect them in its script with task.connect"
+        problems.append(
+            f"parameter {name!r}: base task {base.name!r} has no such parameter; {hint} "
+            "(allow_new_parameters=True lets it pass)"
+        )
+    if problems:
+        raise BadInput(*problems)
