@@ -118,7 +118,7 @@ class OptunaStrategy(SearchStrategy):
         )
 
     def _open_search(self) -> Search:
-        return self._source.open(self._state.study, self._observer)
+        return self._source.open(self._state.study, self.observer)
 
     def _space(self) -> list[Parameter]:
         return self._hyper_parameters

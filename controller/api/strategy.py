@@ -26,6 +26,7 @@ from controller.search.parameters import Parameter
 from controller.search.search import Search
 from controller.session.base_task import check_base_task
 from controller.session.local_workers import local_queue
+from controller.session.printing import LinesView
 from controller.session.study_session import StudyDefinition, StudySession
 from worker.protocol import StudyState
 from worker.protocol.errors import BadInput
@@ -130,7 +131,8 @@ class SearchStrategy:
         )
         self._backend = backend or Backend.at_home()
         self._search, self._lease, self._workers = search, lock, workers
-        self._observer = observer or _printing()
+        self.observer = observer or LinesView()
+        """Is told what happens; may be replaced before `start`."""
         self._state = LoopState(study=study or "")
         self._requests = Requests()
         self._jobs = JobFactory(self._backend, self._state, objective_metric, self.budget, self._settings)
@@ -164,28 +166,9 @@ class SearchStrategy:
         return self._objective_metric
 
     @property
-    def queue(self) -> str:
-        """Queue that jobs are launched on."""
-        return self._execution_queue
-
-    @property
     def backend(self) -> Backend:
         """Redis, RQ, storage and artifacts."""
         return self._backend
-
-    @property
-    def events_position(self) -> str:
-        """Id of the last event that the loop has read; empty before `start`."""
-        return self._loop.monitor.position if self._loop else ""
-
-    @property
-    def observer(self) -> Observer:
-        """Is told what happens; may be replaced before `start`."""
-        return self._observer
-
-    @observer.setter
-    def observer(self, observer: Observer) -> None:
-        self._observer = observer
 
     # Running
 
@@ -205,7 +188,7 @@ class SearchStrategy:
             self._run()
             return
         with StudySession(
-            self._backend, self._definition(), self._observer, lambda: self._requests.stops
+            self._backend, self._definition(), self.observer, lambda: self._requests.stops
         ) as session:
             if not session.acquire():
                 self._state.status, self._state.reason = StudyState.INTERRUPTED, "stopped before it began"
@@ -247,12 +230,12 @@ class SearchStrategy:
                 state=self._state,
                 requests=self._requests,
                 search=self._search,
-                observer=self._observer,
+                observer=self.observer,
                 lease=self._lease,
                 hooks=self,
             )
         )
-        self._observer.begin(self)
+        self.observer.begin(self._loop)
         if self._loop.run():
             raise KeyboardInterrupt
 
@@ -347,9 +330,7 @@ class SearchStrategy:
 
     def get_running_jobs(self) -> Sequence[Job]:
         """The jobs that were launched and have not ended."""
-        return [
-            job for task_id, job in list(self._state.running.items()) if task_id not in self._state.dismissed
-        ]
+        return self._state.jobs_running()
 
     def get_objective_metric(self) -> Any:
         """(title, series) of the objective; a list of such pairs for several objectives."""
@@ -414,9 +395,3 @@ class SearchStrategy:
     def set_optimizer_task(self, task: Any) -> None:
         """The task that reports on the optimization itself."""
         self._optimizer_task = task
-
-
-def _printing() -> Observer:
-    from controller.commands.view import make_view
-
-    return make_view("lines")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 redis_option = click.option(
@@ -10,3 +13,15 @@ redis_option = click.option(
 storage_option = click.option(
     "--storage", "storage_url", metavar="URL", help="Optuna's storage. [env: OPTUNA_STORAGE]"
 )
+
+study_argument = click.argument("study", required=False)
+
+
+def format_option(choices: tuple[str, ...], default: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--format", "output_format", type=click.Choice(choices), default=default, show_default=True,
+        help="For people, or for programs.",
+    )  # fmt: skip
+
+
+table_option = format_option(("table", "json", "csv"), "table")

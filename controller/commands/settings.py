@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.embedded import EmbeddedRedis
+from worker.protocol import keys
 from worker.protocol.connection import check, connect
 from worker.protocol.errors import BadInput
 from worker.protocol.record import StudyRecord
@@ -143,3 +144,8 @@ def pick_task(store: Store, text: str) -> str:
         shown = ", ".join(task_id[:12] for task_id in found[:4])
         raise BadInput(f"task {text!r}: {len(found)} tasks begin so ({shown}, …); give more of the id")
     return found[0]
+
+
+def has_controller(store: Store, study: str) -> bool:
+    """Whether a controller acts on the study."""
+    return bool(store.redis.exists(keys.study_lock(study)))

@@ -14,7 +14,6 @@ import optuna
 
 from controller.api.optuna_strategy import OptimizerOptuna
 from controller.commands.settings import Settings, open_redis
-from controller.commands.view import View
 from controller.loop.backend import Backend
 from controller.results.artifact_keeper import ArtifactKeeper
 from controller.search.search import Search
@@ -22,6 +21,7 @@ from controller.search.study import quiet_optuna, study_uid, task_id_of
 from controller.session import preflight
 from controller.session.code_snapshot import Snapshot, snapshot
 from controller.session.interrupts import Interrupts, ServerWait
+from controller.session.printing import View
 from controller.session.study_session import ENDED, StudyDefinition, StudySession
 from controller.session.sweep_objects import constraints_of, task_spec
 from controller.session.sweep_source import SweepSource

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shlex
 import shutil
@@ -17,8 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from controller.commands.tables import console, top_table
-from controller.loop.observer import Observer
-from controller.session.preflight import no_worker
+from controller.session.printing import PROGRESS_S, View, ended_parts, goals
 from worker.protocol import Status, Store, StudyState
 from worker.protocol.clock import iso
 from worker.protocol.urls import redact
@@ -32,51 +30,6 @@ if TYPE_CHECKING:
 _STYLE = {Status.COMPLETED: "green", Status.FAILED: "red", Status.STOPPED: "yellow"}
 
 
-class View(Observer):
-    """Base of the views: looks after local workers, and says when nobody serves the queue."""
-
-    def __init__(self) -> None:
-        self._told_empty = False
-        self._redis_url = ""
-        self._embedded = False
-        self._ended = 0
-        self._best: tuple[float, int] | None = None
-        self._several = False
-
-    def begin(self, search: RunningSearch) -> None:
-        home = search.backend.home
-        self._embedded = home.embedded is not None
-        self._redis_url = home.redis_url
-        self._metric = search.objective.metrics[0]
-        self._several = len(search.objective.metrics) > 1
-
-    def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
-        super().tick(budget, fleet, running)
-        for text in fleet.new_refusals():
-            self.note(text)
-        if fleet.empty_since is None:
-            self._told_empty = False
-        elif not self._told_empty and time.monotonic() - fleet.empty_since > 3.0:
-            self._told_empty = True
-            self.note(no_worker(fleet.queue, None if self._embedded else self._redis_url))
-
-    def ended(self, job: Job) -> None:
-        self._ended += 1
-        value = self._value(job)
-        if value is None or job.is_failed() or self._several:
-            return
-        if self._best is None or self._metric.score(value) < self._metric.score(self._best[0]):
-            self._best = (value, job.trial)
-
-    def _value(self, job: Job) -> float | None:
-        summary = job.scalars.get(self._metric.key)
-        value = summary.value(self._metric.sign) if summary else None
-        return value if value is not None and math.isfinite(value) else None
-
-    def summary(self, store: Store, study: str, state: str, reason: str) -> None:
-        """The study has ended: its best experiments, and what to do next."""
-
-
 class JsonView(View):
     """One JSON object per line on standard output."""
 
@@ -86,7 +39,7 @@ class JsonView(View):
     def begin(self, search: RunningSearch) -> None:
         super().begin(search)
         artifacts = search.backend.artifacts_url
-        self._emit("study", study=search.study, redis=redact(self._redis_url), artifacts=artifacts)
+        self._emit("study", study=search.study, redis=redact(self.redis_url), artifacts=artifacts)
 
     def launched(self, job: Job) -> None:
         self._emit("launched", task_id=job.task_id(), trial=job.trial, hyper_parameters=job.parameters)
@@ -104,7 +57,7 @@ class JsonView(View):
             status=record.status.value,
             reason_class=record.reason_class.value if record.reason_class else None,
             reason=record.reason,
-            value=self._value(job),
+            value=self.value_of(job),
         )
 
     def note(self, text: str) -> None:
@@ -122,14 +75,10 @@ class JsonView(View):
 class RichView(View):
     """For people: a line per ended trial, progress below on a terminal."""
 
-    def __init__(self, screen: Console, *, live: bool = True) -> None:
-        """
-        Args:
-            live: show progress below the lines; not in a program that prints lines of its own.
-        """
+    def __init__(self, screen: Console) -> None:
         super().__init__()
         self._console = screen
-        self._live = live and screen.is_terminal
+        self._live = screen.is_terminal
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -146,13 +95,9 @@ class RichView(View):
 
     def begin(self, search: RunningSearch) -> None:
         super().begin(search)
-        where = "embedded" if self._embedded else redact(self._redis_url)
-        goals = " · ".join(
-            f"{'maximize' if metric.sign.maximizes else 'minimize'} {metric.key}"
-            for metric in search.objective.metrics
-        )
+        where = "embedded" if self.embedded else redact(self.redis_url)
         self._console.print(
-            f"study [bold]{escape(search.study)}[/]: {escape(goals)} · "
+            f"study [bold]{escape(search.study)}[/]: {escape(goals(search.objective.metrics))} · "
             f"queue {search.queue} · Redis {escape(where)}"
         )
         self._bar = self._progress.add_task(search.study, total=search.budget.jobs.limit, state="")
@@ -163,14 +108,12 @@ class RichView(View):
 
     def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
         super().tick(budget, fleet, running)
-        busy = sum(job.is_running() for job in running)
-        best = f" · best {self._best[0]:.6g} (trial {self._best[1]})" if self._best else ""
-        state = f"{self._ended} ended · {busy} running on {fleet.slots} slot(s){best}"
+        state = self.progress(fleet, running)
         total = budget.jobs.limit
         self._progress.update(
             self._bar, completed=budget.jobs.used - budget.running, total=total, state=state
         )
-        if not self._live and time.monotonic() - self._last_line > 30:
+        if not self._live and time.monotonic() - self._last_line > PROGRESS_S:
             self._last_line = time.monotonic()
             self._console.print(f"… {state}")
 
@@ -179,10 +122,7 @@ class RichView(View):
         self._last_line = time.monotonic()
         record = job.record
         style = _STYLE.get(record.status, "white")
-        value = self._value(job)
-        shown = f"{value:<10.6g}" if value is not None else " " * 10
-        why = f" {record.reason_class}: {record.reason}" if record.reason_class else ""
-        parameters = " ".join(f"{name}={_short(value)}" for name, value in job.parameters.items())
+        shown, parameters, why = ended_parts(job, self.value_of(job))
         self._console.print(
             f"trial {job.trial:>4} [{style}]{record.status.value:<9}[/] {shown} "
             f"{record.compute_s:6.1f} s  {escape(parameters)}[{style}]{escape(why)}[/]",
@@ -245,10 +185,6 @@ def _failures(store: Store, study: str) -> list[str]:
     return [f"{count} × {reason}" for reason, count in ordered[:5]]
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def make_view(output_format: str) -> View:
-    """The view for ``--format rich`` or ``json``, or ``lines`` for a program's own optimizer."""
-    return JsonView() if output_format == "json" else RichView(console(), live=output_format == "rich")
+    """The view for ``--format rich`` or ``json``."""
+    return JsonView() if output_format == "json" else RichView(console())

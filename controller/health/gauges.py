@@ -120,7 +120,7 @@ class Figures:
 
     def _of_study(self) -> Iterator[GaugeMetricFamily]:
         search = self.search
-        states = [({"state": state}, search.state == state) for state in _STATES] if search else []
+        states = [({"state": state}, search.status == state) for state in _STATES] if search else []
         yield self._family("study_state", "1 for the state that the study is in, else 0.", states, ("state",))
         yield self._family(
             "tasks",

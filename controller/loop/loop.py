@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 
+from controller.loop.backend import Backend
+from controller.loop.budget import Budget
 from controller.loop.context import LoopContext
 from controller.loop.control import Control
 from controller.loop.ending import Ending
@@ -22,6 +24,7 @@ from controller.loop.quarantine import NodePauses
 from controller.loop.recovery import Recovery
 from controller.loop.telling import Telling
 from controller.loop.tracking import JobTracker
+from controller.search.objective import Objective
 
 WAIT_S = 0.5
 """Longest wait for an event, in seconds: how soon a request from another thread is seen."""
@@ -39,7 +42,7 @@ class Loop:
         fleet = Fleet(backend.store, state.queue)
         if observer.workers:
             fleet.expect(observer.workers.count)
-        self.monitor = Monitor(backend.store, state.study)
+        self._monitor = Monitor(backend.store, state.study)
         self._leases = LeaseMonitor(
             backend,
             observer,
@@ -49,7 +52,7 @@ class Loop:
         )
         self.tracker = JobTracker(context, self._leases, lambda: self._recovery.restore_lost())
         self._progress = StudyProgress(backend.store, backend.clock, state, context.budget)
-        self._recovery = Recovery(context, self.monitor, self.tracker, self._progress)
+        self._recovery = Recovery(context, self._monitor, self.tracker, self._progress)
         self._control = Control(context, self._progress)
         self._periodic = PeriodicChecks(
             context, fleet, self._leases, self.tracker, self._progress, self._recovery, self._control
@@ -67,6 +70,41 @@ class Loop:
         )
         self._changes = Changes()
         self._next_flush = 0.0
+
+    # To look at: what observers are handed
+
+    @property
+    def study(self) -> str:
+        return self._context.state.study
+
+    @property
+    def status(self) -> str:
+        return self._context.state.status
+
+    @property
+    def budget(self) -> Budget:
+        return self._context.budget
+
+    @property
+    def objective(self) -> Objective:
+        return self._context.objective
+
+    @property
+    def queue(self) -> str:
+        return self._context.state.queue
+
+    @property
+    def backend(self) -> Backend:
+        return self._context.backend
+
+    @property
+    def events_position(self) -> str:
+        return self._monitor.position
+
+    def get_running_jobs(self) -> list[Job]:
+        return self._context.state.jobs_running()
+
+    # Running
 
     def run(self) -> bool:
         """Continue the study and run the search to its end. True when Ctrl-C ended it."""
@@ -121,7 +159,7 @@ class Loop:
     def _open(self) -> None:
         """Begin to listen, then continue the study where it stands."""
         now = time.monotonic()
-        self.monitor.open()
+        self._monitor.open()
         self._progress.load()
         left = self._recovery.adopt_leftover()
         self._telling.adopted = {job.task_id() for job in (*left.running, *(job for job, _ in left.ended))}
@@ -137,7 +175,7 @@ class Loop:
 
     def _wait(self) -> None:
         wait_s = min(WAIT_S, self._periodic.idle_s(time.monotonic()))
-        self._changes = self.monitor.read(max(wait_s, 0.001))
+        self._changes = self._monitor.read(max(wait_s, 0.001))
 
     def _flush(self, *, at_once: bool) -> None:
         """Write what was told and reported to Optuna's storage; each ask writes most of it."""
@@ -149,4 +187,4 @@ class Loop:
     def _let_go(self, job: Job) -> None:
         """Judge the node of a job that has ended, and forget its events."""
         self._pauses.look_at(job)
-        self.monitor.forget(job.task_id())
+        self._monitor.forget(job.task_id())

@@ -19,14 +19,14 @@ REDIS, STORAGE, LEASE = "Redis", "Optuna's storage", "its lease on the study"
 
 
 class RunningSearch(Protocol):
-    """The search that is watched, to look at from any thread. A `SearchStrategy` is one."""
+    """The search that is watched, to look at from any thread. A `Loop` is one."""
 
     @property
     def study(self) -> str:
         """Name of the study."""
 
     @property
-    def state(self) -> str:
+    def status(self) -> str:
         """One of `StudyState`."""
 
     @property

@@ -61,6 +61,10 @@ class LoopState:
     reason: str = ""
     """Why it ended; empty until then."""
 
+    def jobs_running(self) -> list[Job]:
+        """The jobs that were launched and have not ended, less those that a subclass has given up."""
+        return [job for task_id, job in list(self.running.items()) if task_id not in self.dismissed]
+
 
 class Requests:
     """What others ask of a loop. Safe from any thread."""
