@@ -16,6 +16,7 @@ from controller.search.samplers import made_for_each, make_pruner, make_sampler,
 from controller.search.search import Search
 from controller.search.study import open_study, refuse_other_trials
 from controller.search.trial_cache import cached
+from worker.optuna_internals import storage_of
 from worker.protocol.errors import BadInput
 from worker.protocol.urls import redact
 from worker.trials.storage import open_storage, quietly
@@ -106,7 +107,7 @@ class OptunaSource:
     def storage_shown(self) -> str:
         """Where the trials are, without a password."""
         if self._previous is not None and not isinstance(self._previous, str):
-            return type(self._previous._storage).__name__
+            return type(storage_of(self._previous)).__name__
         if self._storage is None:
             return redact(self._default_storage_url)
         return redact(self._storage) if isinstance(self._storage, str) else type(self._storage).__name__
@@ -172,7 +173,7 @@ class OptunaSource:
         if isinstance(older, optuna.Study):
             return older
         try:
-            return optuna.load_study(study_name=older, storage=study._storage)
+            return optuna.load_study(study_name=older, storage=storage_of(study))
         except KeyError as error:
             raise BadInput(f"start_from: no study {older!r} in {self.storage_shown()}") from error
 

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from controller.results.ranking import Ranking
+from controller.search.artifact_links import LINK, link_text
 from controller.search.study import UID, task_id_of
 from worker.artifacts import ArtifactMeta, ArtifactStore, fetch, open_store, save
 from worker.artifacts.names import safe_name
+from worker.optuna_internals import storage_of, study_id
 from worker.protocol import FINISHED, Store, StudyRecord
 from worker.protocol.errors import ArtifactError, BadInput, RecordError
 from worker.sdk.optuna_store import group_key
 
 log = logging.getLogger(__name__)
-
-LINK = "artifacts:"
-"""Begins the names of the system attributes in which Optuna keeps its links."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +119,10 @@ class Artifacts:
         """Optuna's links by task id, empty for the study's own; without those that were removed."""
         if self._optuna is None or self._study is None:
             return {}
-        import uuid
-
         removed = self._store.removed_artifacts(self.study.name)
         found: dict[str, list[Listed]] = {}
-        storage, uid = self._optuna._storage, self._optuna.user_attrs.get(UID)
-        own = storage.get_study_system_attrs(self._optuna._study_id)
+        storage, uid = storage_of(self._optuna), self._optuna.user_attrs.get(UID)
+        own = storage.get_study_system_attrs(study_id(self._optuna))
         places: list[tuple[str, Mapping[str, Any]]] = [("", own)]
         for trial in self._optuna.get_trials(deepcopy=False) if uid else ():
             places.append((task_id_of(uuid.UUID(str(uid)), trial.number), trial.system_attrs))
@@ -176,8 +174,8 @@ class Artifacts:
         replaced = self._store.study_artifacts(self.study.name).get(name)
         self._store.add_study_artifact(self.study.name, name, meta.to_json())
         if self._optuna is not None:
-            self._optuna._storage.set_study_system_attr(
-                self._optuna._study_id, f"{LINK}{meta.artifact_id}", link_text(meta)
+            storage_of(self._optuna).set_study_system_attr(
+                study_id(self._optuna), f"{LINK}{meta.artifact_id}", link_text(meta)
             )
         if replaced:
             self.remove([_listed("", ArtifactMeta.from_json(replaced))], unlist=False)
@@ -266,18 +264,6 @@ class Artifacts:
             for entry in entries
             if entry.modified < before and entry.key not in referred
         ]
-
-
-def link_text(meta: ArtifactMeta) -> str:
-    """An artifact's description as Optuna keeps it."""
-    return json.dumps(
-        {
-            "artifact_id": meta.artifact_id,
-            "filename": meta.filename,
-            "mimetype": meta.mimetype,
-            "encoding": meta.encoding,
-        }
-    )
 
 
 def _read(owner: str, texts: Mapping[str, str]) -> list[ArtifactMeta]:

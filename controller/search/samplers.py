@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 
 from controller.search.parameters import Parameter, ParameterRows
+from worker.optuna_internals import base_sampler
 from worker.protocol.errors import BadInput
 from worker.trials.history import BoundedHistory
 from worker.trials.samplers import build_sampler, known_sampler, make_pruner
@@ -127,5 +128,5 @@ def made_for_each(kind: str, options: Mapping[str, Any]) -> bool:
 def ignores_history(sampler: optuna.samplers.BaseSampler) -> bool:
     """True when what the sampler suggests doesn't depend on results, so that it can be asked ahead."""
     if isinstance(sampler, optuna.samplers.PartialFixedSampler):
-        return ignores_history(sampler._base_sampler)
+        return ignores_history(base_sampler(sampler))
     return type(sampler).__name__ in _IGNORE_HISTORY

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import logging
 import math
-import random
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,32 +12,25 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from controller.results.artifacts import LINK, link_text
+from controller.search.artifact_links import LINK, link_text
+from controller.search.older_trials import copy_trials
 from controller.search.parameters import Parameter
 from controller.search.samplers import ignores_history
-from controller.search.space import MOST, chosen_by, points, replay
+from controller.search.space import chosen_by, replay
 from controller.search.study import study_uid, task_id_of
 from controller.search.trial_cache import TrialCache
 from controller.search.trial_snapshot import MEMORY, Remembered
+from controller.search.tried import DUPLICATE, FIXED, NOT_RUN, TriedPoints
 from worker.artifacts import ArtifactMeta
+from worker.optuna_internals import has_fixed_parameters, open_trial, storage_of, trial_id
 from worker.protocol.errors import BadInput
 from worker.trials.patience import be_patient
 
 log = logging.getLogger(__name__)
 
 _GRID_ATTRS = ("grid_id", "search_space")
-FIXED = "fixed_params"
-"""System attribute, Optuna's, of a trial whose parameters were given."""
-DUPLICATE = "optuna-rq:duplicate_of"
-"""User attribute of a trial that was not run: the number of the one that had its parameters."""
-COPIED = "optuna-rq:from"
-"""User attribute of a trial that was copied: study and number it had there."""
-NOT_RUN = "optuna-rq:not_run"
-"""User attribute of a trial whose study ended before it was run, or in the middle."""
 PATIENCE = 3
 """Duplicates in a row after which an unseen point of a finite space is chosen for the sampler."""
-SMALL = 500
-"""Points of a space that is enumerated from the beginning, so that its end comes without a duplicate."""
 MOST_DUPLICATES = 500
 """Duplicates in a row after which a sampler is taken to have nothing new."""
 
@@ -91,10 +81,7 @@ class Search:
         self._sampler_for = sampler_for
         self._suggested: int | None = None
         """Suggestions until now; None until the first ask."""
-        self._seen: dict[str, int] | None = None
-        """What a trial has → its number; None until the first ask."""
-        self._left: dict[str, dict[str, Any]] | None = None
-        """Points of a finite space that no trial has had; filled at the first duplicate."""
+        self._tried = TriedPoints(study, self._parameters)
         self.exhausted = False
         """Nothing is left to try."""
 
@@ -128,21 +115,19 @@ class Search:
     def _moved(self, asked: Asked, number: int) -> Asked:
         """A trial whose number somebody else's has got, under its own one."""
         self._trials.pop(asked.number, None)
-        storage = self._study._storage
-        trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
-        self._trials[number] = optuna.Trial(self._study, trial_id)
-        self._seen = self._left = None
+        self._trials[number] = open_trial(self._study, number)
+        self._tried.reset()
         return Asked(number=number, task_id=task_id_of(self._uid, number), parameters=asked.parameters)
 
     def flush(self) -> dict[int, int]:
         """Write what was told and reported to the storage; returns `TrialCache.flush`'s."""
-        storage = self._study._storage
+        storage = storage_of(self._study)
         return storage.flush() if isinstance(storage, TrialCache) else {}
 
     @property
     def dirty(self) -> bool:
         """Whether something was told or reported that the storage doesn't have."""
-        storage = self._study._storage
+        storage = storage_of(self._study)
         return isinstance(storage, TrialCache) and storage.dirty
 
     def wait_for_storage(
@@ -157,33 +142,30 @@ class Search:
         Returns:
             What ends this.
         """
-        storage = self._study._storage
+        storage = storage_of(self._study)
         also = storage.transactions if isinstance(storage, TrialCache) else ()
         return be_patient(storage, waiting, back, also=also)
 
     def _ask_new(self) -> Asked | None:
+        """The next trial whose parameters are new, where that matters."""
         if self._allow_duplicates:
             return self._ask()
-        seen = self._known()
-        for tried in range(MOST_DUPLICATES):
-            if self._left is not None and not self._left:
+        for count in range(MOST_DUPLICATES):
+            if self._tried.complete:
                 break
             asked = self._ask()
-            key = _key(asked.parameters)
-            if key not in seen:
-                seen[key] = asked.number
-                if self._left is not None:
-                    self._left.pop(key, None)
+            earlier = self._tried.number_of(asked.parameters)
+            if earlier is None:
+                self._tried.add(asked.parameters, asked.number)
                 return asked
-            self._trials[asked.number].set_user_attr(DUPLICATE, seen[key])
+            self._trials[asked.number].set_user_attr(DUPLICATE, earlier)
             self.tell(asked.number, TrialState.FAIL)
             if self.exhausted:
                 return None
-            if self._left is None:
-                self._left = self._unseen()
-            if self._left and tried + 1 >= PATIENCE:
-                chance = random.Random(f"{self._uid}/{asked.number}")
-                self._study.enqueue_trial(chance.choice(list(self._left.values())))
+            self._tried.count_unseen()
+            point = self._tried.pick_unseen(f"{self._uid}/{asked.number}") if count + 1 >= PATIENCE else None
+            if point is not None:
+                self._study.enqueue_trial(point)
         self.exhausted = True
         return None
 
@@ -199,7 +181,7 @@ class Search:
             trial = self._study.ask()
             parameters = self._suggest(trial)
         self._trials[trial.number] = trial
-        if self._suggested is not None and not trial._fixed_params:
+        if self._suggested is not None and not has_fixed_parameters(trial):
             self._suggested += 1
         return Asked(number=trial.number, task_id=task_id_of(self._uid, trial.number), parameters=parameters)
 
@@ -208,37 +190,6 @@ class Search:
         trials = self._study.get_trials(deepcopy=False)
         numbers = [trial.number for trial in trials if FIXED not in trial.system_attrs]
         return {number: place for place, number in enumerate(numbers)}
-
-    def _known(self) -> dict[str, int]:
-        """What the study's trials have had. Those that wait for another try have not."""
-        if self._seen is None:
-            self._seen, waiting = {}, []
-            for trial in self._study.get_trials(deepcopy=False):
-                if trial.state is TrialState.WAITING:
-                    waiting.append(trial.system_attrs.get("fixed_params", {}))
-                elif not any(mark in trial.user_attrs for mark in (DUPLICATE, COPIED, NOT_RUN)):
-                    found = replay(self._parameters, trial.params)
-                    if found is not None:
-                        self._seen.setdefault(_key(found[0]), trial.number)
-            for params in waiting:
-                found = replay(self._parameters, params)
-                if found is not None:
-                    self._seen.pop(_key(found[0]), None)
-            self._left = self._unseen(SMALL)
-        return self._seen
-
-    def _unseen(self, most: int = MOST) -> dict[str, dict[str, Any]] | None:
-        """The points that no trial has had yet; None where they can't be counted, or are too many."""
-        every = points(self._parameters, most)
-        if every is None:
-            return None
-        seen = self._known()
-        found = {}
-        for params in every:
-            replayed = replay(self._parameters, params)
-            assert replayed is not None
-            found[_key(replayed[0])] = params
-        return {key: params for key, params in found.items() if key not in seen}
 
     # What is known beforehand
 
@@ -263,39 +214,8 @@ class Search:
         self._study.enqueue_trial(encoded, skip_if_exists=True)
 
     def start_from(self, older: optuna.Study) -> tuple[int, int]:
-        """Let the sampler know an older study's trials, as far as they fit this search space.
-
-        They are not run, and no budget counts them. Repeating it copies nothing twice.
-
-        Returns:
-            How many are known now, and how many don't fit.
-
-        Raises:
-            BadInput: the older study optimizes in other directions.
-        """
-        if list(older.directions) != list(self._study.directions):
-            raise BadInput(f"start_from: study {older.study_name!r} optimizes in other directions")
-        have = {trial.user_attrs.get(COPIED) for trial in self._study.get_trials(deepcopy=False)}
-        copied = left = 0
-        for trial in older.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
-            found = replay(self._parameters, trial.params)
-            if found is None or set(found[1]) != set(trial.params):
-                left += 1
-                continue
-            copied += 1
-            origin = f"{older.study_name}/{trial.number}"
-            if origin not in have:
-                self._study.add_trial(
-                    optuna.trial.create_trial(
-                        state=trial.state,
-                        values=trial.values if trial.state is TrialState.COMPLETE else None,
-                        params=dict(trial.params),
-                        distributions=found[1],
-                        intermediate_values=dict(trial.intermediate_values),
-                        user_attrs={COPIED: origin},
-                    )
-                )
-        return copied, left
+        """Let the sampler know an older study's trials, see `older_trials.copy_trials`."""
+        return copy_trials(older, self._study, self._parameters)
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         return chosen_by(self._parameters, trial)
@@ -308,7 +228,7 @@ class Search:
         for frozen in self._study.get_trials(deepcopy=False, states=states):
             if self._sampler_for is not None and frozen.number in suggested:
                 self._study.sampler = self._sampler_for(suggested[frozen.number])
-            trial = optuna.Trial(self._study, frozen._trial_id)
+            trial = optuna.Trial(self._study, trial_id(frozen))
             self._trials[frozen.number] = trial
             self._reported[frozen.number] = set(frozen.intermediate_values)
             # Suggesting again gives what was suggested, and the rest where a crash cut it short.
@@ -396,7 +316,7 @@ class Search:
         for meta in artifacts:
             name, text = f"{LINK}{meta.artifact_id}", link_text(meta)
             try:
-                trial.storage.set_trial_system_attr(trial._trial_id, name, text)
+                trial.storage.set_trial_system_attr(trial_id(trial), name, text)
             except optuna.exceptions.UpdateFinishedTrialError as error:
                 log.info("trial %d was told before its artifacts were linked: %s", number, error)
                 return
@@ -407,7 +327,7 @@ class Search:
         if trial is None:
             return
         try:
-            trial.storage.set_trial_system_attr(trial._trial_id, MEMORY, text)
+            trial.storage.set_trial_system_attr(trial_id(trial), MEMORY, text)
         except optuna.exceptions.UpdateFinishedTrialError as error:
             log.info("trial %d was told before its task was remembered: %s", number, error)
 
@@ -435,23 +355,13 @@ class Search:
             return
         trial.set_user_attr(NOT_RUN, True)
         # What an objective has chosen by itself stands in the storage only.
-        chosen = trial.params if self._reports else trial.storage.get_trial(trial._trial_id).params
-        again = replay(self._parameters, chosen)
-        if again is not None and self._seen is not None:
-            self._seen.pop(_key(again[0]), None)
-            if self._left is not None:
-                self._left[_key(again[0])] = dict(trial.params)
+        chosen = trial.params if self._reports else trial.storage.get_trial(trial_id(trial)).params
+        self._tried.release(chosen, trial.params)
         # What Optuna's `enqueue_trial` does, and what the grid sampler knows its points by.
-        attributes = trial.storage.get_trial_system_attrs(trial._trial_id)
+        attributes = trial.storage.get_trial_system_attrs(trial_id(trial))
         kept = {name: attributes[name] for name in _GRID_ATTRS if name in attributes}
         self._study.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.WAITING, system_attrs={"fixed_params": dict(chosen), **kept}
             )
         )
-
-
-def _key(parameters: Mapping[str, Any]) -> str:
-    """What two trials have in common that would run the same."""
-    text = json.dumps(parameters, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

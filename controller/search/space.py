@@ -14,6 +14,7 @@ from optuna.distributions import (
 
 from controller.search.parameter import Parameter
 from controller.search.points import steps
+from worker.optuna_internals import contains
 
 MOST = 5_000
 """Points of a space that is still enumerated."""
@@ -79,7 +80,7 @@ class _Replay(_Asked):
     def _value(self, name: str, distribution: BaseDistribution) -> Any:
         value = self._given[name]
         try:
-            possible = distribution._contains(distribution.to_internal_repr(value))
+            possible = contains(distribution, value)
         except (TypeError, ValueError):
             possible = False
         if not possible:

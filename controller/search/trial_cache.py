@@ -14,6 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from controller.search.trial_rows import Change, TableWriter, writer_for
+from worker.optuna_internals import storage_of, trial_id
 from worker.trials.patience import beneath
 from worker.trials.storage import quietly
 
@@ -25,7 +26,7 @@ def cached(study: optuna.Study) -> optuna.Study:
 
     What is done to the trials of the study that is returned stands in the storage after `flush`.
     """
-    storage = beneath(study._storage)
+    storage = beneath(storage_of(study))
     if not isinstance(storage, (RDBStorage, JournalStorage)):
         return study
     return optuna.load_study(
@@ -68,7 +69,7 @@ class TrialCache(InMemoryStorage):
         """Id of a changed trial → what the storage has of it."""
         for trial in storage.get_all_trials(study_id, deepcopy=False):
             super().create_new_trial(study, template_trial=trial)
-            self._ids.append(trial._trial_id)
+            self._ids.append(trial_id(trial))
 
     @property
     def transactions(self) -> list[tuple[Any, str]]:

@@ -19,12 +19,13 @@ import sqlalchemy
 from optuna.distributions import distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
+from worker.optuna_internals import backend_of, database_models
 from worker.trials.journal import JournalFile
 
 log = logging.getLogger(__name__)
+models = database_models()
 
 SCHEMA = "v3.2.0.a"
 """The version of Optuna's tables that `TableWriter` knows; others get Optuna's own calls."""
@@ -90,7 +91,7 @@ class CallWriter:
     def __init__(self, storage: BaseStorage, study_id: int) -> None:
         self._storage = storage
         self._study_id = study_id
-        backend = getattr(storage, "_backend", None) if isinstance(storage, JournalStorage) else None
+        backend = backend_of(storage) if isinstance(storage, JournalStorage) else None
         self._journal = backend if isinstance(backend, JournalFile) else None
 
     def write(self, changes: Sequence[Change], last_id: int, count: int) -> Written:

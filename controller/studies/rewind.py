@@ -7,6 +7,7 @@ from dataclasses import replace
 from controller.search.study import existing_study, quiet_optuna
 from controller.session.lock import StudyLock
 from controller.studies.study_copies import backup_study, cut_back
+from worker.optuna_internals import storage_of
 from worker.protocol import OPEN, Store, StudyState
 from worker.protocol.errors import BadInput
 
@@ -28,7 +29,7 @@ def rewind(store: Store, name: str, url: str, trial: int, *, backup: bool) -> tu
     quiet_optuna()
     record = store.get_study(name)
     study = existing_study(record, url)
-    storage = study._storage
+    storage = storage_of(study)
     lock = StudyLock(store, name)
     holders: list[str] = []
     if not lock.acquire(wait=False, on_wait=holders.append, stopped=lambda: False):

@@ -18,6 +18,7 @@ from typing import Any
 import optuna
 
 from worker.artifacts.atomic import replacing
+from worker.optuna_internals import forget_search_space
 from worker.protocol.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -120,9 +121,11 @@ def prune_after(chkpt_root: Path | str, trial_id: int) -> int:
 def _forget_search_spaces(holder: Any, depth: int = 0) -> None:
     """Let a sampler find the search space anew: what it remembers is tied to the id of one study."""
     for value in list(getattr(holder, "__dict__", {}).values()):
-        if hasattr(value, "_include_pruned") and hasattr(value, "_study_id"):
-            value.__init__(include_pruned=value._include_pruned)
-        elif type(value).__module__.startswith("optuna.samplers") and depth < 3:
+        if (
+            not forget_search_space(value)
+            and type(value).__module__.startswith("optuna.samplers")
+            and depth < 3
+        ):
             _forget_search_spaces(value, depth + 1)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
 
+from worker.optuna_internals import database_models, database_session, study_id, trial_id
 from worker.protocol.errors import BadInput
 from worker.trials.storage import file_of
 
@@ -132,12 +133,10 @@ def cut_back(name: str, storage: BaseStorage, last: int) -> int:
 
 
 def _delete_rows(storage: RDBStorage, study_id: int, last: int) -> None:
-    from optuna.storages._rdb import models
-    from optuna.storages._rdb.storage import _create_scoped_session
-
+    models = database_models()
     attribute = models.StudySystemAttributeModel
     kept = attributes_until(storage, study_id, last, same_ids=True)
-    with _create_scoped_session(storage.scoped_session, True) as session:
+    with database_session(storage) as session:
         trials = session.query(models.TrialModel).filter(
             models.TrialModel.study_id == study_id, models.TrialModel.number > last
         )
@@ -165,7 +164,7 @@ def attributes_until(
     found: dict[str, Any] = dict(storage.get_study_system_attrs(study_id))
     trials = storage.get_all_trials(study_id, deepcopy=False)
     doomed = [trial for trial in trials if last is not None and trial.number > last]
-    gone = {trial._trial_id for trial in doomed}
+    gone = {trial_id(trial) for trial in doomed}
     suggested = sum(bool(trial.params) and "fixed_params" not in trial.system_attrs for trial in doomed)
     for key, value in list(found.items()):
         if _PARENTS.fullmatch(key) and (not same_ids or not gone.isdisjoint(value)):
@@ -201,12 +200,12 @@ def _copy(source: str, target: str, storage: BaseStorage, last: int | None = Non
     """Copy a study within its storage, its trials up to number `last`."""
     old = optuna.load_study(study_name=source, storage=storage)
     new = optuna.create_study(study_name=target, storage=storage, directions=list(old.directions))
-    for key, value in attributes_until(storage, old._study_id, last, same_ids=False).items():
-        storage.set_study_system_attr(new._study_id, key, value)
+    for key, value in attributes_until(storage, study_id(old), last, same_ids=False).items():
+        storage.set_study_system_attr(study_id(new), key, value)
     for key, value in old.user_attrs.items():
         if key != _COPY:
             new.set_user_attr(key, value)
     for trial in old.get_trials(deepcopy=False):
         if last is None or trial.number <= last:
             # Not by `add_trial`, which refuses to take what a storage holds as it is.
-            storage.create_new_trial(new._study_id, template_trial=trial)
+            storage.create_new_trial(study_id(new), template_trial=trial)

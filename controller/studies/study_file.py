@@ -31,6 +31,7 @@ from controller.session.lock import StudyLock
 from controller.studies.study_copies import attributes_until
 from worker import __version__
 from worker.artifacts.atomic import replacing
+from worker.optuna_internals import storage_of, study_id, validate
 from worker.protocol import OPEN, Status, Store, StudyRecord, StudyState, TaskRecord
 from worker.protocol.clock import iso
 from worker.protocol.copies import CHUNK, TaskCopy, read_tasks, write_tasks
@@ -103,12 +104,12 @@ def _lines(store: Store, record: StudyRecord, study: optuna.Study) -> Iterator[d
     }
     for base in read_tasks(store, [record.base_task]) if record.base_task else ():
         yield {"base_task": base.to_dict()}
-    storage = study._storage
+    storage = storage_of(study)
     yield {
         "optuna": {
             "directions": [direction.name for direction in study.directions],
             "user_attrs": study.user_attrs,
-            "system_attrs": attributes_until(storage, study._study_id, None, same_ids=False),
+            "system_attrs": attributes_until(storage, study_id(study), None, same_ids=False),
         }
     }
     # Trials before tasks: one that ends in between is told when the import goes on, and not run again.
@@ -244,7 +245,7 @@ def _check(path: Path) -> Counts:
                 _study_from_json(line["study"])
             elif "trial" in line:
                 found = _trial_from_json(line["trial"])
-                found._validate()
+                validate(found)
                 if found.number != trials:
                     raise BadInput(f"{path}: trial {trials} is missing; export it again")
                 trials += 1

@@ -20,8 +20,9 @@ from controller.search.parameters import (
     rows_of,
 )
 from controller.search.samplers import make_sampler
-from controller.search.search import COPIED, DUPLICATE, Search
+from controller.search.search import Search
 from controller.search.space import points
+from controller.search.tried import COPIED, DUPLICATE
 from worker.protocol.errors import BadInput
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -12,6 +12,7 @@ from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.artifacts.folder import FileStore
 from worker.artifacts.names import checked_key
+from worker.optuna_internals import store_folder, wrapped_store
 from worker.protocol.errors import ArtifactError, BadInput
 
 _METHODS = ("open_reader", "write", "remove")
@@ -35,9 +36,9 @@ def adopt(found: Any) -> Any:
     name = type(found).__name__
     if type(found).__module__.startswith("optuna.artifacts"):
         if name == "Backoff":
-            return adopt(found._backend)
+            return adopt(wrapped_store(found))
         if name == "FileSystemArtifactStore":
-            return FileStore(Path(os.fspath(found._base_path)).absolute())
+            return FileStore(Path(os.fspath(store_folder(found))).absolute())
         if name == "Boto3ArtifactStore":
             from worker.artifacts.s3 import S3Store
 

@@ -12,12 +12,11 @@ import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 
+from worker.optuna_internals import STORAGE_CALLS, backend_of
 from worker.trials.journal import JournalFile
 
 PAUSE_S = 0.5
 """Between two tries."""
-_INSIDE = ("_create_new_trial", "_set_trial_param", "_get_best_trial_id", "_get_trials")
-"""What Optuna's cache calls of a database besides the public methods."""
 
 
 def be_patient(
@@ -44,11 +43,11 @@ def be_patient(
     if not isinstance(inner, (RDBStorage, JournalStorage)):
         return lambda: None
     public = [name for name in vars(BaseStorage) if not name.startswith("_")]
-    changed = [(inner, name) for name in (*public, *_INSIDE) if callable(getattr(inner, name, None))]
+    changed = [(inner, name) for name in (*public, *STORAGE_CALLS) if callable(getattr(inner, name, None))]
     changed += also
     for owner, name in changed:
         setattr(owner, name, _patient(getattr(owner, name), waiting, back))
-    journal = getattr(inner, "_backend", None)
+    journal = backend_of(inner)
     if isinstance(journal, JournalFile):
         journal.patiently = lambda write: _patient(write, waiting, back)()
 
@@ -65,7 +64,7 @@ def beneath(storage: BaseStorage) -> BaseStorage:
     """The database or the journal under Optuna's cache, or under the controller's; others are themselves."""
     if isinstance(storage, (RDBStorage, JournalStorage)):
         return storage
-    inner = getattr(storage, "_backend", storage)
+    inner = backend_of(storage)
     return inner if isinstance(inner, (RDBStorage, JournalStorage)) else storage
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import optuna
 
+from worker.optuna_internals import begin_objective, last_step, number_to_id, stop_was_called
 from worker.protocol.errors import BadInput, ObjectiveLoadError, ServerAway
 from worker.protocol.metrics import split_key
 from worker.protocol.urls import redact
@@ -133,13 +134,13 @@ def open_trial(task: Any, objective: Mapping[str, Any], storage_url: str | None)
     # Optuna's cache writes only to trials that it has read.
     study.get_trials(deepcopy=False)
     try:
-        trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, task.trial_number)
+        found = number_to_id(study, task.trial_number)
     except KeyError as error:
         where = redact(str(storage_url))
         raise ObjectiveLoadError(
             f"study {task.study!r} has no trial {task.trial_number} in {where}; {_advice(objective)}"
         ) from error
-    return TaskTrial(study, trial_id, task, int(objective.get("min_iterations", 0)))
+    return TaskTrial(study, found, task, int(objective.get("min_iterations", 0)))
 
 
 def open_trial_study(
@@ -184,11 +185,11 @@ def call_objective(function: Callable[..., Any], trial: TaskTrial) -> tuple[list
         Its values, one for each of the study's objectives, and whether it has called ``study.stop()``.
     """
     study = trial.study
-    study._thread_local.in_optimize_loop = True
+    begin_objective(study)
     try:
         value = function(trial)
     except optuna.TrialPruned as error:
-        last = trial._get_latest_trial().last_step
+        last = last_step(trial)
         if str(error) or last is None:
             raise
         raise optuna.TrialPruned(f"given up at iteration {last}") from error
@@ -201,7 +202,7 @@ def call_objective(function: Callable[..., Any], trial: TaskTrial) -> tuple[list
             raise TypeError(
                 f"the objective returned {value!r:.80}; return a number, or one for each objective"
             ) from None
-    return values, bool(study._stop_flag)
+    return values, stop_was_called(study)
 
 
 def _seed(seed: int | None, number: int, kind: str) -> int | None:

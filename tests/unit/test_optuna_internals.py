@@ -1,0 +1,111 @@
+"""Optuna's private names that we use: this fails first, and by name, when a new Optuna moves one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.artifacts import Backoff, FileSystemArtifactStore
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.search_space import IntersectionSearchSpace
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+import worker
+from worker import optuna_internals as internals
+
+ROOT = Path(worker.__file__).parents[1]
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> RDBStorage:
+    return RDBStorage(f"sqlite:///{tmp_path}/optuna.db")
+
+
+@pytest.fixture
+def study(database: RDBStorage) -> optuna.Study:
+    return optuna.create_study(storage=database, study_name="s")
+
+
+def test_studies_and_trials(study: optuna.Study, database: RDBStorage) -> None:
+    storage = internals.storage_of(study)
+    assert internals.backend_of(storage) is database
+    assert storage.get_study_name_from_id(internals.study_id(study)) == "s"
+    study.enqueue_trial({"x": 0.5})
+    given, free = study.ask({"x": FloatDistribution(0, 1)}), study.ask({"x": FloatDistribution(0, 1)})
+    assert [internals.has_fixed_parameters(trial) for trial in (given, free)] == [True, False]
+    found = internals.number_to_id(study, free.number)
+    assert found == internals.trial_id(free) == internals.trial_id(study.trials[1])
+    assert internals.open_trial(study, free.number).params == free.params
+    with pytest.raises(KeyError):
+        internals.open_trial(study, 7)
+    assert internals.last_step(free) is None
+    free.report(1.0, 3)
+    assert internals.last_step(free) == 3
+    internals.validate(study.trials[0])
+
+
+def test_stop_works_outside_of_optimize(study: optuna.Study) -> None:
+    assert not internals.stop_was_called(study)
+    with pytest.raises(RuntimeError):
+        study.stop()
+    internals.begin_objective(study)
+    study.stop()
+    assert internals.stop_was_called(study)
+
+
+def test_what_the_trial_of_a_task_overrides(study: optuna.Study) -> None:
+    trial = study.ask()
+    assert trial._cached_frozen_trial.intermediate_values == {}
+    assert callable(trial._suggest)
+
+
+def test_samplers_and_distributions(study: optuna.Study) -> None:
+    inner = optuna.samplers.RandomSampler()
+    assert internals.base_sampler(optuna.samplers.PartialFixedSampler({"x": 1.0}, inner)) is inner
+    assert internals.contains(FloatDistribution(0, 1), 0.5)
+    assert not internals.contains(FloatDistribution(0, 1), 2.0)
+    with pytest.raises(ValueError):
+        internals.contains(CategoricalDistribution(["a"]), "b")
+    space = IntersectionSearchSpace(include_pruned=True)
+    study.tell(study.ask({"x": FloatDistribution(0, 1)}), 1.0)
+    assert space.calculate(study)
+    assert internals.forget_search_space(space)
+    other = optuna.create_study()
+    assert space.calculate(other) == {}  # refused for another study before
+    assert not internals.forget_search_space(object())
+
+
+def test_databases(database: RDBStorage, study: optuna.Study) -> None:
+    study.tell(study.ask(), state=TrialState.FAIL)
+    models = internals.database_models()
+    with internals.database_session(database) as session:
+        assert session.query(models.TrialModel).count() == 1
+    for name in internals.STORAGE_CALLS:
+        assert callable(getattr(database, name)), name
+
+
+def test_journals(tmp_path: Path) -> None:
+    backend = JournalFileBackend(str(tmp_path / "journal"))
+    assert internals.backend_of(JournalStorage(backend)) is backend
+
+
+def test_artifact_stores(tmp_path: Path) -> None:
+    store = FileSystemArtifactStore(tmp_path)
+    assert Path(internals.store_folder(store)) == tmp_path
+    assert internals.wrapped_store(Backoff(store)) is store
+
+
+def test_private_names_of_optuna_stand_in_this_module_only() -> None:
+    private = re.compile(r"optuna(\.\w+)*\._(?!_)|\._(storage|study_id|trial_id|base_sampler|stop_flag)\b")
+    own = re.compile(r"\b(self|cls)\._(storage|study_id)")  # of our own objects
+    found = []
+    for package in ("controller", "worker"):
+        for path in (ROOT / package).rglob("*.py"):
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                if path.name != "optuna_internals.py" and private.search(own.sub("", line)):
+                    found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert found == []

@@ -1,0 +1,131 @@
+"""Optuna's private names, all in one place: what its public API does not offer and we can't do without.
+
+A new Optuna may move them without notice: tests/unit/test_optuna_internals.py fails first, and names what is
+gone. Nothing here is imported from Optuna before it is needed, as compute nodes may do without it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler, PartialFixedSampler
+    from optuna.storages import BaseStorage, RDBStorage
+    from optuna.trial import FrozenTrial
+
+STORAGE_CALLS = ("_create_new_trial", "_set_trial_param", "_get_best_trial_id", "_get_trials")
+"""What Optuna's cache calls of a database besides the public methods of storages."""
+
+
+# Studies and trials
+
+
+def storage_of(study: optuna.Study) -> BaseStorage:
+    """The storage that a study is in, Optuna's cache over a database included."""
+    return study._storage
+
+
+def study_id(study: optuna.Study) -> int:
+    """The storage's id of a study."""
+    return study._study_id
+
+
+def trial_id(trial: optuna.Trial | FrozenTrial) -> int:
+    """The storage's id of a trial."""
+    return trial._trial_id
+
+
+def open_trial(study: optuna.Study, number: int) -> optuna.Trial:
+    """A running trial by its number. Raises `KeyError` when the storage has none."""
+    from optuna import Trial
+
+    found = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    return Trial(study, found)
+
+
+def number_to_id(study: optuna.Study, number: int) -> int:
+    """The storage's id of the trial of that number. Raises `KeyError` when there is none."""
+    return study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+
+
+def has_fixed_parameters(trial: optuna.Trial) -> bool:
+    """Whether a trial's parameters were enqueued rather than suggested."""
+    return bool(trial._fixed_params)
+
+
+def last_step(trial: optuna.Trial) -> int | None:
+    """The last step that a running trial has reported; None without one."""
+    return trial._get_latest_trial().last_step
+
+
+def begin_objective(study: optuna.Study) -> None:
+    """Have ``study.stop()`` work, as it does within `Study.optimize`."""
+    study._thread_local.in_optimize_loop = True
+
+
+def stop_was_called(study: optuna.Study) -> bool:
+    """Whether an objective has called ``study.stop()``."""
+    return bool(study._stop_flag)
+
+
+def validate(trial: FrozenTrial) -> None:
+    """Check that a trial's state, values and parameters fit together. Raises `ValueError`."""
+    trial._validate()
+
+
+# Samplers and distributions
+
+
+def base_sampler(sampler: PartialFixedSampler) -> BaseSampler:
+    """The sampler of the parameters that a partial-fixed one leaves free."""
+    return sampler._base_sampler
+
+
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a distribution has the value. Raises `TypeError` or `ValueError` for one of another kind."""
+    return bool(distribution._contains(distribution.to_internal_repr(value)))
+
+
+def forget_search_space(value: Any) -> bool:
+    """Clear a sampler's cached search space, which belongs to the id of one study. False if it is none."""
+    if not (hasattr(value, "_include_pruned") and hasattr(value, "_study_id")):
+        return False
+    value.__init__(include_pruned=value._include_pruned)
+    return True
+
+
+# Storages
+
+
+def backend_of(storage: BaseStorage) -> Any:
+    """What a cache, or a journal's storage, writes to; None where a storage has no such thing."""
+    return getattr(storage, "_backend", None)
+
+
+def database_models() -> Any:
+    """The classes of a database's tables."""
+    from optuna.storages._rdb import models
+
+    return models
+
+
+def database_session(storage: RDBStorage) -> Any:
+    """A transaction of a database, as a context manager."""
+    from optuna.storages._rdb.storage import _create_scoped_session
+
+    return _create_scoped_session(storage.scoped_session, True)
+
+
+# Artifact stores
+
+
+def wrapped_store(backoff: Any) -> Any:
+    """The artifact store that a ``Backoff`` wraps."""
+    return backoff._backend
+
+
+def store_folder(store: Any) -> Any:
+    """The folder of a ``FileSystemArtifactStore``."""
+    return store._base_path
