@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from typing import Any
 
 import click
 
@@ -110,26 +111,7 @@ from worker.slot.settings import DEFAULT_DRAIN_S, resolve
     help="How much to say on standard error.",
 )
 @click.version_option(__version__, prog_name="worker (optuna-rq)")
-def command(
-    queues: tuple[str, ...],
-    slots: int,
-    redis_url: str | None,
-    artifacts: str | None,
-    storage_url: str | None,
-    burst: bool,
-    idle_s: int | None,
-    wait: bool,
-    drain_s: float,
-    name: str | None,
-    share_redis: bool,
-    gpus: str | None,
-    threads: int | None,
-    memory: str | None,
-    allow: tuple[str, ...],
-    insecure: bool,
-    metrics_port: str | None,
-    log_level: str,
-) -> None:
+def command(log_level: str, **options: Any) -> None:
     """Run the trials of optuna-rq studies on this machine.
 
     The worker takes tasks from Redis queues and runs their objectives, each in a process of its own, in
@@ -150,25 +132,7 @@ def command(
     and OPTUNA_RQ_SECRET(_FILE), with which jobs are signed when it is set for the controller.
     """
     configure(log_level.upper())
-    settings = resolve(
-        redis_url=redis_url,
-        queues=queues,
-        slots=slots,
-        artifacts=artifacts,
-        burst=burst,
-        idle_s=idle_s,
-        wait=wait,
-        drain_s=drain_s,
-        name=name,
-        share_redis=share_redis,
-        storage_url=storage_url,
-        gpus=gpus,
-        threads=threads,
-        memory=memory,
-        allow=allow,
-        insecure=insecure,
-        metrics_port=metrics_port,
-    )
+    settings = resolve(**options)
     for path in shadowing(settings.folder):
         logging.getLogger(__name__).warning(
             "%s has the name of one of optuna-rq's packages: function objectives can't import it; rename it",

@@ -24,7 +24,7 @@ from controller.search.tried import DUPLICATE, FIXED, NOT_RUN, TriedPoints
 from worker.artifacts import ArtifactMeta
 from worker.optuna_internals import has_fixed_parameters, open_trial, storage_of, trial_id
 from worker.protocol.errors import BadInput
-from worker.trials.patience import be_patient
+from worker.trials.storage_retry import retry_while_away
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class Search:
         """
         storage = storage_of(self._study)
         also = storage.transactions if isinstance(storage, TrialCache) else ()
-        return be_patient(storage, waiting, back, also=also)
+        return retry_while_away(storage, waiting, back, also=also)
 
     def _ask_new(self) -> Asked | None:
         """The next trial whose parameters are new, where that matters."""

@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from controller.search.trial_rows import Change, TableWriter, writer_for
 from worker.optuna_internals import storage_of, trial_id
-from worker.trials.patience import beneath
 from worker.trials.storage import quietly
+from worker.trials.storage_retry import beneath
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from controller.search.trial_cache import TrialCache, cached
 from controller.search.trial_rows import CallWriter, TableWriter
 from tests.storages import KINDS, storage_url
 from worker.trials.journal import JournalFile
-from worker.trials.patience import be_patient
 from worker.trials.storage import open_storage
+from worker.trials.storage_retry import retry_while_away
 
 SPACE = {
     "x": FloatDistribution(-5, 5),
@@ -298,7 +298,7 @@ def test_a_locked_database_is_waited_for(tmp_path: Path) -> None:
     storage._backend.engine.dispose()
     waited: list[str] = []
     back: list[bool] = []
-    undo = be_patient(storage, waited.append, lambda: back.append(True), also=storage.transactions)
+    undo = retry_while_away(storage, waited.append, lambda: back.append(True), also=storage.transactions)
     other = sqlalchemy.create_engine(url).connect()
     other.exec_driver_sql("BEGIN IMMEDIATE")
     threading.Timer(1.0, _release, [other]).start()
@@ -323,7 +323,7 @@ def test_a_journal_that_cannot_be_written_is_waited_for(
     url = f"journal:///{tmp_path}/study.log"
     study, storage = make(url)
     waited: list[str] = []
-    undo = be_patient(storage, waited.append, also=storage.transactions)
+    undo = retry_while_away(storage, waited.append, also=storage.transactions)
     write = optuna.storages.journal.JournalFileBackend.append_logs
     fails = iter([OSError(5, "Input/output error"), OSError(5, "Input/output error")])
 

@@ -6,7 +6,8 @@ object it was made from. Nothing is ever pickled.
 
 from worker.artifacts.entry import Entry
 from worker.artifacts.meta import ArtifactMeta
-from worker.artifacts.stores import ArtifactStore, ArtifactStoreUnavailable, open_store
+from worker.artifacts.protocol import ArtifactStore, ArtifactStoreUnavailable
+from worker.artifacts.stores import open_store
 from worker.artifacts.transfer import fetch, load, save
 
 __all__ = [

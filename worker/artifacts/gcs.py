@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +20,12 @@ from google.auth import exceptions as auth
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from worker.artifacts.bucket import ProcessClient, ResumableDownloads
 from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.artifacts.names import checked_key
+from worker.artifacts.protocol import ArtifactStoreUnavailable
 from worker.artifacts.ranges import Download
-from worker.artifacts.stores import ArtifactStoreUnavailable
 from worker.protocol.errors import ArtifactError, BadInput, ServerAway
 
 CHUNK = 8 << 20
@@ -64,11 +64,8 @@ class GCSStore:
     def __init__(self, bucket: str, prefix: str, client: Any = None) -> None:
         self._name = bucket
         self._prefix = f"{prefix}/" if prefix else ""
-        self._given = client
-        self._made: tuple[int, Any] | None = None
-        self._lock = threading.Lock()
-        self._broken: dict[tuple[str, str], Download] = {}
-        """Downloads that can go on where they broke off, by key and path."""
+        self._clients = ProcessClient(client, storage.Client)
+        self._downloads = ResumableDownloads(lambda error: isinstance(error, _MAY_PASS))
 
     @property
     def url(self) -> str:
@@ -94,14 +91,8 @@ class GCSStore:
             blob.upload_from_filename(os.fspath(path), content_type=mimetype, **_PATIENT)
 
     def get_file(self, key: str, path: Path, new_hasher: NewHasher = new_sha256) -> str:
-        place = (key, os.fspath(path))
         with self._refusals(key):
-            download = self._broken.pop(place, None) or self._download(self._key(key), path)
-            try:
-                return download.run(new_hasher)
-            except _MAY_PASS:
-                self._broken[place] = download
-                raise
+            return self._downloads.get(key, path, lambda: self._download(self._key(key), path), new_hasher)
 
     def _download(self, full: str, path: Path) -> Download:
         found = self._bucket().get_blob(full, **_PATIENT)
@@ -146,12 +137,7 @@ class GCSStore:
         return self._client().bucket(self._name)
 
     def _client(self) -> Any:
-        if self._given is not None:
-            return self._given
-        with self._lock:
-            if self._made is None or self._made[0] != os.getpid():
-                self._made = os.getpid(), storage.Client()
-            return self._made[1]
+        return self._clients.get()
 
     @contextlib.contextmanager
     def _refusals(self, key: str) -> Iterator[None]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,12 +24,13 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.utils import conditionally_calculate_md5
 
+from worker.artifacts.bucket import ProcessClient, ResumableDownloads
 from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.artifacts.names import checked_key
+from worker.artifacts.protocol import ArtifactStoreUnavailable
 from worker.artifacts.ranges import Download
 from worker.artifacts.s3_errors import code_of, explain, may_pass
-from worker.artifacts.stores import ArtifactStoreUnavailable
 from worker.protocol.errors import ArtifactError, BadInput, ServerAway
 
 log = logging.getLogger(__name__)
@@ -60,12 +60,10 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._given = client
-        self._made: tuple[int, Any] | None = None
-        self._lock = threading.Lock()
+        self._clients = ProcessClient(client, lambda: self._new_client(_PATIENT))
         self._unfinished: set[str] = set()
         """Keys whose uploads may have left parts."""
-        self._broken: dict[tuple[str, str], Download] = {}
-        """Downloads that can go on where they broke off, by key and path."""
+        self._downloads = ResumableDownloads(may_pass)
 
     @property
     def url(self) -> str:
@@ -134,15 +132,8 @@ class S3Store:
             raise
 
     def get_file(self, key: str, path: Path, new_hasher: NewHasher = new_sha256) -> str:
-        place = (key, os.fspath(path))
         with self._refusals(key):
-            download = self._broken.pop(place, None) or self._download(self._key(key), path)
-            try:
-                return download.run(new_hasher)
-            except Exception as error:
-                if may_pass(error):
-                    self._broken[place] = download
-                raise
+            return self._downloads.get(key, path, lambda: self._download(self._key(key), path), new_hasher)
 
     def _download(self, full: str, path: Path) -> Download:
         try:
@@ -205,13 +196,7 @@ class S3Store:
         return self._prefix + checked_key(key)
 
     def _client(self) -> Any:
-        if self._given is not None:
-            return self._given
-        # One for each process: a connection must not be shared across a fork.
-        with self._lock:
-            if self._made is None or self._made[0] != os.getpid():
-                self._made = os.getpid(), self._new_client(_PATIENT)
-            return self._made[1]
+        return self._clients.get()
 
     def _new_client(self, patience: dict[str, Any]) -> Any:
         # Sessions of its own: boto3's default one is not safe to use from several threads.
@@ -265,7 +250,7 @@ class S3Store:
         try:
             yield
         except (BotoCoreError, ClientError, Boto3Error, ConnectionError) as error:
-            reason = self._explain(error, self._given or (self._made[1] if self._made else None))
+            reason = self._explain(error, self._clients.current)
             kind = ArtifactStoreUnavailable if may_pass(error) else ArtifactError
             raise kind(f"artifact store {self.url}: {key!r}: {reason}") from error
         except OSError as error:

@@ -4,83 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from worker.artifacts.checksum import NewHasher, new_sha256
-from worker.artifacts.entry import Entry
+from worker.artifacts.adopted import AdoptedStore, adopt
 from worker.artifacts.folder import FileStore
-from worker.protocol.errors import ArtifactError, BadInput, Retryable
+from worker.artifacts.protocol import ArtifactStore
+from worker.protocol.errors import BadInput
 from worker.protocol.urls import redact
 
 ACCEPTED = "use file:///PATH, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
-
-
-class ArtifactStoreUnavailable(ArtifactError, Retryable):
-    """The store can't be reached or is overloaded; the same call may succeed later."""
-
-
-class ArtifactStore(Protocol):
-    """Keeps files under keys such as ``study/task/id/model.npz``: names divided by single slashes.
-
-    All methods raise `ArtifactError` with one line that says what failed and where; the kind that may
-    pass is an `ArtifactStoreUnavailable`. No message holds credentials.
-    """
-
-    @property
-    def url(self) -> str:
-        """Names the store; `open_store` opens it again. No credentials."""
-        ...
-
-    def check(self) -> None:
-        """Prove that the store can be written, within some 15 seconds. Raises `BadInput` when it can't."""
-        ...
-
-    def url_of(self, key: str) -> str:
-        """Of one object."""
-        ...
-
-    def put_file(self, key: str, path: Path, mimetype: str | None) -> None:
-        """Store a file, streaming. Whole or not at all; replaces what was there."""
-        ...
-
-    def get_file(self, key: str, path: Path, new_hasher: NewHasher = new_sha256) -> str | None:
-        """Write an object's bytes to `path`, streaming.
-
-        After an `ArtifactStoreUnavailable` the same call may go on where this one broke off; after another
-        error, what `path` holds is undefined.
-
-        Returns:
-            The checksum that `new_hasher` works out of the file as it can be read back, hexadecimal, where
-            that was done on the way.
-        """
-        ...
-
-    def exists(self, key: str) -> bool: ...
-
-    def delete(self, key: str) -> None:
-        """Remove an object; nothing happens when it is not there."""
-        ...
-
-    def entries(self, prefix: str) -> Iterator[Entry]:
-        """The objects whose keys begin with `prefix` ("" for all), in no particular order."""
-        ...
-
-    def list(self, prefix: str) -> Iterator[str]:
-        """Their keys."""
-        ...
-
-    def remove_leftovers(self, prefix: str, before: float) -> int:
-        """Remove what writes have left that were cut short before a moment (seconds since the epoch).
-
-        Returns:
-            How many there were.
-        """
-        ...
 
 
 _given: dict[str, ArtifactStore] = {}
@@ -100,27 +36,21 @@ def open_store(url: Any) -> ArtifactStore:
     if isinstance(url, os.PathLike):
         url = os.fspath(url)
     if not isinstance(url, str):
-        from worker.artifacts.adopted import AdoptedStore, adopt
-
         adopted: ArtifactStore = adopt(url)
         if not isinstance(adopted, AdoptedStore):
             _given[adopted.url] = adopted
         return adopted
-    if url in _given:
-        return _given[url]
+    return _given.get(url) or _named(url)
+
+
+def _named(url: str) -> ArtifactStore:
+    """The store that a text names. Raises `BadInput`."""
     shown = f"artifact store {redact(url)}"
     if not url.strip() or any(ord(letter) < 32 for letter in url):
         raise BadInput(f"artifact store {url!r}: names nothing; {ACCEPTED}")
     scheme, separator, rest = url.partition("://")
     if not separator:
-        slip = re.match(r"(file|s3|gs):", url, re.IGNORECASE)
-        if slip:
-            # As a path it would quietly become a folder called "s3:".
-            raise BadInput(f"artifact store: {slip[0]} needs two slashes more; {ACCEPTED}")
-        try:
-            return FileStore(Path(url).expanduser().absolute())
-        except RuntimeError as error:
-            raise BadInput(f"{shown}: there is no such user's home folder") from error
+        return _folder(url, shown)
     place, slash, inside = rest.partition("/")
     if "@" in place or ":" in place:  # the latter: a secret with a slash in it, or a key without a bucket
         raise BadInput(
@@ -134,19 +64,35 @@ def open_store(url: Any) -> ArtifactStore:
             return FileStore(Path("/" + os.fsdecode(unquote_to_bytes(inside)).lstrip("/")))
         case "s3":
             prefix = _checked_place(shown, "s3", place, inside)
-            from worker.artifacts.s3 import S3Store  # boto3 takes a while to import
+            from worker.artifacts.s3 import S3Store
 
             return S3Store(place, prefix)
         case "gs":
-            prefix = _checked_place(shown, "gs", place, inside)
-            try:
-                from worker.artifacts.gcs import GCSStore
-            except ImportError as error:
-                raise BadInput(
-                    f"{shown}: google-cloud-storage isn't installed: pip install 'optuna-rq[gcs]'"
-                ) from error
-            return GCSStore(place, prefix)
+            return _google(shown, place, _checked_place(shown, "gs", place, inside))
     raise BadInput(f"{shown}: {ACCEPTED}")
+
+
+def _folder(path: str, shown: str) -> FileStore:
+    """The folder of a plain path. Raises `BadInput`."""
+    slip = re.match(r"(file|s3|gs):", path, re.IGNORECASE)
+    if slip:
+        # As a path it would quietly become a folder called "s3:".
+        raise BadInput(f"artifact store: {slip[0]} needs two slashes more; {ACCEPTED}")
+    try:
+        return FileStore(Path(path).expanduser().absolute())
+    except RuntimeError as error:
+        raise BadInput(f"{shown}: there is no such user's home folder") from error
+
+
+def _google(shown: str, bucket: str, prefix: str) -> ArtifactStore:
+    """A bucket of Google's. Raises `BadInput` where its client is not installed."""
+    try:
+        from worker.artifacts.gcs import GCSStore
+    except ImportError as error:
+        raise BadInput(
+            f"{shown}: google-cloud-storage isn't installed: pip install 'optuna-rq[gcs]'"
+        ) from error
+    return GCSStore(bucket, prefix)
 
 
 def _checked_place(shown: str, scheme: str, bucket: str, prefix: str) -> str:

@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Callable
 from concurrent import futures
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from worker.artifacts.checksum import (
 from worker.artifacts.content import from_file, to_file
 from worker.artifacts.meta import ArtifactMeta
 from worker.artifacts.names import safe_name
-from worker.artifacts.patience import patiently
-from worker.artifacts.stores import ArtifactStore, open_store
+from worker.artifacts.protocol import ArtifactStore
+from worker.artifacts.retrying import patiently
+from worker.artifacts.stores import open_store
 from worker.protocol.clock import Clock, SystemClock, iso
 from worker.protocol.errors import ArtifactError
 
@@ -69,24 +71,70 @@ def save(
         raise ArtifactError("an artifact needs a name")
     with tempfile.TemporaryDirectory(prefix="orq-artifact-") as scratch:
         path, kind = to_file(name, source, Path(scratch))
-        before = _signature(path, name)
         filename = safe_name(path.name)
         guessed, guessed_encoding = mimetypes.guess_type(filename)
         if kind == "plotly":
             guessed = "application/vnd.plotly.v1+json"
         artifact_id = str(uuid.uuid4())
-        parts = [safe_name(part) for part in prefix.split("/") if part]
-        key = "/".join([*parts, artifact_id])
-        kept_type = mimetype or guessed or "application/octet-stream"
+        upload = _Upload(
+            store=store,
+            name=name,
+            path=path,
+            key="/".join([*(safe_name(part) for part in prefix.split("/") if part), artifact_id]),
+            mimetype=mimetype or guessed or "application/octet-stream",
+        )
+        try:
+            size, sha256, blake3 = upload.run(patience_s, waiting)
+        except _NotStored as failed:
+            reason = failed.reason
+            raise _with_place(reason, name, path, Path(scratch), keep_in, artifact_id) from reason
+    return upload.described(
+        artifact_id=artifact_id,
+        filename=filename,
+        encoding=encoding or guessed_encoding,
+        size=size,
+        sha256=sha256,
+        blake3=blake3,
+        kind=kind,
+        created_at=iso((clock or SystemClock()).now()) or "",
+    )
+
+
+class _NotStored(Exception):
+    """The store did not take the file, which is as it was."""
+
+    def __init__(self, reason: ArtifactError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Upload:
+    """One file's way into a store, checksummed while it is on its way."""
+
+    store: ArtifactStore
+    name: str
+    path: Path
+    key: str
+    mimetype: str
+
+    def run(self, patience_s: float, waiting: Callable[[], None]) -> tuple[int, str, str]:
+        """Store the file; returns its size in bytes, its SHA-256 and its BLAKE3.
+
+        Raises:
+            ArtifactError: it can't be read, or changed meanwhile.
+            _NotStored: the store refused it, or was away for too long.
+        """
+        before = _signature(self.path, self.name)
         failure: ArtifactError | None = None
 
         def put() -> None:
             # Not again once the file has changed: it would not be what was described.
-            if _signature(path, name) == before:
-                store.put_file(key, path, kept_type)
+            if _signature(self.path, self.name) == before:
+                self.store.put_file(self.key, self.path, self.mimetype)
 
-        # While it is on its way: at 1 GiB, a checksum takes as long as a fast network.
-        with checksums_meanwhile(path, name, new_sha256, new_blake3) as checked:
+        # Meanwhile: at 1 GiB, a checksum takes as long as a fast network.
+        with checksums_meanwhile(self.path, self.name, new_sha256, new_blake3) as checked:
             try:
                 patiently(put, patience_s, waiting=waiting)
             except ArtifactError as error:
@@ -94,31 +142,31 @@ def save(
                 with contextlib.suppress(futures.TimeoutError):
                     checked.result(READ_S)  # raises if it is the file that can't be read
             size, (sha256, blake3) = (0, ["", ""]) if failure else checked.result()
-        if _signature(path, name) != before:
+        if _signature(self.path, self.name) != before:
             # Also when the put failed: a file that gets shorter looks like a connection that stalls.
             if failure is None:
                 with contextlib.suppress(ArtifactError):
-                    store.delete(key)
-            raise ArtifactError(
-                f"artifact {name!r}: {path} changed meanwhile; store a finished file"
-            ) from failure
+                    self.store.delete(self.key)
+            text = f"artifact {self.name!r}: {self.path} changed meanwhile; store a finished file"
+            raise ArtifactError(text) from failure
         if failure is not None:
-            raise _with_place(failure, name, path, Path(scratch), keep_in, artifact_id)
-    return ArtifactMeta(
-        artifact_id=artifact_id,
-        name=name,
-        filename=filename,
-        mimetype=kept_type,
-        encoding=encoding or guessed_encoding,
-        size=size,
-        sha256=sha256,
-        blake3=blake3,
-        url=store.url_of(key),
-        store=store.url,
-        key=key,
-        kind=kind,
-        created_at=iso((clock or SystemClock()).now()) or "",
-    )
+            raise _NotStored(failure)
+        return size, sha256, blake3
+
+    def described(self, **about: Any) -> ArtifactMeta:
+        """The artifact's description.
+
+        Args:
+            about: the fields that the upload does not know.
+        """
+        return ArtifactMeta(
+            name=self.name,
+            mimetype=self.mimetype,
+            url=self.store.url_of(self.key),
+            store=self.store.url,
+            key=self.key,
+            **about,
+        )
 
 
 def _with_place(

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from worker.artifacts.names import checked_key, safe_name
-from worker.artifacts.stores import ArtifactStore, open_store
+from worker.artifacts.protocol import ArtifactStore
+from worker.artifacts.stores import open_store
 from worker.protocol.errors import ArtifactError
 
 _COPY_BYTES = 1 << 20

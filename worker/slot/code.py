@@ -19,7 +19,7 @@ from worker.artifacts import ArtifactStoreUnavailable, open_store
 from worker.artifacts.archive import unpack
 from worker.artifacts.atomic import replacing
 from worker.artifacts.checksum import checksums, new_sha256
-from worker.artifacts.patience import patiently
+from worker.artifacts.retrying import patiently
 from worker.protocol.errors import ArtifactError, BadInput, ObjectiveLoadError
 
 PATIENCE_S = 30.0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from worker.artifacts import open_store
 from worker.embedded import EmbeddedRedis
@@ -79,112 +80,143 @@ def default_name() -> str:
     return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """What the command line says; None and empty where it says nothing. Named as the command's options."""
+
+    redis_url: str | None = field(default=None, repr=False)
+    queues: tuple[str, ...] = ()
+    slots: int = 1
+    artifacts: str | None = None
+    burst: bool = False
+    drain_s: float = DEFAULT_DRAIN_S
+    name: str | None = None
+    share_redis: bool = False
+    storage_url: str | None = field(default=None, repr=False)
+    allow: tuple[str, ...] = ()
+    gpus: str | None = None
+    threads: int | None = None
+    memory: str | None = None
+    insecure: bool = False
+    metrics_port: str | None = None
+    idle_s: int | None = None
+    wait: bool = False
+
+    def problems(self) -> list[str]:
+        """What can't be, as far as it needs no look at anything else."""
+        found = []
+        if self.slots < 1:
+            found.append(f"--slots {self.slots}: at least 1")
+        if self.threads is not None and self.threads < 1:
+            found.append(f"--threads {self.threads}: at least 1")
+        if self.drain_s < 0:
+            found.append(f"--drain {self.drain_s:g}: seconds, not negative")
+        if self.idle_s is not None and self.idle_s < 1:
+            found.append(f"--idle {self.idle_s}: at least 1 second")
+        if self.idle_s is not None and self.burst:
+            found.append("--burst doesn't wait for jobs and --idle does: give one of them")
+        if self.name is not None and not re.fullmatch(r"[\w.-]*[^\W_][\w.-]*", self.name):
+            found.append(f"--name {self.name!r}: use letters, digits, '.', '_' and '-'")
+        return found
+
+
+class _Reader:
+    """Reads settings one by one, and keeps what can't be rather than stop at the first."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def read(self, find: Callable[[], T]) -> T | None:
+        """What `find` gives; None where it raises `BadInput`, which is kept."""
+        try:
+            return find()
+        except BadInput as error:
+            self.problems.extend(error.problems)
+            return None
+
+
 def resolve(
-    *,
-    redis_url: str | None,
-    queues: tuple[str, ...],
-    slots: int,
-    artifacts: str | None,
-    burst: bool,
-    drain_s: float,
-    name: str | None,
-    share_redis: bool = False,
-    storage_url: str | None = None,
-    allow: tuple[str, ...] = (),
-    gpus: str | None = None,
-    threads: int | None = None,
-    memory: str | None = None,
-    insecure: bool = False,
-    metrics_port: str | None = None,
-    idle_s: int | None = None,
-    wait: bool = False,
-    folder: Path | None = None,
-    environment: Mapping[str, str] = os.environ,
+    *, folder: Path | None = None, environment: Mapping[str, str] = os.environ, **options: Any
 ) -> WorkerSettings:
     """Settings from options and environment.
+
+    Args:
+        options: see `WorkerOptions`.
 
     Raises:
         BadInput: every setting that can't be, all at once.
     """
-    problems: list[str] = []
-    folder = folder or Path.cwd()
-
-    def good(find: Callable[[], T]) -> T | None:
-        try:
-            return find()
-        except BadInput as error:
-            problems.extend(error.problems)
-            return None
-
-    good(lambda: refuse_secret("--redis", redis_url, REDIS_URL))
-    good(lambda: refuse_secret("--storage", storage_url, STORAGE))
-    url = redis_url or good(lambda: secret(REDIS_URL, environment))
-    storage_url = storage_url or good(lambda: secret(STORAGE, environment))
-    key = good(lambda: job_secret(environment))
-    devices = good(lambda: parse_gpus(gpus, environment)) if gpus is not None else None
-    memory_bytes = good(lambda: parse_size(memory, "--memory")) if memory is not None else None
-    here = not url and EmbeddedRedis.exists(folder / STATE_FOLDER)
-    if not url and not here and not problems:
-        problems.append(
-            f"no Redis named and no {STATE_FOLDER}/ in {folder}: set REDIS_URL or give --redis "
-            "redis://HOST:6379/0 (a `controller start` without Redis brings its own workers)"
-        )
-    if slots < 1:
-        problems.append(f"--slots {slots}: at least 1")
-    if threads is not None and threads < 1:
-        problems.append(f"--threads {threads}: at least 1")
-    if url and not key and not insecure and not problems and is_open(url):
-        problems.append(
-            f"Redis at {redact(url)} asks for no password, and jobs aren't signed: whoever reaches it could "
-            f"run code here; set {JOB_SECRET} (the same for the controller), or give it a password "
-            "(or --insecure, in a network of your own)"
-        )
-    if drain_s < 0:
-        problems.append(f"--drain {drain_s:g}: seconds, not negative")
-    if idle_s is not None and idle_s < 1:
-        problems.append(f"--idle {idle_s}: at least 1 second")
-    if idle_s is not None and burst:
-        problems.append("--burst doesn't wait for jobs and --idle does: give one of them")
-    for queue in queues:
-        try:
-            check_queue_name(queue)
-        except BadInput as error:
-            problems.append(f"--queue: {error}")
-    store = artifacts or environment.get("ARTIFACT_STORE") or None
-    if store:
-        given = store
-        # Its own URL: a path may be relative to this folder, which a program may leave.
-        store = good(lambda: open_store(given).url)
-    metrics = good(lambda: parse_address(metrics_port)) if metrics_port is not None else None
-    if name is not None and not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        problems.append(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
-    if problems:
-        raise BadInput(*problems)
-    database = folder / STATE_FOLDER / "optuna.db"
-    if storage_url is None and database.exists():
-        with contextlib.suppress(BadInput):
-            storage_url = sqlite_url(database)
-    embedded = EmbeddedRedis(folder / STATE_FOLDER) if here else None
-    url = embedded.ensure() if embedded else url
-    assert url is not None
+    given, reader, folder = WorkerOptions(**options), _Reader(), folder or Path.cwd()
+    reader.read(lambda: refuse_secret("--redis", given.redis_url, REDIS_URL))
+    reader.read(lambda: refuse_secret("--storage", given.storage_url, STORAGE))
+    url = given.redis_url or reader.read(lambda: secret(REDIS_URL, environment))
+    storage_url = given.storage_url or reader.read(lambda: secret(STORAGE, environment))
+    key = reader.read(lambda: job_secret(environment))
+    gpus, memory, port = given.gpus, given.memory, given.metrics_port
+    devices = reader.read(lambda: parse_gpus(gpus, environment)) if gpus is not None else None
+    memory_bytes = reader.read(lambda: parse_size(memory, "--memory")) if memory is not None else None
+    _check_redis(reader, url, key, given.insecure, folder)
+    reader.problems += given.problems()
+    for queue in given.queues:
+        _check_queue(reader, queue)
+    store = given.artifacts or environment.get("ARTIFACT_STORE") or None
+    # Its own URL: a path may be relative to this folder, which a program may leave.
+    store = reader.read(lambda: open_store(store).url) if store else None
+    metrics = reader.read(lambda: parse_address(port)) if port is not None else None
+    if reader.problems:
+        raise BadInput(*reader.problems)
+    embedded = None if url else EmbeddedRedis(folder / STATE_FOLDER)
     return WorkerSettings(
-        redis_url=url,
-        queues=queues or ("default",),
-        slots=slots,
+        redis_url=embedded.ensure() if embedded else str(url),
+        queues=given.queues or ("default",),
+        slots=given.slots,
         artifacts=store,
-        burst=burst,
-        idle_s=idle_s,
-        wait=wait,
-        drain_s=drain_s,
-        name=name or default_name(),
+        burst=given.burst,
+        idle_s=given.idle_s,
+        wait=given.wait,
+        drain_s=given.drain_s,
+        name=given.name or default_name(),
         folder=folder,
-        share_redis=share_redis,
-        storage_url=storage_url,
+        share_redis=given.share_redis,
+        storage_url=storage_url or _storage_here(folder),
         job_secret=key,
-        allow=allow or tuple(p.strip() for p in environment.get(ALLOW, "").split(",") if p.strip()),
+        allow=given.allow or tuple(p.strip() for p in environment.get(ALLOW, "").split(",") if p.strip()),
         gpus=devices or (),
-        threads=threads,
+        threads=given.threads,
         memory_bytes=memory_bytes,
         metrics=metrics,
         embedded=embedded,
     )
+
+
+def _check_redis(reader: _Reader, url: str | None, key: str | None, insecure: bool, folder: Path) -> None:
+    """There must be a Redis, and not everybody may be able to have code run here."""
+    if reader.problems:
+        return
+    if not url and not EmbeddedRedis.exists(folder / STATE_FOLDER):
+        reader.problems.append(
+            f"no Redis named and no {STATE_FOLDER}/ in {folder}: set REDIS_URL or give --redis "
+            "redis://HOST:6379/0 (a `controller start` without Redis brings its own workers)"
+        )
+    if url and not key and not insecure and is_open(url):
+        reader.problems.append(
+            f"Redis at {redact(url)} asks for no password, and jobs aren't signed: whoever reaches it could "
+            f"run code here; set {JOB_SECRET} (the same for the controller), or give it a password "
+            "(or --insecure, in a network of your own)"
+        )
+
+
+def _check_queue(reader: _Reader, queue: str) -> None:
+    try:
+        check_queue_name(queue)
+    except BadInput as error:
+        reader.problems.append(f"--queue: {error}")
+
+
+def _storage_here(folder: Path) -> str | None:
+    """The storage that `controller start` keeps in this folder, if there is one."""
+    database = folder / STATE_FOLDER / "optuna.db"
+    if database.exists():
+        with contextlib.suppress(BadInput):
+            return sqlite_url(database)
+    return None

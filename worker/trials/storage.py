@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from worker.protocol.errors import BadInput, ServerAway
 from worker.protocol.urls import redact
 from worker.trials.journal import JournalFile
-from worker.trials.patience import is_away
+from worker.trials.storage_retry import is_away
 
 _EXTRAS = {
     "mysql": "; use mysql+pymysql://… and pip install 'optuna-rq[mysql]'",

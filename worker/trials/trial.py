@@ -23,9 +23,9 @@ from worker.protocol.metrics import split_key
 from worker.protocol.urls import redact
 from worker.protocol.values import plain
 from worker.sdk import runtime
-from worker.trials.patience import PAUSE_S, be_patient
 from worker.trials.samplers import build_sampler, known_sampler, make_pruner
 from worker.trials.storage import file_of, open_storage, quietly
+from worker.trials.storage_retry import PAUSE_S, retry_while_away
 
 log = logging.getLogger(__name__)
 
@@ -238,7 +238,7 @@ def _open_patiently(url: str) -> optuna.storages.BaseStorage:
             _wait(str(error))
             time.sleep(PAUSE_S)
             continue
-        be_patient(storage, _wait)
+        retry_while_away(storage, _wait)
         return storage
 
 

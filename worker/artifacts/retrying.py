@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from worker.artifacts.stores import ArtifactStoreUnavailable
+from worker.artifacts.protocol import ArtifactStoreUnavailable
 
 log = logging.getLogger(__name__)
 

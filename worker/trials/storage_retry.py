@@ -19,7 +19,7 @@ PAUSE_S = 0.5
 """Between two tries."""
 
 
-def be_patient(
+def retry_while_away(
     storage: BaseStorage,
     waiting: Callable[[str], None],
     back: Callable[[], None] = lambda: None,
