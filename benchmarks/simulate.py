@@ -105,8 +105,8 @@ class Player:
             "host": name, "pid": os.getpid(), "place": name, "queues": "default", "slots": NODE_SLOTS,
             "version": "simulated", "folder": "/", "state": "running", "seen": repr(time.time()),
         }  # fmt: skip
-        self._store.register_worker(name, card, CARD_LIFE_S)
-        self._store.worker_pause(name)
+        self._store.workers.register(name, card, CARD_LIFE_S)
+        self._store.workers.paused_until(name)
         self._at(time.time() + CARD_S, "card", name)
 
     def _beat(self, slot: str) -> None:
@@ -121,7 +121,7 @@ class Player:
         self._queue.discard(job)
         task_id, attempt, _ = job.verify()
         slot = self._idle.pop()
-        record = self._store.start(task_id, attempt, slot, on_card=True)
+        record = self._store.transitions.start(task_id, attempt, slot, register=True)
         now = time.time()
         length = self._trial_s * self._chance.uniform(0.9, 1.1)
         running = {"record": record, "slot": slot, "begun": now, "until": now + length, "seq": 0}
@@ -134,7 +134,7 @@ class Player:
     def _renew(self, running: dict[str, Any]) -> None:
         record: TaskRecord = running["record"]
         if running["until"]:
-            self._store.renew(record.id, record.attempt, record.worker, record.spec.lease_s)
+            self._store.transitions.renew(record.id, record.attempt, record.worker, record.spec.lease_s)
             self._at(time.time() + record.spec.lease_s / 3, "renew", running)
 
     def _batch(self, running: dict[str, Any]) -> Batch:
@@ -146,18 +146,18 @@ class Player:
         return Batch(seq=running["seq"], points=[point], summaries={"loss": running["summary"]})
 
     def _report(self, running: dict[str, Any]) -> None:
-        self._store.report(running["record"], self._batch(running))
+        self._store.reports.add(running["record"], self._batch(running))
 
     def _end(self, running: dict[str, Any]) -> None:
         record: TaskRecord = running["record"]
-        self._store.finish(
+        self._store.transitions.finish(
             record.id,
             record.attempt,
             Status.COMPLETED,
             worker=record.worker,
             compute_s=time.time() - running["begun"],
             last=self._batch(running),
-            on_card=True,
+            register=True,
         )
         running["until"] = 0.0
         self._idle.append(running["slot"])
@@ -198,7 +198,7 @@ def measure(workers: int, options: argparse.Namespace) -> dict[str, Any]:
             busy = []
             while time.monotonic() < first["at"] + options.seconds:
                 time.sleep(0.5)
-                busy.append(len(store.study_tasks("simulated", Status.IN_PROGRESS)) / workers)
+                busy.append(len(store.studies.tasks("simulated", Status.IN_PROGRESS)) / workers)
             last = _look(client, controller.pid)
         finally:
             # At once: what it would take off the queue in the end, the players are about to take.
@@ -227,7 +227,7 @@ def _look(client: Any, pid: int) -> dict[str, float]:
     info, used = client.info(), psutil.Process(pid).cpu_times()
     return {
         "at": time.monotonic(),
-        "ended": float(len(Store(client).study_tasks("simulated", Status.COMPLETED))),
+        "ended": float(len(Store(client).studies.tasks("simulated", Status.COMPLETED))),
         "controller": used.user + used.system,
         "redis": info["used_cpu_sys"] + info["used_cpu_user"],
         "commands": info["total_commands_processed"],

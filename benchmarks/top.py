@@ -59,7 +59,7 @@ def rows(runs: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
 
 def _write(store: Store, name: str, count: int) -> None:
     chance = random.Random(1)
-    store.save_study(StudyRecord(name=name, created_at=1.0, metrics=(LOSS,)))
+    store.studies.save(StudyRecord(name=name, created_at=1.0, metrics=(LOSS,)))
     spec = TaskSpec(objective={"kind": "function", "target": "a:b"}, metrics=(LOSS,), parameters={"x": 1.0})
     copies = []
     for trial in range(count):

@@ -27,7 +27,7 @@ from controller.search.objective import Objective
 from controller.search.parameters import SweepParameter
 from controller.search.search import Search
 from worker.protocol import Reason, Status, StudyRecord, Summary, TaskRecord, TaskSpec, new_task_id
-from worker.protocol.store import Batch, Point
+from worker.protocol.batch import Batch, Point
 
 STUDY, WORKER = "s", "w/0"
 X = SweepParameter("x", FloatDistribution(0, 1))
@@ -103,9 +103,9 @@ class LoopParts:
         self.search = Search(self.study, [X])
         spec = TaskSpec(objective={"kind": "function", "target": "m:f"})
         base = TaskRecord(id=new_task_id(), name="base", spec=spec, created_at=1.0)
-        self.store.create(base)
+        self.store.tasks.create(base)
         self.backend.know_base_task(base)
-        self.store.save_study(StudyRecord(name=STUDY, created_at=1.0, metrics=self.objective.metrics))
+        self.store.studies.save(StudyRecord(name=STUDY, created_at=1.0, metrics=self.objective.metrics))
         jobs = JobFactory(self.backend, self.state, self.objective, self.budget, self.settings)
         self.hooks = PlainHooks(jobs)
         self.context = LoopContext(
@@ -164,7 +164,7 @@ class LoopParts:
 
     def start(self, job: Job) -> None:
         """The worker starts the job."""
-        job.update(self.store.start(job.task_id(), job.record.attempt, WORKER))
+        job.update(self.store.transitions.start(job.task_id(), job.record.attempt, WORKER))
 
     def report(self, job: Job, *values: float, first: int = 0, metric: str = "loss") -> None:
         """The worker reports values of a metric, by default the objective's, from iteration `first` on."""
@@ -172,11 +172,13 @@ class LoopParts:
         for iteration, value in enumerate(values, first):
             summary = summary.add(value, iteration)
             points.append(Point(title=metric, series="", value=value, iteration=iteration, at=1.0))
-        self.store.report(job.record, Batch(seq=first + 1, points=points, summaries={metric: summary}))
+        self.store.reports.add(job.record, Batch(seq=first + 1, points=points, summaries={metric: summary}))
 
     def finish(self, job: Job, status: Status = Status.COMPLETED, reason_class: Reason | None = None) -> None:
         """The worker finishes the job; the loop does not know yet."""
-        self.store.finish(job.task_id(), job.record.attempt, status, worker=WORKER, reason_class=reason_class)
+        self.store.transitions.finish(
+            job.task_id(), job.record.attempt, status, worker=WORKER, reason_class=reason_class
+        )
 
     def ended(self, *values: float, metric: str = "loss") -> Job:
         """A job that has reported values and completed, monitored and still to be told."""

@@ -78,7 +78,7 @@ class EndedJobs:
         running = {job.task_id() for job in self._strategy.get_running_jobs()}
         backend = self._strategy.backend
         for task_id in (self._kept | {ended}) - kept - running:
-            backend.task(backend.store.get(task_id)).set_archived()
+            backend.task(backend.store.tasks.get(task_id)).set_archived()
         self._kept = kept | (self._kept & running)
 
 

@@ -336,7 +336,7 @@ class HyperParameterOptimizer:
         backend = Backend.at_home()
         jobs = Task.get_tasks(task_filter={"parent": optimizer_task_id})
         usable = [job for job in jobs if job._about.get("status") != Status.FAILED.value]
-        found = backend.store.scalars([job.id for job in usable])
+        found = backend.store.reports.scalars([job.id for job in usable])
         values = [objective.values(scalars) for scalars in found]
         return [usable[index] for index in order_by_values(objective.metrics, values, top_k)]
 

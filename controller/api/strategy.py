@@ -321,7 +321,7 @@ class SearchStrategy:
         """Task id → job, of all jobs created until now."""
         ids = list(self._state.created)
         found: dict[str, Job] = {}
-        for task_id, record in zip(ids, self._backend.store.get_many(ids), strict=True):
+        for task_id, record in zip(ids, self._backend.store.tasks.get_many(ids), strict=True):
             if record:
                 found[task_id] = self._state.running.get(task_id) or Job.adopt(
                     record, self._state.created[task_id], self._backend

@@ -261,7 +261,7 @@ def remove_all(store: Store, settings: Settings, name: str) -> list[str]:
     """Remove all artifacts of a study, for `controller delete --artifacts`; returns what went wrong."""
     from controller.results.artifacts import Artifacts
 
-    record = store.get_study(name)
+    record = store.studies.get(name)
     found = Artifacts(store, record, optuna_study(record, settings))
     return found.remove(found.all())
 
@@ -297,8 +297,8 @@ def _opened(
     settings = resolve(redis_url, storage_url)
     with open_store(settings) as store:
         chosen = [pick_task(store, task)] if task else None
-        name = store.get(chosen[0]).study if chosen else pick_study(store, study)
-        record = store.find_study(name) if name else None
+        name = store.tasks.get(chosen[0]).study if chosen else pick_study(store, study)
+        record = store.studies.find(name) if name else None
         optuna = optuna_study(record, settings, must=must_reach_optuna) if record else None
         yield Artifacts(store, record, optuna), chosen
 

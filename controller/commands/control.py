@@ -20,7 +20,7 @@ def stop(study: str | None, task: str | None, redis_url: str | None) -> None:
     """End a study, or one task, in order: what runs is asked to stop, then made to."""
     with open_store(resolve(redis_url)) as store:
         if task:
-            record = store.request_stop(pick_task(store, task), Reason.USER, "stopped by hand")
+            record = store.transitions.request_stop(pick_task(store, task), Reason.USER, "stopped by hand")
             over = record.status in FINISHED
             click.echo(f"task {record.id[:8]}: {record.status if over else 'asked to stop'}")
             return
@@ -29,17 +29,17 @@ def stop(study: str | None, task: str | None, redis_url: str | None) -> None:
             stopped = _stop_without_controller(store, name)
             click.echo(f"study {name}: no controller acts on it; {stopped} open task(s) asked to stop")
             return
-        store.control(name, "stop")
+        store.studies.request(name, "stop")
         click.echo(f"study {name}: its controller was asked to stop it")
 
 
 def _stop_without_controller(store: Store, name: str) -> int:
-    open_tasks = [task_id for status in OPEN for task_id in store.study_tasks(name, status)]
+    open_tasks = [task_id for status in OPEN for task_id in store.studies.tasks(name, status)]
     for task_id in open_tasks:
-        store.request_stop(task_id, Reason.STUDY_STOPPED, "stopped by hand")
-    record = store.get_study(name)
+        store.transitions.request_stop(task_id, Reason.STUDY_STOPPED, "stopped by hand")
+    record = store.studies.get(name)
     if record.state not in (StudyState.COMPLETED, StudyState.FAILED):
-        store.save_study(replace(record, state=StudyState.STOPPED, reason="stopped by hand"))
+        store.studies.save(replace(record, state=StudyState.STOPPED, reason="stopped by hand"))
     return len(open_tasks)
 
 
@@ -67,5 +67,5 @@ def _ask(study: str | None, redis_url: str | None, request: str) -> None:
                 f"study {name!r}: no controller acts on it; `controller start` with its sweep file "
                 "goes on with it"
             )
-        store.control(name, request)
+        store.studies.request(name, request)
         click.echo(f"study {name}: its controller was asked to {request}")

@@ -68,7 +68,7 @@ def _artifact_stores(settings: Settings, study: str | None) -> dict[str, str]:
     """Name → artifact store of the studies whose trials are in the storage, the newest first."""
     try:
         with open_store(settings) as store:
-            records = [store.get_study(name) for name in store.studies()]
+            records = [store.studies.get(name) for name in store.studies.names()]
     except OptunaRQError as error:
         if settings.redis_url is not None:
             click.echo(f"controller: all artifacts are looked for in one store: {error}", err=True)

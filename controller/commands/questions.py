@@ -81,7 +81,7 @@ def top(
     from controller.commands.tables import column, console, show, top_table
 
     with open_store(resolve(redis_url)) as store:
-        record = store.get_study(pick_study(store, study))
+        record = store.studies.get(pick_study(store, study))
         table, details = top_table(
             store,
             record,
@@ -141,10 +141,10 @@ def tasks(
 
     with open_store(resolve(redis_url)) as store:
         name = pick_study(store, study)
-        metrics = [metric.key for metric in store.get_study(name).metrics]
-        ids = store.study_tasks(name, Status(only) if only else None)[-limit:]
+        metrics = [metric.key for metric in store.studies.get(name).metrics]
+        ids = store.studies.tasks(name, Status(only) if only else None)[-limit:]
         rows, full = [], []
-        for record, scalars in zip(store.get_many(ids), store.scalars(ids), strict=True):
+        for record, scalars in zip(store.tasks.get_many(ids), store.reports.scalars(ids), strict=True):
             if record is None:
                 continue
             values = {key: scalars[key].last if key in scalars else None for key in metrics}
@@ -189,7 +189,7 @@ def _base_tasks(only: str | None, limit: int, redis_url: str | None, output_form
                 "created": iso(record.created_at),
                 "tags": " ".join(record.spec.tags),
             }
-            for record in store.get_many(store.base_tasks()[:limit])
+            for record in store.tasks.get_many(store.tasks.base_tasks()[:limit])
             if record is not None and only in (None, record.status.value)
         ]
     show(rows, output_format, title="Tasks outside any study")
@@ -208,7 +208,7 @@ def show(task: str, redis_url: str | None, output_format: str) -> None:
     from controller.results.tasks import describe
 
     with open_store(resolve(redis_url)) as store:
-        about = describe(store, store.get(pick_task(store, task)))
+        about = describe(store, store.tasks.get(pick_task(store, task)))
     if output_format == "json":
         print(json.dumps(about, indent=2))
         return
@@ -256,8 +256,8 @@ def logs(task: str, follow: bool, redis_url: str | None) -> None:
         position = 0
         while True:
             # Asked before reading: what was written before the end is in what is read after it.
-            over = store.get(task_id).status in FINISHED
-            text, position = store.task_log(task_id, position)
+            over = store.tasks.get(task_id).status in FINISHED
+            text, position = store.logs.read(task_id, position)
             sys.stdout.write(text)
             sys.stdout.flush()
             if over or not follow:

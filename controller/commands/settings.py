@@ -121,8 +121,8 @@ def pick_study(store: Store, name: str | None) -> str:
         BadInput: there is none.
     """
     if name:
-        return store.get_study(name).name
-    known = store.studies()
+        return store.studies.get(name).name
+    known = store.studies.names()
     if not known:
         raise BadInput("there are no studies in this Redis yet; `controller start sweep.toml` makes one")
     return known[0]
@@ -135,8 +135,8 @@ def pick_task(store: Store, text: str) -> str:
         BadInput: no task, or several, begin so.
     """
     if len(text) == 32:
-        return store.get(text).id
-    groups = [store.base_tasks(), *(store.study_tasks(study) for study in store.studies())]
+        return store.tasks.get(text).id
+    groups = [store.tasks.base_tasks(), *(store.studies.tasks(study) for study in store.studies.names())]
     found = [task_id for ids in groups for task_id in ids if task_id.startswith(text)]
     if not found:
         raise BadInput(f"no task {text!r} in this Redis; `controller tasks` lists them")

@@ -186,12 +186,12 @@ class _Start:
         self._check_resume(session.backend)
         if self._meter and session.lock:
             self._meter.watch(session.backend, session.lock, self._sweep.queue.name)
-        self._left_over = store.pending_request(self._name)
-        before = store.find_study(self._name)
+        self._left_over = store.studies.pending_request(self._name)
+        before = store.studies.find(self._name)
         if not session.acquire():
             return INTERRUPTED
         if session.stood_by:
-            record = store.find_study(self._name)
+            record = store.studies.find(self._name)
             if record and _ended_meanwhile(record, before):
                 return self._end(session.backend, record.state, record.reason)
         return None
@@ -226,9 +226,9 @@ class _Start:
             view.note(self._code.describe())
         if not checked and not preflight.check_on_worker(backend, spec, view.note, self._interrupts.pending):
             return None
-        if self._left_over and self._left_over == backend.store.pending_request(self._name):
+        if self._left_over and self._left_over == backend.store.studies.pending_request(self._name):
             # Asked of an earlier controller, which was gone by then.
-            backend.store.take_request(self._name)
+            backend.store.studies.take_request(self._name)
         kind = self._meter.search if self._meter else Search
         search = self._source.open_search(study, storage, view, kind)
         base = self._base_task(study_uid(study), spec, backend.clock.now())
@@ -245,7 +245,7 @@ class _Start:
         resume, name = self._options.resume, self._name
         if resume is None:
             return
-        exists = backend.store.find_study(name) is not None or (
+        exists = backend.store.studies.find(name) is not None or (
             storage is not None and name in optuna.get_all_study_names(storage)
         )
         if exists and not resume:

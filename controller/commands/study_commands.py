@@ -32,7 +32,7 @@ def rewind(
 
     settings = resolve(redis_url, storage_url)
     with open_store(settings) as store:
-        record = store.get_study(study)
+        record = store.studies.get(study)
         url = study_storage(record, settings)
         if not yes:
             click.confirm(f"Discard all trials of study {record.name} after {trial}?", abort=True)
@@ -62,7 +62,7 @@ def delete(
     """
     settings = resolve(redis_url, storage_url)
     with open_store(settings) as store:
-        name = store.get_study(study).name
+        name = store.studies.get(study).name
         if has_controller(store, name):
             raise BadInput(f"study {name!r} is running; stop it first: controller stop {name}")
         if not yes:
@@ -75,7 +75,7 @@ def delete(
             problems.insert(0, f"study {name}: its records are kept, as not all artifacts went:")
             raise OptunaRQError("\n".join(problems))
         trials = _delete_trials(store, name, settings) if with_trials else 0
-        count = store.delete_study(name)
+        count = store.studies.delete(name)
         click.echo(
             f"study {name}: {count} task(s) removed" + (f", {trials} trial(s) as well" if with_trials else "")
         )
@@ -89,7 +89,7 @@ def _delete_trials(store: Store, name: str, settings: Settings) -> int:
     from worker.trials.storage import check_storage, open_storage
 
     quiet_optuna()
-    url = study_storage(store.get_study(name), settings)
+    url = study_storage(store.studies.get(name), settings)
     check_storage(url)
     storage = open_storage(url)
     if name not in optuna.get_all_study_names(storage):

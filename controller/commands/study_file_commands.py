@@ -38,7 +38,7 @@ def export(
     with open_store(settings) as store:
         name = pick_study(store, study)
         target = path or Path(f"{safe_name(name)}.study.gz")
-        url = study_storage(store.get_study(name), settings)
+        url = study_storage(store.studies.get(name), settings)
         counts = export_study(store, name, url, target, overwrite=force)
     click.echo(f"study {name}: {counts.trials} trial(s) and {counts.tasks} task(s) written to {target}")
 

@@ -66,7 +66,7 @@ class JsonView(View):
     def summary(self, store: Store, study: str, state: str, reason: str) -> None:
         from controller.results.ranking import Ranking
 
-        record = store.get_study(study)
+        record = store.studies.get(study)
         top = Ranking(store, study, record.metrics).details(5)
         failures = _failures(store, study) if state == StudyState.FAILED else []
         self._emit("end", study=study, state=state, reason=reason, top=top, failures=failures)
@@ -134,7 +134,7 @@ class RichView(View):
 
     def summary(self, store: Store, study: str, state: str, reason: str) -> None:
         screen = self._console
-        counts = store.status_counts(study)
+        counts = store.studies.status_counts(study)
         numbers = ", ".join(
             f"{counts[status]} {status.value}" for status in Status if counts[status] and status.is_finished
         )
@@ -143,7 +143,7 @@ class RichView(View):
             f"study [bold]{escape(study)}[/] [{style}]{state}[/]: {escape(reason)} "
             f"({numbers or 'no trial ended'})"
         )
-        record = store.get_study(study)
+        record = store.studies.get(study)
         table, rows = top_table(store, record, 5)
         if rows:
             screen.print(table)
@@ -155,7 +155,7 @@ class RichView(View):
         if rows:
             lines.append(f"show {rows[0]['task_id'][:8]}")
             lines.append(f"artifacts list --task {rows[0]['task_id'][:8]}")
-        elif failed := store.study_tasks(study, Status.FAILED):
+        elif failed := store.studies.tasks(study, Status.FAILED):
             lines = [f"show {failed[0][:8]}", f"logs {failed[0][:8]}"]
         if state == StudyState.INTERRUPTED:
             lines.append("start <the same sweep file>        goes on where this stopped")
@@ -177,7 +177,7 @@ def _called() -> str:
 def _failures(store: Store, study: str) -> list[str]:
     """The reasons of the failed tasks, the most frequent first."""
     reasons: dict[str, int] = {}
-    for record in store.get_many(store.study_tasks(study, Status.FAILED)[:500]):
+    for record in store.tasks.get_many(store.studies.tasks(study, Status.FAILED)[:500]):
         if record:
             key = f"{record.reason_class}: {record.reason}"
             reasons[key] = reasons.get(key, 0) + 1

@@ -70,7 +70,7 @@ class Backend:
         if task_id not in self._bases:
             if not isinstance(task_id, str) or not task_id:
                 raise BadInput(f"base_task_id {task_id!r}: the id of a task, as Task.get_task(…).id gives it")
-            self._bases[task_id] = self.store.get(task_id)
+            self._bases[task_id] = self.store.tasks.get(task_id)
         return self._bases[task_id]
 
     def know_base_task(self, record: TaskRecord) -> None:
@@ -91,13 +91,13 @@ class Backend:
             record = replace(record, spec=replace(record.spec, queue=queue))
         record = replace(record, status=Status.QUEUED, queued_at=self.clock.now())
         try:
-            self.store.create(record, also=partial(self.launcher.enqueue, record))
+            self.store.tasks.create(record, also=partial(self.launcher.enqueue, record))
         except TransitionRefused:
             # Launched before, perhaps by a controller that has crashed since, or lost its connection.
-            record = self.store.get(record.id)
+            record = self.store.tasks.get(record.id)
             if record.status is Status.QUEUED:
                 try:
                     self.launcher.enqueue(self.launcher.verified(record))
                 except ForbiddenJob as error:
-                    record = self.store.force_finish(record.id, Reason.LAUNCH_ERROR, str(error))
+                    record = self.store.transitions.force_finish(record.id, Reason.LAUNCH_ERROR, str(error))
         return record

@@ -23,7 +23,7 @@ class Control:
 
     def take(self) -> None:
         """Carry out the request that waits in Redis, if there is one."""
-        request = self._store.take_request(self._state.study)
+        request = self._store.studies.take_request(self._state.study)
         if request == "stop":
             self._requests.stop()
         elif request == "finish":

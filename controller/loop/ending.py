@@ -135,6 +135,6 @@ class Ending:
             return StudyState.FAILED
         if self._requests.stops:
             return StudyState.STOPPED
-        counts = self._store.status_counts(self._state.study)
+        counts = self._store.studies.status_counts(self._state.study)
         usable = counts[Status.COMPLETED] + counts[Status.STOPPED]
         return StudyState.COMPLETED if usable or not counts[Status.FAILED] else StudyState.FAILED

@@ -39,10 +39,10 @@ class Fleet:
             return
         self._next = now + LOOK_S
         cards = []
-        for card in self._store.workers(self.queue):
+        for card in self._store.workers.list(self.queue):
             # A card outlives its worker for some seconds: a controller that starts again would count on it.
             if is_gone(card.get("place", ""), card.get("pid", "")):
-                self._store.forget_worker(card["name"])
+                self._store.workers.forget(card["name"])
             else:
                 cards.append(card)
         self.workers = [card["name"] for card in cards]

@@ -103,7 +103,7 @@ class Job:
 
     def refresh(self) -> TaskRecord:
         """Read the task's record anew."""
-        self._record = self.backend.store.get(self._record.id)
+        self._record = self.backend.store.tasks.get(self._record.id)
         return self._record
 
     def task_id(self) -> str:
@@ -129,7 +129,7 @@ class Job:
 
     def abort(self, reason_class: Reason = Reason.USER, reason: str = "aborted") -> None:
         """Ask for the job's end; it stops within its grace period."""
-        self._record = self.backend.store.request_stop(self._record.id, reason_class, reason)
+        self._record = self.backend.store.transitions.request_stop(self._record.id, reason_class, reason)
         if self._record.status is Status.STOPPED and self._record.started_at is None:
             self.backend.launcher.withdraw(self._record.spec.queue, self._record.id, self._record.attempt)
 
@@ -155,12 +155,12 @@ class Job:
             return -1
         if self._record.spec.metrics:
             return self._record.iterations
-        found = self.backend.store.scalars([self._record.id])[0]
+        found = self.backend.store.reports.scalars([self._record.id])[0]
         return max((s.iterations for key, s in found.items() if not key.startswith(":monitor:")), default=0)
 
     def get_metric(self, title: str, series: str) -> tuple[float, float, float] | None:
         """(min, max, last) of a metric; None when it was not reported."""
-        scalars = self.backend.store.scalars([self._record.id])[0]
+        scalars = self.backend.store.reports.scalars([self._record.id])[0]
         for summary in scalars.values():
             if (summary.title, summary.series) == (title, series):
                 return summary.min, summary.max, summary.last
@@ -193,7 +193,7 @@ class Job:
         """Remove the task's record, scalars and log. False while it is queued or runs."""
         if self.refresh().status in (Status.QUEUED, Status.IN_PROGRESS):
             return False
-        self.backend.store.remove_task(self._record)
+        self.backend.store.tasks.remove(self._record)
         return True
 
     def is_pending(self) -> bool:
@@ -224,4 +224,4 @@ class Job:
 
     def get_console_output(self, number_of_reports: int = 1) -> list[str]:
         """The program's output, as one text in a list; the argument is ClearML's."""
-        return [self.backend.store.task_log(self._record.id)[0]]
+        return [self.backend.store.logs.read(self._record.id)[0]]

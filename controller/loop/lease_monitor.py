@@ -66,7 +66,7 @@ class LeaseMonitor:
         changed: list[Job] = []
         held = [job for job in jobs if job.is_running()]
         if held and now >= self._trust_from:
-            alive = self._store.leases([job.task_id() for job in held])
+            alive = self._store.tasks.leases([job.task_id() for job in held])
             for job, lives in zip(held, alive, strict=True):
                 if not lives:
                     self._lost(job)
@@ -88,18 +88,20 @@ class LeaseMonitor:
     def _lost(self, job: Job) -> None:
         """A job without a lease: another attempt if its worker is really gone, and if it may have one."""
         record = job.refresh()
-        if record.status is not Status.IN_PROGRESS or self._store.leases([record.id])[0]:
+        if record.status is not Status.IN_PROGRESS or self._store.tasks.leases([record.id])[0]:
             return
         reason = f"worker {record.worker} was lost"
         if record.stop:
             # It was to stop anyhow; nobody is left to say so.
-            job.update(self._store.force_finish(record.id, record.stop.reason_class, record.stop.reason))
+            job.update(
+                self._store.transitions.force_finish(record.id, record.stop.reason_class, record.stop.reason)
+            )
         elif record.spent_attempts >= self._max_attempts:
             text = f"{reason}; {record.spent_attempts} attempts of {self._max_attempts} were lost"
-            job.update(self._store.force_finish(record.id, Reason.WORKER_LOST, text))
+            job.update(self._store.transitions.force_finish(record.id, Reason.WORKER_LOST, text))
         else:
             self._observer.note(f"trial {job.trial}: {reason}; another attempt follows")
-            job.update(self._store.requeue(record.id, record.attempt, reason=reason))
+            job.update(self._store.transitions.requeue(record.id, record.attempt, reason=reason))
             self.relaunch(job)
 
     def relaunch(self, job: Job) -> bool:
@@ -111,13 +113,13 @@ class LeaseMonitor:
         try:
             wanted = self._backend.launcher.verified(record).spec
         except ForbiddenJob as error:
-            job.update(self._store.force_finish(record.id, Reason.LAUNCH_ERROR, str(error)))
+            job.update(self._store.transitions.force_finish(record.id, Reason.LAUNCH_ERROR, str(error)))
             return False
-        if record.spec.queue != self._queue and not self._store.workers(record.spec.queue):
+        if record.spec.queue != self._queue and not self._store.workers.list(record.spec.queue):
             # As that of workers which were started for an earlier run, and went with it.
             wanted = replace(wanted, queue=self._queue)
         if wanted != record.spec:
-            record = self._store.edit(record.id, lambda old: replace(old, spec=wanted))
+            record = self._store.tasks.edit(record.id, lambda old: replace(old, spec=wanted))
             job.update(record)
         self._backend.launcher.enqueue(record)
         self.queued(record.id)

@@ -61,7 +61,7 @@ class Monitor:
 
     def open(self) -> None:
         """Begin with what comes from now on. Read the records after this, so that nothing is missed."""
-        self._position = self._store.last_event_id(self._study)
+        self._position = self._store.events.last_id(self._study)
 
     def read(self, wait_s: float) -> Changes:
         """What has happened, waiting for the first event if there is none yet.
@@ -73,13 +73,13 @@ class Monitor:
             redis.ConnectionError, redis.TimeoutError: Redis is away.
         """
         block = max(1, math.ceil(wait_s * 1000)) if wait_s > 0 else None
-        events, position = self._store.read_events(self._study, self._position, block)
+        events, position = self._store.events.read(self._study, self._position, block)
         self._position = position
         changes = self._sort(events)
         self._trimmed += len(events)
         if self._trimmed >= 1000:
             self._trimmed = 0
-            self._store.trim_events(self._study, position)
+            self._store.events.trim(self._study, position)
         return changes
 
     def _sort(self, events: Sequence[Event]) -> Changes:

@@ -22,11 +22,11 @@ class StudyProgress:
 
     def load(self) -> None:
         """Read the record."""
-        self.record = self._store.find_study(self._state.study)
+        self.record = self._store.studies.find(self._state.study)
 
     def save(self, *, ended: bool = False) -> bool:
         """Write how the study does. False when its record is gone."""
-        record = self._store.find_study(self._state.study)
+        record = self._store.studies.find(self._state.study)
         if record is None:
             return False
         changed = replace(
@@ -37,7 +37,7 @@ class StudyProgress:
             budget=self._budget.to_dict(),
         )
         if changed != record:
-            self._store.save_study(changed)
+            self._store.studies.save(changed)
         self.record = changed
         return True
 
@@ -45,4 +45,4 @@ class StudyProgress:
         """Write the record again after Redis has lost it."""
         if self.record is not None:
             budget = self._budget.to_dict()
-            self._store.save_study(replace(self.record, budget=budget, state=self._state.status))
+            self._store.studies.save(replace(self.record, budget=budget, state=self._state.status))

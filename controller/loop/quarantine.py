@@ -152,7 +152,7 @@ class NodePauses:
         pause = self._quarantine.ended(job.record, self._fleet.workers, self._lasting)
         if pause is None:
             return
-        self._store.pause_worker(pause.worker, self._clock.now() + pause.seconds, pause.reason)
+        self._store.workers.pause(pause.worker, self._clock.now() + pause.seconds, pause.reason)
         if pause.known:
             self._observer.note(
                 f"worker {pause.worker} takes no jobs for {pause.seconds:g} s: {pause.reason}"

@@ -44,9 +44,9 @@ def reconcile(backend: Backend, search: Search | None, study: str) -> Leftover:
     store = backend.store
     left = Leftover()
     records: dict[str, TaskRecord] = {}
-    ids = store.study_tasks(study)
+    ids = store.studies.tasks(study)
     for start in range(0, len(ids), CHUNK):
-        for record in store.get_many(ids[start : start + CHUNK]):
+        for record in store.tasks.get_many(ids[start : start + CHUNK]):
             if record is not None:
                 records[record.id] = record
     open_trials = {asked.task_id: asked for asked in (search.running() if search else ())}
@@ -56,7 +56,7 @@ def reconcile(backend: Backend, search: Search | None, study: str) -> Leftover:
         if record.status in FINISHED:
             left.closed.append(record)
             if asked:
-                scalars = store.scalars([record.id])[0]
+                scalars = store.reports.scalars([record.id])[0]
                 left.ended.append((Job.adopt(record, parameters, backend), scalars))
         else:
             left.running.append(Job.adopt(record, parameters, backend))
@@ -144,12 +144,12 @@ class Recovery:
         Returns:
             False when nothing is missing.
         """
-        if self._progress.record is not None and self._store.find_study(self._state.study) is None:
+        if self._progress.record is not None and self._store.studies.find(self._state.study) is None:
             self._observer.note("Redis has lost the study; writing it anew, what ran is run again")
             self._restore_study()
             return True
         running = list(self._state.running.values())
-        records = self._store.get_many([job.task_id() for job in running])
+        records = self._store.tasks.get_many([job.task_id() for job in running])
         lost = [job for job, record in zip(running, records, strict=True) if record is None]
         for job in lost:
             self._restore_task(job)

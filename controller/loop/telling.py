@@ -71,7 +71,7 @@ class Telling:
         if self._search is None or job.trial < 0:
             return
         key = self._objective.metrics[0].key
-        points = self._store.series(job.task_id()).get(key, [])
+        points = self._store.reports.series(job.task_id()).get(key, [])
         self._search.report(job.trial, [(iteration, value) for iteration, value, _ in points])
 
     def tell_ended(self) -> None:
@@ -94,7 +94,7 @@ class Telling:
         if record.reason_class is Reason.STUDY_STOPPED:
             # It was cut short with its study: when that goes on, these parameters are tried again.
             search.try_again(job.trial)
-        saved = job.saved if job.saved is not None else self._store.artifacts(job.task_id())
+        saved = job.saved if job.saved is not None else self._store.artifacts.of_task(job.task_id())
         search.link(job.trial, _readable(job.task_id(), saved))
         search.remember(job.trial, remember(record, job.scalars, saved, self._budget.wall_clock.used))
         constraints = self._settings.constraints

@@ -93,7 +93,7 @@ class JobTracker:
         if not task_ids:
             return
         missing = False
-        for task_id, (record, scalars, saved) in zip(task_ids, self._store.look(task_ids), strict=True):
+        for task_id, (record, scalars, saved) in zip(task_ids, self._store.tasks.look(task_ids), strict=True):
             if record is None:
                 missing = True
                 continue

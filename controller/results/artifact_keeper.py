@@ -45,7 +45,7 @@ class ArtifactKeeper:
     def look(self) -> int:
         """Remove what is to go now; returns how many artifacts went. Never raises."""
         try:
-            found = Artifacts(self._store, self._store.get_study(self._study))
+            found = Artifacts(self._store, self._store.studies.get(self._study))
             doomed = found.outside_top(self._keep_top)
             problems = found.remove(doomed)
         except (OptunaRQError, redis.RedisError) as error:

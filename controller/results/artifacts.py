@@ -83,7 +83,7 @@ class Artifacts:
         """The artifacts of some tasks, in their order."""
         links = self._links()
         found: list[Listed] = []
-        for task_id, texts in zip(task_ids, self._store.artifacts_of(task_ids), strict=True):
+        for task_id, texts in zip(task_ids, self._store.artifacts.of_tasks(task_ids), strict=True):
             metas = _read(task_id, texts)
             found += [_listed(task_id, meta) for meta in metas]
             known = {meta.artifact_id for meta in metas}
@@ -92,7 +92,7 @@ class Artifacts:
 
     def of_study(self) -> list[Listed]:
         """The study's own artifacts, which belong to no task."""
-        metas = _read(self.study.name, self._store.study_artifacts(self.study.name))
+        metas = _read(self.study.name, self._store.artifacts.of_study(self.study.name))
         known = {meta.artifact_id for meta in metas}
         links = self._links().get("", ())
         return [
@@ -102,7 +102,7 @@ class Artifacts:
 
     def all(self) -> list[Listed]:
         """All of the study's."""
-        return [*self.of_study(), *self.of_tasks(self._store.study_tasks(self.study.name))]
+        return [*self.of_study(), *self.of_tasks(self._store.studies.tasks(self.study.name))]
 
     def top(self, top_k: int) -> list[str]:
         """Ids of the best tasks."""
@@ -111,7 +111,7 @@ class Artifacts:
 
     def outside_top(self, top_k: int) -> list[Listed]:
         """The artifacts of tasks that have ended and are not among the best."""
-        ids = [id for status in FINISHED for id in self._store.study_tasks(self.study.name, status)]
+        ids = [id for status in FINISHED for id in self._store.studies.tasks(self.study.name, status)]
         kept = set(self.top(top_k))
         return self.of_tasks([task_id for task_id in ids if task_id not in kept])
 
@@ -119,7 +119,7 @@ class Artifacts:
         """Optuna's links by task id, empty for the study's own; without those that were removed."""
         if self._optuna is None or self._study is None:
             return {}
-        removed = self._store.removed_artifacts(self.study.name)
+        removed = self._store.artifacts.removed(self.study.name)
         found: dict[str, list[Listed]] = {}
         storage, uid = storage_of(self._optuna), self._optuna.user_attrs.get(UID)
         own = storage.get_study_system_attrs(study_id(self._optuna))
@@ -171,8 +171,8 @@ class Artifacts:
     def put(self, path: Path, name: str, mimetype: str | None = None) -> ArtifactMeta:
         """Store a file or folder as the study's own artifact, and link it in Optuna's storage."""
         meta = save(open_store(self.study.artifacts), self.study.name, name, path, mimetype=mimetype)
-        replaced = self._store.study_artifacts(self.study.name).get(name)
-        self._store.add_study_artifact(self.study.name, name, meta.to_json())
+        replaced = self._store.artifacts.of_study(self.study.name).get(name)
+        self._store.artifacts.add_to_study(self.study.name, name, meta.to_json())
         if self._optuna is not None:
             storage_of(self._optuna).set_study_system_attr(
                 study_id(self._optuna), f"{LINK}{meta.artifact_id}", link_text(meta)
@@ -212,7 +212,7 @@ class Artifacts:
             if unlist:
                 self._unlist(one)
             if self._study is not None:
-                self._store.note_removed_artifact(self.study.name, one.artifact_id)
+                self._store.artifacts.note_removed(self.study.name, one.artifact_id)
             try:
                 store.delete(key)
             except ArtifactError as error:
@@ -225,9 +225,9 @@ class Artifacts:
         if one.meta is None:
             return
         if one.owner:
-            self._store.remove_artifacts(one.owner, None, [one.meta.name])
+            self._store.artifacts.remove(one.owner, None, [one.meta.name])
         elif self._study is not None:
-            self._store.remove_study_artifact(self.study.name, one.meta.name)
+            self._store.artifacts.remove_from_study(self.study.name, one.meta.name)
 
     def collect(self, keys: Iterable[str], before: float) -> list[str]:
         """Remove what `unlisted` gave and what broken writes have left; returns the problems."""

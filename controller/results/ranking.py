@@ -52,13 +52,13 @@ class Ranking:
             return self._best_of_several(top_k, only_completed)
         if top_k is None:
             raise BadInput(f"study {self._study!r} has one objective; a Pareto front needs several")
-        ids = self._store.best(self._study, top_k, only_completed=only_completed)
+        ids = self._store.ranking.best(self._study, top_k, only_completed=only_completed)
         return Best(records=self._records(ids), fronts={}, front_size=0)
 
     def _best_of_several(self, top_k: int | None, only_completed: bool) -> Best:
         from controller.results import pareto
 
-        scores = self._store.scores(self._study, len(self._metrics), only_completed=only_completed)
+        scores = self._store.ranking.scores(self._study, len(self._metrics), only_completed=only_completed)
         ids, points = list(scores), list(scores.values())
         size = len(next(pareto.fronts(points), ()))
         order = pareto.order(points, size if top_k is None else top_k)
@@ -66,7 +66,7 @@ class Ranking:
         return Best(records=self._records(list(fronts)), fronts=fronts, front_size=size)
 
     def _records(self, ids: Sequence[str]) -> list[TaskRecord]:
-        return [record for record in self._store.get_many(ids) if record is not None]
+        return [record for record in self._store.tasks.get_many(ids) if record is not None]
 
     def details(
         self,
@@ -85,7 +85,7 @@ class Ranking:
     ) -> list[dict[str, Any]]:
         """The rows of `details` of these tasks."""
         records = best.records
-        scalars = self._store.scalars([record.id for record in records])
+        scalars = self._store.reports.scalars([record.id for record in records])
         wanted = None if all_metrics else {metric.key for metric in self._metrics}
         return [
             {

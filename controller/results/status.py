@@ -13,7 +13,7 @@ from worker.protocol.host import busy_slots, pause_left
 
 def describe_study(store: Store, name: str) -> dict[str, Any]:
     """State, counts, budgets and workers of a study."""
-    record = store.get_study(name)
+    record = store.studies.get(name)
     acts = bool(store.redis.exists(keys.study_lock(name)))
     state = record.state
     if state in (StudyState.RUNNING, StudyState.PAUSED) and not acts:
@@ -29,7 +29,7 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
             "reason": card.get("paused", "") if pause_left(card, now) else "",
             "queues": card.get("queues", ""),
         }
-        for card in store.workers(record.queue)
+        for card in store.workers.list(record.queue)
     ]
     return {
         "study": record.name,
@@ -44,7 +44,7 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
         "storage": record.storage,
         "artifacts": record.artifacts,
         "controller": record.controller if acts else "",
-        "tasks": {status.value: count for status, count in store.status_counts(name).items()},
+        "tasks": {status.value: count for status, count in store.studies.status_counts(name).items()},
         "budget": record.budget,
         "workers": workers,
     }

@@ -12,8 +12,8 @@ from worker.protocol.clock import iso
 
 def describe(store: Any, record: TaskRecord) -> dict[str, Any]:
     """Everything about a task, as JSON types: what `controller show` prints."""
-    scalars = store.scalars([record.id])[0]
-    artifacts = {name: json.loads(text) for name, text in store.artifacts(record.id).items()}
+    scalars = store.reports.scalars([record.id])[0]
+    artifacts = {name: json.loads(text) for name, text in store.artifacts.of_task(record.id).items()}
     return {
         "task_id": record.id,
         "name": record.name,

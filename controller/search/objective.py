@@ -95,7 +95,7 @@ class Objective:
             None while a metric has no finite value.
         """
         name = task_id if isinstance(task_id, str) else getattr(task_id, "id", None) or task_id.task_id()
-        values = self.values(home().store.scalars([str(name)])[0])
+        values = self.values(home().store.reports.scalars([str(name)])[0])
         if values is None or not all(map(math.isfinite, values)):
             return None
         return values[0] if len(values) == 1 else values

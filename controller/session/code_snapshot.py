@@ -67,11 +67,11 @@ class Snapshot:
             What a task's description says of it, see `worker.slot.code`.
         """
         name = f"code {self.sha256[:12]}"
-        known = store.study_artifacts(study).get(name)
+        known = store.artifacts.of_study(study).get(name)
         meta = ArtifactMeta.from_json(known) if known else None
         if meta is None or meta.sha256 != self.sha256 or not artifacts.exists(meta.key):
             meta = save(artifacts, study, name, self.archive, patience_s=30.0)
-            store.add_study_artifact(study, name, meta.to_json())
+            store.artifacts.add_to_study(study, name, meta.to_json())
         return {"sha256": meta.sha256, "size": meta.size, "key": meta.key, "unpacked": self.size}
 
 

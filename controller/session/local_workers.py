@@ -200,7 +200,7 @@ def local_workers(backend: Backend, count: int, queue: str) -> LocalWorkers:
 
 def default_count(backend: Backend, queue: str, max_concurrent: int | None) -> int:
     """How many local workers a program's study gets: none where others can come, or are there already."""
-    if backend.home.embedded is None or backend.store.workers(queue):
+    if backend.home.embedded is None or backend.store.workers.list(queue):
         return 0
     return min(os.cpu_count() or 1, max_concurrent or os.cpu_count() or 1)
 

@@ -113,7 +113,7 @@ def check_on_worker(
         status=Status.QUEUED,
         created_at=backend.clock.now(),
     )
-    backend.store.create(record, also=partial(backend.launcher.enqueue, record))
+    backend.store.tasks.create(record, also=partial(backend.launcher.enqueue, record))
     note("the objective can't be checked on this machine; a worker is asked")
     fleet = Fleet(backend.store, spec.queue)
     told, look_again = False, time.monotonic() + AGAIN_S
@@ -121,15 +121,17 @@ def check_on_worker(
     try:
         while not stopped():
             now = time.monotonic()
-            found = backend.store.get(record.id)
+            found = backend.store.tasks.get(record.id)
             if found.status in FINISHED:
                 if found.status is Status.COMPLETED:
                     return True
                 raise BadInput(f"{found.reason} (checked on worker {found.worker})")
-            if found.status is Status.IN_PROGRESS and not backend.store.leases([found.id])[0]:
+            if found.status is Status.IN_PROGRESS and not backend.store.tasks.leases([found.id])[0]:
                 # Its worker was lost: ask another. (Or it has ended just now, which the next look shows.)
                 with contextlib.suppress(TransitionRefused):
-                    found = backend.store.requeue(found.id, found.attempt, reason="the worker was lost")
+                    found = backend.store.transitions.requeue(
+                        found.id, found.attempt, reason="the worker was lost"
+                    )
                     backend.launcher.enqueue(replace(record, attempt=found.attempt))
             if found.status is Status.QUEUED and now >= look_again:
                 # A worker that has refused it, or has died with it, will not put it back.
@@ -145,7 +147,7 @@ def check_on_worker(
             time.sleep(0.1)
     finally:
         backend.launcher.withdraw(spec.queue, record.id, found.attempt)
-        backend.store.delete_task(record.id)
+        backend.store.tasks.delete(record.id)
     return False
 
 

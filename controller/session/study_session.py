@@ -114,12 +114,12 @@ class StudySession:
         store, stem = self.backend.store, self.definition.stem
         for number in itertools.count(1):
             name = stem if number == 1 else f"{stem} {number}"
-            if store.find_study(name) is not None or self.definition.is_taken(name):
+            if store.studies.find(name) is not None or self.definition.is_taken(name):
                 continue
             lock = StudyLock(store, name, self.definition.lease_s)
             # Another program may look for a name at this very moment.
             if lock.acquire(wait=False, on_wait=lambda holder: None, stopped=lambda: False):
-                if store.find_study(name) is None:
+                if store.studies.find(name) is None:
                     return name, lock
                 lock.release()
         raise AssertionError("unreachable")
@@ -133,7 +133,7 @@ class StudySession:
             BadInput: it has others; what differs, where that is known.
         """
         wanted = self.definition
-        known = self.backend.store.find_study(self.name)
+        known = self.backend.store.studies.find(self.name)
         if known is None or wanted.continues:
             return
         if not is_same(known, wanted.metrics, wanted.parameters):
@@ -154,16 +154,16 @@ class StudySession:
             base_task: the study's own, which is written, too; a program's outlives the study.
         """
         store, now, wanted = self.backend.store, self.backend.clock.now(), self.definition
-        known = store.find_study(self.name)
+        known = store.studies.find(self.name)
         if base_task is not None:
             if known is not None:
-                store.delete_task(base_task.id)
-            store.create(base_task)
+                store.tasks.delete(base_task.id)
+            store.tasks.create(base_task)
             self.backend.know_base_task(base_task)
         record = known or StudyRecord(name=self.name, created_at=now, metrics=tuple(wanted.metrics))
         if wanted.continues and record.state in ENDED:
             record = replace(record, budget_since=now, budget={})
-        store.save_study(
+        store.studies.save(
             replace(
                 record,
                 metrics=tuple(wanted.metrics),

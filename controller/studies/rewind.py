@@ -27,7 +27,7 @@ def rewind(store: Store, name: str, url: str, trial: int, *, backup: bool) -> tu
             changed.
     """
     quiet_optuna()
-    record = store.get_study(name)
+    record = store.studies.get(name)
     study = existing_study(record, url)
     storage = storage_of(study)
     lock = StudyLock(store, name)
@@ -37,7 +37,7 @@ def rewind(store: Store, name: str, url: str, trial: int, *, backup: bool) -> tu
             f"study {name!r}: controller {holders[0]} acts on it; stop it first: controller stop {name}"
         )
     try:
-        still = [task_id for status in OPEN for task_id in store.study_tasks(name, status)]
+        still = [task_id for status in OPEN for task_id in store.studies.tasks(name, status)]
         if still:
             count = f"{len(still)} task(s) are queued or run"
             raise BadInput(f"study {name!r}: {count}; stop them first: controller stop {name}")
@@ -47,12 +47,12 @@ def rewind(store: Store, name: str, url: str, trial: int, *, backup: bool) -> tu
             raise BadInput(f"study {name!r} has no trial {trial}; {there}")
         copied = backup_study(name, url, storage) if backup else ""
         # The tasks first: a trial that comes again has the id of the one that went.
-        for task in store.get_many(store.study_tasks(name)):
+        for task in store.tasks.get_many(store.studies.tasks(name)):
             if task is not None and task.trial > trial:
-                store.remove_task(task)
+                store.tasks.remove(task)
         gone = cut_back(name, storage, trial)
         reason = f"taken back to trial {trial}"
-        store.save_study(replace(record, state=StudyState.INTERRUPTED, reason=reason, ended_at=None))
+        store.studies.save(replace(record, state=StudyState.INTERRUPTED, reason=reason, ended_at=None))
     finally:
         lock.release()
     return gone, copied

@@ -67,7 +67,7 @@ def export_study(store: Store, name: str, url: str, path: Path, *, overwrite: bo
         BadInput: the file exists or can't be written, or the study isn't in its storage.
     """
     quiet_optuna()
-    record = store.get_study(name)
+    record = store.studies.get(name)
     study = existing_study(record, url)
     if path.exists() and not overwrite:
         raise BadInput(f"{path} exists; give --force to replace it")
@@ -99,8 +99,8 @@ def _lines(store: Store, record: StudyRecord, study: optuna.Study) -> Iterator[d
     }
     yield {
         "study": record.encode(),
-        "artifacts": store.study_artifacts(record.name),
-        "removed": sorted(store.removed_artifacts(record.name)),
+        "artifacts": store.artifacts.of_study(record.name),
+        "removed": sorted(store.artifacts.removed(record.name)),
     }
     for base in read_tasks(store, [record.base_task]) if record.base_task else ():
         yield {"base_task": base.to_dict()}
@@ -116,7 +116,7 @@ def _lines(store: Store, record: StudyRecord, study: optuna.Study) -> Iterator[d
     trials = study.get_trials(deepcopy=False)
     for trial in trials:
         yield {"trial": _trial_to_json(trial)}
-    for copy in read_tasks(store, store.study_tasks(record.name)):
+    for copy in read_tasks(store, store.studies.tasks(record.name)):
         if copy.record.trial < len(trials):
             yield {"task": copy.to_dict()}
 
@@ -180,7 +180,7 @@ def import_study(store: Store, path: Path, url: str, *, name: str | None) -> Cou
     quiet_optuna()
     counts = _check(path)
     target = name or counts.name
-    if store.find_study(target) is not None:
+    if store.studies.find(target) is not None:
         raise BadInput(f"study {target!r} is in this Redis already; give the imported one another --name")
     lock = StudyLock(store, target)
     if not lock.acquire(wait=False, on_wait=lambda holder: None, stopped=lambda: False):
@@ -200,7 +200,7 @@ def import_study(store: Store, path: Path, url: str, *, name: str | None) -> Cou
         except BaseException:
             with suppress(KeyError):
                 optuna.delete_study(study_name=target, storage=storage)
-            store.delete_study(target)
+            store.studies.delete(target)
             raise
     finally:
         lock.release()
@@ -309,13 +309,13 @@ def _write(store: Store, storage: BaseStorage, url: str, path: Path, target: str
     assert uid is not None
     _write_tasks(store, _placed(tasks, target, uid))
     for name, meta in listed.items():
-        store.add_study_artifact(target, name, meta)
+        store.artifacts.add_to_study(target, name, meta)
     for identifier in removed:
-        store.note_removed_artifact(target, identifier)
+        store.artifacts.note_removed(target, identifier)
     open_now = record.state in (StudyState.RUNNING, StudyState.PAUSED)
     # Last: from here on the study is there.
     storage.set_study_user_attr(study_id, _IMPORTING, False)
-    store.save_study(
+    store.studies.save(
         replace(
             record,
             name=target,

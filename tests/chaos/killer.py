@@ -237,7 +237,7 @@ class Chaos:
 
     def _check_records(self, store: Store) -> None:
         """Every trial has one task, all have completed, and the budget is exact."""
-        records = [record for record in store.get_many(store.study_tasks("chaos")) if record]
+        records = [record for record in store.tasks.get_many(store.studies.tasks("chaos")) if record]
         self.report.attempts = sum(record.attempt for record in records)
         if sorted(record.trial for record in records) != list(range(self.report.trials)):
             self._problem(f"tasks of trials {sorted(record.trial for record in records)}")
@@ -248,18 +248,18 @@ class Chaos:
                 )
             if record.iterations != ITERATIONS:
                 self._problem(f"trial {record.trial} has {record.iterations} iterations")
-            summary = store.scalars([record.id])[0].get("loss")
+            summary = store.reports.scalars([record.id])[0].get("loss")
             if summary is None or summary.iterations != ITERATIONS:
                 self._problem(f"trial {record.trial}: scalars {summary}")
-            if "result" not in store.artifacts(record.id):
+            if "result" not in store.artifacts.of_task(record.id):
                 self._problem(f"trial {record.trial} has no artifact")
-        budget = store.get_study("chaos").budget
+        budget = store.studies.get("chaos").budget
         for name, wanted in (("jobs", self.report.trials), ("iterations", self.report.trials * ITERATIONS)):
             used = (budget.get(name) or {}).get("used")
             if used != wanted:
                 self._problem(f"budget: {used} {name} used, not {wanted}")
         for status in Status:
-            if status not in FINISHED and store.study_tasks("chaos", status):
+            if status not in FINISHED and store.studies.tasks("chaos", status):
                 self._problem(f"the index of {status} is not empty")
 
     def _check_trials(self, store: Store) -> None:
@@ -283,7 +283,9 @@ class Chaos:
         for line in (self.folder / "stamps.jsonl").read_text().splitlines():
             with contextlib.suppress(ValueError):  # cut short by a kill
                 stamps.append(json.loads(line))
-        records = {record.trial: record for record in store.get_many(store.study_tasks("chaos")) if record}
+        records = {
+            record.trial: record for record in store.tasks.get_many(store.studies.tasks("chaos")) if record
+        }
         for stamp in stamps:
             record = records.get(stamp["trial"])
             if record is None or record.ended_at is None:

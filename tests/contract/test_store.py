@@ -26,8 +26,9 @@ from worker.protocol import (
     Summary,
     TaskRecord,
     keys,
+    logs,
+    reports,
 )
-from worker.protocol import store as store_module
 from worker.protocol.connection import connect
 from worker.protocol.errors import BadInput, NewerRecord, RecordError, StaleAttempt, TransitionRefused
 from worker.protocol.events import Event, EventKind
@@ -58,8 +59,8 @@ def store(client: Any, clock: ManualClock) -> Store:
 def running(store: Store, worker: str = "w/0", **changes: Any) -> TaskRecord:
     """A task that slot `worker` runs."""
     task = record(status=Status.QUEUED, **changes)
-    store.create(task)
-    return store.start(task.id, task.attempt, worker)
+    store.tasks.create(task)
+    return store.transitions.start(task.id, task.attempt, worker)
 
 
 def report(
@@ -72,7 +73,7 @@ def report(
         points.append(
             Point(title=metric.title, series=metric.series, value=value, iteration=iteration, at=1.0)
         )
-    store.report(task, Batch(seq=seq, points=points, summaries={metric.key: summary}))
+    store.reports.add(task, Batch(seq=seq, points=points, summaries={metric.key: summary}))
 
 
 def snapshot(store: Store) -> dict[str, Any]:
@@ -93,41 +94,41 @@ def snapshot(store: Store) -> dict[str, Any]:
 
 def test_a_record_reads_back_as_it_was_written(store: Store) -> None:
     task = record(name="näme", project="p", parent="q", trial=7, reason="why", compute_s=1.25)
-    store.create(task)
-    assert store.get(task.id) == task
-    assert store.get_many([task.id, "0" * 32]) == [task, None]
+    store.tasks.create(task)
+    assert store.tasks.get(task.id) == task
+    assert store.tasks.get_many([task.id, "0" * 32]) == [task, None]
 
 
 def test_an_unknown_task_is_bad_input(store: Store) -> None:
     with pytest.raises(BadInput, match="no task"):
-        store.get("0" * 32)
+        store.tasks.get("0" * 32)
 
 
 def test_an_id_is_created_once(store: Store) -> None:
     task = record()
-    store.create(task)
+    store.tasks.create(task)
     with pytest.raises(TransitionRefused, match="exists already"):
-        store.create(task)
+        store.tasks.create(task)
 
 
 def test_the_life_of_a_task(store: Store, clock: ManualClock) -> None:
     task = record()
-    store.create(task)
-    assert store.status_counts("s")[Status.CREATED] == 1
-    assert store.queue(task.id).queued_at == clock.now()
+    store.tasks.create(task)
+    assert store.studies.status_counts("s")[Status.CREATED] == 1
+    assert store.transitions.queue(task.id).queued_at == clock.now()
     clock.sleep(2)
-    started = store.start(task.id, 1, "w/0")
+    started = store.transitions.start(task.id, 1, "w/0")
     assert (started.status, started.worker, started.started_at) == (Status.IN_PROGRESS, "w/0", clock.now())
-    assert store.leases([task.id]) == [True]
+    assert store.tasks.leases([task.id]) == [True]
     report(store, started, 3.0, 2.0)
     clock.sleep(5)
-    ended = store.finish(task.id, 1, Status.COMPLETED, worker="w/0", compute_s=5.0)
+    ended = store.transitions.finish(task.id, 1, Status.COMPLETED, worker="w/0", compute_s=5.0)
     assert (ended.status, ended.ended_at, ended.compute_s) == (Status.COMPLETED, clock.now(), 5.0)
-    assert store.get(task.id).iterations == 2
-    assert store.leases([task.id]) == [False]
-    counts = store.status_counts("s")
+    assert store.tasks.get(task.id).iterations == 2
+    assert store.tasks.leases([task.id]) == [False]
+    counts = store.studies.status_counts("s")
     assert {status: n for status, n in counts.items() if n} == {Status.COMPLETED: 1}
-    events, _ = store.read_events("s", "0-0", None)
+    events, _ = store.events.read("s", "0-0", None)
     assert [event.kind for event in events] == [EventKind.STARTED, EventKind.REPORT, EventKind.ENDED]
     assert events[1].data == {"points": [[0, 0, 3.0, 0], [0, 1, 2.0, 0]]}
     assert events[2].data == {"status": "completed", "class": "", "reason": ""}
@@ -136,29 +137,29 @@ def test_the_life_of_a_task(store: Store, clock: ManualClock) -> None:
 def move(store: Store, task: TaskRecord, new: Status) -> None:
     """Try to bring a task to status `new`, by the method that does that."""
     if new is Status.QUEUED and task.status is Status.IN_PROGRESS:
-        store.requeue(task.id, task.attempt, reason="lost")
+        store.transitions.requeue(task.id, task.attempt, reason="lost")
     elif new is Status.QUEUED:
-        store.queue(task.id)
+        store.transitions.queue(task.id)
     elif new is Status.IN_PROGRESS:
-        store.start(task.id, task.attempt, "another/0")
+        store.transitions.start(task.id, task.attempt, "another/0")
     elif new is Status.STOPPED:
-        store.force_finish(task.id, Reason.USER, "by hand")
+        store.transitions.force_finish(task.id, Reason.USER, "by hand")
     elif new is Status.FAILED:
-        store.force_finish(task.id, Reason.WORKER_LOST, "gone")
+        store.transitions.force_finish(task.id, Reason.WORKER_LOST, "gone")
     else:
-        store.finish(task.id, task.attempt, new, worker="w/0")
+        store.transitions.finish(task.id, task.attempt, new, worker="w/0")
 
 
 @pytest.mark.parametrize("new", [s for s in Status if s is not Status.CREATED])
 @pytest.mark.parametrize("old", list(Status))
 def test_every_pair_of_statuses(store: Store, old: Status, new: Status) -> None:
     task = record(status=old, worker="w/0", reason_class=Reason.OBJECTIVE_ERROR if old in FINISHED else None)
-    store.create(task)
+    store.tasks.create(task)
     if new in TRANSITIONS[old]:
         move(store, task, new)
-        assert store.get(task.id).status is new
-        assert store.status_counts("s")[new] == 1
-        assert sum(store.status_counts("s").values()) == 1
+        assert store.tasks.get(task.id).status is new
+        assert store.studies.status_counts("s")[new] == 1
+        assert sum(store.studies.status_counts("s").values()) == 1
         return
     before = snapshot(store)
     if (old, new) in ((Status.QUEUED, Status.QUEUED), (Status.COMPLETED, Status.COMPLETED)):
@@ -170,15 +171,17 @@ def test_every_pair_of_statuses(store: Store, old: Status, new: Status) -> None:
 
 
 STALE_WRITES: dict[str, Callable[[Store, TaskRecord], Any]] = {
-    "start": lambda store, task: store.start(task.id, task.attempt, "w/0"),
-    "renew": lambda store, task: store.renew(task.id, task.attempt, "w/0", 5.0),
+    "start": lambda store, task: store.transitions.start(task.id, task.attempt, "w/0"),
+    "renew": lambda store, task: store.transitions.renew(task.id, task.attempt, "w/0", 5.0),
     "report": lambda store, task: report(store, task, 1.0),
-    "finish": lambda store, task: store.finish(task.id, task.attempt, Status.COMPLETED, worker="w/0"),
-    "fail": lambda store, task: store.finish(
+    "finish": lambda store, task: store.transitions.finish(
+        task.id, task.attempt, Status.COMPLETED, worker="w/0"
+    ),
+    "fail": lambda store, task: store.transitions.finish(
         task.id, task.attempt, Status.FAILED, worker="w/0", reason_class=Reason.OBJECTIVE_ERROR
     ),
-    "output": lambda store, task: store.append_log(task.id, task.attempt, b"late"),
-    "artifact": lambda store, task: store.add_artifact(task.id, task.attempt, "a", "{}"),
+    "output": lambda store, task: store.logs.append(task.id, task.attempt, b"late"),
+    "artifact": lambda store, task: store.artifacts.add(task.id, task.attempt, "a", "{}"),
 }
 
 
@@ -186,9 +189,9 @@ STALE_WRITES: dict[str, Callable[[Store, TaskRecord], Any]] = {
 @pytest.mark.parametrize("restarted", [False, True], ids=["queued again", "runs elsewhere"])
 def test_an_expired_attempt_changes_nothing(store: Store, name: str, restarted: bool) -> None:
     task = running(store)
-    store.requeue(task.id, 1, reason="lost")
+    store.transitions.requeue(task.id, 1, reason="lost")
     if restarted:
-        store.start(task.id, 2, "other/0")
+        store.transitions.start(task.id, 2, "other/0")
     before = snapshot(store)
     with pytest.raises(StaleAttempt):
         STALE_WRITES[name](store, task)
@@ -197,46 +200,52 @@ def test_an_expired_attempt_changes_nothing(store: Store, name: str, restarted: 
 
 def test_abandoning_an_old_attempt_changes_nothing(store: Store) -> None:
     task = running(store)
-    store.requeue(task.id, 1, reason="lost")
-    store.start(task.id, 2, "w/1")
+    store.transitions.requeue(task.id, 1, reason="lost")
+    store.transitions.start(task.id, 2, "w/1")
     before = snapshot(store)
     with pytest.raises(StaleAttempt):
-        store.requeue(task.id, 1, reason="lost again")
+        store.transitions.requeue(task.id, 1, reason="lost again")
     assert snapshot(store) == before
 
 
 def test_only_one_slot_starts_an_attempt(store: Store) -> None:
     task = running(store, "w/0")
     with pytest.raises(TransitionRefused):
-        store.start(task.id, 1, "w/1")
-    assert store.get(task.id).worker == "w/0"
-    assert store.start(task.id, 1, "w/0").worker == "w/0"  # the same slot, whose answer was lost
+        store.transitions.start(task.id, 1, "w/1")
+    assert store.tasks.get(task.id).worker == "w/0"
+    assert store.transitions.start(task.id, 1, "w/0").worker == "w/0"  # the same slot, whose answer was lost
 
 
 def test_repeated_writes_are_applied_once(store: Store) -> None:
     task = running(store)
     report(store, task, 3.0, 1.0)
     report(store, task, 3.0, 1.0)
-    assert store.series(task.id) == {"loss": [(0, 3.0, 1.0), (1, 1.0, 1.0)]}
-    first = store.finish(task.id, 1, Status.COMPLETED, worker="w/0", compute_s=2.0)
-    assert store.finish(task.id, 1, Status.COMPLETED, worker="w/0", compute_s=2.0) == first
-    kinds = [event.kind for event in store.read_events("s", "0-0", None)[0]]
+    assert store.reports.series(task.id) == {"loss": [(0, 3.0, 1.0), (1, 1.0, 1.0)]}
+    first = store.transitions.finish(task.id, 1, Status.COMPLETED, worker="w/0", compute_s=2.0)
+    assert store.transitions.finish(task.id, 1, Status.COMPLETED, worker="w/0", compute_s=2.0) == first
+    kinds = [event.kind for event in store.events.read("s", "0-0", None)[0]]
     assert kinds.count(EventKind.ENDED) == 1
     again = running(store)
-    assert store.requeue(again.id, 1, reason="lost").attempt == 2
-    assert store.requeue(again.id, 1, reason="lost").attempt == 2
+    assert store.transitions.requeue(again.id, 1, reason="lost").attempt == 2
+    assert store.transitions.requeue(again.id, 1, reason="lost").attempt == 2
 
 
 def test_an_attempt_reports_from_the_beginning(store: Store) -> None:
     task = running(store)
     report(store, task, 3.0, 0.5)
-    store.requeue(task.id, 1, reason="lost", compute_s=4.0)
-    assert store.best("s", 5) == []
-    second = store.start(task.id, 2, "w/1")
-    assert (second.compute_s, store.scalars([task.id]), store.series(task.id)) == (4.0, [{}], {})
+    store.transitions.requeue(task.id, 1, reason="lost", compute_s=4.0)
+    assert store.ranking.best("s", 5) == []
+    second = store.transitions.start(task.id, 2, "w/1")
+    assert (second.compute_s, store.reports.scalars([task.id]), store.reports.series(task.id)) == (
+        4.0,
+        [{}],
+        {},
+    )
     report(store, second, 2.0)
-    assert store.scalars([task.id])[0]["loss"].last == 2.0
-    assert store.finish(task.id, 2, Status.COMPLETED, worker="w/1", compute_s=1.0).compute_s == 5.0
+    assert store.reports.scalars([task.id])[0]["loss"].last == 2.0
+    assert (
+        store.transitions.finish(task.id, 2, Status.COMPLETED, worker="w/1", compute_s=1.0).compute_s == 5.0
+    )
 
 
 class Interloper:
@@ -264,47 +273,51 @@ class Interloper:
 
 def test_a_change_in_between_is_noticed(store: Store) -> None:
     task = running(store)
-    racing = Store(Interloper(store.redis, lambda: store.requeue(task.id, 1, reason="lost")))
+    racing = Store(Interloper(store.redis, lambda: store.transitions.requeue(task.id, 1, reason="lost")))
     with pytest.raises(StaleAttempt):
-        racing.finish(task.id, 1, Status.COMPLETED, worker="w/0")
-    assert store.get(task.id).status is Status.QUEUED
+        racing.transitions.finish(task.id, 1, Status.COMPLETED, worker="w/0")
+    assert store.tasks.get(task.id).status is Status.QUEUED
 
 
 def test_a_harmless_change_in_between_is_retried(store: Store) -> None:
     task = running(store)
-    racing = Store(Interloper(store.redis, lambda: store.request_stop(task.id, Reason.PRUNED, "hopeless")))
-    assert racing.finish(task.id, 1, Status.COMPLETED, worker="w/0").status is Status.COMPLETED
+    racing = Store(
+        Interloper(store.redis, lambda: store.transitions.request_stop(task.id, Reason.PRUNED, "hopeless"))
+    )
+    assert racing.transitions.finish(task.id, 1, Status.COMPLETED, worker="w/0").status is Status.COMPLETED
 
 
 def test_a_stop_request_reaches_the_runner_once_and_first_wins(store: Store) -> None:
     task = running(store)
-    store.request_stop(task.id, Reason.PRUNED, "hopeless")
-    store.request_stop(task.id, Reason.USER, "later")
-    request = store.renew(task.id, 1, "w/0", 5.0)
+    store.transitions.request_stop(task.id, Reason.PRUNED, "hopeless")
+    store.transitions.request_stop(task.id, Reason.USER, "later")
+    request = store.transitions.renew(task.id, 1, "w/0", 5.0)
     assert request is not None
     assert (request.reason_class, request.reason) == (Reason.PRUNED, "hopeless")
-    assert store.get(task.id).status is Status.IN_PROGRESS
+    assert store.tasks.get(task.id).status is Status.IN_PROGRESS
 
 
 def test_what_is_handed_back_with_its_study_is_not_to_stop_any_more(store: Store) -> None:
     """Who goes on with the study has it run; a person's request stays."""
     for reason_class, stays in ((Reason.STUDY_STOPPED, False), (Reason.USER, True)):
         task = running(store)
-        store.request_stop(task.id, reason_class, "now")
-        assert (store.requeue(task.id, 1, reason="handed back", handed_back=True).stop is not None) == stays
-        store.start(task.id, 2, "w/1")
-        assert (store.renew(task.id, 2, "w/1", 5.0) is not None) == stays
+        store.transitions.request_stop(task.id, reason_class, "now")
+        assert (
+            store.transitions.requeue(task.id, 1, reason="handed back", handed_back=True).stop is not None
+        ) == stays
+        store.transitions.start(task.id, 2, "w/1")
+        assert (store.transitions.renew(task.id, 2, "w/1", 5.0) is not None) == stays
 
 
 def test_stopping_what_nobody_runs_ends_it(store: Store) -> None:
     task = record(status=Status.QUEUED)
-    store.create(task)
-    assert store.request_stop(task.id, Reason.USER, "by hand").status is Status.STOPPED
+    store.tasks.create(task)
+    assert store.transitions.request_stop(task.id, Reason.USER, "by hand").status is Status.STOPPED
     with pytest.raises(TransitionRefused):
-        store.start(task.id, 1, "w/0")
+        store.transitions.start(task.id, 1, "w/0")
     done = running(store)
-    store.finish(done.id, 1, Status.COMPLETED, worker="w/0")
-    assert store.request_stop(done.id, Reason.USER, "too late").status is Status.COMPLETED
+    store.transitions.finish(done.id, 1, Status.COMPLETED, worker="w/0")
+    assert store.transitions.request_stop(done.id, Reason.USER, "too late").status is Status.COMPLETED
 
 
 @pytest.mark.parametrize(
@@ -325,18 +338,18 @@ def test_the_ranking_follows_the_reports(
         task = running(store, metrics=(metric,))
         ids[task.id] = name
         report(store, task, *values, metric=metric)
-    assert "".join(ids[task_id] for task_id in store.best("s", 9)) == order
-    assert "".join(ids[task_id] for task_id in store.best("s", 2)) == order[:2]
-    assert store.best("s", 0) == []
+    assert "".join(ids[task_id] for task_id in store.ranking.best("s", 9)) == order
+    assert "".join(ids[task_id] for task_id in store.ranking.best("s", 2)) == order[:2]
+    assert store.ranking.best("s", 0) == []
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_values_that_are_not_finite_never_rank(store: Store, value: float) -> None:
     task = running(store)
     report(store, task, 1.0, value)
-    assert store.best("s", 5) == []
+    assert store.ranking.best("s", 5) == []
     report(store, task, 1.0, value, 0.5, seq=2)
-    assert store.best("s", 5) == [task.id]
+    assert store.ranking.best("s", 5) == [task.id]
 
 
 def test_what_ranks_by_status(store: Store) -> None:
@@ -344,11 +357,13 @@ def test_what_ranks_by_status(store: Store) -> None:
     for name in ("completed", "stopped", "failed", "running"):
         task = tasks[name] = running(store)
         report(store, task, 1.0)
-    store.finish(tasks["completed"].id, 1, Status.COMPLETED, worker="w/0")
-    store.finish(tasks["stopped"].id, 1, Status.STOPPED, worker="w/0", reason_class=Reason.PRUNED)
-    store.finish(tasks["failed"].id, 1, Status.FAILED, worker="w/0", reason_class=Reason.OBJECTIVE_ERROR)
-    assert set(store.best("s", 9)) == {tasks[n].id for n in ("completed", "stopped", "running")}
-    assert store.best("s", 9, only_completed=True) == [tasks["completed"].id]
+    store.transitions.finish(tasks["completed"].id, 1, Status.COMPLETED, worker="w/0")
+    store.transitions.finish(tasks["stopped"].id, 1, Status.STOPPED, worker="w/0", reason_class=Reason.PRUNED)
+    store.transitions.finish(
+        tasks["failed"].id, 1, Status.FAILED, worker="w/0", reason_class=Reason.OBJECTIVE_ERROR
+    )
+    assert set(store.ranking.best("s", 9)) == {tasks[n].id for n in ("completed", "stopped", "running")}
+    assert store.ranking.best("s", 9, only_completed=True) == [tasks["completed"].id]
 
 
 SEVERAL = (LOSS, ACCURACY)
@@ -363,7 +378,7 @@ def report_both(
         if value is not None:
             points.append(Point(title=metric.title, series=metric.series, value=value, iteration=seq, at=1.0))
             summaries[metric.key] = Summary.of(metric.title, metric.series).add(value, seq)
-    store.report(task, Batch(seq=seq, points=points, summaries=summaries))
+    store.reports.add(task, Batch(seq=seq, points=points, summaries=summaries))
     return task
 
 
@@ -375,18 +390,18 @@ def test_each_of_several_objectives_has_its_index(store: Store) -> None:
     one = report_both(store, running(store, metrics=SEVERAL), 2.0, 0.5)
     other = report_both(store, running(store, metrics=SEVERAL), 1.0, 0.25)
     assert ranked_keys(store) == [keys.rank("s"), keys.rank("s", index=1)]
-    assert list(store.scores("s", 2).items()) == [(other.id, (1.0, -0.25)), (one.id, (2.0, -0.5))]
+    assert list(store.ranking.scores("s", 2).items()) == [(other.id, (1.0, -0.25)), (one.id, (2.0, -0.5))]
     report_both(store, one, None, 0.125, seq=2)
-    assert store.scores("s", 2)[one.id] == (2.0, -0.125)
-    assert store.scores("other", 2) == {}
+    assert store.ranking.scores("s", 2)[one.id] == (2.0, -0.125)
+    assert store.ranking.scores("other", 2) == {}
 
 
 def test_one_objective_has_one_index(store: Store) -> None:
     task = running(store)
     report(store, task, 1.0)
-    store.finish(task.id, 1, Status.COMPLETED, worker="w/0")
+    store.transitions.finish(task.id, 1, Status.COMPLETED, worker="w/0")
     assert ranked_keys(store) == [keys.rank("s"), keys.rank("s", only_completed=True)]
-    assert store.scores("s", 1) == {task.id: (1.0,)}
+    assert store.ranking.scores("s", 1) == {task.id: (1.0,)}
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
@@ -396,11 +411,11 @@ def test_a_task_that_lacks_an_objective_never_ranks(store: Store, lacking: int, 
     bad = running(store, metrics=SEVERAL)
     if value is not None:
         report_both(store, bad, 0.5, 0.75)
-        assert len(store.scores("s", 2)) == 2
+        assert len(store.ranking.scores("s", 2)) == 2
     report_both(store, bad, *((value, 0.75) if lacking == 0 else (0.5, value)), seq=2)
-    assert list(store.scores("s", 2)) == [good.id]
-    store.finish(bad.id, 1, Status.COMPLETED, worker="w/0")
-    assert store.scores("s", 2, only_completed=True) == {}
+    assert list(store.ranking.scores("s", 2)) == [good.id]
+    store.transitions.finish(bad.id, 1, Status.COMPLETED, worker="w/0")
+    assert store.ranking.scores("s", 2, only_completed=True) == {}
 
 
 def test_which_of_several_objectives_rank_by_status(store: Store) -> None:
@@ -408,29 +423,31 @@ def test_which_of_several_objectives_rank_by_status(store: Store) -> None:
         name: report_both(store, running(store, metrics=SEVERAL), 1.0, 0.5)
         for name in ("completed", "stopped", "failed", "running", "closed", "lost")
     }
-    store.finish(tasks["completed"].id, 1, Status.COMPLETED, worker="w/0")
-    store.finish(tasks["stopped"].id, 1, Status.STOPPED, worker="w/0", reason_class=Reason.PRUNED)
-    store.finish(tasks["failed"].id, 1, Status.FAILED, worker="w/0", reason_class=Reason.OBJECTIVE_ERROR)
-    store.force_finish(tasks["closed"].id, Reason.USER, "by hand")
-    store.force_finish(tasks["lost"].id, Reason.WORKER_LOST, "gone")
+    store.transitions.finish(tasks["completed"].id, 1, Status.COMPLETED, worker="w/0")
+    store.transitions.finish(tasks["stopped"].id, 1, Status.STOPPED, worker="w/0", reason_class=Reason.PRUNED)
+    store.transitions.finish(
+        tasks["failed"].id, 1, Status.FAILED, worker="w/0", reason_class=Reason.OBJECTIVE_ERROR
+    )
+    store.transitions.force_finish(tasks["closed"].id, Reason.USER, "by hand")
+    store.transitions.force_finish(tasks["lost"].id, Reason.WORKER_LOST, "gone")
     expected = {tasks[name].id for name in ("completed", "stopped", "running", "closed")}
-    assert set(store.scores("s", 2)) == expected
-    assert set(store.scores("s", 2, only_completed=True)) == {tasks["completed"].id}
+    assert set(store.ranking.scores("s", 2)) == expected
+    assert set(store.ranking.scores("s", 2, only_completed=True)) == {tasks["completed"].id}
     for index in (0, 1):
         assert set(store.redis.zrange(keys.rank("s", index=index), 0, -1)) == expected
 
 
 def test_a_new_attempt_has_no_old_score(store: Store) -> None:
     task = report_both(store, running(store, metrics=SEVERAL), 1.0, 0.5)
-    store.requeue(task.id, 1, reason="lost")
+    store.transitions.requeue(task.id, 1, reason="lost")
     assert ranked_keys(store) == []
     # What is left there in spite of that goes when the attempt starts.
     for index in (0, 1):
         store.redis.zadd(keys.rank("s", index=index), {task.id: 1.0})
-    again = store.start(task.id, 2, "w/1")
+    again = store.transitions.start(task.id, 2, "w/1")
     assert ranked_keys(store) == []
     report_both(store, again, 3.0, None)
-    assert store.scores("s", 2) == {}
+    assert store.ranking.scores("s", 2) == {}
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.STOPPED])
@@ -441,32 +458,34 @@ def test_a_task_that_must_not_rank_is_taken_off(
     task = report_both(store, running(store, metrics=metrics), 1.0, 0.5)
     good = report_both(store, running(store, metrics=metrics), 2.0, 0.25)
     for _ in range(2):
-        store.finish(task.id, 1, status, worker="w/0", reason_class=Reason.PRUNED, ranks=False)
-    store.finish(good.id, 1, Status.COMPLETED, worker="w/0")
+        store.transitions.finish(task.id, 1, status, worker="w/0", reason_class=Reason.PRUNED, ranks=False)
+    store.transitions.finish(good.id, 1, Status.COMPLETED, worker="w/0")
     for key in ranked_keys(store):
         assert store.redis.zrange(key, 0, -1) == [good.id], key
-    assert store.best("s", 9) == [good.id]
-    assert list(store.scores("s", len(metrics), only_completed=True)) == [good.id]
+    assert store.ranking.best("s", 9) == [good.id]
+    assert list(store.ranking.scores("s", len(metrics), only_completed=True)) == [good.id]
 
 
 def test_deleting_a_study_removes_every_index(store: Store) -> None:
     metrics = tuple(
         ObjectiveMetric(title=f"m{i}", series="", sign=Sign.MIN) for i in range(keys.MAX_OBJECTIVES)
     )
-    store.save_study(StudyRecord(name="s", created_at=1.0, metrics=metrics))
+    store.studies.save(StudyRecord(name="s", created_at=1.0, metrics=metrics))
     task = running(store, metrics=metrics)
     for seq, metric in enumerate(metrics, start=1):
         report(store, task, float(seq), metric=metric, seq=seq)
     assert len(ranked_keys(store)) == len(metrics)
-    assert store.scores("s", len(metrics)) == {task.id: tuple(float(i + 1) for i in range(len(metrics)))}
-    store.delete_study("s")
+    assert store.ranking.scores("s", len(metrics)) == {
+        task.id: tuple(float(i + 1) for i in range(len(metrics)))
+    }
+    store.studies.delete("s")
     assert snapshot(store) == {}
 
 
 def test_scalars_keep_the_whole_series(store: Store) -> None:
     task = running(store, metrics=(ACCURACY,))
     report(store, task, 0.5, 0.9, 0.7, metric=ACCURACY)
-    summary = store.scalars([task.id])[0]["accuracy/validation"]
+    summary = store.reports.scalars([task.id])[0]["accuracy/validation"]
     assert (summary.last, summary.min, summary.max, summary.count, summary.last_iteration) == (
         0.7,
         0.5,
@@ -474,45 +493,49 @@ def test_scalars_keep_the_whole_series(store: Store) -> None:
         3,
         2,
     )
-    assert store.series(task.id)["accuracy/validation"] == [(0, 0.5, 1.0), (1, 0.9, 1.0), (2, 0.7, 1.0)]
+    assert store.reports.series(task.id)["accuracy/validation"] == [
+        (0, 0.5, 1.0),
+        (1, 0.9, 1.0),
+        (2, 0.7, 1.0),
+    ]
 
 
 def test_the_series_is_capped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "SERIES_LIMIT", 3)
-    monkeypatch.setattr(store_module, "TRIM_EVERY", 1)
+    monkeypatch.setattr(reports, "SERIES_LIMIT", 3)
+    monkeypatch.setattr(reports, "TRIM_EVERY", 1)
     task = running(store)
     for seq in range(1, 6):
         report(store, task, float(seq), seq=seq)
-    assert [value for _, value, _ in store.series(task.id)["loss"]] == [3.0, 4.0, 5.0]
+    assert [value for _, value, _ in store.reports.series(task.id)["loss"]] == [3.0, 4.0, 5.0]
 
 
 def test_the_log_keeps_its_newest_part(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "LOG_LIMIT", 10)
+    monkeypatch.setattr(logs, "LOG_LIMIT", 10)
     task = running(store)
-    store.append_log(task.id, 1, b"0123456789abcde")
-    text, position = store.task_log(task.id)
+    store.logs.append(task.id, 1, b"0123456789abcde")
+    text, position = store.logs.read(task.id)
     assert (text, position) == ("0123456789abcde", 15)
-    store.append_log(task.id, 1, "fghijÄÖ".encode())
-    text, end = store.task_log(task.id)
+    store.logs.append(task.id, 1, "fghijÄÖ".encode())
+    text, end = store.logs.read(task.id)
     assert text.endswith("ijÄÖ")
     assert len(text.encode()) <= 20
     assert end == 24
-    assert store.task_log(task.id, position)[0] == "fghijÄÖ"
-    assert store.task_log(task.id, end) == ("", end)
+    assert store.logs.read(task.id, position)[0] == "fghijÄÖ"
+    assert store.logs.read(task.id, end) == ("", end)
 
 
 def test_bytes_that_are_no_text_are_shown_somehow(store: Store) -> None:
     task = running(store)
-    store.append_log(task.id, 1, b"a\xff\xfeb")
-    assert store.task_log(task.id)[0] == "a\ufffd\ufffdb"
+    store.logs.append(task.id, 1, b"a\xff\xfeb")
+    assert store.logs.read(task.id)[0] == "a\ufffd\ufffdb"
 
 
 def test_a_newer_record_is_refused(store: Store) -> None:
     task = record()
-    store.create(task)
+    store.tasks.create(task)
     store.redis.hset(keys.task(task.id), "v", 99)
     with pytest.raises(NewerRecord, match="version 99.*upgrade"):
-        store.get(task.id)
+        store.tasks.get(task.id)
 
 
 @pytest.mark.parametrize(
@@ -521,49 +544,49 @@ def test_a_newer_record_is_refused(store: Store) -> None:
 )
 def test_a_malformed_record_names_what_is_wrong(store: Store, field: str, value: str) -> None:
     task = record()
-    store.create(task)
+    store.tasks.create(task)
     store.redis.hset(keys.task(task.id), field, value)
     with pytest.raises(RecordError, match=rf"{field}|{value or 'invalid literal'}"):
-        store.get(task.id)
+        store.tasks.get(task.id)
 
 
 def test_events_are_read_once_and_trimmed(store: Store) -> None:
-    position = store.last_event_id("s")
+    position = store.events.last_id("s")
     for _ in range(250):
         running(store)
-    events, position = store.read_events("s", position, None)
+    events, position = store.events.read("s", position, None)
     assert len(events) == 250
-    assert store.read_events("s", position, None)[0] == []
+    assert store.events.read("s", position, None)[0] == []
     store.redis.xadd(keys.events("s"), {"k": "nonsense"})
-    store.control("s", "pause")
-    events, position = store.read_events("s", position, None)
+    store.studies.request("s", "pause")
+    events, position = store.events.read("s", position, None)
     assert [event.kind for event in events] == [EventKind.CONTROL]
-    assert (store.take_request("s"), store.take_request("s")) == ("pause", "")
-    store.trim_events("s", position)
+    assert (store.studies.take_request("s"), store.studies.take_request("s")) == ("pause", "")
+    store.events.trim("s", position)
     assert store.redis.xlen(keys.events("s")) < 150
 
 
 def test_deleting_a_study_leaves_nothing_of_it(store: Store) -> None:
     base = record(study="", trial=-1)
-    store.create(base)
+    store.tasks.create(base)
     for name in ("s", "other"):
-        store.save_study(
+        store.studies.save(
             StudyRecord(name=name, created_at=1.0, metrics=(LOSS,), base_task=base.id if name == "s" else "")
         )
         task = running(store, study=name)
         report(store, task, 1.0)
-        store.append_log(task.id, 1, b"text")
-        store.add_artifact(task.id, 1, "a", "{}")
-        store.finish(task.id, 1, Status.COMPLETED, worker="w/0")
+        store.logs.append(task.id, 1, b"text")
+        store.artifacts.add(task.id, 1, "a", "{}")
+        store.transitions.finish(task.id, 1, Status.COMPLETED, worker="w/0")
     other = {key: value for key, value in snapshot(store).items() if ":other" in key}
-    assert store.delete_study("s") == 1
+    assert store.studies.delete("s") == 1
     left = snapshot(store)
-    assert store.studies() == ["other"]
+    assert store.studies.names() == ["other"]
     assert {key: value for key, value in left.items() if ":other" in key} == other
     assert not [key for key in left if ":study:s" in key]
     assert len([key for key in left if key.startswith("orq:task:")]) == len(keys.of_task("x")) - 1
     with pytest.raises(BadInput, match="no study 's'.*other"):
-        store.get_study("s")
+        store.studies.get("s")
 
 
 def test_a_study_record_reads_back(store: Store) -> None:
@@ -574,23 +597,23 @@ def test_a_study_record_reads_back(store: Store) -> None:
         sweep={"a": [1]},
         budget={"jobs": {"used": 1}},
     )
-    store.save_study(study)
-    assert store.get_study("ä/ b:c") == study
+    store.studies.save(study)
+    assert store.studies.get("ä/ b:c") == study
     store.redis.hset(keys.study(study.name), "v", VERSION + 1)
     with pytest.raises(NewerRecord):
-        store.get_study(study.name)
+        store.studies.get(study.name)
 
 
 def test_workers_vanish_with_their_card(store: Store) -> None:
-    store.register_worker("a", {"queues": "default,gpu", "slots": 2}, 60)
-    store.register_worker("b", {"queues": "cpu", "slots": 1}, 60)
-    assert [card["name"] for card in store.workers("gpu")] == ["a"]
-    assert {card["name"] for card in store.workers()} == {"a", "b"}
+    store.workers.register("a", {"queues": "default,gpu", "slots": 2}, 60)
+    store.workers.register("b", {"queues": "cpu", "slots": 1}, 60)
+    assert [card["name"] for card in store.workers.list("gpu")] == ["a"]
+    assert {card["name"] for card in store.workers.list()} == {"a", "b"}
     store.redis.delete(keys.worker("a"))
-    assert [card["name"] for card in store.workers()] == ["b"]
+    assert [card["name"] for card in store.workers.list()] == ["b"]
     assert store.redis.smembers(keys.WORKERS) == {"b"}
-    store.forget_worker("b")
-    assert store.workers() == []
+    store.workers.forget("b")
+    assert store.workers.list() == []
 
 
 def test_every_key_is_documented() -> None:

@@ -59,7 +59,7 @@ class Watch:
 
     def tasks(self) -> list[TaskRecord]:
         """In the order of their trials."""
-        found = [task for task in self.store.get_many(self.store.study_tasks("s")) if task]
+        found = [task for task in self.store.tasks.get_many(self.store.studies.tasks("s")) if task]
         return sorted(found, key=lambda task: task.trial)
 
     def running(self, iterations: int = 1, worker: str = "") -> TaskRecord:
@@ -70,7 +70,7 @@ class Watch:
                 if (
                     task.status is Status.IN_PROGRESS
                     and task.worker.startswith(worker)
-                    and len(self.store.checkpoints(task.id)) >= min(iterations, 2)
+                    and len(self.store.reports.checkpoints(task.id)) >= min(iterations, 2)
                     and task.iterations >= iterations
                 ):
                     return task
@@ -91,14 +91,14 @@ class Watch:
 
     def begins(self, task: TaskRecord) -> list[tuple[int, int]]:
         """Each attempt that has begun, and its first epoch."""
-        log = self.store.task_log(task.id)[0]
+        log = self.store.logs.read(task.id)[0]
         return [(int(n), int(epoch)) for n, epoch in re.findall(r"attempt (\d+) begins at (\d+)", log)]
 
     def handed_back(self, task: TaskRecord) -> TaskRecord:
         """The task's record once it has been handed back, for one attempt more and nothing else."""
 
         def look() -> TaskRecord | None:
-            now = self.store.get(task.id)
+            now = self.store.tasks.get(task.id)
             assert now.status not in (Status.FAILED, Status.STOPPED), now
             return now if now.attempt > task.attempt else None
 

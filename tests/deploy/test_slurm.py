@@ -117,7 +117,7 @@ def test_an_array_runs_a_study_and_ends_with_it(cluster: Cluster) -> None:
         assert cluster.ended(element) == "COMPLETED"
         assert "as there is no work" in cluster.log(element)
     # Temporary files lay where Slurm said, and are gone.
-    assert f"in {scratch}/" in cluster.watch.store.task_log(tasks[0].id)[0]
+    assert f"in {scratch}/" in cluster.watch.store.logs.read(tasks[0].id)[0]
     assert list(scratch.iterdir()) == []
     # Neither Slurm nor the logs know a secret.
     known = cluster.slurm.call("scontrol", "show", "job") + cluster.log(f"{job}_0")
@@ -182,11 +182,11 @@ def test_a_preempted_element_hands_back_and_queues_again(cluster: Cluster) -> No
 
 def test_a_cancelled_element_does_not_come_back(cluster: Cluster) -> None:
     element = f"{cluster.submit('--array=0')}_0"
-    wait_for(lambda: cluster.watch.store.workers("default"), "the worker")
+    wait_for(lambda: cluster.watch.store.workers.list("default"), "the worker")
     cluster.slurm.call("scancel", element)
     assert cluster.ended(element) == "CANCELLED"
     assert cluster.slurm.job(element)["Restarts"] == "0"
-    assert not cluster.watch.store.workers("default")
+    assert not cluster.watch.store.workers.list("default")
 
 
 def test_a_requeued_element_hands_back_at_once_and_goes_on(cluster: Cluster) -> None:
@@ -210,4 +210,4 @@ def test_a_requeued_element_hands_back_at_once_and_goes_on(cluster: Cluster) -> 
         assert (first, zero, second) == (1, 0, 2)
         assert later > 0
         # Each epoch counts once, whoever has run it.
-        assert cluster.watch.store.scalars([before.id])[0]["loss"].count == 100
+        assert cluster.watch.store.reports.scalars([before.id])[0]["loss"].count == 100

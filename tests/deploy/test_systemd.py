@@ -190,17 +190,17 @@ def ended(systemd: Systemd, unit: str) -> tuple[str, str, str]:
 def test_a_study_runs_to_its_end(systemd: Systemd, watch: Watch) -> None:
     write_sweep(systemd.etc / "optuna-rq/sweeps/quick.toml", trials=3, epochs=2, pause_s=0.1)
     start(systemd, WORKER)
-    wait_for(lambda: watch.store.workers("default"), "the worker")
+    wait_for(lambda: watch.store.workers.list("default"), "the worker")
     start(systemd, "optuna-rq-controller@quick")
     tasks = watch.completed(3)
     # Neither sees the other's process, and the controller doesn't take its worker for dead.
     assert "no worker serves" not in systemd.journal("optuna-rq-controller@quick")
-    assert watch.store.workers("default")
+    assert watch.store.workers.list("default")
     assert ended(systemd, "optuna-rq-controller@quick") == ("inactive", "0", "0")
     host = os.uname().nodename.split(".")[0]
     assert {task.worker for task in tasks} == {f"{host}.a/0"}
     # An account of its own ran them, and an hour later nobody knows a secret from looking at it.
-    assert re.search(r"begins at 0 as [1-9]\d*", watch.store.task_log(tasks[0].id)[0])
+    assert re.search(r"begins at 0 as [1-9]\d*", watch.store.logs.read(tasks[0].id)[0])
     pid = systemd.pid_of(WORKER)
     public = systemd.systemctl("show", WORKER).stdout + systemd.systemctl("cat", WORKER).stdout
     for path in ("environ", "cmdline"):
@@ -223,7 +223,7 @@ def test_stopping_lets_a_trial_finish_and_hands_back_another(systemd: Systemd, w
     start(systemd, "optuna-rq-controller@slow")
     first = watch.running(2)
     assert systemd.systemctl("stop", WORKER).returncode == 0
-    assert watch.store.get(first.id).status is Status.COMPLETED
+    assert watch.store.tasks.get(first.id).status is Status.COMPLETED
     # Now with less patience than a trial takes.
     (systemd.etc / "optuna-rq/worker-a.env").write_text("WORKER_OPTIONS=--drain 0.5\n")
     start(systemd, WORKER)

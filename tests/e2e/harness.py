@@ -177,7 +177,7 @@ class Bench:
             status=Status.QUEUED,
             created_at=time.time(),
         )
-        self.store.create(task)
+        self.store.tasks.create(task)
         self._queue.enqueue_attempt(task.id, 1)
         return task.id
 
@@ -188,26 +188,26 @@ class Bench:
         """The task's record once it has ended."""
 
         def look() -> TaskRecord | None:
-            task = self.store.get(task_id)
+            task = self.store.tasks.get(task_id)
             return task if task.status.is_finished else None
 
-        return wait_for(look, f"the end of task {task_id}: {self.store.get(task_id)}", deadline_s)
+        return wait_for(look, f"the end of task {task_id}: {self.store.tasks.get(task_id)}", deadline_s)
 
     def running(self, task_id: str) -> TaskRecord:
         """The task's record once a worker runs it."""
 
         def look() -> TaskRecord | None:
-            task = self.store.get(task_id)
+            task = self.store.tasks.get(task_id)
             return task if task.status is Status.IN_PROGRESS else None
 
         return wait_for(look, f"the start of task {task_id}")
 
     def reported(self, task_id: str, count: int = 1) -> None:
         """Wait until the task has reported its objective so often."""
-        wait_for(lambda: self.store.get(task_id).iterations >= count, f"{count} reports of {task_id}")
+        wait_for(lambda: self.store.tasks.get(task_id).iterations >= count, f"{count} reports of {task_id}")
 
     def output(self, task_id: str) -> str:
-        return self.store.task_log(task_id)[0]
+        return self.store.logs.read(task_id)[0]
 
 
 @contextmanager
@@ -215,6 +215,6 @@ def serving(bench: Bench, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """A worker of the bench's queue, with one slot; nothing in its log may be a traceback."""
     log = bench.folder / "worker.log"
     with started("worker", *options, cwd=bench.folder, log=log, REDIS_URL=bench.url) as process:
-        wait_for(lambda: bench.store.workers("default"), "the worker")
+        wait_for(lambda: bench.store.workers.list("default"), "the worker")
         yield process
     assert "Traceback" not in log.read_text(), log.read_text()

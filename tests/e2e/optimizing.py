@@ -100,7 +100,7 @@ def workplace(
     with started(
         "worker", "--slots", str(slots), cwd=folder, log=folder / "log", REDIS_URL=os.environ["REDIS_URL"]
     ):
-        wait_for(lambda: home().store.workers("default"), "the worker")
+        wait_for(lambda: home().store.workers.list("default"), "the worker")
         yield folder
 
 

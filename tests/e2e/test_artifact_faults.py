@@ -219,11 +219,11 @@ def test_tasks_wait_for_a_store_that_is_away(bench: Bench, place: Place) -> None
         place.proxy.refuse()
         (bench.folder / "broken").touch()
         time.sleep(8)
-        assert bench.store.get(task).status is Status.IN_PROGRESS
+        assert bench.store.tasks.get(task).status is Status.IN_PROGRESS
         place.proxy.heal()
         ended = bench.ended(task)
     assert ended.status is Status.COMPLETED, ended
-    assert set(bench.store.artifacts(task)) == {"file", "object"}
+    assert set(bench.store.artifacts.of_task(task)) == {"file", "object"}
     assert "trying again for up to 300 s" in bench.output(task)
 
 
@@ -237,7 +237,7 @@ def test_a_task_whose_store_stays_away_fails_as_what_it_is(bench: Bench, place: 
     assert ended.reason.startswith("ArtifactStoreUnavailable: artifact 'object' was not stored")
     assert f"the file is at {file}" in ended.error
     assert file.read_text().split() == ["{", '"a":', "1", "}"]
-    assert bench.store.artifacts(task) == {}
+    assert bench.store.artifacts.of_task(task) == {}
 
 
 def test_a_task_that_waits_for_its_store_can_be_stopped(bench: Bench, place: Place) -> None:
@@ -246,7 +246,7 @@ def test_a_task_that_waits_for_its_store_can_be_stopped(bench: Bench, place: Pla
         task = bench.submit("obj:object_only", artifacts=place.url, grace_s=20.0)
         wait_for(lambda: "trying again" in bench.output(task), "the waiting")
         asked = time.monotonic()
-        bench.store.request_stop(task, Reason.USER, "enough")
+        bench.store.transitions.request_stop(task, Reason.USER, "enough")
         ended = bench.ended(task)
     assert (ended.status, ended.reason_class, ended.reason) == (Status.STOPPED, Reason.USER, "enough")
     assert time.monotonic() - asked < 15

@@ -281,7 +281,7 @@ def test_a_worker_in_another_folder(redis_url: str, tmp_path: Path) -> None:
         ended = bench.ended(second)
         assert ended.status is Status.COMPLETED, ended
     for task, folder in ((first, tmp_path / "the store"), (second, node / "own store")):
-        meta = ArtifactMeta.from_json(bench.store.artifacts(task)["settings"])
+        meta = ArtifactMeta.from_json(bench.store.artifacts.of_task(task)["settings"])
         assert (folder / meta.key).is_file()
         assert json.loads(fetch(meta, tmp_path / task).read_text())["x"] in (0.5, 0.75)
     assert sorted(os.listdir(node)) == ["obj.py", "out", "own store"]

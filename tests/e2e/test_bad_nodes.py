@@ -44,7 +44,7 @@ def test_a_worker_on_which_everything_fails(cli: Cli, redis_url: str) -> None:
         started("worker", "--name", "good", cwd=cli.folder, **env),
         started("worker", "--name", "bad", cwd=cli.folder, BROKEN="1", **env),
     ):
-        wait_for(lambda: len(store.workers("default")) == 2, "both workers")
+        wait_for(lambda: len(store.workers.list("default")) == 2, "both workers")
         with started("controller", "start", file, cwd=cli.folder, log=log, **env) as process:
             wait_for(lambda: "worker bad takes no jobs for 60 s" in log.read_text(), "the pause")
             status = cli.json("status", **env)
@@ -82,10 +82,10 @@ def test_it_takes_jobs_again_afterwards(redis_url: str, tmp_path: Path) -> None:
     bench = Bench(redis_url, tmp_path)
     bench.module("obj.py", OBJECTIVES)
     with started("worker", "--name", "w", cwd=tmp_path, REDIS_URL=redis_url):
-        wait_for(lambda: bench.store.workers("default"), "the worker")
+        wait_for(lambda: bench.store.workers.list("default"), "the worker")
         bench.ended(bench.submit("obj:quick"))
         until = time.time() + 4.0
-        bench.store.pause_worker("w", until, "a test")
+        bench.store.workers.pause("w", until, "a test")
         time.sleep(2.0)  # it may be in the middle of waiting for a job
         task = bench.submit("obj:quick")
         record = bench.ended(task)

@@ -105,8 +105,8 @@ def bench(redis_url: str, tmp_path: Path) -> Bench:
 def lose(bench: Bench, task: str, pid: int) -> None:
     """Kill the worker with everything it has started, and give the task to another attempt."""
     os.killpg(pid, signal.SIGKILL)
-    wait_for(lambda: not bench.store.leases([task])[0], "the lease to run out")
-    record = bench.store.requeue(task, 1, reason="lost")
+    wait_for(lambda: not bench.store.tasks.leases([task])[0], "the lease to run out")
+    record = bench.store.transitions.requeue(task, 1, reason="lost")
     bench.enqueue(task, record.attempt)
 
 
@@ -121,17 +121,17 @@ def test_nothing_is_counted_twice(bench: Bench) -> None:
     assert ended.status is Status.COMPLETED, ended
     assert (bench.folder / "begins.txt").read_text().splitlines() == ["1 0 None", "2 6 5"]
     assert ended.iterations == 10
-    scalars = bench.store.scalars([task])[0]
+    scalars = bench.store.reports.scalars([task])[0]
     assert scalars["loss"].count == 10
     assert (scalars["loss"].min, scalars["loss"].max, scalars["loss"].last) == (91.0, 100.0, 91.0)
     assert scalars["other/x"].count == 10
-    series = bench.store.series(task)
+    series = bench.store.reports.series(task)
     assert [i for i, _, _ in series["loss"]] == list(range(10))
-    kept = [name for name in bench.store.artifacts(task) if name.startswith("checkpoint/")]
+    kept = [name for name in bench.store.artifacts.of_task(task) if name.startswith("checkpoint/")]
     assert sorted(kept) == ["checkpoint/7", "checkpoint/9"]
     # Bytes of the others are gone.
     assert len([path for path in (bench.folder / "artifacts").rglob("*") if path.is_file()]) == 2
-    assert bench.store.best("bench", 1) == [task]
+    assert bench.store.ranking.best("bench", 1) == [task]
 
 
 def test_a_worker_that_shuts_down_hands_back_with_a_checkpoint(bench: Bench) -> None:
@@ -141,13 +141,13 @@ def test_a_worker_that_shuts_down_hands_back_with_a_checkpoint(bench: Bench) -> 
         worker.terminate()
         worker.wait(30)
     saved = int((bench.folder / "final.txt").read_text())
-    record = bench.store.get(task)
+    record = bench.store.tasks.get(task)
     assert (record.status, record.attempt) == (Status.QUEUED, 2)
     bench.enqueue(task, 2)
     assert run("worker", "--burst", cwd=bench.folder, REDIS_URL=bench.url).returncode == 0
     ended = bench.ended(task)
     assert ended.status is Status.COMPLETED
-    assert bench.store.scalars([task])[0]["loss"].last == saved
+    assert bench.store.reports.scalars([task])[0]["loss"].last == saved
     assert ended.iterations == saved
 
 
@@ -156,14 +156,14 @@ def test_a_damaged_checkpoint_is_passed_over(bench: Bench) -> None:
         task = bench.submit("obj:damaged")
         bench.reported(task, 1)
         lose(bench, task, worker.pid)
-    newest = bench.store.checkpoints(task)[-1]
+    newest = bench.store.reports.checkpoints(task)[-1]
     assert newest.iteration == 2
     for path in (bench.folder / "artifacts").rglob("*"):
         if path.is_file() and path.read_text() == "2":
             path.write_text("X")
     with started("worker", cwd=bench.folder, REDIS_URL=bench.url):
         assert bench.ended(task).status is Status.COMPLETED
-    assert bench.store.scalars([task])[0]["loss"].last == 1.0
+    assert bench.store.reports.scalars([task])[0]["loss"].last == 1.0
     assert "checkpoint checkpoint/2 is passed over" in bench.output(task)
 
 
@@ -172,11 +172,11 @@ def test_a_script(bench: Bench) -> None:
     with started("worker", cwd=bench.folder, REDIS_URL=bench.url):
         task = bench.submit({"kind": "script", "path": "train.py", "args": []})
         bench.reported(task, 4)
-        wait_for(lambda: not bench.store.leases([task])[0], "the lease to run out")
-        bench.enqueue(task, bench.store.requeue(task, 1, reason="lost").attempt)
+        wait_for(lambda: not bench.store.tasks.leases([task])[0], "the lease to run out")
+        bench.enqueue(task, bench.store.transitions.requeue(task, 1, reason="lost").attempt)
         ended = bench.ended(task)
     assert (ended.status, ended.iterations) == (Status.COMPLETED, 6)
-    assert bench.store.scalars([task])[0]["loss"].count == 6
+    assert bench.store.reports.scalars([task])[0]["loss"].count == 6
 
 
 def test_mistakes_and_how_many_are_kept(bench: Bench) -> None:
@@ -192,7 +192,7 @@ def test_mistakes_and_how_many_are_kept(bench: Bench) -> None:
         "ValueError save_checkpoint: iteration 1.5 must be a whole number from 0",
         "ValueError save_checkpoint: keep=0 must be at least 1",
     ]
-    assert [point.iteration for point in bench.store.checkpoints(task)] == [2, 3, 4]
+    assert [point.iteration for point in bench.store.reports.checkpoints(task)] == [2, 3, 4]
     assert len([path for path in (bench.folder / "artifacts").rglob("*") if path.is_file()]) == 3
 
 

@@ -83,7 +83,7 @@ def test_one_job_without_a_metric_and_nan_cost_only_themselves() -> None:
     )
     strategy.start()
     assert strategy.state == "completed"
-    counts = home().store.status_counts(strategy.study)
+    counts = home().store.studies.status_counts(strategy.study)
     assert (counts[Status.COMPLETED], counts[Status.FAILED]) == (2, 3)
     # NaN is neither 0.0 nor best, and infinity isn't either.
     assert values(strategy) == [0.9, 0.7]
@@ -163,7 +163,7 @@ def test_a_previous_study_is_continued() -> None:
     again.start()
     assert len(again.get_created_jobs_ids()) == 3
     assert len(again.optuna_study.trials) == 5
-    assert len(home().store.study_tasks("kept")) == 5
+    assert len(home().store.studies.tasks("kept")) == 5
     with pytest.raises(BadInput, match="did you mean 'kept'"):
         optimizer(continue_previous_study="kep").start()
 

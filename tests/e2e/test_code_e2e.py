@@ -61,7 +61,7 @@ class Node:
     def worker(self, *options: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
         variables = {"REDIS_URL": self.bench.url, "XDG_CACHE_HOME": str(self.cache), **env}
         with started("worker", *options, cwd=self.folder, log=self.log, **variables) as process:
-            wait_for(lambda: self.bench.store.workers("default"), "the worker")
+            wait_for(lambda: self.bench.store.workers.list("default"), "the worker")
             yield process
         assert "Traceback" not in self.log.read_text(), self.log.read_text()
 
@@ -82,7 +82,7 @@ class Node:
         """The loss of a task that has to complete."""
         task = self.bench.ended(task_id)
         assert task.status is Status.COMPLETED, task.reason + task.error
-        return self.bench.store.scalars([task_id])[0]["loss"].last
+        return self.bench.store.reports.scalars([task_id])[0]["loss"].last
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_every_kind_of_objective_on_a_worker_with_nothing(
         listed = run_json("controller", "artifacts", "list", "script", cwd=cli.folder, **env)
         assert [row["name"] for row in listed if row["name"].startswith("code ")]
         (row,) = cli.json("tasks", "script", **env)
-        code = node.bench.store.get(row["task"]).spec.code
+        code = node.bench.store.tasks.get(row["task"]).spec.code
         function = node.bench.submit("pkg.train:train", code=code, parameters={"x": 0.25})
         command = {"kind": "command", "argv": KINDS["command"]["command"]}
         run_sh = node.bench.submit(command, code=code, parameters={"x": 0.5})
@@ -268,7 +268,7 @@ def test_changed_code_is_for_new_trials_and_a_running_study_keeps_its_own(cli: C
 
     def values() -> list[float]:
         rows = sorted(cli.json("tasks", **env), key=lambda row: row["trial"])
-        return [store.scalars([row["task"]])[0]["loss"].last for row in rows]
+        return [store.reports.scalars([row["task"]])[0]["loss"].last for row in rows]
 
     with node.worker(**env):
         file = cli.sweep(**sweep, budget={"max_trials": 3, "max_failures": 1})
@@ -415,13 +415,13 @@ def test_a_store_that_is_away_for_longer_than_the_lease(node: Node, s3_server: S
             left = []
 
             def waited() -> bool:
-                (lease,) = node.bench.store.leases([task_id])
+                (lease,) = node.bench.store.tasks.leases([task_id])
                 left.append(lease)
                 return len(left) > 200
 
             wait_for(waited, "five seconds", 30)
             assert all(left), "the lease ran out"
-            assert node.bench.store.get(task_id).status is Status.IN_PROGRESS
+            assert node.bench.store.tasks.get(task_id).status is Status.IN_PROGRESS
             proxy.heal()
             assert node.value(task_id) == 7
             assert node.bench.ended(task_id).attempt == task.attempt == 1
@@ -442,14 +442,14 @@ def test_a_worker_that_ends_and_a_task_that_is_stopped_wait_for_no_code(
             stopped, *kept = (node.submit("train:f", code, lease_s=2.0) for _ in range(3))
             node.bench.running(stopped)
             node.bench.running(kept[0])
-            node.bench.store.request_stop(stopped, Reason.USER, "not wanted")
+            node.bench.store.transitions.request_stop(stopped, Reason.USER, "not wanted")
             task = node.bench.ended(stopped, 10)
             assert (task.status, task.reason) == (Status.STOPPED, "not wanted")
             node.bench.running(kept[1])
             os.kill(process.pid, signal.SIGTERM)
             assert process.wait(10) == 0
         for each in kept:
-            task = node.bench.store.get(each)
+            task = node.bench.store.tasks.get(each)
             assert (task.status, task.attempt, task.spent_attempts) == (Status.QUEUED, 2, 1), task.reason
             node.bench.enqueue(each, 2)
         proxy.heal()

@@ -38,12 +38,12 @@ if __name__ == "__main__":
 def check(bench: Bench, task: str) -> None:
     ended = bench.ended(task)
     assert ended.status is Status.COMPLETED, (ended, bench.output(task))
-    scalars = bench.store.scalars([task])[0]
+    scalars = bench.store.reports.scalars([task])[0]
     for number in range(3):
         assert scalars[f"child/{number}"].count == 50
         assert scalars[f"child/{number}"].last == 49.0
     assert scalars["parent"].count == 1
-    assert set(bench.store.artifacts(task)) == {"from parent", *(f"from child {n}" for n in range(3))}
+    assert set(bench.store.artifacts.of_task(task)) == {"from parent", *(f"from child {n}" for n in range(3))}
 
 
 def test_a_function_that_forks(redis_url: str, tmp_path: Path) -> None:

@@ -474,7 +474,7 @@ def test_a_worker_that_drains_or_is_paused_is_not_ready(cli: Cli, server: RedisS
     worker = started("worker", "--name", "w", "--metrics-port", str(theirs), cwd=cli.folder, **env)
     with worker as worker_process:
         becomes(theirs, "/readyz", 200)
-        store.pause_worker("w", time.time() + 2.5, "a test")
+        store.workers.pause("w", time.time() + 2.5, "a test")
         becomes(theirs, "/readyz", 503, "paused")
         becomes(theirs, "/readyz", 200)
         forged = rq.Queue("default", connection=connect(server.url(), text=False), serializer=JSONSerializer)
@@ -617,7 +617,7 @@ def test_scraping_costs_the_loop_nothing_to_speak_of(cli: Cli, server: RedisServ
     ended: dict[bool, list[int]] = {True: [], False: []}
     with worker, controller as process:
         becomes(ours, "/readyz", 200, "acts on")
-        wait_for(lambda: sum(store.status_counts("s").values()) > 50, "trials")
+        wait_for(lambda: sum(store.studies.status_counts("s").values()) > 50, "trials")
         began = time.monotonic()
         for turn in range(8):
             scrapes = turn % 2 == 0

@@ -132,9 +132,11 @@ def test_a_link_that_is_cut_for_longer_than_a_lease(hosts: Network, tmp_path: Pa
             victim = wait_for(lambda: runs_on(store, "one"), "a trial on worker one")
             hosts.cut("one")
             cut_at = time.time()
-            wait_for(lambda: store.get(victim.id).attempt == 2, "another attempt of what was cut off", 60)
+            wait_for(
+                lambda: store.tasks.get(victim.id).attempt == 2, "another attempt of what was cut off", 60
+            )
             assert time.time() - cut_at > LEASE_S / 2  # its worker was heard of until then
-            wait_for(lambda: store.get(victim.id).worker.startswith("two/"), "the second attempt", 60)
+            wait_for(lambda: store.tasks.get(victim.id).worker.startswith("two/"), "the second attempt", 60)
             hosts.heal("one")
             healed_at = time.time()
             wait_for(lambda: runs_on(store, "one", healed_at), "the healed worker at work again", 60)
@@ -145,7 +147,7 @@ def test_a_link_that_is_cut_for_longer_than_a_lease(hosts: Network, tmp_path: Pa
 
 def runs_on(store: Store, worker: str, since: float = 0.0) -> TaskRecord | None:
     """A task that the worker runs and has reported of, begun since a moment."""
-    for record in store.get_many(store.study_tasks("apart", Status.IN_PROGRESS)):
+    for record in store.tasks.get_many(store.studies.tasks("apart", Status.IN_PROGRESS)):
         runs = record and record.worker.startswith(f"{worker}/") and record.iterations > 5
         if record and runs and (record.started_at or 0.0) > since:
             return record
@@ -154,15 +156,15 @@ def runs_on(store: Store, worker: str, since: float = 0.0) -> TaskRecord | None:
 
 def check(store: Store, victim: TaskRecord, head: Path, folder: Path, env: dict[str, str]) -> None:
     """The invariants: each trial once, with all its iterations; budgets exact; the dead change nothing."""
-    records = [record for record in store.get_many(store.study_tasks("apart")) if record]
+    records = [record for record in store.tasks.get_many(store.studies.tasks("apart")) if record]
     assert [record.trial for record in records] == list(range(TRIALS))
     assert {(record.status, record.iterations) for record in records} == {(Status.COMPLETED, ITERATIONS)}
     assert {record.id: record.attempt for record in records if record.attempt > 1} == {victim.id: 2}
-    assert store.get(victim.id).worker.startswith("two/")
+    assert store.tasks.get(victim.id).worker.startswith("two/")
     assert "attempt 1 is over" in (folder / "one" / "log").read_text()
     for status in Status:
-        assert status in FINISHED or store.study_tasks("apart", status) == []
-    budget = store.get_study("apart").budget
+        assert status in FINISHED or store.studies.tasks("apart", status) == []
+    budget = store.studies.get("apart").budget
     assert (budget["jobs"]["used"], budget["iterations"]["used"]) == (TRIALS, TRIALS * ITERATIONS)
     trials = optuna.load_study(study_name="apart", storage=f"sqlite:///{head}/.optuna-rq/optuna.db").trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * TRIALS

@@ -111,7 +111,7 @@ def test_stopping_while_it_runs(place: Path) -> None:
     o.stop()
     assert not o.is_running()
     assert o.get_optimizer().state == "stopped"
-    counts = home().store.status_counts(o.get_optimizer().study)
+    counts = home().store.studies.status_counts(o.get_optimizer().study)
     assert counts[Status.QUEUED] == counts[Status.IN_PROGRESS] == 0
 
 
@@ -255,7 +255,7 @@ def test_a_budget_survives_a_restart(place: Path) -> None:
     assert first.state == "interrupted"
     second = optimizer("steps", **options)
     second.start()
-    used = sum(r.iterations for r in home().store.get_many(home().store.study_tasks("long")) if r and (
+    used = sum(r.iterations for r in home().store.tasks.get_many(home().store.studies.tasks("long")) if r and (
         r.reason_class is not Reason.STUDY_STOPPED))  # fmt: skip
     assert used == 36 == second.budget.iterations.used
     assert second.budget.to_dict()["iterations"]["limit"] == 36.0
@@ -274,7 +274,7 @@ def test_optimizers_of_one_task_at_once_are_studies_apart(place: Path) -> None:
     assert len({o.get_optimizer().study for o in optimizers}) == 3
     assert [len(o.get_top_experiments(9)) for o in optimizers] == [2, 2, 2]
     # Nor does a new one go on with trials whose records were deleted.
-    home().store.delete_study("base steps")
+    home().store.studies.delete("base steps")
     again = hpo(base_task_id=task, total_max_jobs=2)
     again.start()
     assert again.wait(timeout=1)
@@ -383,21 +383,21 @@ o.wait()
             [sys.executable, "script.py"], cwd=tmp_path, env=environment(REDIS_URL=redis_url),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        wait_for(lambda: store.status_counts("ended")[Status.IN_PROGRESS] == 2, "two jobs")
+        wait_for(lambda: store.studies.status_counts("ended")[Status.IN_PROGRESS] == 2, "two jobs")
         process.send_signal(signum)
         process.wait(40)
         assert_nothing_left(tmp_path)
         if signum == signal.SIGINT:
-            assert store.get_study("ended").state == "interrupted"
-            assert store.status_counts("ended")[Status.IN_PROGRESS] == 0
+            assert store.studies.get("ended").state == "interrupted"
+            assert store.studies.status_counts("ended")[Status.IN_PROGRESS] == 0
     # The next one goes on with what was cut short, also of workers that are gone.
     done = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, env=environment(REDIS_URL=redis_url),
         capture_output=True, text=True, check=False, timeout=90,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert store.get_study("ended").state == "completed"
-    tasks = [task for task in store.get_many(store.study_tasks("ended")) if task]
+    assert store.studies.get("ended").state == "completed"
+    tasks = [task for task in store.tasks.get_many(store.studies.tasks("ended")) if task]
     counted = [task for task in tasks if task.reason_class is not Reason.STUDY_STOPPED]
     assert [task.iterations for task in counted] == [50] * 5
     assert_nothing_left(tmp_path)

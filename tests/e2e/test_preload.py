@@ -69,7 +69,7 @@ def go(bench: Bench, how: str = "value") -> tuple[str, int]:
         assert (record.status, record.reason_class) == (Status.FAILED, Reason.OBJECTIVE_ERROR), record.reason
         return task_id, 0
     assert record.status is Status.COMPLETED, record.reason
-    return task_id, int(bench.store.scalars([task_id])[0]["loss"].last)
+    return task_id, int(bench.store.reports.scalars([task_id])[0]["loss"].last)
 
 
 def test_what_was_imported_outlives_failures(bench: Bench, worker: Any) -> None:
@@ -156,7 +156,9 @@ def test_whatever_is_killed_while_it_idles_is_replaced(bench: Bench, worker: Any
 
 def test_killing_the_parent_ends_a_running_trial(bench: Bench, worker: Any) -> None:
     task_id = bench.submit("heavy:go", parameters={"how": "long"})
-    wait_for(lambda: imports(bench) and bench.store.get(task_id).status is Status.IN_PROGRESS, "its start")
+    wait_for(
+        lambda: imports(bench) and bench.store.tasks.get(task_id).status is Status.IN_PROGRESS, "its start"
+    )
     (parent,) = imports(bench)
     wait_for(lambda: descendants(parent), "the child")
     os.kill(parent, signal.SIGKILL)
@@ -170,7 +172,7 @@ def test_a_stop_request_during_the_import_is_kept(bench: Bench, worker: Any) -> 
     task_id = bench.submit("heavy:go", parameters={"how": "long"}, grace_s=30.0)
     wait_for(lambda: imports(bench), "the import")
     begun = time.monotonic()
-    bench.store.request_stop(task_id, Reason.USER, "enough")
+    bench.store.transitions.request_stop(task_id, Reason.USER, "enough")
     record = bench.ended(task_id)
     assert (record.status, record.reason) == (Status.STOPPED, "enough")
     # Neither its minute nor the grace period after which it would have been killed.

@@ -31,7 +31,7 @@ def look(url: str, position: str = "0-0") -> Seen:
 
 
 def card(store: Store, name: str, ttl_s: float = 15.0, **fields: object) -> None:
-    store.register_worker(name, {"slots": 2, "queues": "gpu,default", "state": "running", **fields}, ttl_s)
+    store.workers.register(name, {"slots": 2, "queues": "gpu,default", "state": "running", **fields}, ttl_s)
 
 
 def test_an_empty_redis(redis_url: str, store: Store) -> None:
@@ -42,7 +42,7 @@ def test_the_queue_and_the_best(redis_url: str, store: Store) -> None:
     launcher = Launcher(redis_url)
     for number, score in enumerate((0.5, 0.25, 0.75)):
         task = record(trial=number, status=Status.QUEUED)
-        store.create(task)
+        store.tasks.create(task)
         launcher.enqueue(task)
         store.redis.zadd("orq:study:s:rank", {task.id: score})
     launcher.enqueue(record(spec=TaskSpec(queue="other")))

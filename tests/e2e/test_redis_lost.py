@@ -104,7 +104,7 @@ def test_while_the_study_runs(cli: Cli) -> None:
     with own_redis() as (server, store):
         env = {"REDIS_URL": server.url()}
         with under_way(cli, log, env) as p:
-            ended = [store.get(task_id) for task_id in store.study_tasks("s", Status.COMPLETED)]
+            ended = [store.tasks.get(task_id) for task_id in store.studies.tasks("s", Status.COMPLETED)]
             with server.client() as client:
                 client.flushall()
             wait_for(lambda: "Redis has lost the study" in log.read_text(), "the notice")
@@ -115,14 +115,14 @@ def test_while_the_study_runs(cli: Cli) -> None:
         # What had ended was not run again; what ran was, in an attempt that follows.
         for record in ended:
             assert attempts(cli, record.trial) == ["1"]
-            now = store.get(record.id)
+            now = store.tasks.get(record.id)
             assert (now.compute_s, now.worker, now.ended_at) == (
                 record.compute_s,
                 record.worker,
                 record.ended_at,
             )
         assert attempts(cli, 2) == attempts(cli, 3) == ["1", "2"]
-        assert store.get(cli_task(store, 2)).spent_attempts == 1
+        assert store.tasks.get(cli_task(store, 2)).spent_attempts == 1
 
 
 def cli_task(store: Store, number: int) -> str:

@@ -113,7 +113,7 @@ def serving(bench: Bench, *options: str, queue: str = "default", **env: str) -> 
     """A worker with `options`; nothing in its log may be a traceback."""
     log = bench.folder.parent / "worker.log"
     with started("worker", *options, cwd=bench.folder, log=log, REDIS_URL=bench.url, **env) as process:
-        wait_for(lambda: bench.store.workers(queue) or process.poll() is not None, "the worker")
+        wait_for(lambda: bench.store.workers.list(queue) or process.poll() is not None, "the worker")
         assert process.poll() is None, log.read_text()
         yield process
     assert "Traceback" not in log.read_text(), log.read_text()
@@ -258,7 +258,7 @@ def test_each_trial_finds_its_scratch_folder_empty_and_nothing_is_left(
         ids = [bench.submit("obj:listen") for _ in range(4)]
         completed(bench, *ids)
         # Some of them in one process. (The first one's may be replaced: the runner before it left an orphan.)
-        assert len({bench.store.scalars([each])[0]["loss"].last for each in ids}) <= 2
+        assert len({bench.store.reports.scalars([each])[0]["loss"].last for each in ids}) <= 2
         # Nor does it matter what a trial makes of the folder itself.
         (tmp_path / "precious").mkdir()
         (tmp_path / "precious/file").touch()
@@ -369,13 +369,15 @@ def test_queues_are_served_in_their_order(bench: Bench) -> None:
     first = [submit_to(bench, "gpu") for _ in range(2)]
     other = submit_to(bench, "elsewhere")
     with serving(bench, "--queue", "gpu", "--queue", "default"):
-        wait_for(lambda: bench.store.get(default[0]).status is Status.IN_PROGRESS, "the second queue's turn")
+        wait_for(
+            lambda: bench.store.tasks.get(default[0]).status is Status.IN_PROGRESS, "the second queue's turn"
+        )
         late = submit_to(bench, "gpu")
         tasks = completed(bench, *default, *first, late)
         order = [task.id for task in sorted(tasks, key=lambda task: task.started_at or 0.0)]
         # Those that came late still go before what waits in the other queue.
         assert order == [*first, default[0], late, *default[1:]]
-        assert bench.store.get(other).status is Status.QUEUED
+        assert bench.store.tasks.get(other).status is Status.QUEUED
 
 
 def test_studies_go_to_the_workers_of_their_queue(tmp_path: Path, redis_url: str) -> None:
@@ -386,7 +388,7 @@ def test_studies_go_to_the_workers_of_their_queue(tmp_path: Path, redis_url: str
             options = [part for queue in queues for part in ("--queue", queue)]
             running.enter_context(started("worker", "--name", name, *options, cwd=cli.folder, **env))
         bench = Bench(redis_url, cli.folder)
-        wait_for(lambda: len(bench.store.workers("cpu")) == 2, "both workers")
+        wait_for(lambda: len(bench.store.workers.list("cpu")) == 2, "both workers")
         controllers = []
         for queue, trials in (("cpu", 8), ("gpu", 3)):
             file = cli.sweep(

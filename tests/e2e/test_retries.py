@@ -85,13 +85,13 @@ def test_what_a_worker_hands_back_does_not_count(redis_url: str, tmp_path: Path)
             bench.running(task)
             worker.terminate()
             worker.wait(30)
-        record = bench.store.get(task)
+        record = bench.store.tasks.get(task)
         assert (record.status, record.attempt, record.spent_attempts) == (Status.QUEUED, attempt + 1, 1)
         bench.enqueue(task, attempt + 1)
     (tmp_path / "go").touch()
     with started("worker", cwd=bench.folder, REDIS_URL=bench.url):
-        wait_for(lambda: bench.store.get(task).status.is_finished, "the end")
-    assert bench.store.get(task).status is Status.COMPLETED
+        wait_for(lambda: bench.store.tasks.get(task).status.is_finished, "the end")
+    assert bench.store.tasks.get(task).status is Status.COMPLETED
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_what_a_program_adds_is_no_argument_of_its_next_attempt(redis_url: str, 
     )
     task = bench.submit("connects:train", parameters={"x": 1.5}, retry_on=("objective_error",))
     with started("worker", cwd=bench.folder, REDIS_URL=bench.url):
-        wait_for(lambda: bench.store.get(task).attempt == 2, "another attempt")
+        wait_for(lambda: bench.store.tasks.get(task).attempt == 2, "another attempt")
         bench.enqueue(task, 2)
         record = bench.ended(task)
     assert (record.status, record.reason) == (Status.COMPLETED, "")

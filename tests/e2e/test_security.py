@@ -84,7 +84,7 @@ class Attacked(Bench):
 
     def made(self, objective: Any = "fn:value", **changes: Any) -> TaskRecord:
         """A task that is queued, and on no queue."""
-        return self.store.get(self.submit(objective, **changes))
+        return self.store.tasks.get(self.submit(objective, **changes))
 
     def push(self, task_id: str, attempt: int = 1, token: str | None = None) -> None:
         self.queue.enqueue_attempt(task_id, attempt, token=token)
@@ -136,7 +136,7 @@ def bench(server: RedisServer, tmp_path: Path) -> Attacked:
 def working(bench: Attacked, *options: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
     """A worker that must neither write a traceback nor lose a slot."""
     with started("worker", *options, cwd=bench.folder, log=bench.log, REDIS_URL=bench.url, **env) as process:
-        wait_for(lambda: bench.store.workers("default"), "the worker")
+        wait_for(lambda: bench.store.workers.list("default"), "the worker")
         slots = wait_for(lambda: descendants(process.pid), "the slot")[:1]
         yield process
         assert all(alive(slot) for slot in slots), bench.log.read_text()
@@ -295,7 +295,7 @@ def test_several_queues_and_burst_take_the_same_care(bench: Attacked) -> None:
         done = run("worker", "--burst", *queues, cwd=bench.folder, REDIS_URL=bench.url)
         assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
         bench.redis.rpush("rq:queue:default", b"\xff\xfe", "a b")
-    assert bench.store.get(record.id).status is Status.COMPLETED
+    assert bench.store.tasks.get(record.id).status is Status.COMPLETED
     assert not (bench.folder / "was-run").exists()
 
 
@@ -544,7 +544,7 @@ def test_a_signed_study_with_all_that_belongs_to_it(bench: Attacked) -> None:
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
             store = bench.store
-            (driver,) = [i for i in store.base_tasks() if store.get(i).name == "d"]
+            (driver,) = [i for i in store.tasks.base_tasks() if store.tasks.get(i).name == "d"]
             assert bench.ended(driver, 60).status is Status.COMPLETED, bench.output(driver)
             assert "driven 3 completed" in bench.output(driver)
         said = log.read_text()
@@ -572,13 +572,13 @@ def test_a_controller_signs_nothing_that_was_altered(bench: Attacked, started_ag
         store = bench.store
         # Nobody works yet: as many wait as may run at once.
         waiting = wait_for(
-            lambda: len(ids := store.study_tasks("s", Status.QUEUED)) == 5 and ids, "tasks that wait"
+            lambda: len(ids := store.studies.tasks("s", Status.QUEUED)) == 5 and ids, "tasks that wait"
         )
         if started_again:
             controller.kill()
             controller.wait(10)
         for number, task_id in enumerate(waiting):
-            record = store.get(task_id)
+            record = store.tasks.get(task_id)
             spec = replace(record.spec, objective=evil[number % 3])
             bench.redis.hset(keys.task(task_id), mapping={"spec": spec.encode(), "status": "queued"})
             bench.redis.zadd(keys.study_status("s", Status.QUEUED), {task_id: record.trial})
@@ -591,16 +591,16 @@ def test_a_controller_signs_nothing_that_was_altered(bench: Attacked, started_ag
             assert task.reason.startswith("what it runs was altered in Redis")
         # Parameters that somebody has added are left out; the others are run as they were.
         fresh = wait_for(
-            lambda: [i for i in store.study_tasks("s", Status.QUEUED) if i not in waiting], "another"
+            lambda: [i for i in store.studies.tasks("s", Status.QUEUED) if i not in waiting], "another"
         )[0]
-        spec = store.get(fresh).spec
+        spec = store.tasks.get(fresh).spec
         added = replace(spec, parameters={**spec.parameters, "more": "x"})
         bench.redis.hset(keys.task(fresh), "spec", added.encode())
         bench.queue.withdraw(fresh, 1)
         stack.enter_context(started("worker", cwd=bench.folder, log=bench.log, **secret))
         assert controller.wait(60) in (0, 1), log.read_text()
-        assert store.get(fresh).status is Status.COMPLETED
-        assert store.get(fresh).spec.parameters == spec.parameters
+        assert store.tasks.get(fresh).status is Status.COMPLETED
+        assert store.tasks.get(fresh).spec.parameters == spec.parameters
         assert not (bench.folder / "was-run").exists()
         assert "Traceback" not in log.read_text() + bench.log.read_text()
 
@@ -660,7 +660,7 @@ def test_secrets_that_can_not_be(bench: Attacked, env: dict[str, str], message: 
             assert (done.returncode, done.stderr.count("\n")) == (2, 1), (argv, done.stderr)
             assert message in done.stderr
             assert env.get("OPTUNA_RQ_SECRET", "?" * 9) not in done.stderr
-        assert not bench.store.studies()
+        assert not bench.store.studies.names()
 
 
 # Objectives that a worker may run
@@ -930,7 +930,7 @@ def test_one_name_is_one_worker_also_when_they_start_at_once(bench: Attacked) ->
             for log in logs
         ]
         wait_for(lambda: sum(worker.poll() is not None for worker in workers) >= 3, "the end of three")
-        wait_for(lambda: bench.store.workers("default"), "the fourth")
+        wait_for(lambda: bench.store.workers.list("default"), "the fourth")
         codes = [worker.poll() for worker in workers]
         assert sorted(codes, key=str) == [2, 2, 2, None]
         for code, log in zip(codes, logs, strict=True):

@@ -82,7 +82,7 @@ def test_what_runs_is_handed_back(bench: Bench, objective: Any) -> None:
             os.kill(pid, signal.SIGTERM)
         assert worker.wait(20) == 0
     wait_for(lambda: not any(alive(pid) for pid in everything), "the end of all processes")
-    record = bench.store.get(task)
+    record = bench.store.tasks.get(task)
     assert (record.status, record.attempt, record.handed_back) == (Status.QUEUED, 2, 1), record
     if objective == "fn:slow":
         assert (bench.folder / "cleaned-up").read_text() == task
@@ -109,16 +109,18 @@ def test_two_signals_to_the_worker_hand_back_now(bench: Bench) -> None:
         task = bench.submit("fn:deaf", grace_s=60)
         bench.reported(task)
         worker.send_signal(signal.SIGTERM)
-        wait_for(lambda: bench.store.workers()[0]["state"] == "draining", "the first signal's effect", 10.0)
+        wait_for(
+            lambda: bench.store.workers.list()[0]["state"] == "draining", "the first signal's effect", 10.0
+        )
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(10) == 0
-    assert bench.store.get(task).handed_back == 1
+    assert bench.store.tasks.get(task).handed_back == 1
 
 
 @pytest.mark.parametrize("after_s", [0.004, 0.01, 0.02, 0.04])
 def test_a_signal_while_the_worker_starts_is_not_lost(bench: Bench, after_s: float) -> None:
     with started("worker", cwd=bench.folder, REDIS_URL=bench.url) as worker:
-        wait_for(lambda: bench.store.workers(), "the worker's card")
+        wait_for(lambda: bench.store.workers.list(), "the worker's card")
         time.sleep(after_s)
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(10) in (0, -signal.SIGTERM)

@@ -41,7 +41,7 @@ def backend(redis_url: str, tmp_path: Path) -> Iterator[Backend]:
     (tmp_path / "obj.py").write_text(OBJECTIVE)
     backend = Backend(redis_url, f"sqlite:///{tmp_path}/optuna.db", f"file://{tmp_path}/artifacts")
     with started("worker", "--slots", "2", cwd=tmp_path, log=tmp_path / "log", REDIS_URL=redis_url):
-        wait_for(lambda: backend.store.workers("default"), "the worker")
+        wait_for(lambda: backend.store.workers.list("default"), "the worker")
         yield backend
 
 
@@ -58,7 +58,7 @@ def optimizer(
         ),
         created_at=time.time(),
     )
-    backend.store.create(base)
+    backend.store.tasks.create(base)
     objective = Objective("accuracy per class", "cat", "max")
     parameters = [
         UniformParameterRange("General/lr", 0.1, 0.9),
@@ -70,7 +70,7 @@ def optimizer(
         direction="maximize",
         sampler=optuna.samplers.RandomSampler(seed=1),
     )
-    backend.store.save_study(StudyRecord(name="api", created_at=time.time(), metrics=objective.metrics))
+    backend.store.studies.save(StudyRecord(name="api", created_at=time.time(), metrics=objective.metrics))
     settings: dict[str, Any] = {
         "num_concurrent_workers": 2,
         "max_iteration_per_job": None,
@@ -100,7 +100,7 @@ def test_the_seeds_methods(backend: Backend) -> None:
     best = strategy.get_top_experiments(2)
     values = [task.get_last_scalar_metrics()["accuracy per class"]["cat"]["last"] for task in best]
     assert values == sorted(values, reverse=True)
-    record = backend.store.get(best[0].id)
+    record = backend.store.tasks.get(best[0].id)
     assert (record.parent, record.project) == ("f" * 32, "elsewhere")
     assert record.name == f"base with {created[best[0].id]['General/layers']} layers"
 
@@ -135,7 +135,7 @@ def test_stop_from_another_thread(backend: Backend) -> None:
     strategy.stop()
     thread.join(20)
     assert not thread.is_alive()
-    counts = backend.store.status_counts("api")
+    counts = backend.store.studies.status_counts("api")
     assert counts[Status.IN_PROGRESS] == counts[Status.QUEUED] == 0
     assert len(strategy.get_created_jobs_ids()) == 2
     assert {job.record.reason_class for job in strategy.get_created_jobs_tasks().values()} == {
@@ -215,5 +215,5 @@ def test_what_ends_while_it_is_looked_after_is_told_with_its_values(
     trials = optuna.load_study(study_name="api", storage=backend.storage_url).trials
     assert [trial.state for trial in trials] == [optuna.trial.TrialState.COMPLETE] * 5
     for task_id, job in strategy.get_created_jobs_tasks().items():
-        reported = backend.store.scalars([task_id])[0]
+        reported = backend.store.reports.scalars([task_id])[0]
         assert trials[job.trial].value == reported["accuracy per class/cat"].last

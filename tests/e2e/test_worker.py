@@ -154,15 +154,15 @@ def test_ends_of_functions_are_told_apart(bench: Bench, worker: Any) -> None:
         task = bench.ended(ids[name])
         assert (task.status, task.reason_class) == (status, reason_class), (name, task.reason)
         assert text in task.reason, name
-    error = bench.store.get(ids["fails"]).error
+    error = bench.store.tasks.get(ids["fails"]).error
     assert error.startswith("Traceback")
     assert "in deep" in error
     assert "worker/runner/main.py" not in error
-    scalars = bench.store.scalars([ids["reports"], ids["both"], ids["value"]])
+    scalars = bench.store.reports.scalars([ids["reports"], ids["both"], ids["value"]])
     assert (scalars[0]["loss"].last, scalars[0]["loss"].count) == (7.0, 4)
     assert (scalars[1]["loss"].last, scalars[1]["other/x"].last) == (2.0, 7.0)
     assert scalars[2]["loss"].iterations == 1
-    kinds = [event.kind for event in bench.store.read_events("bench", "0-0", None)[0]]
+    kinds = [event.kind for event in bench.store.events.read("bench", "0-0", None)[0]]
     assert kinds.count(EventKind.ENDED) == len(expected)
 
 
@@ -215,7 +215,7 @@ def test_scripts_the_clearml_way(bench: Bench, worker: Any) -> None:
     assert bench.output(good).strip() == (
         "[('flag', True), ('items', [1, 2]), ('layers', 3), ('lr', 0.25), ('name', 'b'), ('untouched', 9)] 0.75 4"
     )
-    assert bench.store.scalars([good])[0]["loss"].count == 3
+    assert bench.store.reports.scalars([good])[0]["loss"].count == 3
     task = bench.ended(bad)
     assert (task.reason_class, task.reason) == (
         Reason.OBJECTIVE_ERROR,
@@ -239,7 +239,7 @@ def test_commands_in_any_language(bench: Bench, worker: Any) -> None:
     exit_code = bench.submit({"kind": "command", "argv": ["bash", "-c", "echo the end >&2; exit 4"]})
     task = bench.ended(good)
     assert task.status is Status.COMPLETED, (task.reason, bench.output(good))
-    scalars = bench.store.scalars([good])[0]
+    scalars = bench.store.reports.scalars([good])[0]
     assert (scalars["loss"].last, scalars["loss"].iterations) == (4.2, 3)
     assert scalars["inner/x"].last == 5
     assert "loss=9 on stderr" in bench.output(good)
@@ -256,7 +256,7 @@ def test_a_stopped_function_cleans_up(bench: Bench, worker: Any, name: str) -> N
     task_id = bench.submit(f"fn:{name}")
     bench.reported(task_id)
     asked = time.monotonic()
-    bench.store.request_stop(task_id, Reason.PRUNED, "no hope")
+    bench.store.transitions.request_stop(task_id, Reason.PRUNED, "no hope")
     task = bench.ended(task_id)
     assert time.monotonic() - asked < 2.0  # long before its grace period is over
     assert (task.status, task.reason_class, task.reason) == (Status.STOPPED, Reason.PRUNED, "no hope")
@@ -268,7 +268,7 @@ def test_a_stopped_script_cleans_up(bench: Bench, worker: Any) -> None:
     bench.module("train.py", SCRIPT)
     task_id = bench.submit({"kind": "script", "path": "train.py", "args": ["--sleep"]})
     bench.reported(task_id)
-    bench.store.request_stop(task_id, Reason.USER, "enough")
+    bench.store.transitions.request_stop(task_id, Reason.USER, "enough")
     assert bench.ended(task_id).reason == "enough"
     assert (bench.folder / "script-cleaned-up").exists()
 
@@ -278,7 +278,7 @@ def test_a_program_that_will_not_stop_is_killed_with_its_tree(bench: Bench, work
     bench.reported(task_id)
     pids = [int(text) for text in (bench.folder / "pids").read_text().split()]
     assert all(alive(pid) for pid in pids)
-    bench.store.request_stop(task_id, Reason.USER, "enough")
+    bench.store.transitions.request_stop(task_id, Reason.USER, "enough")
     task = bench.ended(task_id)
     assert (task.status, task.reason_class) == (Status.STOPPED, Reason.USER)
     assert "killed" in task.reason
@@ -288,10 +288,10 @@ def test_a_program_that_will_not_stop_is_killed_with_its_tree(bench: Bench, work
 
 def test_a_queued_task_that_is_stopped_never_runs(bench: Bench) -> None:
     task_id = bench.submit("fn:value")
-    bench.store.request_stop(task_id, Reason.USER, "never mind")
+    bench.store.transitions.request_stop(task_id, Reason.USER, "never mind")
     with started("worker", "--burst", cwd=bench.folder, REDIS_URL=bench.url) as process:
         assert process.wait(30) == 0
-    task = bench.store.get(task_id)
+    task = bench.store.tasks.get(task_id)
     assert (task.status, task.started_at) == (Status.STOPPED, None)
 
 
@@ -314,8 +314,8 @@ def test_a_killed_slot_takes_its_program_along_and_is_replaced(bench: Bench, wor
     below = descendants(slot)
     os.kill(slot, signal.SIGKILL)
     wait_for(lambda: not any(alive(pid) for pid in below), "the end of the program", 10.0)
-    wait_for(lambda: not bench.store.leases([task_id])[0], "the end of the lease", 10.0)
-    assert bench.store.get(task_id).status is Status.IN_PROGRESS  # whoever looks after it decides
+    wait_for(lambda: not bench.store.tasks.leases([task_id])[0], "the end of the lease", 10.0)
+    assert bench.store.tasks.get(task_id).status is Status.IN_PROGRESS  # whoever looks after it decides
     assert bench.ended(bench.submit("fn:value")).status is Status.COMPLETED
 
 
@@ -343,14 +343,14 @@ def test_a_killed_program_is_told_apart_and_the_slot_goes_on(bench: Bench, worke
 def test_a_late_attempt_is_fenced(bench: Bench, worker: Any) -> None:
     task_id = bench.submit("fn:slow", parameters={"seconds": 3})
     bench.reported(task_id, 3)
-    bench.store.requeue(task_id, 1, reason="taken for lost")
+    bench.store.transitions.requeue(task_id, 1, reason="taken for lost")
     with started("worker", "--name", "second", cwd=bench.folder, REDIS_URL=bench.url):
         bench.enqueue(task_id, 2)
         task = bench.ended(task_id)
     assert (task.status, task.attempt) == (Status.COMPLETED, 2)
-    points = bench.store.series(task_id)["loss"]
+    points = bench.store.reports.series(task_id)["loss"]
     assert [iteration for iteration, _, _ in points] == list(range(60))
-    ends = [e for e in bench.store.read_events("bench", "0-0", None)[0] if e.kind is EventKind.ENDED]
+    ends = [e for e in bench.store.events.read("bench", "0-0", None)[0] if e.kind is EventKind.ENDED]
     assert [end.attempt for end in ends] == [2]
 
 
@@ -367,8 +367,8 @@ def test_redis_may_go_away(server: RedisServer, bench: Bench, worker: Any, ends_
     task = bench.ended(task_id)
     assert task.status is Status.COMPLETED
     count = 30 if ends_meanwhile else 100
-    assert [point[0] for point in bench.store.series(task_id)["loss"]] == list(range(count))
-    ends = [e for e in bench.store.read_events("bench", "0-0", None)[0] if e.kind is EventKind.ENDED]
+    assert [point[0] for point in bench.store.reports.series(task_id)["loss"]] == list(range(count))
+    ends = [e for e in bench.store.events.read("bench", "0-0", None)[0] if e.kind is EventKind.ENDED]
     assert len(ends) == 1
     assert bench.ended(bench.submit("fn:value")).status is Status.COMPLETED
 
@@ -380,9 +380,9 @@ def test_the_first_signal_lets_a_trial_finish(bench: Bench, worker: Any) -> None
     bench.reported(task_id)
     worker.terminate()
     assert worker.wait(20) == 0
-    assert bench.store.get(task_id).status is Status.COMPLETED
-    assert bench.store.get(waiting).status is Status.QUEUED
-    assert bench.store.workers() == []
+    assert bench.store.tasks.get(task_id).status is Status.COMPLETED
+    assert bench.store.tasks.get(waiting).status is Status.QUEUED
+    assert bench.store.workers.list() == []
 
 
 @pytest.mark.parametrize(
@@ -395,11 +395,11 @@ def test_a_trial_that_does_not_finish_is_handed_back(bench: Bench, worker: Any, 
         os.killpg(worker.pid, signal.SIGINT)  # as Ctrl-C in a terminal
         time.sleep(0.3)
     assert worker.wait(20) == 0
-    task = bench.store.get(task_id)
+    task = bench.store.tasks.get(task_id)
     assert (task.status, task.attempt) == (Status.QUEUED, 2)
     assert "handed back" in task.reason
     assert task.compute_s > 0
-    assert EventKind.REQUEUED in [e.kind for e in bench.store.read_events("bench", "0-0", None)[0]]
+    assert EventKind.REQUEUED in [e.kind for e in bench.store.events.read("bench", "0-0", None)[0]]
 
 
 def test_an_idle_worker_ends_at_once(bench: Bench, worker: Any) -> None:
@@ -414,7 +414,7 @@ def test_a_runner_stays_warm_as_long_as_it_is_sound(bench: Bench, worker: Any) -
     def pid_of(target: str) -> float:
         task_id = bench.submit(target)
         bench.ended(task_id)
-        return bench.store.scalars([task_id])[0]["loss"].last
+        return bench.store.reports.scalars([task_id])[0]["loss"].last
 
     bench.module(
         "same.py",
@@ -428,7 +428,7 @@ def test_a_runner_stays_warm_as_long_as_it_is_sound(bench: Bench, worker: Any) -
     assert pid_of("same:changes_things") == pid_of("same:changes_things")
     task_id = bench.submit("same:sees_things")
     bench.ended(task_id)
-    assert bench.store.scalars([task_id])[0]["clean"].last == 1.0
+    assert bench.store.reports.scalars([task_id])[0]["clean"].last == 1.0
     assert pid_of("same:leaves_thread") != pid_of("same:leaves_thread")
     assert pid_of("same:chance") != pid_of("same:chance")
 
@@ -445,7 +445,7 @@ def test_output_goes_to_its_own_trials_log(bench: Bench, worker: Any) -> None:
 def test_resources_are_sampled_for_short_trials(bench: Bench, worker: Any) -> None:
     task_id = bench.submit("fn:slow", parameters={"seconds": 1.2})
     bench.ended(task_id)
-    scalars = bench.store.scalars([task_id])[0]
+    scalars = bench.store.reports.scalars([task_id])[0]
     for series in ("cpu_usage", "memory_used_gb", "process_memory_gb"):
         assert scalars[f":monitor:machine/{series}"].last > 0, series
 
@@ -499,7 +499,7 @@ def test_many_reports_all_arrive_and_cost_little(bench: Bench, worker: Any) -> N
     )
     task_id = bench.submit("many:train")
     bench.ended(task_id)
-    scalars = bench.store.scalars([task_id])[0]
+    scalars = bench.store.reports.scalars([task_id])[0]
     assert (scalars["loss"].count, scalars["loss"].iterations) == (10000, 10000)
     with redis_py.Redis.from_url(bench.url) as client:
         start = time.perf_counter()
@@ -540,7 +540,7 @@ def test_what_a_worker_can_not_start_with(
 
 def test_two_workers_can_not_share_a_name(bench: Bench) -> None:
     with started("worker", "--name", "twin", cwd=bench.folder, REDIS_URL=bench.url):
-        wait_for(lambda: bench.store.workers(), "the worker")
+        wait_for(lambda: bench.store.workers.list(), "the worker")
         done = run("worker", "--name", "twin", cwd=bench.folder, REDIS_URL=bench.url)
     assert done.returncode == 2
     assert re.search(r"named 'twin' is running already.*--name", done.stderr)

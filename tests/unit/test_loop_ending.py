@@ -41,7 +41,7 @@ def test_what_others_ask_for(redis_url: str, tmp_path: Path, request_: str, reas
     getattr(parts.requests, request_)()
     hands_over = request_ == "hand_over"
     assert ending.go_on() != hands_over  # what runs is waited for, unless the next controller adopts it
-    stop = parts.store.get(job.task_id()).stop
+    stop = parts.store.tasks.get(job.task_id()).stop
     assert (stop is None) == hands_over
     if not hands_over:
         parts.finish(job)
@@ -49,7 +49,7 @@ def test_what_others_ask_for(redis_url: str, tmp_path: Path, request_: str, reas
         parts.tracker.monitor_due()
         assert not ending.go_on()
     ending.close(lambda: False)
-    record = parts.store.get_study(STUDY)
+    record = parts.store.studies.get(STUDY)
     assert (record.state, record.reason) == (status, reason)
     assert record.ended_at is not None
 
@@ -59,10 +59,10 @@ def test_a_budget_that_is_used_up_stops_what_runs(redis_url: str, tmp_path: Path
     job = parts.running()
     parts.budget.wall_clock.update("study", 0.9)
     assert ending.go_on()
-    assert parts.store.get(job.task_id()).stop is None
+    assert parts.store.tasks.get(job.task_id()).stop is None
     parts.budget.wall_clock.update("study", 1.0)
     assert ending.go_on()
-    stop = parts.store.get(job.task_id()).stop
+    stop = parts.store.tasks.get(job.task_id()).stop
     assert stop is not None
     assert stop.reason_class is Reason.TIME_LIMIT
 
@@ -74,7 +74,7 @@ def test_all_jobs_created_and_ended_completes_the_study(redis_url: str, tmp_path
     parts.state.ended.clear()
     assert not ending.go_on()
     ending.close(lambda: False)
-    assert parts.store.get_study(STUDY).state == "completed"
+    assert parts.store.studies.get(STUDY).state == "completed"
     assert parts.state.reason == "all 1 trials created"
 
 
@@ -102,20 +102,20 @@ def test_an_interrupted_study_keeps_what_it_has_asked_for(redis_url: str, tmp_pa
 
 def test_a_study_that_another_controller_has_is_left_alone(redis_url: str, tmp_path: Path) -> None:
     parts, ending = parts_of(redis_url, tmp_path, lease=Lease(lost=True))
-    before = parts.store.get_study(STUDY)
+    before = parts.store.studies.get(STUDY)
     ending.close(lambda: False)
-    assert parts.store.get_study(STUDY) == before
+    assert parts.store.studies.get(STUDY) == before
     assert (parts.state.status, parts.state.reason) == ("interrupted", "taken over by another controller")
 
 
 def test_a_lost_record_is_written_again_at_the_end(redis_url: str, tmp_path: Path) -> None:
     parts, ending = parts_of(redis_url, tmp_path, Budget(1))
-    parts.store.delete_study(STUDY)
+    parts.store.studies.delete(STUDY)
 
     def restore() -> bool:
         parts.progress.restore()
         return True
 
     ending.close(restore)
-    assert parts.store.get_study(STUDY).state == "interrupted"
-    assert parts.store.get_study(STUDY).reason == "left by an error"
+    assert parts.store.studies.get(STUDY).state == "interrupted"
+    assert parts.store.studies.get(STUDY).reason == "left by an error"

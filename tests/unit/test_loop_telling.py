@@ -58,7 +58,7 @@ def test_a_hopeless_trial_is_stopped_after_its_minimum(
     changes = parts.monitor.read(1.0)
     parts.tracker.apply(changes)
     telling.tell_reports(changes.points)
-    stop = parts.store.get(job.task_id()).stop
+    stop = parts.store.tasks.get(job.task_id()).stop
     assert (stop.reason_class if stop else None) == (Reason.PRUNED if stopped else None)
 
 

@@ -16,8 +16,8 @@ from worker.protocol import Reason, Status
 def test_events_move_a_job_from_queued_to_its_values(redis_url: str, tmp_path: Path) -> None:
     parts = LoopParts(redis_url, tmp_path)
     job = parts.launched()
-    parts.store.start(job.task_id(), 1, "w/0")
-    parts.report(Job.adopt(parts.store.get(job.task_id()), {}, parts.backend), 3.0, 2.0)
+    parts.store.transitions.start(job.task_id(), 1, "w/0")
+    parts.report(Job.adopt(parts.store.tasks.get(job.task_id()), {}, parts.backend), 3.0, 2.0)
     parts.tracker.apply(parts.monitor.read(1.0))
     assert job.is_running()
     assert job.record.worker == "w/0"
@@ -30,7 +30,7 @@ def test_an_event_of_an_older_attempt_changes_nothing(redis_url: str, tmp_path: 
     parts = LoopParts(redis_url, tmp_path)
     job = parts.running()
     old = parts.monitor.read(1.0)
-    job.update(parts.store.requeue(job.task_id(), 1, reason="lost"))
+    job.update(parts.store.transitions.requeue(job.task_id(), 1, reason="lost"))
     parts.tracker.apply(Changes(started=old.started))
     assert (job.record.attempt, job.is_pending()) == (2, True)
 
@@ -53,7 +53,7 @@ def test_the_iteration_limit_is_kept_for_a_worker_that_does_not(
     parts.report(job, *[1.0] * reported)
     parts.tracker.refresh([job.task_id()])
     parts.tracker.monitor_due()
-    stop = parts.store.get(job.task_id()).stop
+    stop = parts.store.tasks.get(job.task_id()).stop
     assert (stop.reason_class if stop else None) == (Reason.ITERATION_LIMIT if stopped else None)
 
 
@@ -66,7 +66,7 @@ def test_a_job_that_a_subclass_gives_up_is_stopped_once(redis_url: str, tmp_path
         parts.state.due.add(job.task_id())
         parts.tracker.monitor_due()
     assert len(asked) == 1
-    stop = parts.store.get(job.task_id()).stop
+    stop = parts.store.tasks.get(job.task_id()).stop
     assert stop is not None
     assert stop.reason_class is Reason.USER
     assert parts.state.dismissed == {job.task_id()}
@@ -76,7 +76,7 @@ def test_a_record_that_is_gone_is_said(redis_url: str, tmp_path: Path) -> None:
     parts = LoopParts(redis_url, tmp_path)
     job, other = parts.running(), parts.running()
     parts.finish(other)
-    parts.store.delete_task(job.task_id())
+    parts.store.tasks.delete(job.task_id())
     parts.tracker.refresh([job.task_id(), other.task_id()])
     assert parts.lost_records == 1
     assert other.record.status is Status.COMPLETED

@@ -41,7 +41,7 @@ def store() -> Store:
 
 def study(store: Store, metrics: Sequence[ObjectiveMetric] = SEVERAL) -> StudyRecord:
     found = StudyRecord(name="s", created_at=1.0, metrics=tuple(metrics))
-    store.save_study(found)
+    store.studies.save(found)
     return found
 
 
@@ -55,8 +55,8 @@ def task(
 ) -> TaskRecord:
     """A task that reported these values of `metrics`, and ended; with `status` None it runs on."""
     made = record(name=name, status=Status.QUEUED, metrics=tuple(metrics))
-    store.create(made)
-    started = store.start(made.id, 1, "w/0")
+    store.tasks.create(made)
+    started = store.transitions.start(made.id, 1, "w/0")
     points = [
         Point(title=metric.title, series=metric.series, value=value, iteration=0, at=1.0)
         for metric, value in zip(metrics, values, strict=False)
@@ -65,9 +65,9 @@ def task(
         metric.key: Summary.of(metric.title, metric.series).add(value, 0)
         for metric, value in zip(metrics, values, strict=False)
     }
-    store.report(started, Batch(seq=1, points=points, summaries=summaries))
+    store.reports.add(started, Batch(seq=1, points=points, summaries=summaries))
     if status:
-        store.finish(made.id, 1, status, worker="w/0", ranks=ranks)
+        store.transitions.finish(made.id, 1, status, worker="w/0", ranks=ranks)
     return started
 
 

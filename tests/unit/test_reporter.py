@@ -11,18 +11,19 @@ import redis
 
 from tests.fakes import LOSS, record
 from worker.protocol import Point, Status, Store, TaskSpec
+from worker.protocol.reports import Reports
 from worker.sdk.reporter import Reporter
 
 
-class Flaky(Store):
+class FlakyReports(Reports):
     """Applies the reports of some calls, and says nevertheless that Redis is away."""
 
     broken: frozenset[int] | set[int] = frozenset()
     calls = 0
 
-    def report(self, *arguments: Any, **options: Any) -> Any:
+    def add(self, *arguments: Any, **options: Any) -> Any:
         self.calls += 1
-        found = super().report(*arguments, **options)
+        found = super().add(*arguments, **options)
         if self.calls in self.broken:
             raise redis.ConnectionError("connection lost while the answer was awaited")
         return found
@@ -30,12 +31,13 @@ class Flaky(Store):
 
 @pytest.mark.parametrize("broken", [{1}, {2}, {1, 2, 3}])
 def test_what_comes_while_a_batch_is_in_doubt_is_not_lost(broken: set[int]) -> None:
-    store = Flaky(fakeredis.FakeRedis(decode_responses=True))
-    store.broken = broken
+    store = Store(fakeredis.FakeRedis(decode_responses=True))
+    store.reports = flaky = FlakyReports(store.redis, store.artifacts)
+    flaky.broken = broken
     task = record(status=Status.QUEUED)
-    store.create(task)
+    store.tasks.create(task)
     now = [0.0]
-    reporter = Reporter(store, store.start(task.id, 1, "w/0"), lambda: now[0])
+    reporter = Reporter(store, store.transitions.start(task.id, 1, "w/0"), lambda: now[0])
     for iteration in range(6):
         reporter.add(
             Point(title="loss", series="", value=float(iteration), iteration=iteration, at=time.time())
@@ -44,10 +46,10 @@ def test_what_comes_while_a_batch_is_in_doubt_is_not_lost(broken: set[int]) -> N
         reporter.flush()
     now[0] += 1.0
     assert reporter.flush()
-    assert [point[0] for point in store.series(task.id)["loss"]] == list(range(6))
-    summary = store.scalars([task.id])[0]["loss"]
+    assert [point[0] for point in store.reports.series(task.id)["loss"]] == list(range(6))
+    summary = store.reports.scalars([task.id])[0]["loss"]
     assert (summary.iterations, summary.last) == (6, 5.0)
-    reported = [i for e in store.read_events("s", "0-0", None)[0] if e.data for i in _iterations(e)]
+    reported = [i for e in store.events.read("s", "0-0", None)[0] if e.data for i in _iterations(e)]
     assert set(reported) == set(range(6))
 
 
@@ -59,8 +61,8 @@ def test_an_iteration_beyond_the_limit_is_not_taken() -> None:
     store = Store(fakeredis.FakeRedis(decode_responses=True))
     spec = TaskSpec(objective={"kind": "function", "target": "m:f"}, metrics=(LOSS,), max_iterations=3)
     task = record(status=Status.QUEUED, spec=spec)
-    store.create(task)
-    reporter = Reporter(store, store.start(task.id, 1, "w/0"), time.monotonic)
+    store.tasks.create(task)
+    reporter = Reporter(store, store.transitions.start(task.id, 1, "w/0"), time.monotonic)
     for iteration in (0, 1, 1, 2):
         reporter.add(Point(title="loss", series="", value=1.0, iteration=iteration, at=0.0))
     assert not reporter.over_limit
@@ -68,5 +70,5 @@ def test_an_iteration_beyond_the_limit_is_not_taken() -> None:
     reporter.add(Point(title="loss", series="", value=9.0, iteration=3, at=0.0))
     assert reporter.over_limit
     assert reporter.flush()
-    assert store.get(task.id).iterations == 3
-    assert store.scalars([task.id])[0]["loss"].last == 1.0
+    assert store.tasks.get(task.id).iterations == 3
+    assert store.reports.scalars([task.id])[0]["loss"].last == 1.0

@@ -11,9 +11,10 @@ from typing import Any
 from worker.protocol import keys
 from worker.protocol.errors import RecordError
 from worker.protocol.metrics import Summary, violations
+from worker.protocol.ranking_index import rank
 from worker.protocol.record import TaskRecord
 from worker.protocol.status import Status
-from worker.protocol.store import Store, rank
+from worker.protocol.store import Store
 
 CHUNK = 200
 """Tasks in one round trip."""
@@ -86,7 +87,7 @@ def read_tasks(store: Store, task_ids: Sequence[str]) -> Iterable[TaskCopy]:
                     scalars={key: Summary.from_list(json.loads(text)) for key, text in scalars.items()},
                     artifacts=artifacts,
                     series=series,
-                    log=store.raw_log(task_id),
+                    log=store.logs.raw(task_id),
                     log_dropped=int(data.get("log_dropped", 0)),
                 )
 

@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 import redis
 
+from worker.protocol.batch import Batch, Point
 from worker.protocol.checkpoint import ResumePoint
 from worker.protocol.connection import AWAY, trouble
 from worker.protocol.errors import TransitionRefused
 from worker.protocol.metrics import Summary
 from worker.protocol.record import StopRequest, TaskRecord
-from worker.protocol.store import Batch, Point, Store
+from worker.protocol.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Reporter:
     ) -> None:
         """
         Args:
-            record: as `Store.start` returned it.
+            record: as `Transitions.start` returned it.
             resumed: where this attempt goes on, if another has left a checkpoint.
         """
         self._store = store
@@ -104,7 +105,7 @@ class Reporter:
         self._links.append(
             (
                 f"artifact {name!r}",
-                lambda: self._store.add_artifact(record.id, record.attempt, name, meta),
+                lambda: self._store.artifacts.add(record.id, record.attempt, name, meta),
                 done,
             )
         )
@@ -116,7 +117,7 @@ class Reporter:
         self._links.append(
             (
                 "removing artifacts",
-                lambda: self._store.remove_artifacts(record.id, record.attempt, names),
+                lambda: self._store.artifacts.remove(record.id, record.attempt, names),
                 done,
             )
         )
@@ -197,7 +198,7 @@ class Reporter:
         # A batch that may have been written is written again as it was: its number stands for it.
         batch = self._batch(self._uncertain or BATCH)
         self._uncertain = len(batch.points)
-        self.stop = self._store.report(self._record, batch) or self.stop
+        self.stop = self._store.reports.add(self._record, batch) or self.stop
         self._seq += 1
         self._uncertain = 0
         self._summaries.update(batch.summaries)
@@ -207,11 +208,11 @@ class Reporter:
     def _write_others(self) -> bool:
         if self._output:
             data = bytes(self._output)
-            self._store.append_log(self._record.id, self._record.attempt, data)
+            self._store.logs.append(self._record.id, self._record.attempt, data)
             del self._output[: len(data)]
         if self._parameters:
             known = dict(self._parameters)
-            self._store.add_parameters(self._record.id, self._record.attempt, known)
+            self._store.tasks.add_parameters(self._record.id, self._record.attempt, known)
             self._parameters.clear()
         while self._links:
             _, write, done = self._links[0]
@@ -225,7 +226,9 @@ class Reporter:
 
         def renew() -> bool:
             record = self._record
-            request = self._store.renew(record.id, record.attempt, record.worker, record.spec.lease_s)
+            request = self._store.transitions.renew(
+                record.id, record.attempt, record.worker, record.spec.lease_s
+            )
             self.stop = request or self.stop
             return True
 

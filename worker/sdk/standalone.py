@@ -56,13 +56,13 @@ def by_hand(
         ),
         created_at=time.time(),
     )
-    at.store.create(record)
+    at.store.tasks.create(record)
     host = socket.gethostname().split(".")[0] or "host"
     try:
-        record = at.store.start(record.id, 1, f"{host}-{os.getpid()}/0")
+        record = at.store.transitions.start(record.id, 1, f"{host}-{os.getpid()}/0")
     except TransitionRefused:
         # Somebody was faster and has stopped it; a program that is stopped later ends like this, too.
-        sys.exit(f"task {record.id} stopped: {at.store.get(record.id).reason}")
+        sys.exit(f"task {record.id} stopped: {at.store.tasks.get(record.id).reason}")
     session = StandaloneSession(at.store, record)
     task = cls(describe(record), session, at)
     _end_with_program(task, session)

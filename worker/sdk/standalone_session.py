@@ -37,7 +37,7 @@ class StandaloneSession:
     A process forked from this one keeps silent: the task is its parent's.
 
     Args:
-        record: as `Store.start` returned it.
+        record: as `Transitions.start` returned it.
     """
 
     def __init__(self, store: Store, record: TaskRecord) -> None:
@@ -69,10 +69,10 @@ class StandaloneSession:
             with self._lock:
                 self.flush()
                 meta = with_resume_point(meta, checkpoint, time.time(), self._reporter.summaries())
-        self._store.add_artifact(self._record.id, self._record.attempt, name, meta)
+        self._store.artifacts.add(self._record.id, self._record.attempt, name, meta)
 
     def unlink(self, names: Sequence[str]) -> None:
-        self._store.remove_artifacts(self._record.id, self._record.attempt, names)
+        self._store.artifacts.remove(self._record.id, self._record.attempt, names)
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         def change(old: TaskRecord) -> TaskRecord:
@@ -89,7 +89,7 @@ class StandaloneSession:
 
     def _edit(self, change: Callable[[TaskRecord], TaskRecord]) -> None:
         if os.getpid() == self._pid:
-            self._store.edit(self._record.id, change)
+            self._store.tasks.edit(self._record.id, change)
 
     def log(self, text: str) -> None:
         if os.getpid() == self._pid:
@@ -99,11 +99,11 @@ class StandaloneSession:
 
     def scalars(self) -> dict[str, Summary]:
         self.flush()
-        return self._store.scalars([self._record.id])[0]
+        return self._store.reports.scalars([self._record.id])[0]
 
     def series(self) -> dict[str, list[tuple[int, float, float]]]:
         self.flush()
-        return self._store.series(self._record.id)
+        return self._store.reports.series(self._record.id)
 
     def mark(self, status: Status, reason: str) -> None:
         reason_class = {Status.FAILED: Reason.OBJECTIVE_ERROR, Status.STOPPED: Reason.USER}.get(status)
@@ -138,7 +138,7 @@ class StandaloneSession:
             self._ended = True
             self._wake.set()
             try:
-                self._store.finish(
+                self._store.transitions.finish(
                     self._record.id,
                     self._record.attempt,
                     status,
@@ -158,7 +158,7 @@ class StandaloneSession:
             self._ended = True
             self._wake.set()
             spent = time.monotonic() - self._started
-            return self._store.requeue(
+            return self._store.transitions.requeue(
                 self._record.id, self._record.attempt, reason=reason, compute_s=spent, handed_back=True
             )
 

@@ -228,13 +228,13 @@ class Task(TaskParameters, TaskArtifacts, TaskQueries):
     def reload(self) -> None:
         """Read the task anew."""
         if self._at is not None:
-            record = _settled(self._at, self._at.store.get(self.id))
+            record = _settled(self._at, self._at.store.tasks.get(self.id))
             self._about.update({**describe(record), "status": record.status.value})
 
     def _change(self, change: Callable[[TaskRecord], TaskRecord]) -> bool:
         if self._at is None:
             return False
-        record = self._at.store.edit(self.id, change)
+        record = self._at.store.tasks.edit(self.id, change)
         self._about.update({**describe(record), "status": record.status.value})
         return True
 
@@ -406,7 +406,7 @@ class Task(TaskParameters, TaskArtifacts, TaskQueries):
         """Why the task has ended as it has; empty when there is nothing to say."""
         if self._at is None:
             return ""
-        record = self._at.store.get(self.id)
+        record = self._at.store.tasks.get(self.id)
         return f"{record.reason_class}: {record.reason}" if record.reason_class else record.reason
 
     get_status_message = get_status_reason
@@ -459,10 +459,10 @@ class Task(TaskParameters, TaskArtifacts, TaskQueries):
 
     def _end(self, reason_class: Reason, reason: str) -> None:
         store = self._store()
-        record = store.get(self.id)
+        record = store.tasks.get(self.id)
         if record.status in FINISHED:
             return
-        store.request_stop(self.id, reason_class, reason)
+        store.transitions.request_stop(self.id, reason_class, reason)
         self.reload()
 
     def delete(self, delete_artifacts_and_models: bool = True, **_: Any) -> bool:
@@ -517,7 +517,7 @@ class Task(TaskParameters, TaskArtifacts, TaskQueries):
         """
         if not isinstance(self._session, StandaloneSession) or queue_name is None or self._at is None:
             return None
-        if not self._at.store.get(self.id).spec.objective:
+        if not self._at.store.tasks.get(self.id).spec.objective:
             raise BadInput("execute_remotely: this program is no script, so that no worker can run it")
         if clone:
             copy = type(self).clone(self, name=self.name, project=self.project)
@@ -532,7 +532,7 @@ class Task(TaskParameters, TaskArtifacts, TaskQueries):
 
         queue = check_queue_name(queue_name)
         self.finish_following()
-        self._at.store.edit(self.id, lambda old: replace(old, spec=replace(old.spec, queue=queue)))
+        self._at.store.tasks.edit(self.id, lambda old: replace(old, spec=replace(old.spec, queue=queue)))
         record = self._session.hand_over(f"handed to queue {queue}")
         self._at.enqueue(record)
         runtime.leave(self)
@@ -566,11 +566,13 @@ def _several(value: Any) -> Sequence[Any]:
 
 def _settled(at: Home, record: TaskRecord) -> TaskRecord:
     """`record`, its end made known if its program has vanished and nobody else looks after it."""
-    if record.study or record.status is not Status.IN_PROGRESS or at.store.leases([record.id])[0]:
+    if record.study or record.status is not Status.IN_PROGRESS or at.store.tasks.leases([record.id])[0]:
         return record
     with contextlib.suppress(TransitionRefused):
-        return at.store.force_finish(record.id, Reason.WORKER_LOST, "its program ended without saying how")
-    return at.store.get(record.id)
+        return at.store.transitions.force_finish(
+            record.id, Reason.WORKER_LOST, "its program ended without saying how"
+        )
+    return at.store.tasks.get(record.id)
 
 
 def _argparse_listener(parser: argparse.ArgumentParser, namespace: argparse.Namespace) -> bool:

@@ -55,7 +55,7 @@ class TaskArtifacts:
             return dict(self._uploaded)
         from worker.artifacts import ArtifactMeta
 
-        stored = self._at.store.artifacts(self._about["id"])
+        stored = self._at.store.artifacts.of_task(self._about["id"])
         return {name: ArtifactHandle(ArtifactMeta.from_json(text)) for name, text in stored.items()}
 
     def upload_artifact(
@@ -161,7 +161,9 @@ class TaskArtifacts:
         from worker.artifacts import ArtifactMeta
 
         if self._session is None and self._at is not None:
-            texts: Sequence[str] = [point.meta for point in self._at.store.checkpoints(self._about["id"])]
+            texts: Sequence[str] = [
+                point.meta for point in self._at.store.reports.checkpoints(self._about["id"])
+            ]
         else:
             texts = self._about.get("checkpoints", ())
         return [ArtifactMeta.from_json(text) for text in texts]

@@ -56,7 +56,7 @@ class TaskQueries:
         """
         at = home(create=False)
         if task_id is not None:
-            return cls._of(at.store.get(str(task_id)), at)
+            return cls._of(at.store.tasks.get(str(task_id)), at)
         if project_name is None and task_name is None and not tags:
             raise BadInput("Task.get_task: name a task_id, or a project_name and a task_name")
         wanted = _Wanted(project_name, None if task_name is None else re.escape(task_name), tags, task_filter)
@@ -93,7 +93,7 @@ class TaskQueries:
         """
         at = home(create=False)
         if task_ids is not None:
-            return [cls._of(at.store.get(str(task_id)), at) for task_id in task_ids]
+            return [cls._of(at.store.tasks.get(str(task_id)), at) for task_id in task_ids]
         wanted = _Wanted(project_name, task_name, tags, task_filter, whole=False)
         return [
             cls._of(record, at)
@@ -161,7 +161,7 @@ class TaskQueries:
             ),
             created_at=time.time(),
         )
-        at.store.create(record)
+        at.store.tasks.create(record)
         return cls._of(record, at)
 
     @classmethod
@@ -183,7 +183,7 @@ class TaskQueries:
             project: of the copy, by default the same.
         """
         at = home(create=False)
-        source = at.store.get(_id_of(source_task))
+        source = at.store.tasks.get(_id_of(source_task))
         record = TaskRecord(
             id=new_task_id(),
             name=name or f"Clone of {source.name}",
@@ -192,7 +192,7 @@ class TaskQueries:
             spec=replace(source.spec, metrics=(), check_only=False),
             created_at=time.time(),
         )
-        at.store.create(record)
+        at.store.tasks.create(record)
         return cls._of(record, at)
 
     @classmethod
@@ -213,13 +213,13 @@ class TaskQueries:
 
         at = home(create=False)
         queue = check_queue_name(queue_name or queue_id or "default")
-        record = at.store.get(_id_of(task))
+        record = at.store.tasks.get(_id_of(task))
         if record.status is not Status.CREATED:
             raise BadInput(f"task {record.id}: it is {record.status}; clone it to run it again")
         if not record.spec.objective:
             raise BadInput(f"task {record.id} ({record.name}): nothing is known that a worker could run")
-        record = at.store.edit(record.id, lambda old: replace(old, spec=replace(old.spec, queue=queue)))
-        at.enqueue(at.store.queue(record.id))
+        record = at.store.tasks.edit(record.id, lambda old: replace(old, spec=replace(old.spec, queue=queue)))
+        at.enqueue(at.store.transitions.queue(record.id))
         if hasattr(task, "reload"):
             task.reload()
         return {"queued": 1}
@@ -286,12 +286,12 @@ class _Wanted:
 
 def _records(at: Home, *, studies: bool) -> Iterator[TaskRecord]:
     """All tasks, those outside studies first, the newest first; those of studies only if asked for."""
-    groups = [at.store.base_tasks()]
+    groups = [at.store.tasks.base_tasks()]
     if studies:
-        groups += [list(reversed(at.store.study_tasks(name))) for name in at.store.studies()]
+        groups += [list(reversed(at.store.studies.tasks(name))) for name in at.store.studies.names()]
     for ids in groups:
         for start in range(0, len(ids), _CHUNK):
-            for record in at.store.get_many(ids[start : start + _CHUNK]):
+            for record in at.store.tasks.get_many(ids[start : start + _CHUNK]):
                 if record is not None:
                     yield record
 

@@ -118,7 +118,7 @@ class Daemon:
                 self._monitoring.close()
             self._scratch.remove()
             with contextlib.suppress(redis.RedisError):
-                self._store.forget_worker(settings.name)
+                self._store.workers.forget(settings.name)
             listener.close()
         return 0
 
@@ -175,7 +175,7 @@ class Daemon:
     def _look_for_pause(self) -> None:
         """Take no jobs for a while if a controller has found that all fail here."""
         assert self._store is not None
-        until = self._store.worker_pause(self._settings.name)
+        until = self._store.workers.paused_until(self._settings.name)
         if until > time.time() and until != self._paused_until:
             self._paused_until = until
             with contextlib.suppress(OSError):
@@ -307,5 +307,5 @@ class Daemon:
             "state": "draining" if self._signals else "running",
             "seen": repr(time.time()),
         }
-        self._store.register_worker(settings.name, card, CARD_LIFE_S, first=first)
+        self._store.workers.register(settings.name, card, CARD_LIFE_S, first=first)
         self._card_written = time.monotonic()

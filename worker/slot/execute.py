@@ -25,13 +25,14 @@ import psutil
 
 from worker.health.attempts import DROPPED, HANDED_BACK, REQUEUED
 from worker.process.channel import Message
+from worker.protocol.batch import Point
 from worker.protocol.checkpoint import ResumePoint
 from worker.protocol.errors import ObjectiveLoadError, StaleAttempt, TransitionRefused
 from worker.protocol.metrics import MACHINE, split_key, violations
 from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.sizes import show_size
 from worker.protocol.status import Reason
-from worker.protocol.store import Point, Store
+from worker.protocol.store import Store
 from worker.runner.objective import check_description, script_path
 from worker.sdk.reporter import Reporter
 from worker.sdk.session import describe
@@ -491,7 +492,7 @@ class Attempt:
             nonlocal recorded
             try:
                 if again:
-                    self._context.store.requeue(
+                    self._context.store.transitions.requeue(
                         record.id,
                         record.attempt,
                         reason=again,
@@ -512,7 +513,9 @@ class Attempt:
         while not self._reporter.stale:
             if self._reporter.flush(but_last=not again) and self._reporter.attempt(write):
                 if (self._channel.result or {}).get("stop_study") and record.study:
-                    self._reporter.attempt(lambda: self._context.store.control(record.study, "finish"))
+                    self._reporter.attempt(
+                        lambda: self._context.store.studies.request(record.study, "finish")
+                    )
                 return recorded
             self._reporter.renew()
             time.sleep(0.1)
@@ -531,7 +534,7 @@ class Attempt:
 
     def _record_end(self, outcome: Outcome, compute_s: float) -> None:
         record = self._record
-        self._context.store.finish(
+        self._context.store.transitions.finish(
             record.id,
             record.attempt,
             outcome.status,
@@ -542,7 +545,7 @@ class Attempt:
             compute_s=compute_s,
             ranks=self._ranks(),
             last=self._reporter.last(),
-            on_card=True,
+            register=True,
         )
 
     def _lost_to_shutdown(self, outcome: Outcome) -> bool:

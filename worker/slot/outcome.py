@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.process.channel import Message
+from worker.protocol.batch import Point
 from worker.protocol.errors import ObjectiveLoadError
 from worker.protocol.metrics import ObjectiveMetric, Summary, split_key
 from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.status import Reason, Status
-from worker.protocol.store import Point
 from worker.slot.output import failure_text
 
 

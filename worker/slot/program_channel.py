@@ -151,7 +151,7 @@ class ProgramChannel:
         if what == "scalars":
             return {key: summary.to_list() for key, summary in self._reporter.summaries().items()}
         self._reporter.flush()
-        found = self._reporter.attempt(lambda: self._store.series(self._record.id))
+        found = self._reporter.attempt(lambda: self._store.reports.series(self._record.id))
         # JSON has no NaN and no infinities; float() reads these words back.
         return {key: [[i, str(v), at] for i, v, at in rows] for key, rows in (found or {}).items()}
 

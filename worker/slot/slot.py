@@ -225,7 +225,7 @@ class Slot(SimpleWorker):
         log.warning("slot %s: refused: %s", self.label, why)
         self._health.refused()
         with contextlib.suppress(redis.RedisError):
-            self.store.show_refusal(self.label, why)
+            self.store.workers.show_refusal(self.label, why)
 
     def _check_signature(self, token: str | None, record: TaskRecord) -> None:
         """Raises `ForbiddenJob` unless the controller has asked for just this, once."""
@@ -248,8 +248,8 @@ class Slot(SimpleWorker):
         """
         self._nonce = ""
         try:
-            record = self.store.start(
-                task_id, attempt, self.label, on_card=True, check=partial(self._check_signature, token)
+            record = self.store.transitions.start(
+                task_id, attempt, self.label, register=True, check=partial(self._check_signature, token)
             )
         except TransitionRefused as error:
             log.info("slot %s: not run: %s", self.label, error)
@@ -265,7 +265,7 @@ class Slot(SimpleWorker):
             task_id,
             attempt,
         )
-        left = self.store.checkpoints(task_id) if attempt > 1 else []
+        left = self.store.reports.checkpoints(task_id) if attempt > 1 else []
         execution = Attempt(record, self._context, checkpoints=left, study_store=study_store)
         with self._health.attempt(execution):
             recorded = execution.run()
@@ -275,7 +275,7 @@ class Slot(SimpleWorker):
     def _show_idle(self) -> None:
         """Have the worker's card say so, where no task's end has. Never in the way of work."""
         try:
-            self.store.show_idle(self.label)
+            self.store.workers.show_idle(self.label)
         except Exception as error:
             log.debug("slot %s: card not written: %s", self.label, error)
 

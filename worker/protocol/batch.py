@@ -1,0 +1,51 @@
+"""What an attempt reports: points, gathered in batches."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from worker.protocol.metrics import Summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One reported value."""
+
+    title: str
+    series: str
+    value: float
+    iteration: int
+    at: float
+    """Seconds since the epoch."""
+    settles: bool = False
+    """The program's return value: it replaces the last value rather than add an iteration."""
+
+    @property
+    def key(self) -> str:
+        """Key of its metric."""
+        return f"{self.title}/{self.series}" if self.series else self.title
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Points that an attempt has reported since the last ones were written."""
+
+    seq: int
+    """Number of this batch within the attempt, from 1; a repeated one is recognized."""
+    points: Sequence[Point]
+    """The oldest first."""
+    summaries: Mapping[str, Summary]
+    """The summaries after this batch, of the metrics that occur in it."""
+
+    def encode(self) -> str:
+        """As one entry of a task's series."""
+        shown = [[p.key, p.iteration, as_json(p.value), round(p.at, 3)] for p in self.points]
+        return json.dumps([self.seq, shown], separators=(",", ":"))
+
+
+def as_json(value: float) -> float | str:
+    """A value as JSON has it: text where it is not finite."""
+    return value if math.isfinite(value) else repr(value)

@@ -1,0 +1,54 @@
+"""What programs print: the newest part of each task's output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worker.protocol import keys
+from worker.protocol.attempt_guard import change_in_attempt
+
+LOG_LIMIT = 1 << 20
+"""Bytes of output kept per task, the newest; up to twice as much between two trims."""
+
+
+class Logs:
+    """Appends to and reads outputs. Thread-safe as far as the client is."""
+
+    def __init__(self, client: Any) -> None:
+        self._redis = client
+
+    def append(self, task_id: str, attempt: int, data: bytes) -> None:
+        """Add what the program wrote; only the newest `LOG_LIMIT` bytes are kept.
+
+        Raises:
+            StaleAttempt: another attempt is current.
+        """
+        key = keys.log(task_id)
+        (size,) = change_in_attempt(
+            self._redis, task_id, attempt, "its output is", lambda pipe: pipe.append(key, data)
+        )
+        if size > 2 * LOG_LIMIT:
+            kept = self._bytes(key, size - LOG_LIMIT)
+            with self._redis.pipeline() as pipe:
+                pipe.set(key, kept)
+                pipe.hincrby(keys.task(task_id), "log_dropped", size - len(kept))
+                pipe.execute()
+
+    def read(self, task_id: str, start: int = 0) -> tuple[str, int]:
+        """What the program wrote, from byte `start` of all it ever wrote.
+
+        Returns:
+            The text, and the offset to ask from next. Output that was trimmed is skipped.
+        """
+        dropped = int(self._redis.hget(keys.task(task_id), "log_dropped") or 0)
+        raw = self._bytes(keys.log(task_id), max(0, start - dropped))
+        return raw.decode("utf-8", "replace"), max(start, dropped) + len(raw)
+
+    def raw(self, task_id: str) -> bytes:
+        """What is kept of the program's output."""
+        return self._bytes(keys.log(task_id), 0)
+
+    def _bytes(self, key: str, start: int) -> bytes:
+        # Text is cut at arbitrary bytes, which a decoding client would stumble over.
+        answer = self._redis.execute_command("GETRANGE", key, start, -1, NEVER_DECODE=True)
+        return answer if isinstance(answer, bytes) else str(answer).encode()

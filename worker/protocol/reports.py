@@ -1,0 +1,152 @@
+"""What attempts report: the latest of each metric, all points, and where checkpoints stand."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from worker.protocol import keys
+from worker.protocol.attempt_guard import GUARD, check_holder
+from worker.protocol.batch import Batch, as_json
+from worker.protocol.checkpoint import ResumePoint, resume_points
+from worker.protocol.errors import RecordError
+from worker.protocol.event_stream import emit
+from worker.protocol.events import Event, EventKind
+from worker.protocol.metrics import Summary
+from worker.protocol.ranking_index import rank
+from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.task_artifacts import TaskArtifacts
+from worker.protocol.transaction import compare_and_set
+
+log = logging.getLogger(__name__)
+
+SERIES_LIMIT = 20_000
+"""Batches of points kept per task; a batch holds what was reported within a fraction of a second."""
+
+TRIM_EVERY = 500
+"""Batches between two cuts of a task's points to their limit."""
+
+
+class Reports:
+    """Writes and reads what was reported. Thread-safe as far as the client is."""
+
+    def __init__(self, client: Any, artifacts: TaskArtifacts) -> None:
+        self._redis = client
+        self._artifacts = artifacts
+
+    def add(self, record: TaskRecord, batch: Batch) -> StopRequest | None:
+        """Add reported points to a running task.
+
+        Args:
+            record: as `Transitions.start` returned it; names the attempt that speaks.
+            batch: what was reported.
+
+        Returns:
+            The stop request, if there is one.
+
+        Raises:
+            StaleAttempt: another attempt is current, or the task has ended. Nothing was written.
+        """
+        key = keys.task(record.id)
+
+        def change(pipe: Any, guard: Sequence[str | None]) -> StopRequest | None:
+            request = check_holder(record.id, guard, record.attempt, record.worker)
+            pipe.multi()
+            write_batch(pipe, record, batch)
+            return request
+
+        return compare_and_set(self._redis, key, ("HMGET", key, *GUARD), change)[0]
+
+    def scalars(self, task_ids: Sequence[str]) -> list[dict[str, Summary]]:
+        """For each task, its metrics' summaries by metric key, in one round trip."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for task_id in task_ids:
+                pipe.hgetall(keys.scalars(task_id))
+            return [summaries_of(data) for data in pipe.execute()]
+
+    def series(self, task_id: str) -> dict[str, list[tuple[int, float, float]]]:
+        """All points kept of a task: metric key → [(iteration, value, seconds since the epoch)]."""
+        found: dict[str, list[tuple[int, float, float]]] = {}
+        seen: set[int | str] = set()
+        for text in self._redis.lrange(keys.series(task_id), 0, -1):
+            seq, points = json.loads(text)
+            if seq in seen:
+                continue
+            seen.add(seq)
+            for key, iteration, value, at in points:
+                found.setdefault(key, []).append((iteration, float(value), at))
+        return found
+
+    def checkpoints(self, task_id: str) -> list[ResumePoint]:
+        """The task's checkpoints, the oldest first; none where they can't be read."""
+        try:
+            return resume_points(self._artifacts.of_task(task_id))
+        except RecordError as error:
+            log.warning("task %s starts from the beginning: %s", task_id, error)
+            return []
+
+    def series_until(self, task_id: str, at: float, attempt: int) -> list[str]:
+        """The batches of points that were reported up to a moment, as they are stored, for an attempt."""
+        kept: list[str] = []
+        for text in self._redis.lrange(keys.series(task_id), 0, -1):
+            try:
+                _, points = json.loads(text)
+                earlier = [point for point in points if point[3] <= at + 0.001]  # stored to the millisecond
+            except (ValueError, TypeError, LookupError, RecursionError) as error:
+                raise RecordError(f"task {task_id}: its points are malformed: {error}") from error
+            if earlier:
+                # Numbers of their own: the attempt counts its batches from 1.
+                kept.append(json.dumps([f"{attempt}/{len(kept)}", earlier], separators=(",", ":")))
+        return kept
+
+
+def summaries_of(data: Mapping[str, str]) -> dict[str, Summary]:
+    """Metric key → summary, of a task's scalars as Redis has them."""
+    return {key: Summary.from_list(json.loads(text)) for key, text in sorted(data.items())}
+
+
+# Commands for a transaction
+
+
+def write_batch(pipe: Any, record: TaskRecord, batch: Batch) -> None:
+    """Write reported points."""
+    summaries = batch.summaries
+    pipe.hset(keys.scalars(record.id), mapping={k: json.dumps(s.to_list()) for k, s in summaries.items()})
+    pipe.rpush(keys.series(record.id), batch.encode())
+    if batch.seq % TRIM_EVERY == 0:
+        pipe.ltrim(keys.series(record.id), -SERIES_LIMIT, -1)
+    index = {metric.key: i for i, metric in enumerate(record.spec.metrics)}
+    points = [p for p in batch.points if p.key in index]
+    if not points:
+        return
+    first = record.spec.metrics[0]
+    if first.key in summaries:
+        pipe.hset(keys.task(record.id), "iterations", summaries[first.key].iterations)
+    if not record.study:
+        return
+    rank(pipe, record, summaries)
+    shown = [[index[p.key], p.iteration, as_json(p.value), int(p.settles)] for p in points]
+    event = Event(
+        kind=EventKind.REPORT,
+        task=record.id,
+        attempt=record.attempt,
+        seq=batch.seq,
+        data={"points": shown},
+    )
+    emit(pipe, record.study, event)
+
+
+def write_resumed(pipe: Any, record: TaskRecord, point: ResumePoint, series: Sequence[str]) -> None:
+    """Put back what was reported when a checkpoint was saved."""
+    shown = {key: json.dumps(summary.to_list()) for key, summary in point.summaries.items()}
+    if shown:
+        pipe.hset(keys.scalars(record.id), mapping=shown)
+    if series:
+        pipe.rpush(keys.series(record.id), *series)
+    first = point.summaries.get(record.spec.metrics[0].key) if record.spec.metrics else None
+    if first:
+        pipe.hset(keys.task(record.id), "iterations", first.iterations)
+    if record.study:
+        rank(pipe, record, point.summaries)

@@ -1,0 +1,164 @@
+"""Task records: read, created, edited and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from worker.protocol import keys
+from worker.protocol.attempt_guard import change_in_attempt
+from worker.protocol.errors import NoSuchTask, TransitionRefused
+from worker.protocol.event_stream import emit
+from worker.protocol.events import Event
+from worker.protocol.metrics import Summary
+from worker.protocol.record import TaskRecord, TaskSpec
+from worker.protocol.reports import summaries_of
+from worker.protocol.transaction import compare_and_set
+
+
+class TaskRecords:
+    """Reads and writes records, except for their status. Thread-safe as far as the client is."""
+
+    def __init__(self, client: Any) -> None:
+        self._redis = client
+
+    # Reading
+
+    def get(self, task_id: str) -> TaskRecord:
+        """The task's record. Raises `NoSuchTask` when there is none, `RecordError` when it can't be read."""
+        data = self._redis.hgetall(keys.task(task_id))
+        if not data:
+            raise NoSuchTask(f"no task {task_id!r} in this Redis; `controller tasks` lists them")
+        return TaskRecord.decode(data)
+
+    def get_many(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
+        """The records in the order asked for, in one round trip; None where there is none."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for task_id in task_ids:
+                pipe.hgetall(keys.task(task_id))
+            return [TaskRecord.decode(data) if data else None for data in pipe.execute()]
+
+    def look(
+        self, task_ids: Sequence[str]
+    ) -> list[tuple[TaskRecord | None, dict[str, Summary], dict[str, str]]]:
+        """For each task its record, its scalars and its artifacts, in one round trip.
+
+        The record is read first: of a task that has ended by then, the others are complete.
+        """
+        with self._redis.pipeline(transaction=False) as pipe:
+            for task_id in task_ids:
+                pipe.hgetall(keys.task(task_id))
+                pipe.hgetall(keys.scalars(task_id))
+                pipe.hgetall(keys.artifacts(task_id))
+            found = pipe.execute()
+        return [
+            (
+                TaskRecord.decode(data) if data else None,
+                summaries_of(scalars),
+                dict(sorted(artifacts.items())),
+            )
+            for data, scalars, artifacts in zip(found[::3], found[1::3], found[2::3], strict=True)
+        ]
+
+    def leases(self, task_ids: Sequence[str]) -> list[bool]:
+        """For each task, whether a live lease exists, in one round trip."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for task_id in task_ids:
+                pipe.exists(keys.lease(task_id))
+            return [bool(found) for found in pipe.execute()]
+
+    def base_tasks(self) -> list[str]:
+        """Ids of the tasks outside any study, the newest first."""
+        ids: list[str] = self._redis.zrevrange(keys.BASE_TASKS, 0, -1)
+        return ids
+
+    # Creating, editing, removing
+
+    def create(
+        self, record: TaskRecord, *, event: Event | None = None, also: Callable[[Any], None] | None = None
+    ) -> None:
+        """Write a new task's record and list it. Raises `TransitionRefused` when the id is taken.
+
+        Args:
+            also: adds further commands to the transaction, given its pipeline.
+        """
+        key = keys.task(record.id)
+
+        def change(pipe: Any, exists: int) -> None:
+            if exists:
+                raise TransitionRefused(f"task {record.id} exists already")
+            pipe.multi()
+            pipe.hset(key, mapping=record.encode())
+            if record.study:
+                pipe.zadd(keys.study_tasks(record.study), {record.id: record.trial})
+                pipe.zadd(keys.study_status(record.study, record.status), {record.id: record.trial})
+            else:
+                pipe.zadd(keys.BASE_TASKS, {record.id: record.created_at})
+            if event:
+                emit(pipe, record.study, event)
+            if also:
+                also(pipe)
+
+        compare_and_set(self._redis, key, ("EXISTS", key), change)
+
+    def edit(self, task_id: str, change: Callable[[TaskRecord], TaskRecord]) -> TaskRecord:
+        """Change what a task is called or what it is to run with, as long as nobody else depends on it.
+
+        Args:
+            change: returns the record with another name, project, parent or spec; other fields of what
+                it returns are not looked at. May be called several times.
+
+        Returns:
+            The record as written.
+        """
+        key = keys.task(task_id)
+
+        def write(pipe: Any, data: Mapping[str, str]) -> TaskRecord:
+            if not data:
+                raise NoSuchTask(f"no task {task_id!r} in this Redis (deleted?)")
+            old = TaskRecord.decode(data)
+            new = change(old)
+            pipe.multi()
+            mapping = {"name": new.name, "project": new.project, "parent": new.parent}
+            pipe.hset(key, mapping={**mapping, "spec": new.spec.encode()})
+            return replace(old, name=new.name, project=new.project, parent=new.parent, spec=new.spec)
+
+        return compare_and_set(self._redis, key, ("HGETALL", key), write)[0]
+
+    def add_parameters(self, task_id: str, attempt: int, parameters: Mapping[str, Any]) -> None:
+        """Note parameters that the program has besides those of the record, which stay.
+
+        Raises:
+            StaleAttempt: another attempt is current.
+        """
+        key = keys.task(task_id)
+
+        def write(pipe: Any) -> None:
+            spec = TaskSpec.decode(str(self._redis.hget(key, "spec")))
+            merged = {**spec.parameters, **parameters, **spec.parameters}
+            added = tuple(name for name in merged if name not in spec.parameters)
+            new = replace(spec, parameters=merged, connected=(*spec.connected, *added))
+            pipe.hset(key, "spec", new.encode())
+
+        change_in_attempt(self._redis, task_id, attempt, "its parameters are", write)
+
+    def delete(self, task_id: str) -> None:
+        """Remove a task outside any study and all its keys."""
+        with self._redis.pipeline() as pipe:
+            pipe.unlink(*keys.of_task(task_id))
+            pipe.zrem(keys.BASE_TASKS, task_id)
+            pipe.execute()
+
+    def remove(self, record: TaskRecord) -> None:
+        """Remove a task and all its keys, one of a study as well; nobody may be running it."""
+        with self._redis.pipeline() as pipe:
+            pipe.unlink(*keys.of_task(record.id))
+            pipe.zrem(keys.BASE_TASKS, record.id)
+            if record.study:
+                pipe.zrem(keys.study_tasks(record.study), record.id)
+                pipe.zrem(keys.study_status(record.study, record.status), record.id)
+                for index in range(keys.MAX_OBJECTIVES):
+                    pipe.zrem(keys.rank(record.study, index=index), record.id)
+                pipe.zrem(keys.rank(record.study, only_completed=True), record.id)
+            pipe.execute()

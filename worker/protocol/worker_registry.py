@@ -1,0 +1,100 @@
+"""Live workers: each writes its registration, which vanishes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+
+from worker.protocol import keys
+from worker.protocol.connection import watch
+from worker.protocol.errors import BadInput
+from worker.protocol.host import CARD_LIFE_S, serves
+from worker.protocol.transaction import milliseconds
+
+
+class WorkerRegistry:
+    """Registers workers and asks for them. Thread-safe as far as the client is."""
+
+    def __init__(self, client: Any) -> None:
+        self._redis = client
+
+    def register(self, name: str, fields: Mapping[str, Any], ttl_s: float, *, first: bool = False) -> None:
+        """Write a worker's registration; it vanishes `ttl_s` seconds after the last call.
+
+        Args:
+            first: the name must be free.
+
+        Raises:
+            BadInput: it isn't.
+        """
+        with self._redis.pipeline() as pipe:
+            if first:
+                if watch(pipe, keys.worker(name), "EXISTS", keys.worker(name)):
+                    raise _taken(name)
+                pipe.multi()
+            pipe.hset(keys.worker(name), mapping={k: str(v) for k, v in fields.items()})
+            pipe.pexpire(keys.worker(name), milliseconds(ttl_s))
+            pipe.sadd(keys.WORKERS, name)
+            try:
+                pipe.execute()
+            except redis.WatchError:
+                raise _taken(name) from None
+
+    def forget(self, name: str) -> None:
+        with self._redis.pipeline() as pipe:
+            pipe.delete(keys.worker(name))
+            pipe.srem(keys.WORKERS, name)
+            pipe.execute()
+
+    def pause(self, name: str, until: float, reason: str) -> None:
+        """Have a worker take no jobs until a moment (seconds since the epoch); kept in its registration."""
+        with self._redis.pipeline() as pipe:
+            pipe.hset(keys.worker(name), mapping={"paused_until": repr(until), "paused": reason})
+            # Should the worker have gone just now, its registration goes as well.
+            pipe.pexpire(keys.worker(name), milliseconds(CARD_LIFE_S))
+            pipe.publish(keys.control(name), "pause")
+            pipe.execute()
+
+    def paused_until(self, name: str) -> float:
+        """Until when a worker is to take no jobs (seconds since the epoch); 0 when it may."""
+        return float(self._redis.hget(keys.worker(name), "paused_until") or 0.0)
+
+    def list(self, queue: str | None = None) -> list[dict[str, str]]:
+        """Registrations of the live workers, optionally those that serve a queue; forgets the dead ones."""
+        names = sorted(self._redis.smembers(keys.WORKERS))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hgetall(keys.worker(name))
+            found = pipe.execute()
+        gone = [name for name, data in zip(names, found, strict=True) if not data]
+        if gone:
+            self._redis.srem(keys.WORKERS, *gone)
+        alive = [{"name": name, **data} for name, data in zip(names, found, strict=True) if data]
+        if queue is None:
+            return alive
+        return [worker for worker in alive if serves(worker, queue)]
+
+    def show_idle(self, slot: str) -> None:
+        """Have its worker's registration say that a slot runs nothing."""
+        show_running(self._redis, slot, "")
+
+    def show_refusal(self, slot: str, why: str) -> None:
+        """Have its worker's registration say that a job was refused, and why."""
+        self._redis.hset(keys.worker(worker_name(slot)), "refused", why[:300])
+
+
+def show_running(pipe: Any, slot: str, task_id: str) -> None:
+    """Write what a slot runs in its worker's registration; empty for nothing."""
+    name, number = slot.rsplit("/", 1)
+    pipe.hset(keys.worker(name), f"slot:{number}", task_id)
+
+
+def worker_name(slot: str) -> str:
+    """The worker that a slot belongs to."""
+    return slot.rsplit("/", 1)[0]
+
+
+def _taken(name: str) -> BadInput:
+    return BadInput(f"a worker named {name!r} is running already; give this one another --name")
