@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from controller.commands import main as cli
+from controller.commands import questions
+from controller.commands.settings import Settings
 from controller.commands.tables import top_table
 from controller.results.ranking import Ranking
 from controller.search.objective import Objective
@@ -155,10 +157,10 @@ def test_the_table_of_one_objective_is_as_it_was(store: Store) -> None:
 @pytest.fixture
 def top(store: Store, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     @contextlib.contextmanager
-    def opened(redis_url: str | None) -> Iterator[Store]:
+    def opened(settings: Settings) -> Iterator[Store]:
         yield store
 
-    monkeypatch.setattr(cli, "_store", opened)
+    monkeypatch.setattr(questions, "open_store", opened)
     return CliRunner()
 
 

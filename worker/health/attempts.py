@@ -30,8 +30,9 @@ _MOST = 1 << 16
 class Known(Protocol):
     """An attempt that knows how it has ended."""
 
-    ended_as: tuple[str, str]
-    """Outcome and reason: a final status, `REQUEUED` or `DROPPED`, and why, or nothing."""
+    @property
+    def ended_as(self) -> tuple[str, str]:
+        """Outcome and reason: a final status, `REQUEUED` or `DROPPED`, and why, or nothing."""
 
 
 class HealthReporter:

@@ -6,6 +6,7 @@ import math
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from worker.process.channel import Message
@@ -15,6 +16,8 @@ from worker.protocol.metrics import ObjectiveMetric, Summary, split_key
 from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.status import Reason, Status
 from worker.slot.output import failure_text
+
+_NO_MODULE = "ModuleNotFoundError: No module named"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,3 +175,19 @@ def _same(a: float, b: float) -> bool:
 
 def _failed(reason_class: Reason, reason: str, error: str = "") -> Outcome:
     return Outcome(status=Status.FAILED, reason_class=reason_class, reason=reason, error=error)
+
+
+def in_users_words(outcome: Outcome, record: TaskRecord, folder: Path) -> str:
+    """The reason, with what else is missing here, and without a folder that only this worker knows.
+
+    Args:
+        folder: that the program ran in.
+    """
+    reason = outcome.reason
+    if _NO_MODULE in reason and record.spec.objective.get("kind") != "command":
+        from worker.runner.requirements import also_missing  # noqa: PLC0415 - hardly ever needed
+
+        reason += also_missing(folder)
+    if record.spec.code and outcome.reason_class is Reason.LAUNCH_ERROR:
+        reason = reason.replace(str(folder), "[code]")
+    return reason

@@ -16,7 +16,7 @@ LONGEST_S = 10.0
 _GB = 1024.0**3
 
 
-class Sampler:
+class ResourceMonitor:
     """Samples while one program runs."""
 
     def __init__(self, pid: int) -> None:

@@ -40,8 +40,9 @@ from worker.protocol.store import Store
 from worker.protocol.transport import TaskJob, TaskQueue
 from worker.slot import run_attempt, serve_with
 from worker.slot.allowance import Allowance
+from worker.slot.attempt import Attempt
 from worker.slot.code import CodeFolders
-from worker.slot.execute import Attempt, SlotContext
+from worker.slot.context import SlotContext
 from worker.slot.programs import WarmRunner, share_with_programs
 from worker.slot.scratch import TaskScratch
 

@@ -1,0 +1,44 @@
+"""What a slot offers its attempts."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worker.protocol.store import Store
+from worker.slot.allowance import Allowance
+from worker.slot.code import CodeFolders
+from worker.slot.programs import WarmRunner
+from worker.slot.scratch import TaskScratch
+
+
+@dataclass(kw_only=True)
+class SlotContext:
+    """The store, a runner, folders and limits: the same for all attempts of one slot."""
+
+    store: Store
+    runner: WarmRunner
+    folder: Path
+    """Where programs start, and the first place that modules are imported from."""
+    wake: socket.socket | None
+    """Readable when a stop request may have arrived for this worker."""
+    storage_url: str | None
+    """Optuna's storage, for objectives that take Optuna's trial; None when nobody said where it is."""
+    heartbeat: Callable[[], None]
+    """To be called now and then while an attempt runs."""
+    hand_back_at: Callable[[], float | None]
+    """Monotonic time at which a running attempt is to be handed back, once the worker shuts down."""
+    allowance: Allowance = field(default_factory=Allowance)
+    """Which objectives are run."""
+    memory_bytes: int | None = None
+    """What a program and its children may use."""
+    code: CodeFolders
+    """Studies' own code."""
+    scratch: TaskScratch
+    """Where programs have their temporary files."""
+    signed: bool = False
+    """Jobs are signed here."""
+    keep: Callable[[], frozenset[int]] = frozenset
+    """Children of this process that belong to no attempt."""
