@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Checkpoint": "sdk.task_artifacts",
-    "Logger": "sdk.logger",
+    "Logger": "sdk.task",
     "Task": "sdk.task",
     "TaskPruned": "sdk.exceptions",
     "TaskStopped": "sdk.exceptions",

@@ -335,7 +335,7 @@ class HyperParameterOptimizer:
         objective = Objective(objective_metric_title, objective_metric_series, objective_metric_sign)
         backend = Backend.at_home()
         jobs = Task.get_tasks(task_filter={"parent": optimizer_task_id})
-        usable = [job for job in jobs if job._about.get("status") != Status.FAILED.value]
+        usable = [job for job in jobs if job.about.get("status") != Status.FAILED.value]
         found = backend.store.reports.scalars([job.id for job in usable])
         values = [objective.values(scalars) for scalars in found]
         return [usable[index] for index in order_by_values(objective.metrics, values, top_k)]

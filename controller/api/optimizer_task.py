@@ -28,7 +28,7 @@ class OptimizerTask:
 
     @property
     def _reports(self) -> bool:
-        return self.task is not None and self.task._session is not None
+        return self.task is not None and self.task.session is not None
 
     def report_job(
         self,

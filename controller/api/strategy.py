@@ -115,8 +115,7 @@ class SearchStrategy:
             max_failures=max_failures,
         )
         """What may be used and what has been; `monitor_job` keeps it."""
-        # ClearML's names, which subclasses of its users read.
-        self._base_task_id = base_task_id
+        self._base_task_id = base_task_id  # ClearML's names, which subclasses of its users read
         self._hyper_parameters = list(hyper_parameters)
         self._objective_metric = objective_metric
         self._execution_queue, self._num_concurrent_workers = execution_queue, num_concurrent_workers

@@ -63,7 +63,7 @@ class Backend:
 
     def task(self, record: TaskRecord) -> Task:
         """A task to read and to act on."""
-        return Task._of(record, self.home)
+        return Task.of_record(record, self.home)
 
     def base_task(self, task_id: str) -> TaskRecord:
         """The record of a base task, read once. Raises `BadInput` when there is none."""

@@ -132,7 +132,7 @@ def test_under_a_worker_the_tasks_values_replace_the_programs(at: Path) -> None:
     with started("worker", cwd=at, log=at / "log", REDIS_URL=os.environ["REDIS_URL"]):
         assert Task.enqueue(copy, queue_name="default") == {"queued": 1}
         copy.wait_for_status(check_interval_sec=0.05)
-    said = copy._at.store.logs.read(copy.id)[0]  # type: ignore[union-attr]
+    said = copy.at.store.logs.read(copy.id)[0]  # type: ignore[union-attr]
     assert (
         "saw digits 2 0.25 {'lr': 0.5, 'net': {'layers': 5, 'act': 'relu'}, 'sizes': [1, 2]} 9 "
         "PosixPath('elsewhere') {'a': {'b': 1}} x: 1" in said
@@ -227,7 +227,7 @@ for i in range(6000):
     wait_for(task.get_last_scalar_metrics, "its first report")
     killed.kill()
     killed.wait()
-    task._at.store.redis.delete(f"orq:task:{task.id}:lease")  # rather than wait for it
+    task.at.store.redis.delete(f"orq:task:{task.id}:lease")  # rather than wait for it
     assert (task.status, task.get_status_reason().split(":")[0]) == ("failed", "worker_lost")
     with pytest.raises(RuntimeError, match="worker_lost"):
         task.wait_for_status()
@@ -277,7 +277,7 @@ task.report_scalar("y", "", settings["x"], 0)
     with started("worker", "--queue", "far", cwd=at, log=at / "log", REDIS_URL=os.environ["REDIS_URL"]):
         ended(task)
     assert task.status == "completed"
-    assert "ran with {'x': 1} True" in task._at.store.logs.read(task.id)[0]
+    assert "ran with {'x': 1} True" in task.at.store.logs.read(task.id)[0]
     assert task.get_last_scalar_metrics()["y"][""]["last"] == 1
 
 
@@ -361,7 +361,7 @@ def test_inside_a_workers_program(at: Path) -> None:
     Task.enqueue(task)
     with started("worker", cwd=at, log=at / "log", REDIS_URL=os.environ["REDIS_URL"]):
         ended(task)
-    said = task._at.store.logs.read(task.id)[0]  # type: ignore[union-attr]
+    said = task.at.store.logs.read(task.id)[0]  # type: ignore[union-attr]
     assert task.status == "completed", (task.get_status_reason(), said)
     assert "last {'last': 1.5, 'min': 0.0, 'max': 1.5} [0, 1, 2, 3]" in said
     assert "parameters {'General/lr': '0.5'} 0.5 in_progress" in said

@@ -73,8 +73,7 @@ def save(
         path, kind = to_file(name, source, Path(scratch))
         filename = safe_name(path.name)
         guessed, guessed_encoding = mimetypes.guess_type(filename)
-        if kind == "plotly":
-            guessed = "application/vnd.plotly.v1+json"
+        guessed = "application/vnd.plotly.v1+json" if kind == "plotly" else guessed
         artifact_id = str(uuid.uuid4())
         upload = _Upload(
             store=store,
@@ -84,7 +83,7 @@ def save(
             mimetype=mimetype or guessed or "application/octet-stream",
         )
         try:
-            size, sha256, blake3 = upload.run(patience_s, waiting)
+            stored = upload.run(patience_s, waiting)
         except _NotStored as failed:
             reason = failed.reason
             raise _with_place(reason, name, path, Path(scratch), keep_in, artifact_id) from reason
@@ -92,10 +91,8 @@ def save(
         artifact_id=artifact_id,
         filename=filename,
         encoding=encoding or guessed_encoding,
-        size=size,
-        sha256=sha256,
-        blake3=blake3,
         kind=kind,
+        **stored,
         created_at=iso((clock or SystemClock()).now()) or "",
     )
 
@@ -118,8 +115,11 @@ class _Upload:
     key: str
     mimetype: str
 
-    def run(self, patience_s: float, waiting: Callable[[], None]) -> tuple[int, str, str]:
-        """Store the file; returns its size in bytes, its SHA-256 and its BLAKE3.
+    def run(self, patience_s: float, waiting: Callable[[], None]) -> dict[str, Any]:
+        """Store the file.
+
+        Returns:
+            Its ``size`` in bytes, its ``sha256`` and its ``blake3``, both hexadecimal.
 
         Raises:
             ArtifactError: it can't be read, or changed meanwhile.
@@ -151,7 +151,7 @@ class _Upload:
             raise ArtifactError(text) from failure
         if failure is not None:
             raise _NotStored(failure)
-        return size, sha256, blake3
+        return {"size": size, "sha256": sha256, "blake3": blake3}
 
     def described(self, **about: Any) -> ArtifactMeta:
         """The artifact's description.

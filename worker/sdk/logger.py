@@ -6,29 +6,26 @@ import csv as csv_module
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from worker.sdk.task import Task
+from worker.sdk import runtime
 
 
 class Logger:
     """Reports of a task. Plots, tables and images become artifacts named ``title/series[/iteration]``."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Any) -> None:
         self._task = task
 
     @classmethod
     def current_logger(cls) -> Logger:
         """The logger of this program's task.
 
-        A program that has none (it was started by hand and has not called `Task.init`) gets one whose
+        A program that has none (no worker runs it, and it has not called `Task.init`) gets one whose
         reports stay in the process.
         """
-        from worker.sdk.task import Task
-
-        task = Task.current_task() or Task.unlisted()
-        return task.get_logger()
+        logger: Logger = runtime.current_or_unlisted().get_logger()
+        return logger
 
     def report_scalar(self, title: str, series: str, value: float, iteration: int) -> None:
         """See `Task.report_scalar`."""
@@ -42,7 +39,7 @@ class Logger:
         """Write a line to the task's log, and to the console unless told not to; the level is ClearML's."""
         if print_console:
             print(msg, flush=True)
-        self._task._log(msg, printed=print_console)
+        self._task.log_text(msg)
 
     def report_table(
         self,
@@ -122,7 +119,7 @@ class Logger:
 
     def flush(self, wait: bool = False) -> bool:
         """See `Task.flush`."""
-        return self._task.flush()
+        return bool(self._task.flush())
 
     # Keeping
 

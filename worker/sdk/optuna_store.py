@@ -99,6 +99,6 @@ def artifact_store(url: Any = None, study: str | None = None) -> OptunaArtifactS
     from worker.sdk.home import default_artifacts
 
     task = runtime.current()
-    about = task._about if task is not None else {}
+    about = task.about if task is not None else {}
     place = url or about.get("artifacts") or os.environ.get("ARTIFACT_STORE") or default_artifacts(Path.cwd())
     return OptunaArtifactStore(open_store(place), about.get("study", "") if study is None else study)

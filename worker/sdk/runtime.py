@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from worker.process.channel import SOCKET_VARIABLE, Endpoint
@@ -16,6 +17,10 @@ _current: Any = None
 
 supervised = False
 """This process is a runner: it was started by a slot."""
+
+
+_for_logger: Callable[[], Any] | None = None
+"""Gives the task that `Logger.current_logger` reports to; `worker.sdk.task` sets it."""
 
 
 def under_worker() -> bool:
@@ -39,6 +44,18 @@ def leave(task: Any) -> None:
     global _current
     if _current is task:
         _current = None
+
+
+def serve_loggers(find: Callable[[], Any]) -> None:
+    """Have `current_or_unlisted` give what `find` finds."""
+    global _for_logger
+    _for_logger = find
+
+
+def current_or_unlisted() -> Any:
+    """The `Task` of this program; where it has none, one whose reports stay in this process."""
+    assert _for_logger is not None, "worker.sdk.task is imported with every Logger"
+    return _for_logger()
 
 
 def connect() -> tuple[dict[str, Any], ChannelSession] | None:

@@ -1,4 +1,4 @@
-"""A program that is run by hand, as a task of its own: how that begins, and how it ends with the program."""
+"""Standalone programs: one that no worker runs becomes a task of its own, which ends with it."""
 
 from __future__ import annotations
 
@@ -13,27 +13,30 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from worker.protocol.errors import BadInput, TransitionRefused
 from worker.protocol.record import TaskRecord, TaskSpec, new_task_id
 from worker.protocol.status import Reason, Status
 from worker.sdk.exceptions import TaskStopped
-from worker.sdk.home import home
+from worker.sdk.home import Home, home
 from worker.sdk.program import name_of, this_program
-from worker.sdk.session import LocalSession, describe
+from worker.sdk.session import LocalSession, Session, describe
 from worker.sdk.standalone_session import LEASE_S, StandaloneSession
-
-if TYPE_CHECKING:
-    from worker.sdk.task import Task
 
 log = logging.getLogger(__name__)
 
 
-def by_hand(
-    cls: type[Task], project: str, name: str | None, task_type: str, tags: tuple[str, ...], uri: str | None
-) -> Task:
-    """This program as a new task, which it runs itself from here on."""
+Begun = tuple[dict[str, Any], Session, Home | None]
+"""Description, session and Redis of this program's task."""
+
+
+def begin(project: str, name: str | None, task_type: str, tags: tuple[str, ...], uri: str | None) -> Begun:
+    """This program as a new task, which it runs itself from here on.
+
+    Args:
+        uri: artifact store; None for the default one.
+    """
     try:
         at = home()
     except BadInput as error:
@@ -41,7 +44,7 @@ def by_hand(
             raise
         log.warning("%s; this task's reports stay in this process", error)
         description = {"id": new_task_id(), "name": name or "", "project": project, "parameters": {}}
-        return cls({**description, "metrics": [], "artifacts": None, "tags": tags}, LocalSession())
+        return {**description, "metrics": [], "artifacts": None, "tags": tags}, LocalSession(), None
     objective = this_program(at.folder)
     record = TaskRecord(
         id=new_task_id(),
@@ -63,13 +66,19 @@ def by_hand(
     except TransitionRefused:
         # Somebody was faster and has stopped it; a program that is stopped later ends like this, too.
         sys.exit(f"task {record.id} stopped: {at.store.tasks.get(record.id).reason}")
-    session = StandaloneSession(at.store, record)
-    task = cls(describe(record), session, at)
-    _end_with_program(task, session)
-    return task
+    return describe(record), StandaloneSession(at.store, record), at
 
 
-def _end_with_program(task: Task, session: StandaloneSession) -> None:
+class Following(Protocol):
+    """A task that may still take in what TensorBoard writes."""
+
+    @property
+    def id(self) -> str: ...
+
+    def finish_following(self) -> None: ...
+
+
+def end_with_program(task: Following, session: StandaloneSession) -> None:
     """Record how the program ends: by itself, by an exception that nobody catches, or by a signal."""
     pid = os.getpid()
     before = sys.excepthook

@@ -10,15 +10,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from worker.protocol.checkpoint import name_of
 from worker.protocol.errors import ArtifactError, BadInput
 from worker.sdk.artifact_saving import ArtifactHandle, forget, upload
-
-if TYPE_CHECKING:
-    from worker.sdk.home import Home
-    from worker.sdk.session import Session
+from worker.sdk.session import Session
+from worker.sdk.task_core import TaskCore
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +33,11 @@ class Checkpoint:
         return os.fspath(self.path)
 
 
-class TaskArtifacts:
-    """Base of `Task`."""
+class TaskArtifacts(TaskCore):
+    """The part of `Task` that stores files."""
 
-    _about: dict[str, Any]
-    _session: Session | None
-    _at: Home | None
-
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._uploaded: dict[str, ArtifactHandle] = {}
         self._scratch: list[Path] = []
 
@@ -51,11 +46,11 @@ class TaskArtifacts:
     @property
     def artifacts(self) -> Mapping[str, ArtifactHandle]:
         """Name → artifact: those of the task, or, in a worker's program, those that it has uploaded."""
-        if self._at is None:
+        if self.at is None:
             return dict(self._uploaded)
         from worker.artifacts import ArtifactMeta
 
-        stored = self._at.store.artifacts.of_task(self._about["id"])
+        stored = self.at.store.artifacts.of_task(self.about["id"])
         return {name: ArtifactHandle(ArtifactMeta.from_json(text)) for name, text in stored.items()}
 
     def upload_artifact(
@@ -95,7 +90,7 @@ class TaskArtifacts:
         else:
             sources = {name: artifact_object}
         for each, source in sources.items():
-            handle = upload(self._about, session, each, source, mimetype=mimetype, encoding=encoding)
+            handle = upload(self.about, session, each, source, mimetype=mimetype, encoding=encoding)
             self._uploaded[handle.meta.name] = handle
         if delete_after_upload and isinstance(artifact_object, (str, Path)):
             path = Path(artifact_object)
@@ -126,11 +121,11 @@ class TaskArtifacts:
             raise ValueError(f"save_checkpoint: iteration {iteration!r} must be a whole number from 0")
         if keep < 1:
             raise ValueError(f"save_checkpoint: keep={keep} must be at least 1")
-        handle = upload(self._about, session, name_of(int(iteration)), path, checkpoint=int(iteration))
+        handle = upload(self.about, session, name_of(int(iteration)), path, checkpoint=int(iteration))
         known = [meta for meta in self._checkpoints() if meta.name != handle.meta.name]
         replaced = [meta for meta in self._checkpoints() if meta.name == handle.meta.name]
         dropped = known[: max(0, len(known) + 1 - keep)]
-        self._about["checkpoints"] = [meta.to_json() for meta in [*known[len(dropped) :], handle.meta]]
+        self.about["checkpoints"] = [meta.to_json() for meta in [*known[len(dropped) :], handle.meta]]
         if dropped:
             session.unlink([meta.name for meta in dropped])
         # Unlisted first: what a crash in between leaves is found by `controller artifacts gc`.
@@ -160,12 +155,12 @@ class TaskArtifacts:
         """Descriptions of the task's checkpoints, the oldest first."""
         from worker.artifacts import ArtifactMeta
 
-        if self._session is None and self._at is not None:
+        if self.session is None and self.at is not None:
             texts: Sequence[str] = [
-                point.meta for point in self._at.store.reports.checkpoints(self._about["id"])
+                point.meta for point in self.at.store.reports.checkpoints(self.about["id"])
             ]
         else:
-            texts = self._about.get("checkpoints", ())
+            texts = self.about.get("checkpoints", ())
         return [ArtifactMeta.from_json(text) for text in texts]
 
     def _remove_scratch(self) -> None:
@@ -174,9 +169,9 @@ class TaskArtifacts:
             shutil.rmtree(self._scratch.pop(), ignore_errors=True)
 
     def _own_session(self, what: str) -> Session:
-        if self._session is None:
-            raise BadInput(f"task {self._about['id']}: {what} from the program that runs it")
-        return self._session
+        if self.session is None:
+            raise BadInput(f"task {self.about['id']}: {what} from the program that runs it")
+        return self.session
 
 
 def _files_of(name: str, source: Any) -> dict[str, Path]:

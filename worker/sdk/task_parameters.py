@@ -5,36 +5,26 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from worker.protocol.record import TaskRecord
 from worker.protocol.values import as_text, bare, cast_like, flat, full, lookup, plain
-
-if TYPE_CHECKING:
-    from worker.sdk.session import Session
+from worker.sdk.task_core import TaskCore
 
 MAX_CONFIGURATION_BYTES = 1 << 20
 """Longest configuration file that is kept with a task."""
 
 
-class TaskParameters:
-    """Base of `Task`."""
+class TaskParameters(TaskCore):
+    """The part of `Task` that has its parameters and configurations."""
 
-    _about: dict[str, Any]
-    _session: Session | None
-    _connected: dict[str, Any]
-    _matched: set[str]
-
-    def reload(self) -> None:
-        """Read the task anew, where it is another program's."""
-        raise NotImplementedError
-
-    def _change(self, change: Callable[[TaskRecord], TaskRecord]) -> bool:
-        """Change the task's record. False where only the worker may, which runs this program."""
-        raise NotImplementedError
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connected: dict[str, Any] = {}
+        self._matched: set[str] = set()
 
     # Reading
 
@@ -44,7 +34,7 @@ class TaskParameters:
 
         In a study's task, those that the study chose are among them.
         """
-        return dict(self._about.get("parameters", {}))
+        return dict(self.about.get("parameters", {}))
 
     def _all(self) -> dict[str, Any]:
         rest = {full(k): v for k, v in self.parameters.items() if k not in self._matched}
@@ -109,8 +99,8 @@ class TaskParameters:
             before = {full(k): v for k, v in old.spec.parameters.items()} if keep else {}
             return replace(old, spec=replace(old.spec, parameters={**before, **named}))
 
-        if not self._change(change) and self._session is not None:
-            self._session.parameters(named)
+        if not self.change(change) and self.session is not None:
+            self.session.parameters(named)
         self._connected = {**(self._connected if keep else {}), **named}
 
     # Connecting
@@ -174,7 +164,7 @@ class TaskParameters:
     def _override(self, defaults: Mapping[tuple[Any, ...], Any], section: str) -> dict[tuple[Any, ...], Any]:
         """The values that the task has for a program's own, by path; all are noted as connected."""
         changed, fresh = {}, {}
-        given = self._about.get("parameters", {}) if self._session is not None else {}
+        given = self.about.get("parameters", {}) if self.session is not None else {}
         for path, default in defaults.items():
             name = "/".join(str(part) for part in path)
             key, value = lookup(given, section, name)
@@ -189,8 +179,8 @@ class TaskParameters:
             else:
                 fresh[f"{section}/{name}"] = plain(default)
             self._connected[f"{section}/{name}"] = plain(changed.get(path, default))
-        if fresh and self._session is not None:
-            self._session.parameters(fresh)
+        if fresh and self.session is not None:
+            self.session.parameters(fresh)
         return changed
 
     def connect_configuration(
@@ -211,7 +201,7 @@ class TaskParameters:
         Raises:
             ValueError: a dict is given where a file is kept, or the other way round, or it can't be kept.
         """
-        kept = self._about.get("configurations", {}).get(name) if self._session is not None else None
+        kept = self.about.get("configurations", {}).get(name) if self.session is not None else None
         if isinstance(configuration, (str, Path)):
             return self._connect_file(Path(configuration), name, kept)
         if kept is not None:
@@ -256,13 +246,13 @@ class TaskParameters:
         return path
 
     def _keep(self, name: str, stored: Mapping[str, Any]) -> None:
-        self._about.setdefault("configurations", {})[name] = dict(stored)
-        if self._session is not None:
-            self._session.configuration(name, stored)
+        self.about.setdefault("configurations", {})[name] = dict(stored)
+        if self.session is not None:
+            self.session.configuration(name, stored)
 
     def get_configuration_object(self, name: str) -> str | None:
         """The text of a configuration: a file's, or a dict as JSON. None when there is none of that name."""
-        kept = self._about.get("configurations", {}).get(name)
+        kept = self.about.get("configurations", {}).get(name)
         if kept is None:
             return None
         return str(kept["text"]) if kept.get("kind") == "file" else json.dumps(kept["value"])

@@ -7,16 +7,17 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from worker.protocol.errors import BadInput
+from worker.protocol.queues import check_queue_name
 from worker.protocol.record import TaskRecord, TaskSpec, new_task_id
 from worker.protocol.status import Status
 from worker.protocol.values import plain
+from worker.sdk import runtime
 from worker.sdk.home import Home, home
-
-if TYPE_CHECKING:
-    from worker.sdk.task import Task
+from worker.sdk.session import describe
+from worker.sdk.task_core import TaskCore
 
 T = TypeVar("T", bound="TaskQueries")
 
@@ -25,12 +26,16 @@ ARCHIVED = "archived"
 _CHUNK = 200
 
 
-class TaskQueries:
-    """Base of `Task`."""
+class TaskQueries(TaskCore):
+    """The class methods of `Task` that find, make and copy tasks."""
 
     @classmethod
-    def _of(cls: type[T], record: TaskRecord, home: Home) -> T:
-        raise NotImplementedError
+    def of_record(cls: type[T], record: TaskRecord, at: Home) -> T:
+        """The task of a record, for this library; this program's own if it is that."""
+        current = runtime.current()
+        if isinstance(current, cls) and current.id == record.id:
+            return current
+        return cls({**describe(record), "status": record.status.value}, at=at)
 
     @classmethod
     def get_task(
@@ -56,16 +61,16 @@ class TaskQueries:
         """
         at = home(create=False)
         if task_id is not None:
-            return cls._of(at.store.tasks.get(str(task_id)), at)
+            return cls.of_record(at.store.tasks.get(str(task_id)), at)
         if project_name is None and task_name is None and not tags:
             raise BadInput("Task.get_task: name a task_id, or a project_name and a task_name")
         wanted = _Wanted(project_name, None if task_name is None else re.escape(task_name), tags, task_filter)
         for record in _records(at, studies=bool(task_filter)):
             if wanted.fits(record) and (allow_archived or ARCHIVED not in record.spec.tags):
-                return cls._of(record, at)
+                return cls.of_record(record, at)
         for record in _records(at, studies=True):
             if wanted.fits(record):
-                return cls._of(record, at)
+                return cls.of_record(record, at)
         raise BadInput(_nothing(at, project_name, task_name, tags))
 
     @classmethod
@@ -93,10 +98,10 @@ class TaskQueries:
         """
         at = home(create=False)
         if task_ids is not None:
-            return [cls._of(at.store.tasks.get(str(task_id)), at) for task_id in task_ids]
+            return [cls.of_record(at.store.tasks.get(str(task_id)), at) for task_id in task_ids]
         wanted = _Wanted(project_name, task_name, tags, task_filter, whole=False)
         return [
-            cls._of(record, at)
+            cls.of_record(record, at)
             for record in _records(at, studies=True)
             if wanted.fits(record) and (allow_archived or ARCHIVED not in record.spec.tags)
         ]
@@ -137,15 +142,7 @@ class TaskQueries:
         given = [name for name, value in ways.items() if value]
         if len(given) > 1:
             raise BadInput(f"Task.create: {' and '.join(given)} are given; name one of them")
-        objective: dict[str, Any] = {}
-        if script:
-            objective = {"kind": "script", "path": script, "args": []}
-        elif module:
-            objective = {"kind": "script", "module": module, "args": []}
-        elif function:
-            objective = {"kind": "function", "target": function}
-        elif command:
-            objective = {"kind": "command", "argv": [str(part) for part in command]}
+        objective = _objective_of(given[0], ways[given[0]]) if given else {}
         known = {str(name): plain(value) for name, value in (parameters or {}).items()}
         known.update({f"Args/{str(name).lstrip('-')}": plain(value) for name, value in argparse_args or ()})
         at = home()
@@ -162,12 +159,12 @@ class TaskQueries:
             created_at=time.time(),
         )
         at.store.tasks.create(record)
-        return cls._of(record, at)
+        return cls.of_record(record, at)
 
     @classmethod
     def clone(
         cls: type[T],
-        source_task: Task | str | None = None,
+        source_task: TaskCore | str | None = None,
         name: str | None = None,
         comment: str | None = None,
         parent: str | None = None,
@@ -193,11 +190,11 @@ class TaskQueries:
             created_at=time.time(),
         )
         at.store.tasks.create(record)
-        return cls._of(record, at)
+        return cls.of_record(record, at)
 
     @classmethod
     def enqueue(
-        cls, task: Task | str, queue_name: str | None = None, queue_id: str | None = None, **_: Any
+        cls, task: TaskCore | str, queue_name: str | None = None, queue_id: str | None = None, **_: Any
     ) -> dict[str, int]:
         """Have a worker run a task that was made by `create` or `clone`.
 
@@ -209,8 +206,6 @@ class TaskQueries:
         Raises:
             BadInput: it has nothing to run, has run already, or the queue can't be named so.
         """
-        from worker.protocol.queues import check_queue_name
-
         at = home(create=False)
         queue = check_queue_name(queue_name or queue_id or "default")
         record = at.store.tasks.get(_id_of(task))
@@ -220,7 +215,7 @@ class TaskQueries:
             raise BadInput(f"task {record.id} ({record.name}): nothing is known that a worker could run")
         record = at.store.tasks.edit(record.id, lambda old: replace(old, spec=replace(old.spec, queue=queue)))
         at.enqueue(at.store.transitions.queue(record.id))
-        if hasattr(task, "reload"):
+        if isinstance(task, TaskCore):
             task.reload()
         return {"queued": 1}
 
@@ -237,6 +232,15 @@ class TaskQueries:
         at = home(create=False)
         wanted = _Wanted(project_name, task_name, tags, task_filter, whole=False)
         return [record.id for record in _records(at, studies=True) if wanted.fits(record)]
+
+
+def _objective_of(way: str, value: Any) -> dict[str, Any]:
+    """How a record describes what a task runs; see `worker.runner.objective`."""
+    if way == "function":
+        return {"kind": "function", "target": value}
+    if way == "command":
+        return {"kind": "command", "argv": [str(part) for part in value]}
+    return {"kind": "script", "path" if way == "script" else way: value, "args": []}
 
 
 class _Wanted:

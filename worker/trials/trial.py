@@ -69,7 +69,7 @@ class TaskTrial(optuna.Trial):
         new = step not in self._cached_frozen_trial.intermediate_values
         super().report(value, step)
         if new:
-            title, series = split_key(self._task._about["metrics"][0])
+            title, series = split_key(self._task.about["metrics"][0])
             self._task.report_scalar(title, series, float(value), int(step))
 
     def should_prune(self) -> bool:
@@ -81,7 +81,7 @@ class TaskTrial(optuna.Trial):
         value = super()._suggest(name, distribution)
         if name not in self._known:
             self._known.add(name)
-            self._task._session.parameters({name: plain(value)})
+            self._task.session.parameters({name: plain(value)})
         return value
 
 
@@ -223,7 +223,7 @@ def _wait(reason: str) -> None:
         log.warning("Optuna's storage can't be used (%s); waiting for it", reason)
     current = runtime.current()
     if current is not None:
-        current._session.check_stop()
+        current.session.check_stop()
 
 
 def _open_patiently(url: str) -> optuna.storages.BaseStorage:

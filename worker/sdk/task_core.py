@@ -1,0 +1,75 @@
+"""What all parts of a task share: its description, the session of the program that runs it, its Redis."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from worker.protocol.errors import BadInput, TransitionRefused
+from worker.protocol.record import TaskRecord
+from worker.protocol.status import Reason, Status
+from worker.protocol.store import Store
+from worker.sdk.home import Home
+from worker.sdk.session import Session, describe
+
+
+class TaskCore:
+    """Base of the parts of `Task`.
+
+    Args:
+        description: see `worker.sdk.session.describe`.
+        session: where this program's reports go; None for another program's task.
+        at: the Redis that the task's record is in; None where only its worker may know.
+    """
+
+    def __init__(
+        self, description: Mapping[str, Any], session: Session | None = None, at: Home | None = None
+    ) -> None:
+        self.about = dict(description)
+        """The task's description, for this library."""
+        self.session = session
+        """Where this program's reports go, for this library; None for another program's task."""
+        self.at = at
+        """The Redis that the record is in, for this library; None where only the task's worker may know."""
+
+    @property
+    def id(self) -> str:
+        return str(self.about["id"])
+
+    @property
+    def task_id(self) -> str:
+        """The same as `id`."""
+        return self.id
+
+    @property
+    def store(self) -> Store:
+        """The records, for this library. Raises `BadInput` in a worker's program, which has no Redis."""
+        if self.at is None:
+            raise BadInput(f"task {self.id}: a worker's program can't look into Redis")
+        return self.at.store
+
+    def reload(self) -> None:
+        """Read the task again."""
+        if self.at is not None:
+            record = _settled(self.at, self.at.store.tasks.get(self.id))
+            self.about.update({**describe(record), "status": record.status.value})
+
+    def change(self, change: Callable[[TaskRecord], TaskRecord]) -> bool:
+        """Change the task's record. False where only the worker may, which runs this program."""
+        if self.at is None:
+            return False
+        record = self.at.store.tasks.edit(self.id, change)
+        self.about.update({**describe(record), "status": record.status.value})
+        return True
+
+
+def _settled(at: Home, record: TaskRecord) -> TaskRecord:
+    """The record; it is ended first if its standalone program has vanished."""
+    if record.study or record.status is not Status.IN_PROGRESS or at.store.tasks.leases([record.id])[0]:
+        return record
+    with contextlib.suppress(TransitionRefused):
+        return at.store.transitions.force_finish(
+            record.id, Reason.WORKER_LOST, "its program ended without saying how"
+        )
+    return at.store.tasks.get(record.id)
