@@ -14,6 +14,7 @@ from benchmarks.noop import OBJECTIVE
 from benchmarks.rows import Row
 from benchmarks.studies import STAMP, between, study, sweep
 from controller.search.trial_cache import TrialCache, cached
+from worker.optuna_internals import storage_of
 from worker.trials.storage import open_storage
 
 SPACE = {f"x{number}": optuna.distributions.FloatDistribution(-1.0, 1.0) for number in range(4)}
@@ -174,8 +175,9 @@ def _tpe_cpu(before: int, trials: int, history: str) -> float:
     def prepare(url: str) -> None:
         old = cached(optuna.create_study(study_name="old", storage=open_storage(url)))
         fill(old, before)
-        assert isinstance(old._storage, TrialCache)
-        old._storage.flush()
+        storage = storage_of(old)
+        assert isinstance(storage, TrialCache)
+        storage.flush()
 
     parameters = "\n".join(f'{name} = {{ type = "float", low = -1.0, high = 1.0 }}' for name in SPACE)
     files = {

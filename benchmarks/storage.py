@@ -14,6 +14,7 @@ from benchmarks.rows import Row
 from controller.search.parameters import SweepParameter
 from controller.search.search import Search
 from controller.search.trial_cache import TrialCache, cached
+from worker.optuna_internals import storage_of, trial_id
 from worker.trials.storage import open_storage
 
 SPACE = {"x": FloatDistribution(-1.0, 1.0)}
@@ -48,8 +49,9 @@ def _fill(url: str, running: int, reports: int) -> None:
         trial = study.ask(SPACE)
         for step in range(reports):
             trial.report(1.0 / (step + 1), step)
-    assert isinstance(study._storage, TrialCache)
-    study._storage.flush()
+    storage = storage_of(study)
+    assert isinstance(storage, TrialCache)
+    storage.flush()
 
 
 def _load(url: str) -> optuna.Study:
@@ -62,7 +64,7 @@ def _load(url: str) -> optuna.Study:
 def _optuna(url: str, rounds: int, reports: int) -> float:
     study = _load(url)
     trials = [
-        optuna.Trial(study, frozen._trial_id) for frozen in study.get_trials(deepcopy=False)[: rounds + 1]
+        optuna.Trial(study, trial_id(frozen)) for frozen in study.get_trials(deepcopy=False)[: rounds + 1]
     ]
     begun = 0.0
     for number, trial in enumerate(trials):

@@ -51,7 +51,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that can't show a character gets a "?" for it, and the study goes on.
         with contextlib.suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr] # text streams only
     try:
         command.main(standalone_mode=False)
     except click.ClickException as error:

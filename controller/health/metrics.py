@@ -137,7 +137,7 @@ class Meter(Observer):
     # What the loop tells
 
     @property
-    def workers(self) -> OwnWorkers | None:  # type: ignore[override]
+    def workers(self) -> OwnWorkers | None:  # type: ignore[override] # the view has them
         return self._view.workers
 
     def begin(self, search: RunningSearch) -> None:

@@ -56,7 +56,7 @@ class Ranking:
         return Best(records=self._records(ids), fronts={}, front_size=0)
 
     def _best_of_several(self, top_k: int | None, only_completed: bool) -> Best:
-        from controller.results import pareto
+        from controller.results import pareto  # noqa: PLC0415 - numpy takes long to import
 
         scores = self._store.ranking.scores(self._study, len(self._metrics), only_completed=only_completed)
         ids, points = list(scores), list(scores.values())
@@ -152,6 +152,6 @@ def order_by_values(
     if len(metrics) == 1:
         order = sorted(range(len(usable)), key=scores.__getitem__)[: max(0, top_k)]
         return [usable[place] for place in order]
-    from controller.results import pareto
+    from controller.results import pareto  # noqa: PLC0415 - numpy takes long to import
 
     return [usable[place] for place, _ in pareto.order(scores, top_k)]

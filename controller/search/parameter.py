@@ -117,8 +117,8 @@ class Parameter(ABC):
         if found is None:
             known = ", ".join(_KINDS)
             raise BadInput(f"parameter type {kind!r} is unknown; there are {known}")
-        return found._build(fields)
+        return found.build(fields)
 
     @classmethod
-    def _build(cls, fields: dict[str, Any]) -> Parameter:
+    def build(cls, fields: dict[str, Any]) -> Parameter:
         return cls(**fields)

@@ -178,7 +178,7 @@ class ParameterSet(Parameter):
         return {"combinations": [{p.name: p.describe() for p in parts} for parts in self._combinations]}
 
     @classmethod
-    def _build(cls, fields: dict[str, Any]) -> Parameter:
+    def build(cls, fields: dict[str, Any]) -> Parameter:
         fields["parameter_combinations"] = [
             {key: Parameter.from_dict(value) for key, value in combination.items()}
             for combination in fields["parameter_combinations"]
@@ -302,6 +302,6 @@ class SweepParameter(Parameter):
         return {**super().describe(), **({"when": when} if when else {})}
 
     @classmethod
-    def _build(cls, fields: dict[str, Any]) -> Parameter:
+    def build(cls, fields: dict[str, Any]) -> Parameter:
         distribution = json_to_distribution(json.dumps(fields["distribution"]))
         return cls(fields["name"], distribution, fields.get("when"))

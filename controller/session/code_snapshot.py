@@ -243,25 +243,29 @@ def _walk(
     has_own = _read_gitignore(rules, folder)
     for entry in entries:
         path, name = Path(entry.path), inside + entry.name
-        try:
-            status, problem = path.stat(), None
-            mode = status.st_mode
-            if _identity(status) in rules.own:
-                continue
-        except OSError as error:
-            mode, problem = 0, error
-        is_folder = stat.S_ISDIR(mode)
-        if rules.leave_out(path, name, is_folder=is_folder):
+        found = _status_of(path, name, rules)
+        if found is None:
             continue
-        if problem and problem.errno not in (errno.ENOENT, errno.ELOOP):  # links that lead nowhere
-            raise _unreadable(path, problem)
-        if is_folder:
+        if stat.S_ISDIR(found.st_mode):
             if not os.path.exists(path / "pyvenv.cfg"):  # a virtual environment
                 yield from _walk(path, f"{name}/", rules, above | {identity})
-        elif stat.S_ISREG(mode):
-            yield name, path, status.st_size
+        elif stat.S_ISREG(found.st_mode):
+            yield name, path, found.st_size
     if has_own:
         rules.ignored.pop()
+
+
+def _status_of(path: Path, name: str, rules: _Rules) -> os.stat_result | None:
+    """What a folder's entry is; None for one that is left out. Raises `BadInput` when it can't be read."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        if rules.leave_out(path, name, is_folder=False) or error.errno in (errno.ENOENT, errno.ELOOP):
+            return None  # the latter: links that lead nowhere
+        raise _unreadable(path, error) from error
+    if _identity(status) in rules.own:
+        return None
+    return None if rules.leave_out(path, name, is_folder=stat.S_ISDIR(status.st_mode)) else status
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -229,14 +229,7 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
 def _check(path: Path) -> Counts:
     """Read all of the file once. Raises `BadInput`."""
     lines = _read(path)
-    head = next(lines, {})
-    if head.get("head") != _MARK:
-        raise BadInput(f"{path}: not a file that `controller export` has written")
-    if not isinstance(head.get("format"), int) or head["format"] > FORMAT:
-        raise BadInput(
-            f"{path}: written by optuna-rq {head.get('version', '?')} in a newer format than this one "
-            f"({__version__}) reads; upgrade it on this machine (pip install -U optuna-rq)"
-        )
+    head = _checked_head(path, next(lines, {}))
     trials = tasks = 0
     end = None
     try:
@@ -244,10 +237,7 @@ def _check(path: Path) -> Counts:
             if "study" in line:
                 _study_from_json(line["study"])
             elif "trial" in line:
-                found = _trial_from_json(line["trial"])
-                validate(found)
-                if found.number != trials:
-                    raise BadInput(f"{path}: trial {trials} is missing; export it again")
+                _check_trial(path, line["trial"], trials)
                 trials += 1
             elif "task" in line or "base_task" in line:
                 TaskCopy.from_dict(line.get("task") or line["base_task"])
@@ -265,67 +255,110 @@ def _check(path: Path) -> Counts:
     return Counts(name=str(head["name"]), trials=trials, tasks=tasks)
 
 
+def _checked_head(path: Path, head: dict[str, Any]) -> dict[str, Any]:
+    if head.get("head") != _MARK:
+        raise BadInput(f"{path}: not a file that `controller export` has written")
+    if not isinstance(head.get("format"), int) or head["format"] > FORMAT:
+        raise BadInput(
+            f"{path}: written by optuna-rq {head.get('version', '?')} in a newer format than this one "
+            f"({__version__}) reads; upgrade it on this machine (pip install -U optuna-rq)"
+        )
+    return head
+
+
+def _check_trial(path: Path, data: Mapping[str, Any], number: int) -> None:
+    found = _trial_from_json(data)
+    validate(found)
+    if found.number != number:
+        raise BadInput(f"{path}: trial {number} is missing; export it again")
+
+
 def _study_from_json(data: Mapping[str, Any]) -> StudyRecord:
     return StudyRecord.decode({name: str(value) for name, value in data.items()})
 
 
-def _write(store: Store, storage: BaseStorage, url: str, path: Path, target: str) -> None:
-    record: StudyRecord | None = None
-    study_id = -1
-    uid: uuid.UUID | None = None
-    renamed = False
-    listed: dict[str, str] = {}
-    removed: list[str] = []
-    tasks: list[TaskCopy] = []
-    for line in _read(path):
+class _Import:
+    """Writes the lines of a file as the study `target`, one after the other.
+
+    Args:
+        url: of Optuna's storage.
+    """
+
+    def __init__(self, store: Store, storage: BaseStorage, url: str, target: str) -> None:
+        self._store = store
+        self._storage = storage
+        self._url = url
+        self._target = target
+        self._record: StudyRecord | None = None
+        self._study_id = -1
+        self._uid: uuid.UUID | None = None
+        self._artifacts: dict[str, str] = {}
+        self._removed: list[str] = []
+        self._tasks: list[TaskCopy] = []
+
+    def take(self, line: dict[str, Any]) -> None:
+        """Write what one line holds."""
         if "study" in line:
-            record = _study_from_json(line["study"])
-            listed, removed = dict(line["artifacts"]), list(line["removed"])
-            renamed = record.name != target
+            self._record = _study_from_json(line["study"])
+            self._artifacts, self._removed = dict(line["artifacts"]), list(line["removed"])
         elif "optuna" in line:
-            about = line["optuna"]
-            directions = [optuna.study.StudyDirection[name] for name in about["directions"]]
-            study_id = storage.create_new_study(directions, target)
-            storage.set_study_user_attr(study_id, _IMPORTING, True)
-            attributes = dict(about["user_attrs"])
-            if renamed or UID not in attributes:
-                attributes[UID] = uuid.uuid4().hex
-            uid = uuid.UUID(str(attributes[UID]))
-            for key, value in attributes.items():
-                if key != _IMPORTING:
-                    storage.set_study_user_attr(study_id, key, value)
-            for key, value in about["system_attrs"].items():
-                storage.set_study_system_attr(study_id, key, value)
+            self._make_study(line["optuna"])
         elif "trial" in line:
-            storage.create_new_trial(study_id, template_trial=_trial_from_json(line["trial"]))
-        elif "base_task" in line:
-            tasks.append(TaskCopy.from_dict(line["base_task"]))
-        elif "task" in line:
-            tasks.append(TaskCopy.from_dict(line["task"]))
-            if len(tasks) >= CHUNK:
-                _write_tasks(store, _placed(tasks, target, uid))
-                tasks.clear()
-    assert record is not None
-    assert uid is not None
-    _write_tasks(store, _placed(tasks, target, uid))
-    for name, meta in listed.items():
-        store.artifacts.add_to_study(target, name, meta)
-    for identifier in removed:
-        store.artifacts.note_removed(target, identifier)
-    open_now = record.state in (StudyState.RUNNING, StudyState.PAUSED)
-    # Last: from here on the study is there.
-    storage.set_study_user_attr(study_id, _IMPORTING, False)
-    store.studies.save(
-        replace(
-            record,
-            name=target,
-            storage=redact(url),
-            controller="",
-            base_task=task_id_of(uid, -1) if record.base_task else "",
-            state=StudyState.INTERRUPTED if open_now else record.state,
-            reason="imported" if open_now else record.reason,
+            self._storage.create_new_trial(self._study_id, template_trial=_trial_from_json(line["trial"]))
+        elif "base_task" in line or "task" in line:
+            self._tasks.append(TaskCopy.from_dict(line.get("task") or line["base_task"]))
+            if len(self._tasks) >= CHUNK:
+                self._flush_tasks()
+
+    def _make_study(self, about: Mapping[str, Any]) -> None:
+        assert self._record is not None
+        directions = [optuna.study.StudyDirection[name] for name in about["directions"]]
+        self._study_id = self._storage.create_new_study(directions, self._target)
+        self._storage.set_study_user_attr(self._study_id, _IMPORTING, True)
+        attributes = dict(about["user_attrs"])
+        if self._record.name != self._target or UID not in attributes:
+            attributes[UID] = uuid.uuid4().hex
+        self._uid = uuid.UUID(str(attributes[UID]))
+        for key, value in attributes.items():
+            if key != _IMPORTING:
+                self._storage.set_study_user_attr(self._study_id, key, value)
+        for key, value in about["system_attrs"].items():
+            self._storage.set_study_system_attr(self._study_id, key, value)
+
+    def _flush_tasks(self) -> None:
+        _write_tasks(self._store, _placed(self._tasks, self._target, self._uid))
+        self._tasks.clear()
+
+    def end(self) -> None:
+        """Write the rest; from here on the study is there."""
+        record, uid = self._record, self._uid
+        assert record is not None
+        assert uid is not None
+        self._flush_tasks()
+        for name, meta in self._artifacts.items():
+            self._store.artifacts.add_to_study(self._target, name, meta)
+        for identifier in self._removed:
+            self._store.artifacts.note_removed(self._target, identifier)
+        open_now = record.state in (StudyState.RUNNING, StudyState.PAUSED)
+        self._storage.set_study_user_attr(self._study_id, _IMPORTING, False)
+        self._store.studies.save(
+            replace(
+                record,
+                name=self._target,
+                storage=redact(self._url),
+                controller="",
+                base_task=task_id_of(uid, -1) if record.base_task else "",
+                state=StudyState.INTERRUPTED if open_now else record.state,
+                reason="imported" if open_now else record.reason,
+            )
         )
-    )
+
+
+def _write(store: Store, storage: BaseStorage, url: str, path: Path, target: str) -> None:
+    found = _Import(store, storage, url, target)
+    for line in _read(path):
+        found.take(line)
+    found.end()
 
 
 def _write_tasks(store: Store, copies: Iterable[TaskCopy]) -> None:

@@ -155,10 +155,7 @@ def _objective(objective: ObjectiveSection, doubtful: frozenset[str], source: st
     if objective.args and objective.script is None and "script" not in doubtful:
         text = "only a script takes args; a command has its arguments in command itself"
         yield Problem(path=("objective", "args"), text=text)
-    for kind in ("function", "optuna"):
-        spec = getattr(objective, kind)
-        if spec is not None and not _MODULE_AND_NAME.fullmatch(spec):
-            yield Problem(path=("objective", kind), text=_not_a_spec(spec))
+    yield from _targets(objective)
     if objective.script is not None:
         yield from _script(objective.script, source)
     if objective.command is not None and not (objective.command and objective.command[0].strip()):
@@ -166,12 +163,23 @@ def _objective(objective: ObjectiveSection, doubtful: frozenset[str], source: st
     for path, texts in (("command", objective.command or ()), ("args", objective.args)):
         if any("\0" in text for text in texts):
             yield Problem(path=("objective", path), text="an argument can't have a NUL character")
+    yield from _environment(objective)
+
+
+def _environment(objective: ObjectiveSection) -> Iterator[Problem]:
     for name, value in objective.env.items():
         if not name or "=" in name or "\0" in name + value:
             text = (
                 "can't be an environment variable: the name must not be empty or have =, neither may have NUL"
             )
             yield Problem(path=("objective", "env", name), text=text)
+
+
+def _targets(objective: ObjectiveSection) -> Iterator[Problem]:
+    for kind in ("function", "optuna"):
+        spec = getattr(objective, kind)
+        if spec is not None and not _MODULE_AND_NAME.fullmatch(spec):
+            yield Problem(path=("objective", kind), text=_not_a_spec(spec))
 
 
 def _not_a_spec(spec: str) -> str:

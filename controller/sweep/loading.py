@@ -56,22 +56,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if path.suffix.lower() not in SUFFIXES:
-        raise BadInput(f"{path}: a sweep file ends in .toml, .yaml or .yml")
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise BadInput(f"{path}: is a folder, not a sweep file") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BadInput(f"{path}: can't be read: {reason}") from None
-    try:
-        text = content.decode("utf-8-sig")  # Windows editors put a byte-order mark first
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise BadInput(f"{path}: not UTF-8 (at line {line}); save the file in UTF-8") from None
+    text = _text_of(path)
     language = "TOML" if path.suffix.lower() == ".toml" else "YAML"
     try:
         data: object = tomllib.loads(text) if language == "TOML" else read_yaml(text)
@@ -88,6 +73,26 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BadInput(f"{path}: must have sections such as study and objective, got {show(data)}")
     return data
+
+
+def _text_of(path: Path) -> str:
+    """What the file holds. Raises `BadInput` when it can't be read."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise BadInput(f"{path}: a sweep file ends in .toml, .yaml or .yml")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise BadInput(f"{path}: is a folder, not a sweep file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"{path}: can't be read: {reason}") from None
+    try:
+        return content.decode("utf-8-sig")  # Windows editors put a byte-order mark first
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BadInput(f"{path}: not UTF-8 (at line {line}); save the file in UTF-8") from None
 
 
 def _line(problem: Problem, source: str, applied: Sequence[Override]) -> str:

@@ -40,11 +40,11 @@ def adopt(found: Any) -> Any:
         if name == "FileSystemArtifactStore":
             return FileStore(Path(os.fspath(store_folder(found))).absolute())
         if name == "Boto3ArtifactStore":
-            from worker.artifacts.s3 import S3Store
+            from worker.artifacts.s3 import S3Store  # noqa: PLC0415 - boto3, Google's client and Optuna take long to import
 
             return S3Store(found.bucket, "", client=found.client)
         if name == "GCSArtifactStore":
-            from worker.artifacts.gcs import GCSStore
+            from worker.artifacts.gcs import GCSStore  # noqa: PLC0415 - boto3, Google's client and Optuna take long to import
 
             return GCSStore(found.bucket_name, "", client=found.client)
     if not all(callable(getattr(found, method, None)) for method in _METHODS):
@@ -84,7 +84,7 @@ class AdoptedStore:
         return None
 
     def exists(self, key: str) -> bool:
-        from optuna.artifacts.exceptions import ArtifactNotFound
+        from optuna.artifacts.exceptions import ArtifactNotFound  # noqa: PLC0415 - boto3, Google's client and Optuna take long to import
 
         try:
             self._store.open_reader(checked_key(key)).close()

@@ -67,22 +67,22 @@ def from_file(path: Path, kind: str) -> Any:
         if kind == "bytes":
             return path.read_bytes()
         if kind == "numpy":
-            import numpy
+            import numpy  # noqa: PLC0415 - an optional package
 
             return numpy.load(path, allow_pickle=False)
         if kind == "arrays":
-            import numpy
+            import numpy  # noqa: PLC0415 - an optional package
 
             with numpy.load(path, allow_pickle=False) as arrays:
                 return dict(arrays)
         if kind == "image":
-            from PIL import Image
+            from PIL import Image  # noqa: PLC0415 - an optional package
 
             with Image.open(path) as image:
                 image.load()
                 return image
         if kind == "dataframe":
-            import pandas
+            import pandas  # noqa: PLC0415 - an optional package
 
             return pandas.read_csv(path, index_col=0)
     except ImportError as error:
@@ -124,7 +124,7 @@ def _from_object(name: str, source: Any, folder: Path) -> tuple[Path, str]:
         path.write_bytes(source)
         return path, "bytes"
     if _is(source, "numpy", "ndarray"):
-        import numpy
+        import numpy  # noqa: PLC0415 - an optional package
 
         path = folder / safe_name(name, ".npy")
         with _plain_arrays(name):
@@ -193,7 +193,7 @@ class _plain_arrays:
 
 def _write_arrays(name: str, arrays: dict[Any, Any], path: Path) -> None:
     # Not by numpy.savez: an array called "file" or "allow_pickle" would collide with its arguments.
-    from numpy.lib import format as npy
+    from numpy.lib import format as npy  # noqa: PLC0415 - an optional package
 
     with zipfile.ZipFile(path, "w") as archive, _plain_arrays(name):
         for key, array in arrays.items():

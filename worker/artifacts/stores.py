@@ -64,7 +64,7 @@ def _named(url: str) -> ArtifactStore:
             return FileStore(Path("/" + os.fsdecode(unquote_to_bytes(inside)).lstrip("/")))
         case "s3":
             prefix = _checked_place(shown, "s3", place, inside)
-            from worker.artifacts.s3 import S3Store
+            from worker.artifacts.s3 import S3Store  # noqa: PLC0415 - boto3 takes long to import
 
             return S3Store(place, prefix)
         case "gs":
@@ -87,7 +87,7 @@ def _folder(path: str, shown: str) -> FileStore:
 def _google(shown: str, bucket: str, prefix: str) -> ArtifactStore:
     """A bucket of Google's. Raises `BadInput` where its client is not installed."""
     try:
-        from worker.artifacts.gcs import GCSStore
+        from worker.artifacts.gcs import GCSStore  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise BadInput(
             f"{shown}: google-cloud-storage isn't installed: pip install 'optuna-rq[gcs]'"

@@ -115,7 +115,7 @@ def _prctl() -> object:
     if not sys.platform.startswith("linux"):
         return None
     try:
-        import ctypes
+        import ctypes  # noqa: PLC0415 - hardly ever needed
 
         return ctypes.CDLL(None, use_errno=True).prctl
     except (ImportError, OSError, AttributeError):

@@ -51,7 +51,7 @@ class HealthServer:
     def __init__(
         self, address: Address, registry: CollectorRegistry, probes: Mapping[str, Callable[[], Answer]]
     ) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+        disable_created_metrics()  # type: ignore[no-untyped-call] # as http.server does it
         self._metrics = make_wsgi_app(registry)
         self._probes = dict(probes)
         try:
@@ -144,7 +144,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     def server_bind(self) -> None:
         # Not HTTPServer's, which looks up this machine's name: that may take many seconds.
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment] # as http.server does it
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:

@@ -29,7 +29,7 @@ def _no_extras() -> dict[str, Any]:
         return {"lib_name": None, "lib_version": None}
     extras: dict[str, Any] = {"driver_info": None}
     if "maint_notifications_config" in signature(redis.Redis.__init__).parameters:
-        from redis.maint_notifications import MaintNotificationsConfig
+        from redis.maint_notifications import MaintNotificationsConfig  # noqa: PLC0415 - hardly ever needed
 
         extras["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
     return extras

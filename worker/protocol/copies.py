@@ -128,6 +128,12 @@ def _write(pipe: Any, copy: TaskCopy) -> None:
     if not record.study:
         pipe.zadd(keys.BASE_TASKS, {record.id: record.created_at})
         return
+    _list_in_study(pipe, copy)
+
+
+def _list_in_study(pipe: Any, copy: TaskCopy) -> None:
+    """Put a task where its study has it: by trial, by status, and among the best."""
+    record = copy.record
     pipe.zadd(keys.study_tasks(record.study), {record.id: record.trial})
     for status in Status:
         if status is not record.status:

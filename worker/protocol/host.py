@@ -27,7 +27,7 @@ def place() -> str:
 def is_open(redis_url: str) -> bool:
     """Whether a Redis can be used from other machines without a password, as far as its URL tells."""
     try:
-        about = parse_url(redis_url)  # type: ignore[no-untyped-call]
+        about = parse_url(redis_url)  # type: ignore[no-untyped-call] # redis-py is not typed here
     except ValueError:
         return False  # what is wrong with it is said elsewhere
     host = str(about.get("host", "localhost"))

@@ -125,7 +125,7 @@ class TaskSpec:
 
 
 _DEFAULTS: dict[str, Any] = {
-    f.name: f.default if f.default is not MISSING else f.default_factory()  # type: ignore[operator]
+    f.name: f.default if f.default is not MISSING else f.default_factory()  # type: ignore[operator] # dataclasses: one of both is set
     for f in fields(TaskSpec)
 }
 _TYPES: dict[str, Any] = {

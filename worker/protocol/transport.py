@@ -110,7 +110,7 @@ class TaskQueue(Queue):
         super().__init__(name, connection=connection, **kwargs)
 
     @classmethod
-    def dequeue_any(cls, queues: Any, timeout: int | None, **kwargs: Any) -> Any:  # type: ignore[override]
+    def dequeue_any(cls, queues: Any, timeout: int | None, **kwargs: Any) -> Any:  # type: ignore[override] # RQ's own has other types
         if cls.stopping:
             raise StopRequested
         if cls.paused():

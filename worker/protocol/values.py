@@ -74,6 +74,15 @@ def _literal(text: str, default: Any) -> Any:
     raise ValueError(f"{text!r:.80} is no {type(default).__name__}")
 
 
+def _as_bool(value: Any) -> bool:
+    if not isinstance(value, str):
+        return bool(value)
+    lowered = value.strip().lower()
+    if lowered in _TRUE or lowered in _FALSE:
+        return lowered in _TRUE
+    raise ValueError(f"{value!r} is no boolean")
+
+
 def cast_like(value: Any, default: Any) -> Any:
     """`value` as the type of `default`, which is what a script's code expects.
 
@@ -85,21 +94,12 @@ def cast_like(value: Any, default: Any) -> Any:
     if default is None or value is None or type(value) is type(default):
         return value
     if isinstance(default, bool):
-        if isinstance(value, str):
-            lowered = value.strip().lower()
-            if lowered in _TRUE or lowered in _FALSE:
-                return lowered in _TRUE
-            raise ValueError(f"{value!r} is no boolean")
-        return bool(value)
+        return _as_bool(value)
     if isinstance(default, int):
         number = float(value)
-        if number.is_integer():
-            return int(number)
-        return number if not isinstance(value, bool) else int(value)
-    if isinstance(default, float):
-        return float(value)
-    if isinstance(default, str):
-        return str(value)
+        return int(number) if number.is_integer() else number
+    if isinstance(default, (float, str)):
+        return float(value) if isinstance(default, float) else str(value)
     if isinstance(default, (list, tuple, dict)) and isinstance(value, str):
         value = _literal(value, default)
     if isinstance(default, tuple) and isinstance(value, list):

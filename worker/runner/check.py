@@ -21,7 +21,7 @@ def check(question: dict[str, Any]) -> dict[str, Any]:
     """``{"objective", "parameters", "optional", "folder"}`` or ``{"storage": URL}`` → ``{"ok", "message",
     "missing_module"}``."""
     if "storage" in question:
-        from worker.trials.storage import check_storage
+        from worker.trials.storage import check_storage  # noqa: PLC0415 - Optuna, for its objectives only
 
         try:
             check_storage(question["storage"])
@@ -36,7 +36,7 @@ def check(question: dict[str, Any]) -> dict[str, Any]:
         else:
             function = load_function(objective["target"], folder)
             if objective["kind"] == "optuna":
-                from worker.trials.trial import check_objective
+                from worker.trials.trial import check_objective  # noqa: PLC0415 - Optuna, for its objectives only
 
                 check_objective(function, objective["target"])
             else:

@@ -144,7 +144,7 @@ class Runner:
                 self._session.handle(message)
 
     def _run(self, order: Message) -> Message:
-        from worker.sdk.task import Task
+        from worker.sdk.task import Task  # noqa: PLC0415 - what only some trials need
 
         description, objective = order["task"], order["objective"]
         target, folder = objective["target"], Path(order["folder"])
@@ -176,7 +176,7 @@ class Runner:
             result = _explain(error)
         finally:
             task.finish_following()
-            task._remove_scratch()
+            task.remove_scratch()
             runtime.leave(task)
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
@@ -217,7 +217,7 @@ def _call(function: Callable[..., Any], task: Task, parameters: Mapping[str, Any
 def _trial_of(function: Callable[..., Any], task: Task, order: Message) -> Callable[[], Message]:
     """A call of an objective that takes Optuna's trial. Raises `ObjectiveLoadError`."""
     # A compute node needs Optuna for these objectives only.
-    from worker.trials.trial import call_objective, check_objective, open_trial, open_trial_study
+    from worker.trials.trial import call_objective, check_objective, open_trial, open_trial_study  # noqa: PLC0415 - what only some trials need
 
     objective, storage = order["objective"], order.get("storage")
     objective_of_trial = check_objective(function, objective["target"])
@@ -329,7 +329,7 @@ def _forget_temporary_folders(folder: str | None) -> None:
         tempfile.tempdir = None
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:
-        multiprocessing.current_process()._config.pop("tempdir", None)
+        multiprocessing.current_process()._config.pop("tempdir", None)  # noqa: SLF001 - no public name
 
 
 def _left_behind(before: set[int | None]) -> bool:

@@ -74,11 +74,32 @@ def load_function(target: str, folder: Path) -> Callable[..., Any]:
     path = str(folder)
     if path not in sys.path:
         sys.path.insert(0, path)
+    found: Any = _import(target, module_name, folder)
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            raise ObjectiveLoadError(
+                f"objective {target!r}: module {module_name!r} ({_file(module_name)}) has no {part!r}"
+            ) from error
+        if inspect.ismodule(found):
+            # What a module imports is not its own: train:os.system is no objective of train.
+            name = found.__name__
+            raise ObjectiveLoadError(f"objective {target!r}: {part!r} is the module {name!r}; write {name}:…")
+    if not callable(found):
+        raise ObjectiveLoadError(
+            f"objective {target!r}: it is a {type(found).__name__}, which can't be called"
+        )
+    return found  # type: ignore[no-any-return] # callable, as was just checked
+
+
+def _import(target: str, module_name: str, folder: Path) -> Any:
+    """The module of an objective. Raises `ObjectiveLoadError`."""
     importlib.invalidate_caches()
     try:
-        found: Any = importlib.import_module(module_name)
+        return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        from worker.runner.requirements import also_missing  # hardly ever needed
+        from worker.runner.requirements import also_missing  # noqa: PLC0415 - hardly ever needed
 
         missing = (error.name or "").split(".")[0]
         if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
@@ -96,22 +117,28 @@ def load_function(target: str, folder: Path) -> Callable[..., Any]:
         raise ObjectiveLoadError(
             f"objective {target!r}: importing it fails at {where}: {type(error).__name__}: {error}"
         ) from error
-    for part in attribute.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError as error:
-            raise ObjectiveLoadError(
-                f"objective {target!r}: module {module_name!r} ({_file(module_name)}) has no {part!r}"
-            ) from error
-        if inspect.ismodule(found):
-            # What a module imports is not its own: train:os.system is no objective of train.
-            name = found.__name__
-            raise ObjectiveLoadError(f"objective {target!r}: {part!r} is the module {name!r}; write {name}:…")
-    if not callable(found):
-        raise ObjectiveLoadError(
-            f"objective {target!r}: it is a {type(found).__name__}, which can't be called"
-        )
-    return found  # type: ignore[no-any-return]
+
+
+def _problems(signature: inspect.Signature, given: set[str], maybe: set[str]) -> list[str]:
+    """What doesn't fit between a function's arguments and the study's parameters.
+
+    Args:
+        given: names of all parameters.
+        maybe: those of them that a trial may lack.
+    """
+    wants_task, named, any_name = _shape(signature, given)
+    if wants_task and not named and not any_name:
+        return []
+    problems = []
+    if not any_name:
+        problems += [f"doesn't take parameter {name!r}" for name in sorted(given - set(named))]
+    for name, parameter in named.items():
+        if parameter.default is inspect.Parameter.empty:
+            if name not in given:
+                problems.append(f"needs an argument {name!r} that is not among [parameters]")
+            elif name in maybe:
+                problems.append(f"needs a default for {name!r}, which some trials don't have (`when`)")
+    return problems
 
 
 def _file(module_name: str) -> str:
@@ -147,20 +174,7 @@ def check_signature(
             f"objective {target!r}: {_call_text(function, signature)} is called with its arguments by name; "
             "remove the '/'"
         )
-    given = {bare(name) for name in parameters}
-    maybe = {bare(name) for name in optional}
-    wants_task, named, any_name = _shape(signature, given)
-    if wants_task and not named and not any_name:
-        return
-    problems = []
-    if not any_name:
-        problems += [f"doesn't take parameter {name!r}" for name in sorted(given - set(named))]
-    for name, parameter in named.items():
-        if parameter.default is inspect.Parameter.empty:
-            if name not in given:
-                problems.append(f"needs an argument {name!r} that is not among [parameters]")
-            elif name in maybe:
-                problems.append(f"needs a default for {name!r}, which some trials don't have (`when`)")
+    problems = _problems(signature, {bare(name) for name in parameters}, {bare(name) for name in optional})
     if problems:
         raise ObjectiveLoadError(
             f"objective {target!r}: {_call_text(function, signature)} {'; '.join(problems)}"

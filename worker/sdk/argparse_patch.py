@@ -35,7 +35,7 @@ def install(listener: Callable[[argparse.ArgumentParser, argparse.Namespace], bo
                 del _seen[:-8]
             return found
 
-        argparse.ArgumentParser.parse_known_args = parse_known_args  # type: ignore[method-assign]
+        argparse.ArgumentParser.parse_known_args = parse_known_args  # type: ignore[method-assign] # that is the patch
     _listener = listener
 
 

@@ -59,15 +59,15 @@ class ArtifactHandle:
 
     def get_local_copy(self) -> str:
         """Download it to a temporary folder, verified; returns the path."""
-        import tempfile
+        import tempfile  # noqa: PLC0415 - programs that store nothing don't wait for it
 
-        from worker.artifacts import fetch
+        from worker.artifacts import fetch  # noqa: PLC0415 - programs that store nothing don't wait for it
 
         return str(fetch(self.meta, Path(tempfile.mkdtemp(prefix="orq-artifact-"))))
 
     def get(self) -> Any:
         """The object it was made from: a dict, an array, …; a path for files and folders."""
-        from worker.artifacts import load
+        from worker.artifacts import load  # noqa: PLC0415 - programs that store nothing don't wait for it
 
         return load(self.meta)
 
@@ -92,7 +92,7 @@ def upload(
         ArtifactError: it can't be read or stored, or the name is none.
         TaskStopped: the task is to stop while its store is away, or its attempt is over.
     """
-    from worker.artifacts import open_store, save
+    from worker.artifacts import open_store, save  # noqa: PLC0415 - programs that store nothing don't wait for it
 
     if not isinstance(name, str) or not name:
         raise ArtifactError(f"an artifact needs a name, a str that is not empty, not {name!r:.80}")
@@ -117,7 +117,7 @@ def upload(
 
 def forget(metas: Iterable[ArtifactMeta]) -> None:
     """Remove the bytes of artifacts that nothing lists any more; what can't be removed is left."""
-    from worker.artifacts import open_store
+    from worker.artifacts import open_store  # noqa: PLC0415 - programs that store nothing don't wait for it
 
     for meta in metas:
         try:

@@ -56,7 +56,7 @@ class Home:
     def enqueue(self, record: TaskRecord) -> None:
         """Put a queued task's attempt on its queue. Raises `BadInput` for a name that can't be a queue's."""
         if self._jobs is None:
-            from worker.protocol.dispatch import Dispatcher  # it loads RQ
+            from worker.protocol.dispatch import Dispatcher  # noqa: PLC0415 - what only some programs need
 
             self._jobs = Dispatcher(connect(self.redis_url, patience_s=PATIENCE_S, text=False))
         self._jobs.enqueue(record)
@@ -99,7 +99,7 @@ def sqlite_url(path: Path) -> str:
     text = str(path)
     if not re.search("[%?{}]", text):
         return f"sqlite:///{text}"
-    import sqlalchemy
+    import sqlalchemy  # noqa: PLC0415 - what only some programs need
 
     encoded = "sqlite:///" + re.sub("[%?{}]", lambda found: f"%{ord(found[0]):02X}", text)
     if sqlalchemy.make_url(encoded).database == text:

@@ -131,7 +131,7 @@ class Logger:
         self._task.upload_artifact(self._name(title, series, iteration), source)
 
     def _keep_text(self, title: str, series: str, iteration: int | None, text: str, suffix: str) -> None:
-        import tempfile
+        import tempfile  # noqa: PLC0415 - an optional package
 
         with tempfile.TemporaryDirectory(prefix="orq-report-") as folder:
             path = Path(folder) / f"table{suffix}"
@@ -150,8 +150,8 @@ def _as_csv(rows: Sequence[Any]) -> str:
 def _as_image(matrix: Any) -> Any:
     """An array of pixels as a PIL image."""
     try:
-        import numpy
-        from PIL import Image
+        import numpy  # noqa: PLC0415 - an optional package
+        from PIL import Image  # noqa: PLC0415 - an optional package
     except ImportError as error:
         raise ImportError(f"report_image: an array needs {error.name}: pip install numpy Pillow") from error
     array = numpy.asarray(matrix)

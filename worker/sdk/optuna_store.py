@@ -79,7 +79,7 @@ def group_key(group: str) -> str:
 
 
 def _not_found(artifact_id: str) -> Exception:
-    from optuna.artifacts.exceptions import ArtifactNotFound
+    from optuna.artifacts.exceptions import ArtifactNotFound  # noqa: PLC0415 - Optuna, and what only some programs need
 
     return ArtifactNotFound(f"no artifact {artifact_id!r}")
 
@@ -95,8 +95,8 @@ def artifact_store(url: Any = None, study: str | None = None) -> OptunaArtifactS
     Raises:
         BadInput: the URL names no store.
     """
-    from worker.sdk import runtime
-    from worker.sdk.home import default_artifacts
+    from worker.sdk import runtime  # noqa: PLC0415 - Optuna, and what only some programs need
+    from worker.sdk.home import default_artifacts  # noqa: PLC0415 - Optuna, and what only some programs need
 
     task = runtime.current()
     about = task.about if task is not None else {}

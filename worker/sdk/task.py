@@ -229,7 +229,7 @@ def _store_url(given: Any) -> str | None:
     """The URL of a store as `Task.init` takes it; None for ClearML's True and False."""
     if not given or given is True:
         return None
-    from worker.artifacts import open_store
+    from worker.artifacts import open_store  # noqa: PLC0415 - programs that store nothing don't wait for it
 
     return open_store(given).url
 

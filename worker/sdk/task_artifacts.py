@@ -48,7 +48,7 @@ class TaskArtifacts(TaskCore):
         """Name → artifact: those of the task, or, in a worker's program, those that it has uploaded."""
         if self.at is None:
             return dict(self._uploaded)
-        from worker.artifacts import ArtifactMeta
+        from worker.artifacts import ArtifactMeta  # noqa: PLC0415 - programs that store nothing don't wait for it
 
         stored = self.at.store.artifacts.of_task(self.about["id"])
         return {name: ArtifactHandle(ArtifactMeta.from_json(text)) for name, text in stored.items()}
@@ -136,12 +136,12 @@ class TaskArtifacts(TaskCore):
 
         In a program it is that of the attempt before, or its own. Go on at ``iteration + 1``.
         """
-        from worker.artifacts import fetch
+        from worker.artifacts import fetch  # noqa: PLC0415 - programs that store nothing don't wait for it
 
         for meta in reversed(self._checkpoints()):
             folder = Path(tempfile.mkdtemp(prefix="orq-checkpoint-"))
             if not self._scratch:
-                atexit.register(self._remove_scratch)
+                atexit.register(self.remove_scratch)
             self._scratch.append(folder)
             try:
                 path = fetch(meta, folder)
@@ -153,7 +153,7 @@ class TaskArtifacts(TaskCore):
 
     def _checkpoints(self) -> list[Any]:
         """Descriptions of the task's checkpoints, the oldest first."""
-        from worker.artifacts import ArtifactMeta
+        from worker.artifacts import ArtifactMeta  # noqa: PLC0415 - programs that store nothing don't wait for it
 
         if self.session is None and self.at is not None:
             texts: Sequence[str] = [
@@ -163,7 +163,7 @@ class TaskArtifacts(TaskCore):
             texts = self.about.get("checkpoints", ())
         return [ArtifactMeta.from_json(text) for text in texts]
 
-    def _remove_scratch(self) -> None:
+    def remove_scratch(self) -> None:
         """Remove the copies of checkpoints that were fetched."""
         while self._scratch:
             shutil.rmtree(self._scratch.pop(), ignore_errors=True)

@@ -126,7 +126,7 @@ class TaskParameters(TaskCore):
         if isinstance(mutable, argparse.ArgumentParser):
             defaults = {
                 (action.dest,): action.default
-                for action in mutable._actions
+                for action in _actions_of(mutable)
                 if action.dest not in ("help", argparse.SUPPRESS)
             }
             changed = self._override(defaults, "Args")
@@ -153,7 +153,7 @@ class TaskParameters(TaskCore):
         self, parser: argparse.ArgumentParser | None, namespace: argparse.Namespace
     ) -> None:
         """Connect what argparse has parsed; called by itself for a program's own command line."""
-        types = {action.dest: action.type for action in parser._actions} if parser else {}
+        types = {action.dest: action.type for action in _actions_of(parser)} if parser else {}
         values = {(key,): value for key, value in vars(namespace).items() if not key.startswith("_")}
         for path, value in self._override(values, "Args").items():
             convert = types.get(path[0])
@@ -282,3 +282,7 @@ def _attributes(mutable: Any) -> Iterator[tuple[str, Any]]:
         descriptor = hasattr(type(value), "__get__")
         if not key.startswith("_") and not callable(value) and not descriptor:
             yield key, value
+
+
+def _actions_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    return parser._actions  # noqa: SLF001 - argparse has no public name

@@ -104,7 +104,7 @@ class TaskReports(TaskCore):
         Raises:
             BadInput: the package tensorboard isn't installed.
         """
-        from worker.sdk.tensorboard import Follower
+        from worker.sdk.tensorboard import Follower  # noqa: PLC0415 - an optional package
 
         def report(title: str, series: str, value: float, step: int, at: float) -> None:
             if self.session is not None:

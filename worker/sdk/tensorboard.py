@@ -31,8 +31,8 @@ class EventFolder:
 
     def __init__(self, folder: str | Path) -> None:
         try:
-            from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-            from tensorboard.util import tensor_util
+            from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # noqa: PLC0415 - an optional package
+            from tensorboard.util import tensor_util  # noqa: PLC0415 - an optional package
         except ImportError as error:
             raise BadInput("TensorBoard's event files can't be read: pip install tensorboard") from error
         self._loader, self._array = EventFileLoader, tensor_util.make_ndarray

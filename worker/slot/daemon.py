@@ -80,8 +80,7 @@ class Daemon:
         """
         settings = self._settings
         if settings.metrics:
-            # Not before it is asked for: a worker starts sooner without the library.
-            from worker.health.monitoring import Monitoring
+            from worker.health.monitoring import Monitoring  # noqa: PLC0415 - a worker starts sooner without prometheus_client
 
             self._monitoring = Monitoring(settings.metrics, settings.name, settings.slots)
         client = connect(settings.redis_url, patience_s=0, timeout_s=5.0)

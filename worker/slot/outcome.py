@@ -185,7 +185,7 @@ def in_users_words(outcome: Outcome, record: TaskRecord, folder: Path) -> str:
     """
     reason = outcome.reason
     if _NO_MODULE in reason and record.spec.objective.get("kind") != "command":
-        from worker.runner.requirements import also_missing
+        from worker.runner.requirements import also_missing  # noqa: PLC0415 - hardly ever needed
 
         reason += also_missing(folder)
     if record.spec.code and outcome.reason_class is Reason.LAUNCH_ERROR:

@@ -126,10 +126,7 @@ class ProgramChannel:
     def _take(self, message: Message, connection: socket.socket) -> None:
         op = message.get("op")
         if op == "points":
-            for raw in message.get("points", ()):
-                point = point_from(raw)
-                if point:
-                    self._reporter.add(point)
+            self._add_points(message)
         elif op == "artifact":
             self._link_artifact(message, connection)
         elif op == "unlink":
@@ -145,6 +142,12 @@ class ProgramChannel:
             self.mark = message
         elif op == "result":
             self.result = message
+
+    def _add_points(self, message: Message) -> None:
+        for raw in message.get("points", ()):
+            point = point_from(raw)
+            if point:
+                self._reporter.add(point)
 
     def _asked(self, what: str) -> dict[str, Any]:
         """What a program wants to know of its own task."""

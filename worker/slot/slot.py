@@ -58,7 +58,7 @@ class Slot(SimpleWorker):
     """RQ's in-process worker, with the allowlist, our signals and no remote commands."""
 
     job_class = TaskJob
-    queue_class = TaskQueue  # type: ignore[assignment]
+    queue_class = TaskQueue  # type: ignore[assignment] # RQ's own has other types
     log_result_lifespan = False
     # RQ waits up to a minute between two looks for a Redis that is away; it may be back long before.
     max_connection_wait_time = 2.0
@@ -143,8 +143,8 @@ class Slot(SimpleWorker):
         # RQ would look after registries and groups that are not used here, and run what stands in them.
         for queue in self.queues:
             clean_worker_registry(queue)
-            queue.tidy()  # type: ignore[attr-defined]
-        self.last_cleaned_at = now()  # type: ignore[assignment]
+            queue.tidy()  # type: ignore[attr-defined] # RQ's own has other types
+        self.last_cleaned_at = now()  # type: ignore[assignment] # RQ's own has other types
 
     def check_for_suspension(self, burst: bool) -> None:
         at = time.monotonic()
@@ -199,7 +199,7 @@ class Slot(SimpleWorker):
         except Exception as error:  # RQ's view of us is a courtesy; the lease is what counts.
             log.warning("slot %s: RQ heartbeat failed: %s", self.label, error)
 
-    def execute_job(self, job: TaskJob, queue: Any) -> None:  # type: ignore[override]
+    def execute_job(self, job: TaskJob, queue: Any) -> None:  # type: ignore[override] # RQ's own has other types
         """Run what the job names. All that is known of it stands in the task's record from now on.
 
         RQ would keep statuses, results and registries of its own, at some twenty commands for each job.

@@ -142,7 +142,7 @@ def _refusals(shown: str) -> Iterator[None]:
     except ImportError as error:
         cause = error
         while isinstance(cause.__cause__ or cause.__context__, ImportError):
-            cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+            cause = cause.__cause__ or cause.__context__  # type: ignore[assignment] # an ImportError, as was just checked
         hint = next((text for name, text in _EXTRAS.items() if shown.startswith(name)), "")
         raise BadInput(
             f"storage {shown}: its driver {cause.name or str(cause)!r} isn't installed{hint}"
