@@ -56,12 +56,12 @@ def save(
         name: of the artifact, any text.
         source: see `worker.artifacts.content`.
         mimetype, encoding: guessed from the file's name when not given.
-        patience_s: how long a store that is away is waited for, in seconds; the upload begins anew then.
+        patience_s: how long a store that is away is waited for, in seconds.
         waiting: called now and then meanwhile; what it raises ends the waiting.
         keep_in: folder for the file of an object that could not be stored, so that it isn't lost.
 
     Returns:
-        Its description; the bytes are stored when this returns.
+        Its description; the bytes are stored.
 
     Raises:
         ArtifactError: it can't be read or stored, or changed meanwhile. `ArtifactStoreUnavailable`, which
@@ -85,8 +85,7 @@ def save(
         try:
             stored = upload.run(patience_s, waiting)
         except _NotStored as failed:
-            reason = failed.reason
-            raise _with_place(reason, name, path, Path(scratch), keep_in, artifact_id) from reason
+            raise _with_place(failed.reason, name, path, Path(scratch), keep_in, artifact_id) from failed
     return upload.described(
         artifact_id=artifact_id,
         filename=filename,
@@ -150,7 +149,7 @@ class _Upload:
             text = f"artifact {self.name!r}: {self.path} changed meanwhile; store a finished file"
             raise ArtifactError(text) from failure
         if failure is not None:
-            raise _NotStored(failure)
+            raise _NotStored(failure) from failure
         return {"size": size, "sha256": sha256, "blake3": blake3}
 
     def described(self, **about: Any) -> ArtifactMeta:
