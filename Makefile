@@ -12,11 +12,13 @@ BIN := $(VENV)/bin
 PYTHON ?=
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: help demo test lint chaos bench clean
+.PHONY: help demo test test-fast test-slow lint chaos bench clean
 
 help:
 	@echo 'make demo    tune a small neural network, with everything on this machine'
-	@echo 'make test    run all tests'
+	@echo 'make test    run the tests, except for the slow ones'
+	@echo 'make test-fast   run the unit and contract tests'
+	@echo 'make test-slow   run the slow ones: chaos, deployments, namespaces, TLS, simulations'
 	@echo 'make lint    check style and types'
 	@echo 'make chaos   kill at random what runs ten studies, and check that nothing is lost'
 	@echo 'make bench   measure, and compare with what is promised'
@@ -26,7 +28,13 @@ demo: $(VENV)/.demo-ready
 	@$(BIN)/controller start examples/digits.toml
 
 test: $(VENV)/.dev-ready
-	@$(BIN)/pytest -q -n 2 --dist worksteal
+	@$(BIN)/pytest -q -n 2 --dist worksteal -m 'not slow'
+
+test-fast: $(VENV)/.dev-ready
+	@$(BIN)/pytest -q -n 2 --dist worksteal -m 'not slow' tests/unit tests/contract
+
+test-slow: $(VENV)/.dev-ready
+	@$(BIN)/pytest -q -n 2 --dist worksteal -m slow
 
 lint: $(VENV)/.dev-ready
 	@$(BIN)/ruff check .

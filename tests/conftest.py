@@ -1,4 +1,12 @@
-"""Fixtures of all tests: real servers."""
+"""Fixtures of all tests: real servers, and how commands are started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import forkserver
 
 pytest_plugins = [
     "tests.redisserver",
@@ -7,3 +15,11 @@ pytest_plugins = [
     "tests.postgresql",
     "tests.gcsserver",
 ]
+
+
+@pytest.fixture(autouse=True)
+def starts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Commands are forked from a process that has imported them, except for ``real_start`` tests."""
+    forkserver.enabled = request.node.get_closest_marker("real_start") is None
+    yield
+    forkserver.enabled = True

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import psutil
 from click.testing import CliRunner
 
+from tests import forkserver
 from worker.protocol import ObjectiveMetric, Sign, Status, Store, TaskRecord, TaskSpec, new_task_id
 from worker.protocol.connection import connect
 from worker.protocol.transport import TaskQueue
@@ -47,16 +48,24 @@ def environment(**extra: str) -> dict[str, str]:
 
 def run(*argv: str, cwd: Path, timeout: float = DEADLINE_S, **env: str) -> subprocess.CompletedProcess[str]:
     """Run one of our commands to its end."""
-    return subprocess.run(
-        [str(BIN / argv[0]), *argv[1:]],
+    command = [str(BIN / argv[0]), *argv[1:]]
+    process = forkserver.popen(
+        command,
         cwd=cwd,
         env=environment(**env),
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=timeout,
-        check=False,
     )
+    with process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def run_json(*argv: str, cwd: Path, **env: str) -> Any:
@@ -85,7 +94,7 @@ def run_json(*argv: str, cwd: Path, **env: str) -> Any:
 def started(*argv: str, cwd: Path, log: Path | None = None, **env: str) -> Iterator[subprocess.Popen[bytes]]:
     """A command in the background, in a session of its own; killed with all its children at the end."""
     with open(log or os.devnull, "ab") as output:
-        process = subprocess.Popen(
+        process = forkserver.popen(
             [str(BIN / argv[0]), *argv[1:]],
             cwd=cwd,
             env=environment(**env),

@@ -14,6 +14,8 @@ import pytest
 from tests.e2e.harness import BIN, assert_nothing_left, environment, run, started, wait_for
 from tests.redisserver import RedisServer
 
+pytestmark = pytest.mark.real_start
+
 MODULE = """
 VALUE = 3
 def good(task, x): return x

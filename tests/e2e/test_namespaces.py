@@ -23,6 +23,8 @@ from tests.redisserver import server_binary
 from worker.protocol import FINISHED, Status, Store, TaskRecord
 from worker.protocol.connection import connect
 
+pytestmark = pytest.mark.slow
+
 ITERATIONS, TRIALS, LEASE_S = 40, 8, 3
 SECRET = "a secret that signs the jobs"
 KEYS = ("access-key-of-the-test", "secret-key-of-the-test")

@@ -811,6 +811,7 @@ def train(task, x):
 """
 
 
+@pytest.mark.real_start  # command lines are looked at
 def test_secrets_appear_nowhere(tmp_path: Path, s3_server: S3Server, postgresql: PostgreSQL) -> None:
     """Of Redis, of the database, of jobs, of the bucket."""
     need_server()

@@ -14,6 +14,8 @@ import pytest
 from tests.e2e.harness import Bench, alive, descendants, serving, started, wait_for
 from worker.protocol import Reason, Status
 
+pytestmark = pytest.mark.real_start
+
 OBJECTIVES = """
 import subprocess, sys, time
 from pathlib import Path

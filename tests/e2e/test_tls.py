@@ -13,6 +13,8 @@ from tests.e2e.cli import Cli, folder_of
 from tests.e2e.harness import run, started
 from tests.redisserver import RedisServer, need_server
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVES = """
 def quick(task, x):
     task.report_scalar("loss", "", x, 0)

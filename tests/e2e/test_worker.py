@@ -24,6 +24,8 @@ from tests.redisserver import RedisServer
 from worker.protocol import Reason, Status
 from worker.protocol.events import EventKind
 
+pytestmark = pytest.mark.real_start
+
 FUNCTIONS = """
 import os, signal, subprocess, sys, threading, time
 from pathlib import Path

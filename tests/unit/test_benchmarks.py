@@ -68,6 +68,7 @@ def test_reports_are_measured(redis_url: str) -> None:
     assert 0 < ours < reference
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [[], ["--at-once"]])
 def test_virtual_workers_are_kept_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: list[str]
