@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import optuna
@@ -18,6 +17,7 @@ from controller.search.study import open_study, refuse_other_trials
 from controller.search.trial_cache import cached
 from worker.optuna_internals import storage_of
 from worker.protocol.errors import BadInput
+from worker.protocol.nearest import nearest
 from worker.protocol.urls import redact
 from worker.trials.storage import open_storage, quietly
 
@@ -145,8 +145,8 @@ class OptunaSource:
         storage = self._open_storage()
         known = set(optuna.get_all_study_names(storage))
         if isinstance(self._previous, str) and name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            near = nearest(name, known)
+            hint = f"; did you mean {near!r}?" if near else ""
             raise BadInput(f"continue_previous_study: no study {name!r} in {self.storage_shown()}{hint}")
         if not self._load_if_exists and name in known:
             raise BadInput(

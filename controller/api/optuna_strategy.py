@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 
 import optuna
@@ -20,6 +19,7 @@ from controller.search.samplers import grid
 from controller.search.search import Search
 from controller.session.study_session import StudyDefinition
 from worker.protocol.errors import BadInput
+from worker.protocol.nearest import nearest
 
 _KNOWN = (
     "optuna_sampler",
@@ -231,6 +231,6 @@ def _refuse_unknown(options: Mapping[str, Any]) -> None:
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    near = nearest(name, known)
+    hint = f"did you mean {near!r}?" if near else f"there are {', '.join(known)}"
     return f"unknown argument {name!r}; {hint}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any
 
 from controller.loop.backend import Backend
@@ -14,6 +13,7 @@ from controller.loop.state import LoopSettings, LoopState
 from controller.search.objective import Objective
 from worker.protocol import TaskSpec
 from worker.protocol.errors import BadInput
+from worker.protocol.nearest import nearest
 
 Naming = Callable[[str, dict[str, Any]], str]
 """``(base task's name, parameters) -> name`` of a job's task."""
@@ -92,6 +92,6 @@ def _refuse_unknown_fields(overrides: Mapping[str, Any]) -> None:
     known = {field.name for field in fields(TaskSpec)}
     for name in overrides:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+            near = nearest(name, known)
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(sorted(known))}"
             raise BadInput(f"task_overrides: a task has no {name!r}; {hint}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 
 from controller.loop.context import LoopContext
 from controller.loop.job import Job
@@ -16,6 +15,7 @@ from worker.artifacts import ArtifactMeta
 from worker.protocol import Reason, Status
 from worker.protocol.errors import RecordError
 from worker.protocol.metrics import violations
+from worker.protocol.nearest import nearest
 
 log = logging.getLogger(__name__)
 
@@ -110,8 +110,8 @@ class Telling:
         reported = [key for key in sorted(job.scalars) if not key.startswith(":monitor:")]
         for metric in self._objective.metrics:
             if metric.key not in job.scalars:
-                near = get_close_matches(metric.key, reported, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                near = nearest(metric.key, reported)
+                hint = f"; did you mean {near!r}?" if near else ""
                 said = ", ".join(reported) or "nothing"
                 self._observer.note(
                     f"the first finished job has no metric {metric.key!r}; it reported {said}{hint}"

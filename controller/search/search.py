@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from controller.search.tried import DUPLICATE, FIXED, NOT_RUN, TriedPoints
 from worker.artifacts import ArtifactMeta
 from worker.optuna_internals import has_fixed_parameters, open_trial, storage_of, trial_id
 from worker.protocol.errors import BadInput
+from worker.protocol.nearest import nearest
 from worker.trials.storage_retry import retry_while_away
 
 log = logging.getLogger(__name__)
@@ -205,8 +205,8 @@ class Search:
         known = [name for parameter in self._parameters for name in parameter.names]
         for name in parameters:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+                near = nearest(name, known)
+                hint = f"did you mean {near!r}?" if near else f"there are {', '.join(known)}"
                 raise BadInput(f"try: there is no parameter {name!r}; {hint}")
         encoded: dict[str, Any] = {}
         for parameter in self._parameters:

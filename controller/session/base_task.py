@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from controller.search.parameters import Parameter
 from worker.protocol import TaskRecord
 from worker.protocol.errors import BadInput
+from worker.protocol.nearest import nearest
 from worker.protocol.values import full
 
 
@@ -36,9 +36,9 @@ def check_base_task(base: TaskRecord, parameters: Sequence[Parameter], *, allow_
     for name in (name for parameter in parameters for name in parameter.names):
         if full(name) in known:
             continue
-        near = get_close_matches(full(name), known, n=1, cutoff=0.5)
+        near = nearest(full(name), known, cutoff=0.5)
         if near:
-            hint = f"did you mean {near[0]!r}?"
+            hint = f"did you mean {near!r}?"
         elif known:
             hint = f"it has {', '.join(known)}"
         else:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from controller.sweep.problems import Path, Problem, closest, key_text, show, unknown
-from controller.sweep.schema import PRUNER_ALIASES, PRUNERS, SAMPLER_ALIASES, SAMPLERS, is_scalar
+from controller.sweep.schema import is_scalar
+from worker.protocol.sampler_names import PRUNERS, SAMPLERS, pruner_name, sampler_name
 
 MAX_OPTION_DEPTH = 10
 
@@ -71,14 +72,14 @@ _PATIENT = _Around(
 
 def fold_sampler(raw: object) -> Folded:
     """The `[sampler]` table, with one for `base` inside checked likewise."""
-    folded = _fold(("sampler",), raw, ("type", "seed"), SAMPLERS, SAMPLER_ALIASES)
-    return _around(folded, ("sampler",), _PARTIAL_FIXED, SAMPLERS, SAMPLER_ALIASES)
+    folded = _fold(("sampler",), raw, ("type", "seed"), tuple(SAMPLERS), sampler_name)
+    return _around(folded, ("sampler",), _PARTIAL_FIXED, tuple(SAMPLERS), sampler_name)
 
 
 def fold_pruner(raw: object) -> Folded:
     """The `[pruner]` table, with one for `wrapped` inside checked likewise."""
-    folded = _fold(("pruner",), raw, ("type",), PRUNERS, PRUNER_ALIASES)
-    return _around(folded, ("pruner",), _PATIENT, PRUNERS, PRUNER_ALIASES)
+    folded = _fold(("pruner",), raw, ("type",), tuple(PRUNERS), pruner_name)
+    return _around(folded, ("pruner",), _PATIENT, tuple(PRUNERS), pruner_name)
 
 
 def is_plain(value: object, depth: int = 0) -> bool:
@@ -96,7 +97,7 @@ def is_plain(value: object, depth: int = 0) -> bool:
 
 
 def _fold(
-    path: Path, raw: object, own: tuple[str, ...], known: tuple[str, ...], aliases: Mapping[str, str]
+    path: Path, raw: object, own: tuple[str, ...], known: tuple[str, ...], plain_name: Callable[[str], str]
 ) -> Folded:
     """The table with all keys but `own` moved into `options` and its type's one true name."""
     if not isinstance(raw, Mapping):
@@ -124,7 +125,7 @@ def _fold(
             )
             problems.append(Problem(path=here, text=text))
     if isinstance(table.get("type"), str):
-        name = _plain_name(table["type"], aliases)
+        name = plain_name(table["type"])
         if name in known:
             table["type"] = name
         else:
@@ -136,13 +137,8 @@ def _fold(
     return Folded(table=table, clear=clear, problems=tuple(problems))
 
 
-def _plain_name(name: str, aliases: Mapping[str, str]) -> str:
-    plain = name.replace("-", "_")
-    return aliases.get(plain, plain)
-
-
 def _around(
-    folded: Folded, path: Path, around: _Around, known: tuple[str, ...], aliases: Mapping[str, str]
+    folded: Folded, path: Path, around: _Around, known: tuple[str, ...], plain_name: Callable[[str], str]
 ) -> Folded:
     """The table with the one inside of it checked and its type's one true name; others as they are."""
     table = folded.table
@@ -159,7 +155,7 @@ def _around(
             text = unknown(key, around.keys, what="key", others=others, present=options)
             problems.append(Problem(path=(*path, key), text=text, unknown=True))
     if around.inner in options and (*path, around.inner) not in reported:
-        inner, found = _inner((*path, around.inner), options[around.inner], around, known, aliases)
+        inner, found = _inner((*path, around.inner), options[around.inner], around, known, plain_name)
         options[around.inner] = inner
         problems.extend(found)
     return Folded(
@@ -171,7 +167,7 @@ def _around(
 
 
 def _inner(
-    path: Path, raw: object, around: _Around, known: tuple[str, ...], aliases: Mapping[str, str]
+    path: Path, raw: object, around: _Around, known: tuple[str, ...], plain_name: Callable[[str], str]
 ) -> tuple[dict[str, Any], list[Problem]]:
     """The table inside, flat as it was; empty where it is none."""
     if not isinstance(raw, Mapping):
@@ -180,12 +176,12 @@ def _inner(
     allowed = tuple(kind for kind in known if kind not in around.without)
     here = (*path, "type")
     kind = raw.get("type")
-    if isinstance(kind, str) and _plain_name(kind, aliases) in around.without:
+    if isinstance(kind, str) and plain_name(kind) in around.without:
         text = f"{around.kind} can't have {show(kind)} inside; there are {', '.join(allowed)}"
         return {}, [Problem(path=here, text=text)]
     if "type" in raw and not isinstance(kind, str):
         return {}, [Problem(path=here, text=f"must be text, got {show(kind)}")]
-    folded = _fold(path, raw, ("type",), allowed, aliases)
+    folded = _fold(path, raw, ("type",), allowed, plain_name)
     problems = list(folded.problems)
     if "type" not in raw and around.default is None and folded.clear:
         text = f'missing; {key_text(path)} needs type, such as "{around.example}"'

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from worker.protocol.nearest import nearest
 
 Path = tuple[str | int, ...]
 """Where a value stands: `("study", "metric", 1, "goal")`."""
@@ -115,18 +116,8 @@ def closest(
         cutoff: how alike they have to be, from 0 to 1.
         present: known words that are there already; between two alike, the other one is meant.
     """
-    lowered = word.casefold()
-    meant = _OTHER_WORDS.get(lowered)
-    if meant in known:
-        return meant
-    matches = difflib.get_close_matches(lowered, known, n=3, cutoff=cutoff)
-    alike = [match for match in matches if _alike(lowered, match) == _alike(lowered, matches[0])]
-    # Of two alike, the one with the same letters: "lgo" is "log" rather than "low".
-    return min(alike, key=lambda match: (sorted(match) != sorted(lowered), match in present), default=None)
-
-
-def _alike(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, other, one).ratio()
+    meant = _OTHER_WORDS.get(word.casefold())
+    return meant if meant in known else nearest(word, known, cutoff, present)
 
 
 def unknown(

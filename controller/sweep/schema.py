@@ -22,21 +22,6 @@ from controller.sweep.problems import one_line, show
 from worker.protocol.errors import BadInput
 from worker.protocol.sizes import parse_size
 
-SAMPLERS = (
-    "random", "tpe", "grid", "qmc", "cmaes", "gp", "nsgaii", "nsgaiii", "brute_force", "partial_fixed",
-)  # fmt: skip
-PRUNERS = ("median", "percentile", "asha", "hyperband", "threshold", "wilcoxon", "patient", "none")
-SAMPLER_ALIASES = {
-    "bruteforce": "brute_force",
-    "cma_es": "cmaes",
-    "nsga2": "nsgaii",
-    "nsga3": "nsgaiii",
-    "nsga_ii": "nsgaii",
-    "nsga_iii": "nsgaiii",
-    "partialfixed": "partial_fixed",
-}
-PRUNER_ALIASES = {"successive_halving": "asha", "nop": "none"}
-
 RetriedReason = Literal["objective_error", "out_of_memory", "invalid_value", "launch_error", "worker_lost"]
 Goal = Literal["minimize", "maximize"]
 ObjectiveKind = Literal["function", "script", "command", "optuna"]

@@ -122,7 +122,6 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         found.stop()
 
 
-@pytest.mark.e2e
 def test_redis_keeps_everything_and_asks_for_the_password(stack: Stack) -> None:
     stack.start_redis()
     with pytest.raises(redis.AuthenticationError):
@@ -144,7 +143,6 @@ def test_redis_keeps_everything_and_asks_for_the_password(stack: Stack) -> None:
     )
 
 
-@pytest.mark.e2e
 def test_s3_asks_for_the_key_and_is_all_that_listens(stack: Stack) -> None:
     stack.start_s3()
     bound = {
@@ -169,7 +167,6 @@ def test_s3_asks_for_the_key_and_is_all_that_listens(stack: Stack) -> None:
     stack.made["s3.json"] = right
 
 
-@pytest.mark.e2e
 def test_a_study_runs_on_what_the_file_starts(stack: Stack, postgresql: PostgreSQL) -> None:
     stack.start_redis()
     stack.start_s3()

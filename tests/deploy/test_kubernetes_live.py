@@ -45,7 +45,6 @@ def controllers_argv() -> list[str]:
     ]
 
 
-@pytest.mark.e2e
 def test_a_trial_goes_on_while_one_controller_is_evicted_and_another_takes_over(
     tmp_path: Path, redis_url: str
 ) -> None:
@@ -81,7 +80,6 @@ def test_a_trial_goes_on_while_one_controller_is_evicted_and_another_takes_over(
     assert tasks() == [("completed", 1), ("completed", 1)]
 
 
-@pytest.mark.e2e
 def test_the_examples_code_comes_to_workers_that_have_nothing(tmp_path: Path, redis_url: str) -> None:
     """From a folder as a ConfigMap is mounted: links to links into a folder with a date."""
     example = KUBERNETES / "overlays/example"
@@ -119,7 +117,6 @@ return redis.call('llen', KEYS[1])
 """As KEDA's Redis scaler counts: by the key's type, in a script."""
 
 
-@pytest.mark.e2e
 def test_keda_counts_as_its_user_and_can_do_nothing_else() -> None:
     rules = (DEPLOY / "docker/redis-users.conf").read_text().splitlines()
     (rule,) = [line.removeprefix("user ") for line in rules if line.startswith("user keda ")]

@@ -47,7 +47,6 @@ def as_process_one(*argv: str, cwd: Path, **env: str) -> Iterator[tuple[psutil.P
         yield first, waiting
 
 
-@pytest.mark.e2e
 def test_sigterm_ends_it_in_order(tmp_path: Path, redis_url: str) -> None:
     bench = Bench(redis_url, tmp_path)
     bench.module("obj.py", "def one(task):\n    return 1.0\n")
@@ -63,7 +62,6 @@ def test_sigterm_ends_it_in_order(tmp_path: Path, redis_url: str) -> None:
         assert waiting.wait(40) == 0, (tmp_path / "log").read_text()
 
 
-@pytest.mark.e2e
 def test_what_a_trial_leaves_running_ends_with_it(tmp_path: Path, redis_url: str) -> None:
     """The slot adopts it. It is ended, and waited for: else zombies would pile up."""
     bench = Bench(redis_url, tmp_path)

@@ -10,8 +10,8 @@ import pytest
 
 from controller.search.parameters import SweepParameter
 from controller.search.samplers import make_pruner, make_sampler
-from controller.sweep.schema import PRUNERS, SAMPLERS
 from worker.protocol.errors import BadInput
+from worker.protocol.sampler_names import PRUNERS, SAMPLERS
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 

@@ -6,10 +6,10 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from worker.protocol.errors import BadInput
+from worker.protocol.nearest import nearest
 from worker.protocol.queues import check_queue_name
 from worker.protocol.record import TaskRecord, TaskSpec, new_task_id
 from worker.protocol.status import Status
@@ -266,8 +266,8 @@ class _Wanted:
         self._filter = dict(task_filter or {})
         for key in self._filter:
             if key not in self.FILTERS:
-                near = get_close_matches(key, self.FILTERS, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self.FILTERS)}"
+                near = nearest(key, self.FILTERS)
+                hint = f"did you mean {near!r}?" if near else f"there are {', '.join(self.FILTERS)}"
                 raise BadInput(f"task_filter: unknown key {key!r}; {hint}")
 
     def fits(self, record: TaskRecord) -> bool:
@@ -310,17 +310,15 @@ def _nothing(at: Home, project: str | None, name: str | None, tags: Sequence[str
         return f"no task {' '.join(about)}: run its script once by hand, so that Task.init makes it"
     names = {task: project for project, task in reversed(known)}
     projects = {project for project, _ in known}
-    near = get_close_matches(name or "", names, n=1)
-    if near and near[0] != name:
-        hint = f"did you mean {near[0]!r} in project {names[near[0]]!r}?"
+    near = nearest(name or "", names)
+    if near and near != name:
+        hint = f"did you mean {near!r} in project {names[near]!r}?"
     elif name in names:
         hint = f"it is in project {names[name]!r}"
     else:
-        close = get_close_matches(project or "", projects, n=1)
+        close = nearest(project or "", projects)
         shown = ", ".join(sorted(f"{p}/{n}" if p else n for p, n in set(known))[:5])
-        hint = (
-            f"did you mean project {close[0]!r}?" if close and close[0] != project else f"there are {shown}"
-        )
+        hint = f"did you mean project {close!r}?" if close and close != project else f"there are {shown}"
     return f"no task {' '.join(about)}; {hint}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import inspect
 import warnings
@@ -12,38 +11,10 @@ from typing import Any
 import optuna
 
 from worker.protocol.errors import BadInput
+from worker.protocol.nearest import nearest
+from worker.protocol.sampler_names import PRUNERS, SAMPLERS, pruner_name, sampler_name
 from worker.trials.history import BoundedHistory
 from worker.trials.storage import quietly
-
-_SAMPLERS = {
-    "random": "RandomSampler",
-    "tpe": "TPESampler",
-    "grid": "GridSampler",
-    "qmc": "QMCSampler",
-    "cmaes": "CmaEsSampler",
-    "gp": "GPSampler",
-    "nsgaii": "NSGAIISampler",
-    "nsgaiii": "NSGAIIISampler",
-    "brute_force": "BruteForceSampler",
-    "partial_fixed": "PartialFixedSampler",
-}
-_PRUNERS = {
-    "median": "MedianPruner",
-    "percentile": "PercentilePruner",
-    "asha": "SuccessiveHalvingPruner",
-    "hyperband": "HyperbandPruner",
-    "threshold": "ThresholdPruner",
-    "wilcoxon": "WilcoxonPruner",
-    "patient": "PatientPruner",
-    "nop": "NopPruner",
-}
-_ALIASES = {
-    "successive_halving": "asha",
-    "none": "nop",
-    "nsga_ii": "nsgaii",
-    "nsga_iii": "nsgaiii",
-    "cma_es": "cmaes",
-}
 
 _NEEDS = {
     "cmaes": ("cmaes",),
@@ -67,7 +38,7 @@ _SET_BY_US = ("search_space", "constraints_func", "wrapped_pruner")
 
 def sampler_class(kind: str, options: Mapping[str, Any]) -> type[optuna.samplers.BaseSampler]:
     """The class of a sampler, its options checked. Raises `BadInput`."""
-    cls: type[optuna.samplers.BaseSampler] = getattr(optuna.samplers, _SAMPLERS[kind])
+    cls: type[optuna.samplers.BaseSampler] = getattr(optuna.samplers, SAMPLERS[kind])
     _check(cls, kind, options, "sampler")
     return cls
 
@@ -102,14 +73,14 @@ def build_sampler(
 
 def known_sampler(name: str) -> str:
     """The name of a sampler without its aliases. Raises `BadInput` for one that there isn't."""
-    return _known(name, _SAMPLERS, "sampler.type")
+    return _known(name, sampler_name(name), SAMPLERS, "sampler.type")
 
 
 def make_pruner(name: str | None, options: Mapping[str, Any]) -> optuna.pruners.BasePruner:
     """The pruner of a sweep file's ``[pruner]``; none asked for means none. Raises `BadInput`."""
     if name is None:
         return optuna.pruners.NopPruner()
-    kind = _known(name, _PRUNERS, "pruner.type")
+    kind = _known(name, pruner_name(name), PRUNERS, "pruner.type")
     if kind == "patient":
         options = dict(options)
         wrapped = options.pop("wrapped", None)
@@ -124,7 +95,7 @@ def make_pruner(name: str | None, options: Mapping[str, Any]) -> optuna.pruners.
             patient = _build(optuna.pruners.PatientPruner, {**options, "wrapped_pruner": inner}, "pruner")
         assert isinstance(patient, optuna.pruners.BasePruner)
         return patient
-    cls = getattr(optuna.pruners, _PRUNERS[kind])
+    cls = getattr(optuna.pruners, PRUNERS[kind])
     _check(cls, kind, options, "pruner")
     pruner = _build(cls, dict(options), "pruner")
     assert isinstance(pruner, optuna.pruners.BasePruner)
@@ -132,12 +103,10 @@ def make_pruner(name: str | None, options: Mapping[str, Any]) -> optuna.pruners.
     return pruner
 
 
-def _known(name: str, table: Mapping[str, str], where: str) -> str:
-    wanted = name.lower().replace("-", "_")
-    wanted = _ALIASES.get(wanted, wanted)
+def _known(name: str, wanted: str, table: Mapping[str, str], where: str) -> str:
     if wanted not in table:
-        near = difflib.get_close_matches(wanted, table, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(table)}"
+        near = nearest(wanted, table)
+        hint = f"; did you mean {near!r}?" if near else f"; there are {', '.join(table)}"
         raise BadInput(f"{where}: unknown {where.split('.')[0]} {name!r}{hint}")
     return wanted
 
@@ -148,9 +117,9 @@ def _check(cls: Any, kind: str, options: Mapping[str, Any], where: str) -> None:
     problems = []
     for name, value in options.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = nearest(name, known)
             there = ", ".join(known) or "no options"
-            hint = f"; did you mean {near[0]!r}?" if near else f"; {cls.__name__} has {there}"
+            hint = f"; did you mean {near!r}?" if near else f"; {cls.__name__} has {there}"
             problems.append(f"{where}.{name}: unknown option{hint}")
             continue
         annotation = known[name].annotation
