@@ -29,7 +29,7 @@ import redis
 from benchmarks.studies import BIN, redis_server
 from worker.protocol import Batch, Point, Status, Store, Summary, TaskRecord
 from worker.protocol.connection import connect
-from worker.protocol.host import CARD_LIFE_S, CARD_S
+from worker.protocol.host import CARD_S, REGISTRATION_LIFE_S
 from worker.protocol.transport import TaskJob, TaskQueue
 from worker.slot.slot import HEARTBEAT_S
 
@@ -105,7 +105,7 @@ class Player:
             "host": name, "pid": os.getpid(), "place": name, "queues": "default", "slots": NODE_SLOTS,
             "version": "simulated", "folder": "/", "state": "running", "seen": repr(time.time()),
         }  # fmt: skip
-        self._store.workers.register(name, card, CARD_LIFE_S)
+        self._store.workers.register(name, card, REGISTRATION_LIFE_S)
         self._store.workers.paused_until(name)
         self._at(time.time() + CARD_S, "card", name)
 

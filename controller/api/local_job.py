@@ -10,5 +10,5 @@ class LocalJob(Job):
     """A job that workers of this machine run: those that this process starts for it on its first launch."""
 
     def launch(self, queue_name: str | None = None) -> bool:
-        """As `Job.launch`, on the queue of this process' own workers, whatever queue is named."""
+        """As `Job.launch`, on the queue of this process' own workers; `queue_name` does not count."""
         return super().launch(local_queue(self.backend))

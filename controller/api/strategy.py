@@ -36,7 +36,7 @@ from worker.sdk.task import Task
 class SearchStrategy:
     """Runs a search over jobs made from one base task. Base class of `OptimizerOptuna` and the others.
 
-    By itself it creates no job: a subclass overrides `create_job`, and whatever else it wants to change.
+    By itself it creates no job: a subclass overrides `create_job`, and other steps if it wants.
 
     Args:
         base_task_id: the task that jobs are made from.
@@ -44,7 +44,7 @@ class SearchStrategy:
         objective_metric: what is optimized.
         execution_queue: queue that jobs are launched on.
         num_concurrent_workers: jobs at a time; None for as many as the queue's workers have slots.
-        pool_period_min: minutes between two looks at the records themselves, for whatever no event told.
+        pool_period_min: minutes between two readings of all records, in case an event was lost.
         time_limit_per_job, compute_time_limit: minutes that one job may run, and all jobs together.
         min_iteration_per_job, max_iteration_per_job: iterations before a job may be pruned, and at most.
         total_max_jobs: jobs, or with `max_iteration_per_job` what multiplies it to the iteration budget.

@@ -307,7 +307,7 @@ def optuna_study(record: StudyRecord, settings: Settings, *, must: bool = False)
     """Optuna's study of a record; None where it has nothing to tell, or can't be read.
 
     Args:
-        must: it is needed, whatever the study's objective.
+        must: it is needed for every kind of objective.
 
     Raises:
         BadInput: `must`, and it can't be read.

@@ -1,7 +1,7 @@
 """``controller dashboard``: optuna-dashboard over a study's storage and artifacts, for this machine's user.
 
 optuna-dashboard asks nobody who they are and can change and delete everything. Here it is served on the
-loopback interface, to its own pages only, and refuses whatever changes something unless it is allowed to.
+loopback interface, to its own pages only, and refuses requests that change something unless they are allowed.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _BUDGETS = (
 """Name of its metrics, of `Budget`'s field, the metrics' unit, and what it is."""
 
 
-class Figures:
+class Gauges:
     """A collector of prometheus_client's, for one study."""
 
     def __init__(self, study: str, health: Health) -> None:

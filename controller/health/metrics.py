@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
-from controller.health.gauges import ENDS, Figures, end_of
+from controller.health.gauges import ENDS, Gauges, end_of
 from controller.health.probes import Health
-from controller.health.redis_metrics import RedisLook
+from controller.health.redis_metrics import RedisMetrics
 from controller.loop.observer import Observer, OwnWorkers
 from controller.search.search import Asked, Search
 from worker.health.address import parse_address
@@ -49,7 +49,7 @@ class Meter(Observer):
         self._study = study
         self._view = view
         self.health = Health(study)
-        self._figures = Figures(study, self.health)
+        self._gauges = Gauges(study, self.health)
         self._known: set[str] = set()
         """Tasks that had ended before this controller began."""
         self._slots: dict[str, float] = {}
@@ -58,7 +58,7 @@ class Meter(Observer):
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._make_counters()
-        self.registry.register(self._figures)
+        self.registry.register(self._gauges)
         probes = {"/livez": self.health.live, "/readyz": self.health.ready}
         self._server = HealthServer(parse_address(port), self.registry, probes)
         self._server.start()
@@ -68,13 +68,13 @@ class Meter(Observer):
 
     def watch(self, backend: Backend, lock: StudyLock, queue: str) -> None:
         """There is a Redis, and a lease to be had."""
-        self.health.look = RedisLook(
+        self.health.redis = RedisMetrics(
             backend.redis_url, self._study, queue, backend.launcher.key(queue), self._position
         )
         self.health.lock = lock
 
     def _position(self) -> str:
-        search = self._figures.search
+        search = self._gauges.search
         return search.events_position if search else ""
 
     def _make_counters(self) -> None:
@@ -142,7 +142,7 @@ class Meter(Observer):
 
     def begin(self, search: RunningSearch) -> None:
         self.health.long()
-        self._figures.search = search
+        self._gauges.search = search
         self.health.begun = True
         self._view.begin(search)
 
@@ -156,7 +156,7 @@ class Meter(Observer):
 
     def known(self, record: TaskRecord) -> None:
         self._known.add(record.id)
-        self._figures.add(record)
+        self._gauges.add(record)
         self._view.known(record)
 
     def launched(self, job: Job) -> None:
@@ -177,7 +177,7 @@ class Meter(Observer):
         if record.id in self._known:
             self._known.discard(record.id)  # counted, but not told
         else:
-            self._figures.add(record)
+            self._gauges.add(record)
         if record.started_at is not None and record.ended_at is not None:
             self._duration.labels(self._study, status).observe(record.compute_s)
             before = self._slots.get(record.worker)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from controller.health.redis_metrics import RedisLook, Seen
+from controller.health.redis_metrics import RedisMetrics, Seen
 from controller.loop.observer import STORAGE
 from controller.session.lock import StudyLock
 from worker.health.server import Answer
@@ -27,7 +27,7 @@ class Health:
         self._patience_s = PATIENCE_S
         self._waits_for = ""
         self.lock: StudyLock | None = None
-        self.look: RedisLook | None = None
+        self.redis: RedisMetrics | None = None
         self.begun = self.over = False
         """Whether the loop was begun, and whether it has ended."""
         self.stands_by = False
@@ -67,15 +67,15 @@ class Health:
 
     def seen(self) -> Seen:
         """What there is in Redis."""
-        return self.look.seen() if self.look else Seen()
+        return self.redis.seen() if self.redis else Seen()
 
     def live(self) -> Answer:
         """Whether the loop turns; one that waits for a Redis that is away does."""
         age, patience = self.age_s, self._patience_s
-        if age >= patience and self.look:
-            self.look.seen()
+        if age >= patience and self.redis:
+            self.redis.seen()
             # A command to a Redis that says nothing takes its time to fail.
-            age = min(age, self._now() - self.look.away_at)
+            age = min(age, self._now() - self.redis.away_at)
         if age < patience:
             return Answer(True, "alive")
         return Answer(False, f"the loop has not turned for {self.age_s:.0f} s")

@@ -1,6 +1,6 @@
 """What a scrape asks of Redis itself: the queue, the workers, the best value, events that wait to be read.
 
-In the server's threads, on a connection of its own, at most once a second, whoever asks how often: the loop
+In the server's threads, on a connection of its own, at most once a second: the loop
 never waits for it. What it costs grows with the number of workers only.
 """
 
@@ -16,7 +16,7 @@ import redis
 
 from worker.protocol import keys
 from worker.protocol.connection import connect
-from worker.protocol.host import CARD_LIFE_S, busy_slots, pause_left, serves
+from worker.protocol.host import REGISTRATION_LIFE_S, busy_slots, pause_left, serves
 
 TIMEOUT_S = 1.0
 """Longest wait for one answer, in seconds."""
@@ -32,11 +32,11 @@ class SeenWorker:
     name: str
     slots: int
     busy: int
-    """Slots that run something, of whatever study."""
+    """Slots that run something, of any study."""
     state: str
     """One of `WORKER_STATES`."""
     heartbeat_age_s: float | None
-    """Since its card was written, by Redis' clock alone; None where that may not be asked."""
+    """Since its registration was written, by Redis' clock alone; None where that may not be asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Seen:
 
     up: bool = False
     queued: int | None = None
-    """Jobs on the queue, of whatever study."""
+    """Jobs on the queue, of any study."""
     lag_s: float | None = None
     """Age of the oldest event that the loop has not read, by Redis' clock alone; 0 when there is none."""
     best: float | None = None
@@ -53,7 +53,7 @@ class Seen:
     workers: tuple[SeenWorker, ...] | None = None
 
 
-class RedisLook:
+class RedisMetrics:
     """Looks at one study and its queue. Safe from any thread.
 
     Args:
@@ -115,23 +115,23 @@ class RedisLook:
                 pipe.pttl(keys.worker(name))
             found = [_unless_refused(answer) for answer in pipe.execute(raise_on_error=False)]
         served = [
-            _worker(name, card, left_ms)
-            for name, card, left_ms in zip(names, found[::2], found[1::2], strict=True)
-            if card and serves(card, self._queue)
+            _worker(name, registration, left_ms)
+            for name, registration, left_ms in zip(names, found[::2], found[1::2], strict=True)
+            if registration and serves(registration, self._queue)
         ]
         return tuple(worker for worker in served if worker is not None)
 
 
-def _worker(name: str, card: Mapping[str, str], left_ms: int | None) -> SeenWorker | None:
-    """A worker by its card and the milliseconds that this has left; None where the card can't be read."""
+def _worker(name: str, registration: Mapping[str, str], left_ms: int | None) -> SeenWorker | None:
+    """A worker by its registration and the milliseconds that it has left; None for one that can't be read."""
     try:
-        state = "paused" if pause_left(card, time.time()) else card.get("state", "")
+        state = "paused" if pause_left(registration, time.time()) else registration.get("state", "")
         return SeenWorker(
             name=name,
-            slots=int(card["slots"]),
-            busy=busy_slots(card),
+            slots=int(registration["slots"]),
+            busy=busy_slots(registration),
             state=state if state in WORKER_STATES else "running",
-            heartbeat_age_s=None if left_ms is None else max(0.0, CARD_LIFE_S - left_ms / 1000),
+            heartbeat_age_s=None if left_ms is None else max(0.0, REGISTRATION_LIFE_S - left_ms / 1000),
         )
     except (KeyError, ValueError):
         return None

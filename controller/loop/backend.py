@@ -85,7 +85,7 @@ class Backend:
         """Write a task's record as queued and put its job on the queue, in one transaction.
 
         Returns:
-            The record as it stands in Redis: the task may have been launched before.
+            The record that Redis has now: the task may have been launched before.
         """
         if queue and queue != record.spec.queue:
             record = replace(record, spec=replace(record.spec, queue=queue))

@@ -145,7 +145,7 @@ class Budget:
         return Verdict(ok=True, final=False, reason="")
 
     def exceeded(self) -> Verdict | None:
-        """The limit that ends the study here and now, with whatever runs; None when there is none."""
+        """The limit that ends the study now, and stops what runs; None when none is reached."""
         for field, kind, reason_class in (
             (self.wall_clock, "wall-clock", Reason.TIME_LIMIT),
             (self.compute_time, "compute-time", Reason.COMPUTE_BUDGET),

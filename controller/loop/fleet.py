@@ -38,16 +38,22 @@ class Fleet:
         if now < self._next:
             return
         self._next = now + LOOK_S
-        cards = []
-        for card in self._store.workers.list(self.queue):
-            # A card outlives its worker for some seconds: a controller that starts again would count on it.
-            if is_gone(card.get("place", ""), card.get("pid", "")):
-                self._store.workers.forget(card["name"])
+        alive = []
+        for registration in self._store.workers.list(self.queue):
+            # A registration outlives its worker for seconds: a controller that starts must not count it.
+            if is_gone(registration.get("place", ""), registration.get("pid", "")):
+                self._store.workers.forget(registration["name"])
             else:
-                cards.append(card)
-        self.workers = [card["name"] for card in cards]
-        self.refusals = {card["name"]: card["refused"] for card in cards if card.get("refused")}
-        self.slots = sum(int(card.get("slots", 0)) for card in cards if _takes_jobs(card))
+                alive.append(registration)
+        self.workers = [registration["name"] for registration in alive]
+        self.refusals = {
+            registration["name"]: registration["refused"]
+            for registration in alive
+            if registration.get("refused")
+        }
+        self.slots = sum(
+            int(registration.get("slots", 0)) for registration in alive if _takes_jobs(registration)
+        )
         if self.slots:
             self.empty_since = None
         elif self.empty_since is None:
@@ -80,5 +86,5 @@ class Fleet:
         return slots + (1 + slots // 16 if slots > 1 else 0) if slots else 1
 
 
-def _takes_jobs(card: Mapping[str, str]) -> bool:
-    return card.get("state") != "draining" and not pause_left(card, time.time())
+def _takes_jobs(registration: Mapping[str, str]) -> bool:
+    return registration.get("state") != "draining" and not pause_left(registration, time.time())

@@ -72,7 +72,7 @@ class Job:
     saved: dict[str, str] | None = None
     """Artifacts of a task that has ended: name → description as JSON text; None while they were not read."""
     watched = False
-    """A loop keeps the record fresh; otherwise it is read anew when it is asked about."""
+    """A loop keeps the record fresh; otherwise each question reads it."""
 
     def _now(self) -> TaskRecord:
         record = self._record
@@ -102,7 +102,7 @@ class Job:
         self._record = record
 
     def refresh(self) -> TaskRecord:
-        """Read the task's record anew."""
+        """Read the task's record."""
         self._record = self.backend.store.tasks.get(self._record.id)
         return self._record
 
@@ -167,7 +167,7 @@ class Job:
         return None
 
     def status(self, force: bool = False) -> str:
-        """The task's status; `force` reads it anew."""
+        """The task's status; `force` reads it from Redis."""
         if force:
             self.refresh()
         return self._now().status.value

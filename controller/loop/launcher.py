@@ -13,10 +13,10 @@ from worker.protocol.secrets import job_secret
 from worker.protocol.signature import Signer
 from worker.protocol.store import Store
 
-SEAL = "seal"
-"""Field of a task's record in Redis, see `Signer.seal`."""
-SEALS = 10_000
-"""Seals kept in mind, of the tasks launched last, should Redis lose them."""
+RECORD_SIGNATURE = "seal"
+"""Field of a task's record in Redis, see `Signer.sign_record`."""
+MOST_SIGNATURES = 10_000
+"""Signatures kept of the tasks launched last, in case Redis loses them."""
 
 
 class Launcher:
@@ -29,7 +29,7 @@ class Launcher:
         self._connection: Any = connect(redis_url, patience_s=patience_s, text=False)
         self._jobs = Dispatcher(self._connection)
         self._signer = self._jobs.signer
-        self._seals: dict[str, str] = {}
+        self._signatures: dict[str, str] = {}
 
     def key(self, queue: str) -> str:
         """Redis key of a queue: a list of the jobs that wait."""
@@ -39,15 +39,17 @@ class Launcher:
         """Put a task's current attempt on its queue. Twice is harmless.
 
         Args:
-            record: as it stands, or will stand, in Redis. One that was read there must be `verified` for.
+            record: as Redis has it, or will have it. One that was read there must be `verified` first.
             pipeline: the transaction that writes its record; without one, the record must stand already.
         """
         if self._signer:
-            seal = self._signer.seal(record)
-            self._seals[record.id] = seal
-            if len(self._seals) > SEALS:
-                del self._seals[next(iter(self._seals))]
-            (self._connection if pipeline is None else pipeline).hset(keys.task(record.id), SEAL, seal)
+            signature = self._signer.sign_record(record)
+            self._signatures[record.id] = signature
+            if len(self._signatures) > MOST_SIGNATURES:
+                del self._signatures[next(iter(self._signatures))]
+            (self._connection if pipeline is None else pipeline).hset(
+                keys.task(record.id), RECORD_SIGNATURE, signature
+            )
         self._jobs.enqueue(record, pipeline)
 
     def verified(self, record: TaskRecord) -> TaskRecord:
@@ -60,9 +62,11 @@ class Launcher:
         """
         if self._signer is None:
             return record
-        seal = self._seals.get(record.id) or self._connection.hget(keys.task(record.id), SEAL)
+        signature = self._signatures.get(record.id) or self._connection.hget(
+            keys.task(record.id), RECORD_SIGNATURE
+        )
         return self._signer.verified(
-            seal.decode("utf-8", "replace") if isinstance(seal, bytes) else seal, record
+            signature.decode("utf-8", "replace") if isinstance(signature, bytes) else signature, record
         )
 
     def withdraw(self, queue: str, task_id: str, attempt: int) -> None:
@@ -78,13 +82,13 @@ class Launcher:
             return [position is not None for position in pipe.execute()]
 
 
-def vouch(store: Store, records: Iterable[TaskRecord]) -> None:
-    """Have controllers with this environment's secret launch these tasks, whose records stand in Redis."""
+def sign_records(store: Store, records: Iterable[TaskRecord]) -> None:
+    """Sign the records of tasks in Redis, so that controllers with the same secret launch them."""
     secret = job_secret()
     if not secret:
         return
     signer = Signer(secret)
     with store.redis.pipeline(transaction=False) as pipe:
         for record in records:
-            pipe.hset(keys.task(record.id), SEAL, signer.seal(record))
+            pipe.hset(keys.task(record.id), RECORD_SIGNATURE, signer.sign_record(record))
         pipe.execute()

@@ -1,4 +1,4 @@
-"""Bad nodes: workers on which whatever they are given fails, at once and in the same way.
+"""Quarantine of bad nodes: workers on which every job fails, at once and in the same way.
 
 Such a worker is free again at once and takes the next job, and so on, until the budget is used up. It is told
 to take no more for a while. Where every worker fails so, it is the objective's fault, and none is. As long as

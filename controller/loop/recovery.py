@@ -17,7 +17,7 @@ from controller.loop.monitor import Monitor
 from controller.loop.progress import StudyProgress
 from controller.loop.tracking import JobTracker
 from controller.search.search import Asked, Search
-from controller.search.trial_snapshot import recall
+from controller.search.trial_snapshot import restore_task
 from worker.protocol import FINISHED, Status, Summary, TaskRecord
 from worker.protocol.copies import TaskCopy, write_tasks
 
@@ -179,8 +179,8 @@ class Recovery:
         """
         copies: list[TaskCopy] = []
         taken = 0.0
-        for told in self._search.remembered(known) if self._search else ():
-            found = recall(told, self._fresh(told.number, told.task_id, told.parameters))
+        for told in self._search.snapshots(known) if self._search else ():
+            found = restore_task(told, self._fresh(told.number, told.task_id, told.parameters))
             if found is not None:
                 copies.append(found[0])
                 taken = max(taken, found[1])

@@ -10,7 +10,7 @@ from controller.loop.job import Job
 from controller.loop.tracking import JobTracker
 from controller.loop.verdicts import trial_state
 from controller.search.search import Search
-from controller.search.trial_snapshot import remember
+from controller.search.trial_snapshot import take_snapshot
 from worker.artifacts import ArtifactMeta
 from worker.protocol import Reason, Status
 from worker.protocol.errors import RecordError
@@ -96,7 +96,9 @@ class Telling:
             search.try_again(job.trial)
         saved = job.saved if job.saved is not None else self._store.artifacts.of_task(job.task_id())
         search.link(job.trial, _readable(job.task_id(), saved))
-        search.remember(job.trial, remember(record, job.scalars, saved, self._budget.wall_clock.used))
+        search.keep_snapshot(
+            job.trial, take_snapshot(record, job.scalars, saved, self._budget.wall_clock.used)
+        )
         constraints = self._settings.constraints
         search.tell(job.trial, state, values, violations(constraints, job.scalars) if constraints else None)
 

@@ -1,4 +1,4 @@
-"""The order of points by several objectives: front after front, within a front the lonelier first."""
+"""The order of points by several objectives: front by front, within a front by crowding distance."""
 
 from __future__ import annotations
 

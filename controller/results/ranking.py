@@ -25,7 +25,7 @@ class Best:
 class Ranking:
     """The best tasks of one study.
 
-    With one objective in O(log n + k), whatever the study's size. With several objectives all tasks are
+    With one objective in O(log n + k). With several objectives all tasks are
     compared, and ordered as `controller.results.pareto` does. Tasks that failed or violate a constraint never
     rank, nor do those that lack a finite value of an objective.
     """

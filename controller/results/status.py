@@ -21,15 +21,15 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
     now = time.time()
     workers = [
         {
-            "worker": card["name"],
-            "host": card.get("host", ""),
-            "slots": int(card.get("slots", 0)),
-            "busy": busy_slots(card),
-            "state": _state(card, now),
-            "reason": card.get("paused", "") if pause_left(card, now) else "",
-            "queues": card.get("queues", ""),
+            "worker": registration["name"],
+            "host": registration.get("host", ""),
+            "slots": int(registration.get("slots", 0)),
+            "busy": busy_slots(registration),
+            "state": _state(registration, now),
+            "reason": registration.get("paused", "") if pause_left(registration, now) else "",
+            "queues": registration.get("queues", ""),
         }
-        for card in store.workers.list(record.queue)
+        for registration in store.workers.list(record.queue)
     ]
     return {
         "study": record.name,
@@ -50,6 +50,6 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
     }
 
 
-def _state(card: Mapping[str, str], now: float) -> str:
-    left = pause_left(card, now)
-    return f"paused for {left:.0f} s" if left else card.get("state", "")
+def _state(registration: Mapping[str, str], now: float) -> str:
+    left = pause_left(registration, now)
+    return f"paused for {left:.0f} s" if left else registration.get("state", "")

@@ -18,7 +18,7 @@ from controller.search.samplers import ignores_history
 from controller.search.space import chosen_by, replay
 from controller.search.study import study_uid, task_id_of
 from controller.search.trial_cache import TrialCache
-from controller.search.trial_snapshot import MEMORY, Remembered
+from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot
 from controller.search.tried import DUPLICATE, FIXED, NOT_RUN, TriedPoints
 from worker.artifacts import ArtifactMeta
 from worker.optuna_internals import has_fixed_parameters, open_trial, storage_of, trial_id
@@ -321,25 +321,25 @@ class Search:
                 log.info("trial %d was told before its artifacts were linked: %s", number, error)
                 return
 
-    def remember(self, number: int, text: str) -> None:
-        """Have a running trial keep what becomes of its task, see `controller.search.trial_snapshot`."""
+    def keep_snapshot(self, number: int, text: str) -> None:
+        """Have a running trial keep a copy of its ended task, see `controller.search.trial_snapshot`."""
         trial = self._trials.get(number)
         if trial is None:
             return
         try:
-            trial.storage.set_trial_system_attr(trial_id(trial), MEMORY, text)
+            trial.storage.set_trial_system_attr(trial_id(trial), SNAPSHOT, text)
         except optuna.exceptions.UpdateFinishedTrialError as error:
-            log.info("trial %d was told before its task was remembered: %s", number, error)
+            log.info("trial %d was told before its snapshot was kept: %s", number, error)
 
-    def remembered(self, known: Container[str]) -> Iterator[Remembered]:
-        """The trials that keep what became of their tasks, but for those whose tasks are known."""
+    def snapshots(self, known: Container[str]) -> Iterator[TrialSnapshot]:
+        """The told trials that keep a copy of their task, except for tasks in `known`."""
         for trial in self._study.get_trials(deepcopy=False):
-            text, task_id = trial.system_attrs.get(MEMORY), self.task_id(trial.number)
+            text, task_id = trial.system_attrs.get(SNAPSHOT), self.task_id(trial.number)
             if text is None or not trial.state.is_finished() or task_id in known:
                 continue
             found = replay(self._parameters, trial.params)
             parameters = found[0] if found is not None else dict(trial.params)
-            yield Remembered(number=trial.number, task_id=task_id, parameters=parameters, text=text)
+            yield TrialSnapshot(number=trial.number, task_id=task_id, parameters=parameters, text=text)
 
     def discard(self, number: int) -> None:
         """Close a trial that was asked for and never run: its parameters may come again."""

@@ -1,7 +1,7 @@
-"""What a study's trials remember of their tasks, so that a Redis that is lost can be written anew.
+"""Copies of tasks in a study's trials, from which a lost Redis is restored.
 
-Redis has the truth about executions, and Optuna's storage the trials. Each ended task leaves a copy of its
-record with its trial: status, reason, what it computed and reported, where its artifacts are.
+Redis is the authority on executions, Optuna's storage on trials. Each trial keeps a copy of its ended
+task's record: status, reason, what it computed and reported, where its artifacts are.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from worker.protocol.errors import RecordError
 
 log = logging.getLogger(__name__)
 
-MEMORY = "optuna-rq:task"
+SNAPSHOT = "optuna-rq:task"
 """Trial's system attribute with the copy."""
 LONGEST = 48_000
 """Characters of one copy: the smallest text column among Optuna's databases holds 65,535 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Remembered:
-    """A trial that was told, and what it remembers of its task."""
+class TrialSnapshot:
+    """A finished trial and the copy of its task."""
 
     number: int
     task_id: str
     parameters: dict[str, Any]
     """Name → the program's value."""
     text: str
-    """As `remember` made it."""
+    """As `take_snapshot` made it."""
 
 
-def remember(
+def take_snapshot(
     record: TaskRecord,
     scalars: Mapping[str, Summary],
     artifacts: Mapping[str, str],
     wall_clock: float,
 ) -> str:
-    """An ended task as its trial keeps it.
+    """The copy of an ended task that its trial keeps, at most `LONGEST` characters.
 
     Args:
         artifacts: artifact name → its description as JSON text.
-        wall_clock: minutes that the study has taken until now.
+        wall_clock: minutes that the study has run so far.
     """
     objective = {metric.key for metric in record.spec.metrics}
     for kept in (
@@ -55,7 +55,7 @@ def remember(
         TaskCopy(record=record),
     ):
         data = kept.to_dict()
-        # The specification is the study's, made anew with the trial's parameters.
+        # The specification is rebuilt from the study's and the trial's parameters.
         data["record"] = {k: v for k, v in data["record"].items() if k not in ("spec", "error")}
         data["wall_clock"] = round(wall_clock, 3)
         text = json.dumps(data, separators=(",", ":"))
@@ -64,16 +64,16 @@ def remember(
     return text
 
 
-def recall(remembered: Remembered, fresh: TaskRecord) -> tuple[TaskCopy, float] | None:
-    """The task of a told trial, and the minutes that the study had taken by then; None if it can't be read.
+def restore_task(snapshot: TrialSnapshot, fresh: TaskRecord) -> tuple[TaskCopy, float] | None:
+    """The task of a told trial, and the minutes that the study had run by then; None if it can't be read.
 
     Args:
         fresh: the record that the task would have were it created now.
     """
     try:
-        data = json.loads(remembered.text)
+        data = json.loads(snapshot.text)
         data["record"]["spec"] = fresh.spec.encode()
         return TaskCopy.from_dict(data), float(data.get("wall_clock", 0.0))
     except (KeyError, TypeError, ValueError, RecordError) as error:
-        log.warning("trial %d: its task can't be recalled: %s", remembered.number, error)
+        log.warning("trial %d: its task can't be restored: %s", snapshot.number, error)
         return None

@@ -2,7 +2,7 @@
 
 After helios' functions of the same names (`helios.plugins.optuna.utils`). One file per trial,
 ``trial_000012.sampler``: a line of JSON that describes it, then Optuna's sampler as pickled by Python. Only
-take checkpoints from a folder that nobody else can write to: whoever can write them can run code here.
+take checkpoints from a folder that nobody else can write to: a checkpoint can run code here.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def prune_after(chkpt_root: Path | str, trial_id: int) -> int:
 
 
 def _forget_search_spaces(holder: Any, depth: int = 0) -> None:
-    """Let a sampler find the search space anew: what it remembers is tied to the id of one study."""
+    """Clear a sampler's cached search spaces, which belong to the id of one study."""
     for value in list(getattr(holder, "__dict__", {}).values()):
         if (
             not forget_search_space(value)

@@ -1,7 +1,7 @@
 """Backing studies up and cutting them back, on every storage of Optuna's.
 
 In a database, trials are removed in one transaction; everything else of the database stays as it is. A
-journal can't forget: there the study is written anew under its name, by way of a complete copy, so that a
+journal can't forget: there the study is written again under its name, by way of a complete copy, so that a
 crash in the middle loses nothing and the next call goes on.
 """
 
@@ -29,7 +29,7 @@ _PARENTS = re.compile(r"\w+:parent:\d+")
 _QMC_PLACE = re.compile(r"qmc:[0-9a-f]{64}")
 
 _COPY = "optuna-rq:copy_of"
-"""User attribute of a study that stands for another one while that is written anew."""
+"""User attribute of a complete copy: the name of the study that it replaces."""
 
 
 def backup_study(name: str, url: str, storage: BaseStorage) -> str:
@@ -168,7 +168,7 @@ def attributes_until(
     suggested = sum(bool(trial.params) and "fixed_params" not in trial.system_attrs for trial in doomed)
     for key, value in list(found.items()):
         if _PARENTS.fullmatch(key) and (not same_ids or not gone.isdisjoint(value)):
-            del found[key]  # found anew from the trials
+            del found[key]  # the sampler finds them from the trials
         elif _QMC_PLACE.fullmatch(key):
             found[key] = int(value) - suggested
             if found[key] < 0:

@@ -25,7 +25,7 @@ from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from controller.loop.launcher import vouch
+from controller.loop.launcher import sign_records
 from controller.search.study import UID, existing_study, quiet_optuna, task_id_of
 from controller.session.lock import StudyLock
 from controller.studies.study_copies import attributes_until
@@ -42,7 +42,7 @@ from worker.trials.storage import open_storage
 FORMAT = 1
 _MARK = "optuna-rq study"
 _IMPORTING = "optuna-rq:importing"
-"""User attribute of a study that is being imported: what an import that was killed has left goes again."""
+"""User attribute of a study while it is imported; the next import removes what a killed one wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -362,10 +362,10 @@ def _write(store: Store, storage: BaseStorage, url: str, path: Path, target: str
 
 
 def _write_tasks(store: Store, copies: Iterable[TaskCopy]) -> None:
-    """Write tasks; whoever imports them vouches for those that are still to be run."""
+    """Write tasks; those still to be run are signed by this import."""
     written = list(copies)
     write_tasks(store, written)
-    vouch(store, [copy.record for copy in written if copy.record.status in OPEN])
+    sign_records(store, [copy.record for copy in written if copy.record.status in OPEN])
 
 
 def _placed(copies: list[TaskCopy], study: str, uid: uuid.UUID | None) -> Iterator[TaskCopy]:

@@ -65,7 +65,7 @@ class Problem:
         path: where it stands; empty for the sweep as a whole.
         text: what is wrong and what to do, without the place.
         related: other places that take part in it (the `high` of a `low` above it).
-        unknown: the key itself should not be there, whatever its value.
+        unknown: the key itself should not be there.
     """
 
     path: Path
@@ -96,7 +96,7 @@ def show(value: object) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text with whatever would break the line, or could not be printed, escaped."""
+    """The text with line breaks and characters that can't be printed escaped."""
     return "".join(
         char.encode("unicode_escape").decode()
         if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from controller.health.probes import PATIENCE_S, STALE_S, Health
-from controller.health.redis_metrics import CARD_LIFE_S, Seen
+from controller.health.redis_metrics import REGISTRATION_LIFE_S, Seen
 from controller.loop.observer import LEASE, REDIS, STORAGE
 from tests.fakes import ManualClock
 from tests.servers import free_port
@@ -336,7 +336,7 @@ def test_a_worker_lives_while_its_loop_turns(daemon: Daemon) -> None:
 
 
 def test_a_card_lives_as_long_as_workers_have_it() -> None:
-    assert CARD_LIFE_S == 3 * CARD_S
+    assert REGISTRATION_LIFE_S == 3 * CARD_S
 
 
 def test_a_controller_lives_while_its_loop_turns() -> None:
@@ -365,14 +365,14 @@ def test_a_command_to_a_silent_redis_is_not_a_stuck_loop() -> None:
     health.heartbeat()
     clock.sleep(80)
     assert not health.live().ok
-    health.look = SimpleNamespace(seen=lambda: None, away_at=clock.monotonic() - 5)  # type: ignore[assignment]
+    health.redis = SimpleNamespace(seen=lambda: None, away_at=clock.monotonic() - 5)  # type: ignore[assignment]
     assert health.live().ok
 
 
 def test_a_controller_stands_by_only_when_it_was_told_to() -> None:
     health = Health("s")
     assert health.ready() == (False, "starting")
-    health.look = SimpleNamespace(seen=lambda: Seen(up=True), away_at=0.0)  # type: ignore[assignment]
+    health.redis = SimpleNamespace(seen=lambda: Seen(up=True), away_at=0.0)  # type: ignore[assignment]
     health.lock = lock = SimpleNamespace(held=False)  # type: ignore[assignment]
     assert health.ready() == (False, "starting")  # it has not asked yet
     health.stands_by = True

@@ -173,7 +173,7 @@ def test_the_time_of_a_signature_can_not_be_changed(clock: ManualClock, signer: 
 
 def test_a_seal_vouches_for_what_is_run(signer: Signer) -> None:
     record = record_of()
-    seal = signer.seal(record)
+    seal = signer.sign_record(record)
     assert signer.verified(seal, record) == record
     for harmless in (
         record_of(attempt=3),
@@ -201,8 +201,8 @@ def test_what_is_no_seal(signer: Signer, seal: str | None) -> None:
 
 def test_a_seal_is_no_signature_and_of_one_secret(clock: ManualClock, signer: Signer) -> None:
     record = record_of()
-    refusal(lambda: Signer(SECRET + "x", clock.now).verified(signer.seal(record), record))
-    mac = json.loads(signer.seal(record))[1]
+    refusal(lambda: Signer(SECRET + "x", clock.now).verified(signer.sign_record(record), record))
+    mac = json.loads(signer.sign_record(record))[1]
     refusal(lambda: signer.verify(mac, record))
     refusal(lambda: signer.verified(json.dumps([["General/lr"], signer.sign(record)]), record))
 

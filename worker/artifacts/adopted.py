@@ -110,7 +110,7 @@ class AdoptedStore:
 
 
 class _Refusals:
-    """Turns whatever a user's store raises into an `ArtifactError`."""
+    """Turns what a user's store raises into an `ArtifactError`."""
 
     def __init__(self, shown: str) -> None:
         self._shown = shown

@@ -40,7 +40,7 @@ def replacing(target: Path, *, overwrite: bool = True, durable: bool = True) -> 
     try:
         yield partial
         if durable:
-            # Opened anew: whoever wrote may have put another file in its place.
+            # Opened again: the writer may have put another file in its place.
             with open(partial, "rb") as written:
                 os.fsync(written.fileno())
         if overwrite:

@@ -1,4 +1,4 @@
-"""The description of an artifact, as it stands in its task's record."""
+"""The description of an artifact in its task's record."""
 
 from __future__ import annotations
 

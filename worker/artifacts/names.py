@@ -1,4 +1,4 @@
-"""Names that are safe as files and as keys, whatever a program called its artifact."""
+"""Names of artifacts, made safe as files and as keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every artifact store does, whatever keeps its bytes."""
+"""What every artifact store does."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def keep(state_dir: str, server: str) -> int:
     _thread.start_new_thread(_end_after_last_user, (users, pid))
     os.waitpid(pid, 0)
     _remove_socket(state_dir)
-    # The locks go with the process: whoever waits for them finds everything tidied up.
+    # The locks go with the process: the next one to get them finds everything tidied up.
     return 0
 
 

@@ -144,7 +144,7 @@ class EmbeddedRedis:
         )
 
     def _start(self) -> None:
-        # Much patience: whoever holds this lock may be waiting for a server that reads its data.
+        # A long wait: the holder of this lock may be waiting for a server that reads its data.
         start_lock = self._locked("start.lock", fcntl.LOCK_EX, timeout_s=10 * self._start_timeout_s)
         try:
             while self._state() is _State.LOADING:  # its starter is gone; the server isn't

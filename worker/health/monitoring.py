@@ -37,7 +37,7 @@ class State:
     redis_up: bool
     """Whether the last that was said to Redis has arrived there."""
     card_at: float
-    """Monotonic time at which the worker's card was last written to Redis; NaN before the first time."""
+    """Monotonic time of the last write of the worker's registration; NaN before the first."""
     draining: bool
     paused: bool
     """It takes no jobs for a while: all that it was given has failed at once."""
@@ -98,7 +98,7 @@ class Monitoring:
         ).set_function(lambda: self._seen("paused"))
         gauge(
             "heartbeat_age_seconds",
-            "Seconds since the worker last wrote its card to Redis; it lives 15 s there.",
+            "Seconds since the worker last wrote its registration to Redis; it lives 15 s there.",
         ).set_function(lambda: self._now() - self._state.card_at if self._state else math.nan)
         started = counter("attempts_started", "Attempts begun.")
         self._ended = counter("attempts_ended", "Attempts ended, by outcome and reason.", "outcome", "reason")

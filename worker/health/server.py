@@ -20,7 +20,7 @@ from worker.protocol.errors import BadInput
 log = logging.getLogger(__name__)
 
 CONNECTION_TIMEOUT_S = 10.0
-"""Whoever connects and then says nothing is hung up on, in seconds."""
+"""A connection that stays silent for so long is closed, in seconds."""
 CLOSING_S = 0.1
 """Longest that closing takes to be noticed, in seconds."""
 LAST_WORDS_S = 0.5

@@ -93,7 +93,7 @@ def read_tasks(store: Store, task_ids: Sequence[str]) -> Iterable[TaskCopy]:
 
 
 def write_tasks(store: Store, copies: Iterable[TaskCopy]) -> int:
-    """Write tasks as they were, listed and ranked as they were, over whatever is there.
+    """Write tasks as they were, listed and ranked as they were; replaces what is there.
 
     Returns:
         How many.

@@ -38,7 +38,7 @@ class Dispatcher:
         """Put a task's current attempt on its queue. Twice is harmless.
 
         Args:
-            record: as it stands, or will stand, in Redis.
+            record: as Redis has it, or will have it.
             pipeline: the transaction that writes its record; without one, the record must stand already.
         """
         token = self.signer.sign(record) if self.signer else None

@@ -40,24 +40,24 @@ def is_open(redis_url: str) -> bool:
 
 
 CARD_S = 5.0
-"""A worker's card is renewed so often, in seconds."""
-CARD_LIFE_S = 3 * CARD_S
+"""A worker's registration is renewed so often, in seconds."""
+REGISTRATION_LIFE_S = 3 * CARD_S
 """It vanishes so long after it was last written, in seconds."""
 
 
-def serves(card: Mapping[str, str], queue: str) -> bool:
-    """Whether a worker takes jobs from a queue, by its card."""
-    return queue in card.get("queues", "").split(",")
+def serves(registration: Mapping[str, str], queue: str) -> bool:
+    """Whether a worker takes jobs from a queue, by its registration."""
+    return queue in registration.get("queues", "").split(",")
 
 
-def busy_slots(card: Mapping[str, str]) -> int:
-    """How many slots of a worker run something, by its card."""
-    return sum(1 for field, task in card.items() if field.startswith("slot:") and task)
+def busy_slots(registration: Mapping[str, str]) -> int:
+    """How many slots of a worker run something, by its registration."""
+    return sum(1 for field, task in registration.items() if field.startswith("slot:") and task)
 
 
-def pause_left(card: Mapping[str, str], now: float) -> float:
-    """Seconds for which a worker is to take no jobs, by its card."""
-    return max(0.0, float(card.get("paused_until") or 0.0) - now)
+def pause_left(registration: Mapping[str, str], now: float) -> float:
+    """Seconds for which a worker is to take no jobs, by its registration."""
+    return max(0.0, float(registration.get("paused_until") or 0.0) - now)
 
 
 def is_gone(where: str, pid: str) -> bool:

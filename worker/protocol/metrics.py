@@ -40,7 +40,7 @@ class Sign(str, Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What is kept of one metric of one task, whatever the number of reports.
+    """What is kept of one metric of one task: the same few numbers after any number of reports.
 
     NaN and infinities are counted in `count`, `last` and `last_iteration`, never in `min` and `max`.
     """

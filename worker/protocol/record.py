@@ -148,7 +148,7 @@ class TaskRecord:
     id: str
     name: str
     study: str = ""
-    """The study it belongs to; empty for a base task or one run by hand."""
+    """The study it belongs to; empty for a base task or a standalone program."""
     project: str = ""
     parent: str = ""
     trial: int = -1

@@ -1,7 +1,7 @@
 """Signed jobs: a worker runs what its controller has asked for, not what stands in Redis.
 
 A job's signature covers the task, the attempt and all that decides what is run: the objective, the
-parameters, the code, the queue. Whoever can write to Redis but has no secret can't make or change one.
+parameters, the code, the queue. Somebody who can write to Redis but has no secret can't make or change one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from worker.protocol.errors import ForbiddenJob
 from worker.protocol.record import TaskRecord
 
 MAX_AGE_S = 24 * 3600.0
-"""A job is refused so long after it was signed, in seconds. The controller then signs it anew."""
+"""A job is refused so long after it was signed, in seconds. The controller then signs it again."""
 MAX_AHEAD_S = 300.0
 """How far a signature may lie in the future, in seconds: clocks differ."""
 
@@ -41,7 +41,7 @@ class Signer:
     def __init__(self, secret: str, now: Callable[[], float] = time) -> None:
         self._now = now
         self._signer = _Stamped(secret, now)
-        self._sealer = PlainSigner(
+        self._record_signer = PlainSigner(
             secret, salt=_SEAL_SALT, key_derivation="hmac", digest_method=hashlib.sha256
         )
 
@@ -49,23 +49,23 @@ class Signer:
         """The signature of a task's current attempt; each is another one."""
         return self._signer.sign(f"{secrets.token_hex(12)}.{_digest(record)}").decode()
 
-    def seal(self, record: TaskRecord) -> str:
+    def sign_record(self, record: TaskRecord) -> str:
         """Vouches for what a task runs, on whichever queue, as long as it is there.
 
         It stands in Redis beside the record, so that a further attempt is signed only of what was wanted.
         """
         names = sorted(record.spec.parameters)
-        return json.dumps([names, self._sealer.get_signature(_sealed(record, names)).decode()])
+        return json.dumps([names, self._record_signer.get_signature(_signed_text(record, names)).decode()])
 
-    def verified(self, seal: str | None, record: TaskRecord) -> TaskRecord:
-        """The record with just what its seal vouches for: what a program has added is left out.
+    def verified(self, signed: str | None, record: TaskRecord) -> TaskRecord:
+        """The record with just what was signed: what a program has added is left out.
 
         Raises:
-            ForbiddenJob: the seal is missing, or of something else.
+            ForbiddenJob: the signature is missing, or of something else.
         """
         try:
-            names, signature = json.loads(seal or "")
-            good = self._sealer.verify_signature(_sealed(record, names), signature)
+            names, signature = json.loads(signed or "")
+            good = self._record_signer.verify_signature(_signed_text(record, names), signature)
             parameters = {name: record.spec.parameters[name] for name in names}
         except (ValueError, TypeError, KeyError, RecursionError):
             good = False
@@ -138,7 +138,7 @@ class _Stamped(TimestampSigner):
         return int(self._clock())
 
 
-def _sealed(record: TaskRecord, names: Sequence[str]) -> str:
+def _signed_text(record: TaskRecord, names: Sequence[str]) -> str:
     parameters = {name: record.spec.parameters[name] for name in names}
     spec = replace(record.spec, parameters=parameters, connected=(), queue="")
     about: list[Any] = [record.id, record.study, record.trial, list(names), spec.encode()]

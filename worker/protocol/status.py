@@ -4,7 +4,7 @@ created ──► queued ──► in_progress ──► completed | failed | st
    │           │            │
    │           │            └──► queued      another attempt: the worker was lost or handed it back
    │           └──► stopped | failed
-   ├──► in_progress                          run by hand, without a queue
+   ├──► in_progress                          a standalone program, without a queue
    └──► stopped | failed
 """
 

@@ -302,7 +302,7 @@ class Transitions:
             pipe.multi()
             if not stop:
                 pipe.hset(key, "stop", request.encode())
-            # Published every time: whoever asks again may do so because the first was not heard.
+            # Published every time: a second request may come because the first was not heard.
             pipe.publish(keys.control(worker_name(str(worker))), task_id)
             return StopRequest.decode(stop) or request
 

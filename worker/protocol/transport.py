@@ -1,7 +1,7 @@
 """RQ, narrowed: JSON only, ids only, one entry function, no callbacks and no webhooks.
 
 RQ's JSON serializer alone still lets a job name any function that can be imported. Both sides use these
-classes instead of RQ's own, so that whatever stands in Redis, a worker runs `ENTRY` or nothing.
+classes instead of RQ's own, so that a worker runs `ENTRY` or nothing.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class TaskJob(Job):
         try:
             name, instance, args, kwargs = self.func_name, self.instance, self.args, self.kwargs
         except Exception as error:
-            # Whatever somebody has put there, such as a pickle.
+            # Somebody has put something else there, such as a pickle.
             raise ForbiddenJob(f"{about}: it can't be read: {type(error).__name__}") from error
         if name != ENTRY or instance is not None:
             raise ForbiddenJob(f"{about}: it names {name!r:.200}; this worker runs nothing but {ENTRY}")

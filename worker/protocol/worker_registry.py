@@ -10,7 +10,7 @@ import redis
 from worker.protocol import keys
 from worker.protocol.connection import watch
 from worker.protocol.errors import BadInput
-from worker.protocol.host import CARD_LIFE_S, serves
+from worker.protocol.host import REGISTRATION_LIFE_S, serves
 from worker.protocol.transaction import milliseconds
 
 
@@ -53,7 +53,7 @@ class WorkerRegistry:
         with self._redis.pipeline() as pipe:
             pipe.hset(keys.worker(name), mapping={"paused_until": repr(until), "paused": reason})
             # Should the worker have gone just now, its registration goes as well.
-            pipe.pexpire(keys.worker(name), milliseconds(CARD_LIFE_S))
+            pipe.pexpire(keys.worker(name), milliseconds(REGISTRATION_LIFE_S))
             pipe.publish(keys.control(name), "pause")
             pipe.execute()
 

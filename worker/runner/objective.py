@@ -3,7 +3,7 @@
 A description is a JSON object:
 
 - ``{"kind": "function", "target": "module:name"}``
-- ``{"kind": "script", "path": "train.py", "args": [...]}``, with ``at``, where it lay when it was run by hand
+- ``{"kind": "script", "path": "train.py", "args": [...]}``, with ``at``, where it lay when it ran standalone
 - ``{"kind": "script", "module": "package.train", "args": [...]}``, for ``python -m``
 - ``{"kind": "command", "argv": ["./train", "--lr", "{lr}"]}``
 - ``{"kind": "optuna", "target": "module:name", "storage": URL without its password, "sampler": {"type": ...},
@@ -228,7 +228,7 @@ def shadowing(folder: Path) -> list[Path]:
 
 
 def script_path(objective: Mapping[str, Any], folder: Path) -> Path:
-    """Where a script objective is: below `folder`, else where it lay when it was run by hand."""
+    """Where a script objective is: below `folder`, else where it lay when it ran standalone."""
     path = folder / objective["path"]
     known = objective.get("at")
     return Path(known) if known and not path.is_file() and Path(known).is_file() else path

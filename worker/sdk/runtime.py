@@ -71,7 +71,7 @@ def connect() -> tuple[dict[str, Any], ChannelSession] | None:
     try:
         sock.connect(path)
     except OSError:
-        # The slot that this program was started by has ended; it is run by hand now.
+        # The slot that started this program has ended; it is standalone now.
         sock.close()
         return None
     endpoint = Endpoint(sock)

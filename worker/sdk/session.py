@@ -69,7 +69,7 @@ class Session(Protocol):
         ...
 
     def mark(self, status: Status, reason: str) -> None:
-        """Settle how the task ends, whatever the program does from here on."""
+        """Decide how the task ends; what the program does afterwards changes nothing."""
         ...
 
     def flush(self) -> None:
@@ -82,7 +82,7 @@ class Session(Protocol):
 
 
 class LocalSession:
-    """A task run by hand, without a worker: reports are kept in this process."""
+    """The session of a standalone program without Redis: reports stay in this process."""
 
     on_stop: Callable[[], None] | None = None
     stop: TaskStopped | None = None
@@ -281,7 +281,7 @@ def stopped(message: Message) -> TaskStopped:
 
 
 def describe(task: Any) -> Message:
-    """What a program is told of its task, from a `TaskRecord`."""
+    """The description of a task that its program gets, from a `TaskRecord`."""
     return {
         "id": task.id,
         "name": task.name,

@@ -1,4 +1,4 @@
-"""A task that a program runs by hand, without a worker: it writes to the store itself."""
+"""The session of a standalone program: without a worker, it writes to the store itself."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Task(TaskParameters, TaskArtifacts, TaskLife):
     ) -> Task:
         """The task of this program.
 
-        Under a worker this is the task being run, whatever the names. Run by hand, the program becomes a
+        Under a worker this is the task being run; the names do not count. Standalone, the program becomes a
         task of its own in Redis (``REDIS_URL``, else an embedded one): a base task that an optimizer can
         make jobs from, with the program's script, its arguments and its connected parameters.
 
@@ -97,7 +97,7 @@ class Task(TaskParameters, TaskArtifacts, TaskLife):
             output_uri: artifact store of this task, a URL or one of Optuna's; by default ``ARTIFACT_STORE``.
             auto_connect_arg_parser: take what argparse parses as parameters ``Args/…``.
 
-        The other arguments are ClearML's and without effect: every run by hand is a task of its own, and
+        The other arguments are ClearML's and without effect: every standalone run is a task of its own, and
         `get_task` finds the newest.
 
         Raises:

@@ -24,7 +24,7 @@ class TaskLife(TaskReports, TaskQueries):
 
     @property
     def status(self) -> str:
-        """Where the task is in its life; read anew."""
+        """The task's status, read from Redis."""
         self.reload()
         return str(self.about.get("status", Status.IN_PROGRESS.value))
 
@@ -74,7 +74,7 @@ class TaskLife(TaskReports, TaskQueries):
         return True
 
     def close(self) -> None:
-        """End this program's part in the task. Run by hand, the task is completed."""
+        """End this program's part in the task. A standalone program's task is completed."""
         if self.session is None:
             return
         self.finish_following()

@@ -108,7 +108,7 @@ class TaskParameters(TaskCore):
     def connect(self, mutable: Any, name: str = "General", **_: Any) -> Any:
         """Tie a program's settings to the task.
 
-        Run by hand, they become the task's parameters. Under a worker, the task's values replace them.
+        Standalone, they become the task's parameters. Under a worker, the task's values replace them.
 
         Args:
             mutable: a dict (nested ones too), an `argparse.Namespace`, an `argparse.ArgumentParser` (its
@@ -188,7 +188,7 @@ class TaskParameters(TaskCore):
     ) -> Any:
         """Tie a configuration, a dict or a file, to the task.
 
-        Run by hand, it is kept with the task. Under a worker, what is kept there replaces it.
+        Standalone, it is kept with the task. Under a worker, what is kept there replaces it.
 
         Args:
             configuration: a dict, list or other mapping of JSON types, or the path of a text file of at

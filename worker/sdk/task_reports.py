@@ -32,7 +32,7 @@ class TaskReports(TaskCore):
         Args:
             title, series: name the metric ``title/series``; an empty series names it ``title``.
             value: a number; NaN and infinities are recorded and never rank.
-            iteration: epoch, step or whatever counts, from 0.
+            iteration: epoch, step or another count, from 0.
 
         Raises:
             TaskStopped: the task is to stop; let it pass.

@@ -61,7 +61,7 @@ class EventFolder:
             try:
                 for event in self._files[path].Load():
                     found += self._scalars(path, event)
-            except Exception as error:  # whatever the library makes of a damaged file
+            except Exception as error:  # the library's own, for a damaged file
                 self._broken.add(path)
                 log.warning("TensorBoard file %s can't be read on: %s", path, error)
         return found

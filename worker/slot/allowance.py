@@ -51,7 +51,7 @@ class Allowance:
             self._check(shown, "objective command")
 
     def check_code(self, signed: bool) -> None:
-        """Raises `ObjectiveLoadError` for code of a study's own that nobody vouches for."""
+        """Raises `ObjectiveLoadError` for a study's own code that is not signed."""
         if self._patterns and not signed:
             raise ObjectiveLoadError(
                 f"code: this worker runs nothing but {self}, and takes a study's own code only if its jobs "

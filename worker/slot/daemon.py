@@ -24,7 +24,7 @@ from worker.protocol import keys
 from worker.protocol.clock import RedisTime
 from worker.protocol.connection import check, connect, trouble
 from worker.protocol.errors import RedisAway, RedisUnavailable
-from worker.protocol.host import CARD_LIFE_S, CARD_S, place
+from worker.protocol.host import CARD_S, REGISTRATION_LIFE_S, place
 from worker.protocol.store import Store
 from worker.slot.devices import slot_environment
 from worker.slot.scratch import Scratch
@@ -295,7 +295,7 @@ class Daemon:
     def _write_card(self, *, first: bool = False) -> None:
         settings = self._settings
         assert self._store is not None
-        card = {
+        registration = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "place": place(),
@@ -306,5 +306,5 @@ class Daemon:
             "state": "draining" if self._signals else "running",
             "seen": repr(time.time()),
         }
-        self._store.workers.register(settings.name, card, CARD_LIFE_S, first=first)
+        self._store.workers.register(settings.name, registration, REGISTRATION_LIFE_S, first=first)
         self._card_written = time.monotonic()

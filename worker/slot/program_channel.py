@@ -27,7 +27,7 @@ class ProgramChannel:
     A function's runner has a connection already (`listen`); scripts and commands find a socket (`open`).
 
     Args:
-        description: what a program is told of its task.
+        description: of the task, for the program.
         selector: of the loop that reads: the ``data`` of each key is to be called with its file.
     """
 

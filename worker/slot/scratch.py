@@ -22,7 +22,7 @@ _PLACE = "place"
 class Scratch:
     """A folder below the system's temporary one, with a folder for each slot, in which all that runs there
     has its temporary files. What was killed can't clean up: a slot's folder is emptied when the slot is
-    started again, and what a killed worker has left goes when the next one starts here.
+    started again, and the next worker that starts here removes what a killed one wrote.
 
     Raises:
         BadInput: it can't be made.

@@ -105,7 +105,7 @@ class Slot(SimpleWorker):
         )
         super().__init__(
             options["queues"],
-            # Unique per process: RQ refuses the name of a slot that was killed until its card expires.
+            # Unique per process: RQ refuses a killed slot's name until its registration expires.
             name=f"{options['name']}.{number}.{os.getpid()}",
             connection=connect(url, patience_s=60, text=False),
             serializer=JSONSerializer,
@@ -221,7 +221,7 @@ class Slot(SimpleWorker):
             log.exception("slot %s: task %s attempt %d", self.label, task_id, attempt)
 
     def _refuse(self, why: str) -> None:
-        """Say that a job was not run, here and to whoever looks at this worker's card."""
+        """Say that a job was not run: in the log and in this worker's registration."""
         why = one_line(why, 500)
         log.warning("slot %s: refused: %s", self.label, why)
         self._health.refused()
@@ -274,11 +274,11 @@ class Slot(SimpleWorker):
             self._show_idle()
 
     def _show_idle(self) -> None:
-        """Have the worker's card say so, where no task's end has. Never in the way of work."""
+        """Have the worker's registration say so, where no task's end has. Never in the way of work."""
         try:
             self.store.workers.show_idle(self.label)
         except Exception as error:
-            log.debug("slot %s: card not written: %s", self.label, error)
+            log.debug("slot %s: registration not written: %s", self.label, error)
 
     def close(self) -> None:
         self._runner.discard()

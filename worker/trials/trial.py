@@ -58,7 +58,7 @@ class TaskTrial(optuna.Trial):
         self._task = task
         self._min_iterations = min_iterations
         self._known = set(task.get_parameters())
-        # What an attempt before this one has reported is reported anew, up to where this one begins.
+        # What an earlier attempt has reported is reported again, up to where this one begins.
         resumed = task.resumed_at
         values = self._cached_frozen_trial.intermediate_values
         kept = {step: value for step, value in values.items() if resumed is not None and step <= resumed}
@@ -206,7 +206,7 @@ def call_objective(function: Callable[..., Any], trial: TaskTrial) -> tuple[list
 
 
 def _seed(seed: int | None, number: int, kind: str) -> int | None:
-    """Of a trial's own: the same on whatever worker it runs, and another for each trial."""
+    """A trial's own seed: the same on every worker, and another for each trial."""
     if seed is None or kind in _SEQUENCES:
         return seed
     return int.from_bytes(hashlib.blake2b(f"{seed}/trial {number}".encode(), digest_size=4).digest(), "big")

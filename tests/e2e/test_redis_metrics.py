@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from controller.commands.acl import CONTROLLER_PASSWORD, users
-from controller.health.redis_metrics import PAUSE_S, TIMEOUT_S, RedisLook, Seen
+from controller.health.redis_metrics import PAUSE_S, TIMEOUT_S, RedisMetrics, Seen
 from controller.loop.launcher import Launcher
 from tests.fakes import record
 from tests.proxy import BreakingProxy
@@ -27,7 +27,7 @@ def store(redis_url: str) -> Store:
 
 def look(url: str, position: str = "0-0") -> Seen:
     """A first look at study s and its queue."""
-    return RedisLook(url, "s", "default", Launcher(url).key("default"), lambda: position).seen()
+    return RedisMetrics(url, "s", "default", Launcher(url).key("default"), lambda: position).seen()
 
 
 def card(store: Store, name: str, ttl_s: float = 15.0, **fields: object) -> None:
@@ -81,7 +81,7 @@ def test_events_that_nobody_has_read(redis_url: str, store: Store) -> None:
 
 
 def test_one_look_a_second_whoever_asks(redis_url: str, store: Store) -> None:
-    at = RedisLook(redis_url, "s", "default", Launcher(redis_url).key("default"), lambda: "")
+    at = RedisMetrics(redis_url, "s", "default", Launcher(redis_url).key("default"), lambda: "")
     began = time.monotonic()
     found = {id(at.seen()) for _ in range(2000)}
     assert len(found) <= 1 + (time.monotonic() - began) / PAUSE_S
@@ -117,7 +117,7 @@ def test_the_rules_of_controller_acl_let_it_ask_all_of_it(own: RedisServer) -> N
 def test_a_redis_that_says_nothing_is_away_in_time(own: RedisServer) -> None:
     with BreakingProxy(own.port) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}/0"
-        at = RedisLook(url, "s", "default", Launcher(own.url()).key("default"), lambda: "")
+        at = RedisMetrics(url, "s", "default", Launcher(own.url()).key("default"), lambda: "")
         assert at.seen().up
         assert at.away_at == float("-inf")
         proxy.blackhole()
