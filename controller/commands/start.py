@@ -163,6 +163,7 @@ class _Start:
             queue=self._sweep.queue.name,
             storage=redact(self._settings.storage_url),
             sweep=self._sweep.to_dict(),
+            old_fingerprint=self._sweep.search_space_fingerprint(),
             name_option="study.name",
             lease_s=self._sweep.budget.lease_s,
         )

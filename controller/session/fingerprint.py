@@ -29,7 +29,7 @@ def fingerprint(metrics: Sequence[ObjectiveMetric], parameters: Sequence[Paramet
 def is_same(record: StudyRecord, metrics: Sequence[ObjectiveMetric], parameters: Sequence[Parameter]) -> bool:
     """Whether a study that is on record has these metrics and this search space.
 
-    Version 0.1 wrote fingerprints of other kinds: where they differ, the recorded description decides.
+    Version 0.1 wrote other fingerprints: where they differ, the recorded description decides.
     """
     mark = fingerprint(metrics, parameters)
     if record.fingerprint == mark:

@@ -37,6 +37,8 @@ class StudyDefinition:
     """Where Optuna's trials are, without a password; empty when there are none."""
     sweep: Mapping[str, Any] | None = None
     """The sweep file as a dict; None for a program."""
+    old_fingerprint: str = ""
+    """What version 0.1 wrote for this sweep file; empty for a program."""
     name_option: str = "study_name"
     """What gives the study another name, for messages."""
     continues: bool = False
@@ -136,14 +138,15 @@ class StudySession:
         known = self.backend.store.studies.find(self.name)
         if known is None or wanted.continues:
             return
-        if not is_same(known, wanted.metrics, wanted.parameters):
+        is_old = bool(wanted.old_fingerprint) and known.fingerprint == wanted.old_fingerprint
+        if not is_old and not is_same(known, wanted.metrics, wanted.parameters):
             raise BadInput(
                 f"study {known.name!r} exists with another search space{_difference(known, wanted)}; "
                 f"give this one another {wanted.name_option}"
             )
-        if wanted.sweep is not None and known.storage != wanted.storage:
+        if (wanted.sweep is not None or _from_sweep(known)) and known.storage != wanted.storage:
             raise BadInput(
-                f"study {known.name!r} has its trials in {known.storage}, not in {wanted.storage}; "
+                f"study {known.name!r} has its trials in {known.storage}, not in {wanted.storage or 'none'}; "
                 f"set OPTUNA_STORAGE to where they are, or give this one another {wanted.name_option}"
             )
 
@@ -161,6 +164,8 @@ class StudySession:
             store.tasks.create(base_task)
             self.backend.know_base_task(base_task)
         record = known or StudyRecord(name=self.name, created_at=now, metrics=tuple(wanted.metrics))
+        # What a sweep file says of its study stays, also while a program continues it.
+        keeps = wanted.sweep is None and _from_sweep(record)
         if wanted.continues and record.state in ENDED:
             record = replace(record, budget_since=now, budget={})
         store.studies.save(
@@ -171,7 +176,7 @@ class StudySession:
                 storage=wanted.storage,
                 artifacts=self.backend.artifacts_url,
                 fingerprint=fingerprint(wanted.metrics, wanted.parameters),
-                sweep=wanted.described(self.name),
+                sweep=record.sweep if keeps else wanted.described(self.name),
                 base_task=base_task.id if base_task is not None else record.base_task,
                 state=StudyState.RUNNING,
                 reason="",
@@ -198,8 +203,13 @@ class StudySession:
         self.observer.workers = self.workers
 
 
+def _from_sweep(record: StudyRecord) -> bool:
+    """Whether a sweep file describes the study."""
+    return "metric" in record.sweep.get("study", {})
+
+
 def _difference(known: StudyRecord, wanted: StudyDefinition) -> str:
     """`` (what differs)``; empty where one of the two is not from a sweep file."""
-    if wanted.sweep is None or "metric" not in known.sweep.get("study", {}):
+    if wanted.sweep is None or not _from_sweep(known):
         return ""
     return f" ({describe_difference(known.sweep, wanted.sweep)})"

@@ -255,7 +255,7 @@ class BudgetSection(Section):
         max_failures: failed trials after which the study ends.
         max_attempts: executions of one trial, those not counted that a worker has handed back in order.
         retry_on: classes of failures after which a trial is tried again, besides a lost worker.
-        lease_s: seconds after which a worker that was not heard of is lost; `lease` in the file.
+        lease_s: a worker or controller that was silent for so many seconds is lost; `lease` in the file.
     """
 
     max_trials: _Positive | None = None
@@ -347,7 +347,7 @@ class Sweep:
         return found
 
     def search_space_fingerprint(self) -> str:
-        """SHA-256 (hex) of metrics, goals and parameters: what makes two sweeps the same study.
+        """SHA-256 (hex) of metrics, goals and parameters, as version 0.1 wrote it into records.
 
         Budget, sampler, pruner, queue, artifacts, code and the order of the parameters don't count.
         """
