@@ -37,7 +37,7 @@ enabled = True
 class Forked(subprocess.Popen[Any]):
     """A command that the fork server starts."""
 
-    def _execute_child(self, args: Any, *rest: Any) -> None:  # type: ignore[override] # subprocess' own way to start
+    def _execute_child(self, args: Any, *rest: Any) -> None:
         # (executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags, shell,
         #  p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite, restore_signals, …, start_new_session, …)
         cwd, env = rest[4], rest[5]

@@ -29,7 +29,7 @@ LOSS = ObjectiveMetric(title="loss", series="", sign=Sign.MIN)
 _OURS = ("REDIS_URL", "OPTUNA_STORAGE", "ARTIFACT_STORE", "PYTHONPATH")
 
 
-def wait_for(condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:
+def wait_for(condition: Callable[[], T | None], what: str, deadline_s: float = DEADLINE_S) -> T:
     """The first true value of `condition()`; fails when there is none in time."""
     end = time.monotonic() + deadline_s
     while True:
