@@ -40,9 +40,9 @@ from tests.postgresql import PostgreSQL
 from tests.redisserver import RedisServer, need_server
 from tests.s3server import S3Server
 from worker.protocol import Reason, Status, TaskRecord, keys
-from worker.protocol.clock import RedisTime
 from worker.protocol.connection import connect
 from worker.protocol.record import job_id
+from worker.protocol.redis_time import RedisTime
 from worker.protocol.signature import MAX_AGE_S, MAX_AHEAD_S, Signer
 from worker.protocol.transport import ENTRY, MAX_JOB_BYTES, TaskQueue
 

@@ -155,5 +155,13 @@ def test_a_compute_node_needs_no_optuna_and_loads_boto3_only_when_used(module: s
     assert found.stdout.strip() == "[]"
 
 
+def test_a_runner_starts_without_redis() -> None:
+    code = (
+        "import worker.runner.main, sys; print([m for m in ('redis', 'rq', 'asyncio') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.strip() == "[]"
+
+
 def test_the_version_is_one() -> None:
     assert version("optuna-rq") == worker.__version__

@@ -14,8 +14,8 @@ import pytest
 
 from tests.fakes import ManualClock
 from worker.protocol import ObjectiveMetric, Sign, Status, TaskRecord, TaskSpec, new_task_id
-from worker.protocol.clock import RedisTime
 from worker.protocol.errors import ForbiddenJob
+from worker.protocol.redis_time import RedisTime
 from worker.protocol.signature import MAX_AGE_S, MAX_AHEAD_S, Signer, UsedSignatures
 
 SECRET = "a secret of some length"

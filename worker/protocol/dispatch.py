@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.protocol.clock import RedisTime
 from worker.protocol.queues import check_queue_name
 from worker.protocol.record import TaskRecord
+from worker.protocol.redis_time import RedisTime
 from worker.protocol.secrets import job_secret
 from worker.protocol.signature import Signer
 from worker.protocol.transport import TaskQueue

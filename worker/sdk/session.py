@@ -76,6 +76,10 @@ class Session(Protocol):
         """Return when all that was reported is on its way."""
         ...
 
+    def close(self) -> None:
+        """The program takes no further part in the task."""
+        ...
+
     def check_stop(self) -> None:
         """Raise `TaskStopped` if the task is to stop."""
         ...
@@ -129,6 +133,9 @@ class LocalSession:
     def flush(self) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
     def check_stop(self) -> None:
         pass
 
@@ -180,6 +187,9 @@ class ChannelSession:
             time.sleep(BATCH_S)
             self._wake.clear()
             self.flush()
+
+    def close(self) -> None:
+        self.flush()
 
     def flush(self) -> None:
         if self._is_copy():

@@ -78,7 +78,13 @@ class Following(Protocol):
     def finish_following(self) -> None: ...
 
 
-def end_with_program(task: Following, session: StandaloneSession) -> None:
+def end_with_program(task: Following, session: Session) -> None:
+    """Have a task that stands in Redis end with the program."""
+    if isinstance(session, StandaloneSession):
+        _end_with_program(task, session)
+
+
+def _end_with_program(task: Following, session: StandaloneSession) -> None:
     """Record how the program ends: by itself, by an exception that nobody catches, or by a signal."""
     pid = os.getpid()
     before = sys.excepthook

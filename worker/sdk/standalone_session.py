@@ -109,6 +109,9 @@ class StandaloneSession:
         reason_class = {Status.FAILED: Reason.OBJECTIVE_ERROR, Status.STOPPED: Reason.USER}.get(status)
         self.end(status, reason_class, reason)
 
+    def close(self) -> None:
+        self.end(Status.COMPLETED)
+
     def flush(self) -> None:
         if os.getpid() != self._pid:
             return

@@ -7,19 +7,20 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker.protocol.record import new_task_id
 from worker.protocol.status import Status
-from worker.sdk import argparse_patch, runtime, standalone
-from worker.sdk.home import Home
+from worker.sdk import argparse_patch, runtime
 from worker.sdk.logger import Logger
 from worker.sdk.session import LocalSession, Session
-from worker.sdk.standalone_session import StandaloneSession
 from worker.sdk.task_artifacts import TaskArtifacts
 from worker.sdk.task_life import TaskLife
 from worker.sdk.task_parameters import TaskParameters
 from worker.sdk.task_queries import ARCHIVED
+
+if TYPE_CHECKING:
+    from worker.sdk.home import Home
 
 log = logging.getLogger(__name__)
 
@@ -106,10 +107,11 @@ class Task(TaskParameters, TaskArtifacts, TaskLife):
         current = cls.current_task()
         if current is None:
             uri = _store_url(output_uri)
+            from worker.sdk import standalone  # noqa: PLC0415 - redis, which a worker's program does without
+
             found = standalone.begin(project_name or "", task_name, str(task_type), tuple(tags or ()), uri)
             current = cls(*found)
-            if isinstance(found[1], StandaloneSession):
-                standalone.end_with_program(current, found[1])
+            standalone.end_with_program(current, found[1])
             runtime.enter(current)
         if auto_connect_arg_parser:
             for parser, namespace in argparse_patch.take_seen():

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker.protocol.errors import BadInput, TransitionRefused
 from worker.protocol.record import TaskRecord
 from worker.protocol.status import Reason, Status
-from worker.protocol.store import Store
-from worker.sdk.home import Home
 from worker.sdk.session import Session, describe
+
+if TYPE_CHECKING:
+    from worker.protocol.store import Store
+    from worker.sdk.home import Home
 
 
 class TaskCore:

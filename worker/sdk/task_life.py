@@ -13,7 +13,6 @@ from worker.protocol.errors import BadInput
 from worker.protocol.queues import check_queue_name
 from worker.protocol.status import FINISHED, Reason, Status
 from worker.sdk import runtime
-from worker.sdk.standalone_session import StandaloneSession
 from worker.sdk.task_core import TaskCore
 from worker.sdk.task_queries import TaskQueries
 from worker.sdk.task_reports import TaskReports
@@ -78,10 +77,7 @@ class TaskLife(TaskReports, TaskQueries):
         if self.session is None:
             return
         self.finish_following()
-        if isinstance(self.session, StandaloneSession):
-            self.session.end(Status.COMPLETED)
-        else:
-            self.session.flush()
+        self.session.close()
         runtime.leave(self)
 
     def mark_completed(self, ignore_errors: bool = True, status_message: str | None = None, **_: Any) -> None:
@@ -171,6 +167,10 @@ class TaskLife(TaskReports, TaskQueries):
         Raises:
             BadInput: this program can't be run by a worker, as a notebook can't.
         """
+        from worker.sdk.standalone_session import (  # noqa: PLC0415 - redis, which a worker's program does without
+            StandaloneSession,
+        )
+
         if not isinstance(self.session, StandaloneSession) or queue_name is None or self.at is None:
             return None
         if not self.at.store.tasks.get(self.id).spec.objective:

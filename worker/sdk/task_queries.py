@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from worker.protocol.errors import BadInput
 from worker.protocol.nearest import nearest
@@ -15,9 +15,11 @@ from worker.protocol.record import TaskRecord, TaskSpec, new_task_id
 from worker.protocol.status import Status
 from worker.protocol.values import plain
 from worker.sdk import runtime
-from worker.sdk.home import Home, home
 from worker.sdk.session import describe
 from worker.sdk.task_core import TaskCore
+
+if TYPE_CHECKING:
+    from worker.sdk.home import Home
 
 T = TypeVar("T", bound="TaskQueries")
 
@@ -241,6 +243,13 @@ def _objective_of(way: str, value: Any) -> dict[str, Any]:
     if way == "command":
         return {"kind": "command", "argv": [str(part) for part in value]}
     return {"kind": "script", "path" if way == "script" else way: value, "args": []}
+
+
+def home(*, create: bool = True) -> Home:
+    """See `worker.sdk.home.home`."""
+    from worker.sdk.home import home as found  # noqa: PLC0415 - redis, which a worker's program does without
+
+    return found(create=create)
 
 
 class _Wanted:

@@ -21,10 +21,10 @@ from redis.exceptions import NoPermissionError
 from worker.process.parent_death import HAND_BACK_NOW, adopt_orphans
 from worker.process.process_tree import children, kill_tree
 from worker.protocol import keys
-from worker.protocol.clock import RedisTime
 from worker.protocol.connection import check, connect, trouble
 from worker.protocol.errors import RedisAway, RedisUnavailable
 from worker.protocol.host import CARD_S, REGISTRATION_LIFE_S, place
+from worker.protocol.redis_time import RedisTime
 from worker.protocol.store import Store
 from worker.slot.devices import slot_environment
 from worker.slot.scratch import Scratch

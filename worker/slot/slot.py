@@ -30,10 +30,10 @@ from rq.worker_registration import clean_worker_registry
 from worker.health.attempts import HealthReporter
 from worker.process.logs import configure, one_line
 from worker.process.parent_death import HAND_BACK_NOW, adopt_orphans, die_with_parent
-from worker.protocol.clock import RedisTime
 from worker.protocol.connection import AWAY, connect, trouble
 from worker.protocol.errors import ForbiddenJob, RecordError, TransitionRefused
 from worker.protocol.record import TaskRecord, job_id
+from worker.protocol.redis_time import RedisTime
 from worker.protocol.secrets import JOB_SECRET, REDIS_URL
 from worker.protocol.signature import Signer, UsedSignatures
 from worker.protocol.store import Store
