@@ -18,6 +18,7 @@ from worker import Task
 parser = argparse.ArgumentParser()
 parser.add_argument("--locally", action="store_true")
 parser.add_argument("--jobs", type=int, default=8)
+parser.add_argument("--at-once", type=int, default=2)
 parser.add_argument("--queue", default="default")
 arguments = parser.parse_args()
 
@@ -49,7 +50,7 @@ optimizer = HyperParameterOptimizer(
     objective_metric_series="validation",
     objective_metric_sign="max",
     optimizer_class=OptimizerOptuna,
-    max_number_of_concurrent_tasks=2,
+    max_number_of_concurrent_tasks=arguments.at_once,
     execution_queue=arguments.queue,
     pool_period_min=0.2,
     total_max_jobs=arguments.jobs,

@@ -212,7 +212,7 @@ def end_a_study(cli: Cli, head: dict[str, str], node: dict[str, str]) -> None:
         started("controller", "start", sweep, cwd=cli.folder, log=log, **head) as controller,
         started("worker", "--queue", OTHER, "--slots", "2", cwd=far, log=log, **node) as worker,
     ):
-        wait_for(lambda: "t" in Store(connect(head["REDIS_URL"])).studies(), "the study")
+        wait_for(lambda: "t" in Store(connect(head["REDIS_URL"])).studies.names(), "the study")
         wait_for(lambda: cli.json("status", **head)["tasks"].get("in_progress", 0) >= 2, "trials")
         (first, *_) = [row for row in cli.json("tasks", **head) if row["status"] == "in_progress"]
         assert cli("stop", "--task", str(first["task"]), **head).returncode == 0
