@@ -125,7 +125,7 @@ def _fold(
             )
             problems.append(Problem(path=here, text=text))
     if isinstance(table.get("type"), str):
-        name = plain_name(table["type"])
+        name = _name_in_a_file(table["type"], plain_name)
         if name in known:
             table["type"] = name
         else:
@@ -135,6 +135,11 @@ def _fold(
     elif not clear:
         table["type"] = known[0]  # its misspelling is reported; "missing" would say it twice
     return Folded(table=table, clear=clear, problems=tuple(problems))
+
+
+def _name_in_a_file(written: str, plain_name: Callable[[str], str]) -> str:
+    """The name without aliases and hyphens; one with capitals stays, as a sweep file writes lower case."""
+    return plain_name(written) if written == written.lower() else written.replace("-", "_")
 
 
 def _around(
@@ -176,7 +181,7 @@ def _inner(
     allowed = tuple(kind for kind in known if kind not in around.without)
     here = (*path, "type")
     kind = raw.get("type")
-    if isinstance(kind, str) and plain_name(kind) in around.without:
+    if isinstance(kind, str) and _name_in_a_file(kind, plain_name) in around.without:
         text = f"{around.kind} can't have {show(kind)} inside; there are {', '.join(allowed)}"
         return {}, [Problem(path=here, text=text)]
     if "type" in raw and not isinstance(kind, str):
