@@ -12,12 +12,11 @@ import click
 
 from controller.commands.options import redis_option
 from controller.commands.settings import Settings, open_store, pick_study, pick_task, resolve, study_storage
-from worker.artifacts.names import safe_name
 from worker.protocol import Store, StudyRecord
 from worker.protocol.errors import BadInput, OptunaRQError
 
 if TYPE_CHECKING:
-    # Optuna takes a second to import, and every command imports this module.
+    # Every command imports this module; what only these commands need is imported inside them.
     from controller.results.artifacts import Artifacts, Listed
 
 _storage = click.option(
@@ -116,6 +115,8 @@ def get(
         raise BadInput("artifacts get: give either TARGET, or --to")
     if task is not None and (top_k is not None or study is not None):
         raise BadInput("artifacts get: give either TASK, or --top and --study")
+    from worker.artifacts.names import safe_name
+
     with _opened(redis_url, storage_url, study, task) as (found, chosen):
         listed = _choose(found, chosen, top_k)
         if name is not None:
