@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from controller.loop.budget import Budget
 from controller.loop.fleet import Fleet
@@ -81,15 +81,14 @@ class LinesView(View):
 
     def __init__(self) -> None:
         super().__init__()
-        self._colors = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        self._bold, self._colors = _styles(sys.stdout, os.environ)
         self._last_line = time.monotonic()
 
     def begin(self, search: RunningSearch) -> None:
         super().begin(search)
         where = "embedded" if self.embedded else redact(self.redis_url)
-        self._print(
-            f"study {search.study}: {goals(search.objective.metrics)} · queue {search.queue} · Redis {where}"
-        )
+        name = _escaped("1", search.study) if self._bold else search.study
+        self._print(f"study {name}: {goals(search.objective.metrics)} · queue {search.queue} · Redis {where}")
 
     def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
         super().tick(budget, fleet, running)
@@ -113,7 +112,27 @@ class LinesView(View):
         print(line, flush=True)
 
     def _in(self, color: str, text: str) -> str:
-        return f"\x1b[{color}m{text}\x1b[0m" if self._colors and text else text
+        return _escaped(color, text) if self._colors and text else text
+
+
+def _escaped(code: str, text: str) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m"
+
+
+def _styles(stream: TextIO, environment: Mapping[str, str]) -> tuple[bool, bool]:
+    """Whether a stream takes bold text, and whether it takes colors.
+
+    Decided as rich decides it for the commands: TTY_COMPATIBLE and FORCE_COLOR overrule what the stream
+    says of itself, a dumb terminal takes neither, NO_COLOR forbids colors only.
+    """
+    compatible, forced = environment.get("TTY_COMPATIBLE"), environment.get("FORCE_COLOR")
+    if compatible in ("0", "1"):
+        terminal = compatible == "1"
+    else:
+        # A program may have put an object of its own in place of standard output.
+        terminal = getattr(stream, "isatty", bool)() if forced is None else forced != ""
+    bold = terminal and environment.get("TERM", "").lower() not in ("dumb", "unknown")
+    return bold, bold and not environment.get("NO_COLOR")
 
 
 def goals(metrics: tuple[ObjectiveMetric, ...]) -> str:
