@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller.commands.options import redis_option
+from controller.commands.options import redis_option, study_argument, table_option
 from controller.commands.settings import Settings, open_store, pick_study, pick_task, resolve, study_storage
 from worker.protocol import Store, StudyRecord
 from worker.protocol.errors import BadInput, OptunaRQError
@@ -38,15 +38,12 @@ def artifacts() -> None:
 
 
 @artifacts.command("list")
-@click.argument("study", required=False)
+@study_argument
 @_of_task
 @_of_top
 @redis_option
 @_storage
-@click.option(
-    "--format", "output_format", type=click.Choice(("table", "json", "csv")), default="table",
-    show_default=True, help="For people, or for programs.",
-)  # fmt: skip
+@table_option
 def list_(
     study: str | None,
     task: str | None,
@@ -203,7 +200,7 @@ def rm(
 
 
 @artifacts.command("gc")
-@click.argument("study", required=False)
+@study_argument
 @click.option(
     "--keep-top", type=click.IntRange(min=1), metavar="K",
     help="Also remove the artifacts of tasks that have ended and are not among the K best. "

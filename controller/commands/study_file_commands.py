@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from controller.commands.options import redis_option, storage_option
+from controller.commands.options import redis_option, storage_option, study_argument
 from controller.commands.settings import open_redis, open_store, pick_study, resolve, study_storage
 from worker.protocol import Store
 from worker.protocol.connection import connect
 
 
 @click.command("export")
-@click.argument("study", required=False)
+@study_argument
 @click.option(
     "--to",
     "path",

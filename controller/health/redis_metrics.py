@@ -80,14 +80,14 @@ class RedisMetrics:
         with self._lock:
             if time.monotonic() >= self._next:
                 try:
-                    self._seen = self._look()
+                    self._seen = self._read()
                 except redis.RedisError:
                     self._seen = Seen()
                     self.away_at = time.monotonic()
                 self._next = time.monotonic() + PAUSE_S
             return self._seen
 
-    def _look(self) -> Seen:
+    def _read(self) -> Seen:
         position = self._position()
         with self._client.pipeline(transaction=False) as pipe:
             pipe.ping()

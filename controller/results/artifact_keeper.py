@@ -40,9 +40,9 @@ class ArtifactKeeper:
         """Make a last pass after all tasks have ended, and return when it is done."""
         self._over.set()
         self._thread.join()
-        self.look()
+        self.clean()
 
-    def look(self) -> int:
+    def clean(self) -> int:
         """Remove what is outside the top now; returns how many artifacts were removed. Never raises."""
         try:
             found = Artifacts(self._store, self._store.studies.get(self._study))
@@ -59,4 +59,4 @@ class ArtifactKeeper:
 
     def _run(self) -> None:
         while not self._over.wait(PAUSE_S):
-            self.look()
+            self.clean()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,13 +186,15 @@ class Artifacts:
     def remove(
         self,
         listed: Iterable[Listed],
-        each: Callable[[Listed], None] = lambda _: None,
         *,
         unlist: bool = True,
     ) -> list[str]:
         """Remove artifacts: off the lists first, then their bytes.
 
         Optuna keeps its links, as it keeps everything of an ended trial; we no longer show them.
+
+        Args:
+            unlist: take them off the lists, too; False if another artifact of that name is listed by now.
 
         Returns:
             What went wrong, a line each. An artifact whose store can't be found or opened stays
@@ -218,8 +220,6 @@ class Artifacts:
                 store.delete(key)
             except ArtifactError as error:
                 problems.append(str(error))
-                continue
-            each(one)
         return problems
 
     def _unlist(self, one: Listed) -> None:
