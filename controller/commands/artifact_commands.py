@@ -235,7 +235,7 @@ def gc(
         record = found.study
         keep = keep_top or (record.sweep.get("artifacts") or {}).get("keep_top")
         stray = found.unlisted(before)
-        # What objectives have put into stores of their own is theirs.
+        # What objectives put into stores of their own belongs to them.
         outside = [one for one in (found.outside_top(int(keep)) if keep else ()) if found.is_here(one)]
         for key, size in stray:
             click.echo(f"unlisted  {size:>12}  {key}")
@@ -289,7 +289,7 @@ def _opened(
     *,
     must_reach_optuna: bool = False,
 ) -> Iterator[tuple[Artifacts, list[str] | None]]:
-    """The artifacts of a study (or of a task's study), and the task that was named."""
+    """The artifacts of a study (or of a task's study), and the id of the task that was named, in a list."""
     from controller.results.artifacts import Artifacts
 
     settings = resolve(redis_url, storage_url)
@@ -302,10 +302,10 @@ def _opened(
 
 
 def optuna_study(record: StudyRecord, settings: Settings, *, must: bool = False) -> Any:
-    """Optuna's study of a record; None where it has nothing to tell, or can't be read.
+    """Optuna's study of a record; None if it isn't needed or can't be read.
 
     Args:
-        must: it is needed for every kind of objective.
+        must: read it for any kind of objective.
 
     Raises:
         BadInput: `must`, and it can't be read.
@@ -339,7 +339,7 @@ def _choose(found: Artifacts, chosen: list[str] | None, top_k: int | None) -> li
 
 
 def _named(listed: Sequence[Listed], task: str, name: str) -> Listed:
-    """An artifact by its name, else by its id."""
+    """The artifact of that name or id. Raises `BadInput` if there is none."""
     for one in listed:
         if name in (one.name, one.artifact_id):
             return one

@@ -41,7 +41,7 @@ def dashboard(
 
     quiet_optuna()
     settings = resolve(redis_url, storage_url, artifacts_url)
-    # Where each study's artifacts are stands in its record; without Redis all are in the one store.
+    # A study's record says where its artifacts are; without Redis, all are taken to be in one store.
     known = _artifact_stores(settings, study) if artifacts_url is None else {}
     if host not in ("127.0.0.1", "localhost", "::1"):
         click.echo(

@@ -1,4 +1,4 @@
-"""Commands that take away from a study: ``rewind``, ``delete``."""
+"""Commands that remove trials or a whole study: ``rewind``, ``delete``."""
 
 from __future__ import annotations
 
