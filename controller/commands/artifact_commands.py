@@ -223,10 +223,10 @@ def gc(
     redis_url: str | None,
     storage_url: str | None,
 ) -> None:
-    """Remove what lies in a study's part of the store and nothing refers to.
+    """Remove everything in a study's part of the store that nothing refers to.
 
-    What crashed uploads have left goes, too. A store that another Redis uses for a study of the same name
-    holds artifacts that this one doesn't know: look with --dry-run first.
+    Remains of crashed uploads are removed, too. A store that another Redis uses for a study of the same name
+    holds artifacts that this one doesn't know: check with --dry-run first.
     """
     from controller.sweep.durations import parse_duration
 

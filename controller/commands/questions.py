@@ -244,7 +244,7 @@ def show(task: str, redis_url: str | None, output_format: str) -> None:
 
 @click.command()
 @click.argument("task")
-@click.option("-f", "--follow", is_flag=True, help="Go on as the task writes, until it ends.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing what the task writes, until it ends.")
 @redis_option
 def logs(task: str, follow: bool, redis_url: str | None) -> None:
     """What a task has written to its standard output and error.

@@ -256,7 +256,7 @@ class _Start:
             )
         if storage is not None and resume and not exists:
             raise BadInput(
-                f"--resume: there is no study {name!r} to go on with; leave --resume out to begin it"
+                f"--resume: there is no study {name!r} to continue; leave --resume out to begin it"
             )
 
     def _base_task(self, uid: UUID, spec: TaskSpec, now: float) -> TaskRecord:

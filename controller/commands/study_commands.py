@@ -57,8 +57,8 @@ def delete(
 ) -> None:
     """Remove a study's records from Redis: tasks, scalars, logs.
 
-    Optuna's trials stay, unless --trials is given: a study of that name goes on with them. Its artifacts
-    stay, too, unless --artifacts is given; without their records nothing lists them.
+    Optuna's trials stay, unless --trials is given: a new study of that name continues with them. Its
+    artifacts stay, too, unless --artifacts is given; without their records nothing lists them.
     """
     settings = resolve(redis_url, storage_url)
     with open_store(settings) as store:
