@@ -86,7 +86,7 @@ class Guard:
 
     Args:
         application: optuna-dashboard's.
-        artifacts: is told which study a request is about.
+        artifacts: gets the study that a request is about, by `note`.
         hosts: values of ``Host`` to accept; None for any. A foreign web page can point a name of its own at
             this machine, but can't send another ``Host``.
         allow_changes: accept requests that change something, from the dashboard's own pages.

@@ -49,7 +49,7 @@ for _subcommand in (
 def main() -> None:
     """Console entry point: one clear line for what a user can fix, and the exit codes that the help lists."""
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that can't show a character gets a "?" for it, and the study goes on.
+        # A terminal that can't show a character gets a "?" for it; the study must not end.
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr] # text streams only
     try:

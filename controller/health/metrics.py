@@ -127,11 +127,13 @@ class Meter(Observer):
 
     @contextmanager
     def asking(self) -> Iterator[None]:
+        """A context that times one call to the sampler, which may take long."""
         with self.health.at_length(), self._ask.time():
             yield
 
     @contextmanager
     def flushing(self) -> Iterator[None]:
+        """A context that times one write to the storage, which may take long."""
         with self.health.at_length(), self._flush.time():
             yield
 

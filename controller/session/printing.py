@@ -1,4 +1,4 @@
-"""What a search says when nobody else watches it: a line for each trial that has ended."""
+"""What a search prints unless it is given another observer: a line for each trial that has ended."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from worker.protocol import ObjectiveMetric, Status, Store
 from worker.protocol.urls import redact
 
 PROGRESS_S = 30.0
-"""A line of progress comes after so many seconds without another line."""
+"""Seconds without a line after which a line of progress is printed."""
 _COLORS = {Status.COMPLETED: "32", Status.FAILED: "31", Status.STOPPED: "33"}
 
 
 class View(Observer):
-    """Base of the views: follows the best value, and says when no worker serves the queue."""
+    """Base of the views: keeps the best value, and says when no worker serves the queue."""
 
     def __init__(self) -> None:
         self._said_empty = False
         self.redis_url = ""
-        """Of the study's Redis, with its password; empty before `begin`."""
+        """URL of the study's Redis, with its password; empty before `begin`."""
         self.embedded = False
-        """Whether that is the embedded one."""
+        """Whether that Redis is the embedded one."""
         self._ended = 0
         self._best: tuple[float, int] | None = None
         self._several = False
@@ -61,7 +61,7 @@ class View(Observer):
             self._best = (value, job.trial)
 
     def value_of(self, job: Job) -> float | None:
-        """The job's value of the first objective; None while it has no finite one."""
+        """The job's value of the first objective; None if it has no finite one yet."""
         summary = job.scalars.get(self._metric.key)
         value = summary.value(self._metric.sign) if summary else None
         return value if value is not None and math.isfinite(value) else None
@@ -73,7 +73,7 @@ class View(Observer):
         return f"{self._ended} ended · {busy} running on {fleet.slots} slot(s){best}"
 
     def summary(self, store: Store, study: str, state: str, reason: str) -> None:
-        """The study has ended: its best experiments, and what to do next."""
+        """Show how the study ended: its best experiments, and what to do next."""
 
 
 class LinesView(View):
