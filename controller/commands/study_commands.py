@@ -23,7 +23,7 @@ from worker.protocol.errors import BadInput, OptunaRQError
 def rewind(
     study: str, trial: int, backup: bool, yes: bool, redis_url: str | None, storage_url: str | None
 ) -> None:
-    """Take a study back to one of its trials: later ones are discarded, and `start` goes on from there.
+    """Take a study back to one of its trials: later ones are discarded, and `start` continues from there.
 
     For trials that have ended and are worth nothing, as after an error in the data. A seeded study suggests
     the same again. The artifacts of discarded tasks stay until `controller artifacts gc`.

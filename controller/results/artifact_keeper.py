@@ -49,7 +49,7 @@ class ArtifactKeeper:
             doomed = found.outside_top(self._keep_top)
             problems = found.remove(doomed)
         except (OptunaRQError, redis.RedisError) as error:
-            log.warning("study %s: artifacts were not looked through: %s", self._study, error)
+            log.warning("study %s: artifacts were not checked: %s", self._study, error)
             return 0
         for problem in problems[:1]:
             log.warning(
