@@ -6,8 +6,6 @@ import os
 
 import click
 
-from controller.commands.acl import users
-
 
 @click.command()
 @click.option(
@@ -28,6 +26,8 @@ def acl(queues: tuple[str, ...], output_format: str) -> None:
       controller acl --queue gpu >> redis.conf
       controller acl --format commands | redis-cli
     """
+    from controller.commands.acl import users
+
     for user in users(queues):
         rule = user.rule(os.environ)
         click.echo(f"ACL SETUSER {rule.removeprefix('user ')}" if output_format == "commands" else rule)

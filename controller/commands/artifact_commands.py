@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller.commands.options import redis_option
+from controller.commands.options import redis_option, study_argument, table_option
 from controller.commands.settings import Settings, open_store, pick_study, pick_task, resolve, study_storage
-from worker.artifacts.names import safe_name
 from worker.protocol import Store, StudyRecord
 from worker.protocol.errors import BadInput, OptunaRQError
 
 if TYPE_CHECKING:
-    # Optuna takes a second to import, and every command imports this module.
+    # Every command imports this module; what only these commands need is imported inside them.
     from controller.results.artifacts import Artifacts, Listed
 
 _storage = click.option(
@@ -39,15 +38,12 @@ def artifacts() -> None:
 
 
 @artifacts.command("list")
-@click.argument("study", required=False)
+@study_argument
 @_of_task
 @_of_top
 @redis_option
 @_storage
-@click.option(
-    "--format", "output_format", type=click.Choice(("table", "json", "csv")), default="table",
-    show_default=True, help="For people, or for programs.",
-)  # fmt: skip
+@table_option
 def list_(
     study: str | None,
     task: str | None,
@@ -116,6 +112,8 @@ def get(
         raise BadInput("artifacts get: give either TARGET, or --to")
     if task is not None and (top_k is not None or study is not None):
         raise BadInput("artifacts get: give either TASK, or --top and --study")
+    from worker.artifacts.names import safe_name
+
     with _opened(redis_url, storage_url, study, task) as (found, chosen):
         listed = _choose(found, chosen, top_k)
         if name is not None:
@@ -202,7 +200,7 @@ def rm(
 
 
 @artifacts.command("gc")
-@click.argument("study", required=False)
+@study_argument
 @click.option(
     "--keep-top", type=click.IntRange(min=1), metavar="K",
     help="Also remove the artifacts of tasks that have ended and are not among the K best. "
@@ -225,10 +223,10 @@ def gc(
     redis_url: str | None,
     storage_url: str | None,
 ) -> None:
-    """Remove what lies in a study's part of the store and nothing refers to.
+    """Remove everything in a study's part of the store that nothing refers to.
 
-    What crashed uploads have left goes, too. A store that another Redis uses for a study of the same name
-    holds artifacts that this one doesn't know: look with --dry-run first.
+    Remains of crashed uploads are removed, too. A store that another Redis uses for a study of the same name
+    holds artifacts that this one doesn't know: check with --dry-run first.
     """
     from controller.sweep.durations import parse_duration
 
@@ -237,7 +235,7 @@ def gc(
         record = found.study
         keep = keep_top or (record.sweep.get("artifacts") or {}).get("keep_top")
         stray = found.unlisted(before)
-        # What objectives have put into stores of their own is theirs.
+        # What objectives put into stores of their own belongs to them.
         outside = [one for one in (found.outside_top(int(keep)) if keep else ()) if found.is_here(one)]
         for key, size in stray:
             click.echo(f"unlisted  {size:>12}  {key}")
@@ -291,7 +289,7 @@ def _opened(
     *,
     must_reach_optuna: bool = False,
 ) -> Iterator[tuple[Artifacts, list[str] | None]]:
-    """The artifacts of a study (or of a task's study), and the task that was named."""
+    """The artifacts of a study (or of a task's study), and the id of the task that was named, in a list."""
     from controller.results.artifacts import Artifacts
 
     settings = resolve(redis_url, storage_url)
@@ -304,10 +302,10 @@ def _opened(
 
 
 def optuna_study(record: StudyRecord, settings: Settings, *, must: bool = False) -> Any:
-    """Optuna's study of a record; None where it has nothing to tell, or can't be read.
+    """Optuna's study of a record; None if it isn't needed or can't be read.
 
     Args:
-        must: it is needed for every kind of objective.
+        must: read it for any kind of objective.
 
     Raises:
         BadInput: `must`, and it can't be read.
@@ -341,7 +339,7 @@ def _choose(found: Artifacts, chosen: list[str] | None, top_k: int | None) -> li
 
 
 def _named(listed: Sequence[Listed], task: str, name: str) -> Listed:
-    """An artifact by its name, else by its id."""
+    """The artifact of that name or id. Raises `BadInput` if there is none."""
     for one in listed:
         if name in (one.name, one.artifact_id):
             return one

@@ -47,7 +47,7 @@ def _stop_without_controller(store: Store, name: str) -> int:
 @study_argument
 @redis_option
 def pause(study: str | None, redis_url: str | None) -> None:
-    """Launch nothing more for now; what runs goes on."""
+    """Launch no more jobs for now; running tasks continue."""
     _ask(study, redis_url, "pause")
 
 
@@ -55,7 +55,7 @@ def pause(study: str | None, redis_url: str | None) -> None:
 @study_argument
 @redis_option
 def resume(study: str | None, redis_url: str | None) -> None:
-    """Go on launching after `pause`."""
+    """Launch jobs again after `pause`."""
     _ask(study, redis_url, "resume")
 
 
@@ -65,7 +65,7 @@ def _ask(study: str | None, redis_url: str | None, request: str) -> None:
         if not has_controller(store, name):
             raise BadInput(
                 f"study {name!r}: no controller acts on it; `controller start` with its sweep file "
-                "goes on with it"
+                "continues it"
             )
         store.studies.request(name, request)
         click.echo(f"study {name}: its controller was asked to {request}")

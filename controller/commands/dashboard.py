@@ -1,7 +1,7 @@
 """``controller dashboard``: optuna-dashboard over a study's storage and artifacts, for this machine's user.
 
-optuna-dashboard asks nobody who they are and can change and delete everything. Here it is served on the
-loopback interface, to its own pages only, and refuses requests that change something unless they are allowed.
+optuna-dashboard has no login, and can change and delete everything. Here it is served on the loopback
+interface, to its own pages only, and refuses requests that change something unless they are allowed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Application = Callable[[dict[str, Any], Respond], Iterable[bytes]]
 class StudiesArtifacts:
     """Optuna's artifact store protocol over the artifacts of all studies of a storage.
 
-    An artifact's id doesn't say whose it is; the address that it is asked by does, which `Guard` notes.
+    An artifact's id doesn't say whose it is; the request's address does, and `Guard` notes it.
 
     Args:
         storage: Optuna's, whose studies these are.
@@ -47,7 +47,7 @@ class StudiesArtifacts:
         self._asked = threading.local()
 
     def note(self, study_id: int | None) -> None:
-        """This thread's next calls are about a study."""
+        """Note the study that this thread's next calls are about; None for no study."""
         self._asked.study_id = study_id
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
@@ -74,7 +74,7 @@ class StudiesArtifacts:
             beside.remove(artifact_id)
 
     def _stores(self) -> tuple[OptunaArtifactStore, OptunaArtifactStore]:
-        """The study's part of its store, where tasks put theirs, and the store's root, where others may."""
+        """The study's part of its store, which its tasks write to, and the store's root, which others may."""
         study_id = getattr(self._asked, "study_id", None)
         name = self._storage.get_study_name_from_id(study_id) if study_id is not None else ""
         store = open_store(self._urls.get(name, self._default_url))
@@ -82,14 +82,14 @@ class StudiesArtifacts:
 
 
 class Guard:
-    """What stands before optuna-dashboard.
+    """Checks each request before optuna-dashboard gets it.
 
     Args:
         application: optuna-dashboard's.
-        artifacts: is told which study a request is about.
-        hosts: names by which the server may be asked; None for any. A web page elsewhere can have its own
-            name point at this machine, but not another ``Host``.
-        allow_changes: let requests pass that change something, from the dashboard's own pages.
+        artifacts: gets the study that a request is about, by `note`.
+        hosts: values of ``Host`` to accept; None for any. A foreign web page can point a name of its own at
+            this machine, but can't send another ``Host``.
+        allow_changes: accept requests that change something, from the dashboard's own pages.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Guard:
         self._artifacts.note(int(found[1]) if found else None)
 
         def respond_safely(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            # optuna-dashboard lets any page read artifacts, and a page among them would run as ours.
+            # optuna-dashboard lets any page read artifacts, and an artifact that is a page would run as ours.
             kept = [(name, value) for name, value in headers if name.lower() != "access-control-allow-origin"]
             kept.append(("X-Content-Type-Options", "nosniff"))
             kept.append(("X-Frame-Options", "DENY"))
@@ -145,7 +145,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def server_bind(self) -> None:
-        # Not as WSGIServer does, which asks the name service who we are.
+        # WSGIServer's own would ask the name service for this machine's name.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
@@ -170,14 +170,16 @@ def serve(
 
     Args:
         settings: where the storage and the default artifact store are.
-        study: whose page the address leads to; by default the list of all.
+        study: the address opens its page; None for the list of all studies.
         artifact_urls: name of a study → its artifact store, as far as known.
+        host: address to listen on.
         port: 0 for any that is free.
+        allow_changes: let the pages change and delete.
         ready: called with the address once it answers.
 
     Raises:
         BadInput: a package is missing, the storage can't be read, there is no such study, or the port
-            can't be had.
+            is taken or not allowed.
     """
     try:
         import optuna_dashboard

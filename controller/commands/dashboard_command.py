@@ -33,7 +33,7 @@ def dashboard(
 ) -> None:
     """Show studies, trials and artifacts in a browser: optuna-dashboard, on this machine only.
 
-    Whoever reaches its port sees everything, as it asks nobody who they are. From another machine, forward
+    Anybody who reaches its port sees everything, as it asks for no password. From another machine, forward
     the port: ssh -L 8080:127.0.0.1:8080 HEAD
     """
     from controller.commands.dashboard import serve
@@ -41,10 +41,12 @@ def dashboard(
 
     quiet_optuna()
     settings = resolve(redis_url, storage_url, artifacts_url)
-    # Where each study's artifacts are stands in its record; without Redis all are in the one store.
+    # A study's record says where its artifacts are; without Redis, all are taken to be in one store.
     known = _artifact_stores(settings, study) if artifacts_url is None else {}
     if host not in ("127.0.0.1", "localhost", "::1"):
-        click.echo(f"controller: whoever reaches {host}:{port} can see all studies: no password", err=True)
+        click.echo(
+            f"controller: anybody who reaches {host}:{port} can see all studies: no password", err=True
+        )
 
     def ready(url: str) -> None:
         click.echo(f"dashboard: {url}  (Ctrl-C ends it)")

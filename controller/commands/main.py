@@ -1,4 +1,4 @@
-"""The ``controller`` command: its groups, and what becomes of errors."""
+"""The ``controller`` command: its subcommands, and how it reports errors."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ for _subcommand in (
 
 
 def main() -> None:
-    """Console entry point: one clear line for what a user can mend, and the exit codes of the help."""
+    """Console entry point: one clear line for what a user can fix, and the exit codes that the help lists."""
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that can't show a character gets a "?" for it, and the study goes on.
+        # A terminal that can't show a character gets a "?" for it; the study must not end.
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr] # text streams only
     try:

@@ -18,6 +18,7 @@ study_argument = click.argument("study", required=False)
 
 
 def format_option(choices: tuple[str, ...], default: str) -> Callable[[Any], Any]:
+    """`--format` with these choices, which a command takes as `output_format`."""
     return click.option(
         "--format", "output_format", type=click.Choice(choices), default=default, show_default=True,
         help="For people, or for programs.",

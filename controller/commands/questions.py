@@ -244,7 +244,7 @@ def show(task: str, redis_url: str | None, output_format: str) -> None:
 
 @click.command()
 @click.argument("task")
-@click.option("-f", "--follow", is_flag=True, help="Go on as the task writes, until it ends.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing what the task writes, until it ends.")
 @redis_option
 def logs(task: str, follow: bool, redis_url: str | None) -> None:
     """What a task has written to its standard output and error.
@@ -255,7 +255,7 @@ def logs(task: str, follow: bool, redis_url: str | None) -> None:
         task_id = pick_task(store, task)
         position = 0
         while True:
-            # Asked before reading: what was written before the end is in what is read after it.
+            # The status comes first: once a task has ended, the next read has all of its output.
             over = store.tasks.get(task_id).status in FINISHED
             text, position = store.logs.read(task_id, position)
             sys.stdout.write(text)

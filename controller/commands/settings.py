@@ -21,7 +21,7 @@ from worker.sdk.home import STATE_FOLDER, default_artifacts, sqlite_url
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where everything is."""
+    """Where Redis, Optuna's storage, the artifacts and the current folder are."""
 
     redis_url: str | None = field(repr=False)
     """None for the embedded Redis."""
@@ -69,14 +69,14 @@ def open_redis(settings: Settings, *, create: bool) -> Iterator[tuple[str, Embed
     """The Redis to work with, checked.
 
     Args:
-        create: start an embedded one where there is none; else one of an earlier run must be there.
+        create: start an embedded one if there is none; otherwise an earlier run must have left one.
 
     Yields:
-        Its URL with the password, and the embedded server if it is that.
+        Its URL, with the password, and the embedded server; None for any other Redis.
 
     Raises:
-        RedisUnavailable: it can't be used; one line that says why.
-        BadInput: no Redis is named, and none was embedded here.
+        RedisUnavailable: it can't be used; the message is one line that says why.
+        BadInput: no Redis is named, and the folder has no embedded one.
     """
     if settings.redis_url is not None:
         check(connect(settings.redis_url, patience_s=0, timeout_s=5.0), settings.redis_url)
@@ -96,13 +96,13 @@ def open_redis(settings: Settings, *, create: bool) -> Iterator[tuple[str, Embed
 
 @contextlib.contextmanager
 def open_store(settings: Settings) -> Iterator[Store]:
-    """The store, for commands that ask: they don't wait for a Redis that is away."""
+    """The store, for commands that don't wait for a Redis that is away."""
     with open_redis(settings, create=False) as (url, _):
         yield Store(connect(url, patience_s=0, timeout_s=10.0))
 
 
 def study_storage(record: StudyRecord, settings: Settings) -> str:
-    """URL of the storage that a study's trials are in, as this process can open it.
+    """URL of the storage that has a study's trials, with the password that opens it.
 
     Raises:
         BadInput: the record hides its password, and the settings name another storage.
@@ -129,10 +129,10 @@ def pick_study(store: Store, name: str | None) -> str:
 
 
 def pick_task(store: Store, text: str) -> str:
-    """A task by its id or the unmistakable beginning of it.
+    """The id of a task, given in full or by a beginning that fits no other task.
 
     Raises:
-        BadInput: no task, or several, begin so.
+        BadInput: no task fits, or several do.
     """
     if len(text) == 32:
         return store.tasks.get(text).id

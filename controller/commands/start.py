@@ -63,13 +63,13 @@ def start(
     """Run a study to its end, or continue it.
 
     Args:
-        meter: is to know how it goes.
+        meter: counts what happens, for `--metrics-port`.
 
     Returns:
         The exit code: 0 it ended within its budgets, 1 it failed, 130 it was interrupted.
 
     Raises:
-        BadInput: something that was asked for can't be; nothing was started, and nothing is lost.
+        BadInput: the sweep or a setting can't be used; nothing was started, and nothing is lost.
     """
     quiet_optuna()
     return _Start(sweep, settings, options, view, meter).run()
@@ -94,14 +94,14 @@ class _Start:
             sweep,
             self._source.parameters,
             self._source.objective,
-            # The store's own URL: what is given may be a path relative to this folder, which workers lack.
+            # The store's own URL: the given one may be relative to this folder, which workers don't have.
             artifacts_url=self._artifacts.url,
             storage_url=settings.storage_url,
             grace_s=options.grace_s,
         )
         self._code: Snapshot | None = None
         self._left_over = ""
-        """The request that waited in Redis when this controller came."""
+        """The request that was waiting in Redis when this controller started."""
         self._interrupts = Interrupts(hand_over=options.hand_over)
         self._wait = ServerWait(options.wait, view.note, self._interrupts)
 
@@ -130,7 +130,7 @@ class _Start:
         if sweep.code:
             own = _own_files(self._artifacts.url, settings.storage_url)
             self._code = stack.enter_context(snapshot(sweep.code, settings.folder, own))
-        # What workers will have, rather than what lies here: a file that is left out is missed now.
+        # Check what workers will get, not what is here: a file that the snapshot lacks is missed now.
         folder = stack.enter_context(self._code.unpacked()) if self._code else settings.folder
         try:
             checked = preflight.check_here(self._spec, folder, must_run_here=settings.embedded)
@@ -181,7 +181,7 @@ class _Start:
             self._meter.health.stands_by = True
 
     def _take_over(self, session: StudySession) -> int | None:
-        """Have the right to act on the study; the exit code where there is nothing left to do."""
+        """Acquire the right to act on the study; returns the exit code if there is nothing left to do."""
         store = session.backend.store
         session.refuse_other_study()
         self._check_resume(session.backend)
@@ -198,7 +198,7 @@ class _Start:
         return None
 
     def _warn(self, backend: Backend) -> None:
-        """Name what works here and now, and may hurt later."""
+        """Warn of settings that work now and may hurt later."""
         policy = evicts(backend.store.redis)
         if policy:
             self._view.note(
@@ -214,7 +214,7 @@ class _Start:
     # The study
 
     def _open(self, session: StudySession, checked: bool) -> OptimizerOptuna | None:
-        """The strategy over the study, with workers; None when interrupted meanwhile."""
+        """Start workers, open the study and return its strategy; None if interrupted meanwhile."""
         backend, view = session.backend, self._view
         session.refuse_other_study()
         storage = self._wait.have(lambda: open_storage(self._settings.storage_url))
@@ -228,7 +228,7 @@ class _Start:
         if not checked and not preflight.check_on_worker(backend, spec, view.note, self._interrupts.pending):
             return None
         if self._left_over and self._left_over == backend.store.studies.pending_request(self._name):
-            # Asked of an earlier controller, which was gone by then.
+            # It was meant for an earlier controller, which had gone by then.
             backend.store.studies.take_request(self._name)
         kind = self._meter.search if self._meter else Search
         search = self._source.open_search(study, storage, view, kind)
@@ -242,7 +242,7 @@ class _Start:
         return (os.cpu_count() or 1) if self._settings.embedded else 0
 
     def _check_resume(self, backend: Backend, storage: optuna.storages.BaseStorage | None = None) -> None:
-        """Whether the study exists, where that was made a condition. Raises `BadInput`."""
+        """Raise `BadInput` if the study exists and must not, or doesn't and must."""
         resume, name = self._options.resume, self._name
         if resume is None:
             return
@@ -256,7 +256,7 @@ class _Start:
             )
         if storage is not None and resume and not exists:
             raise BadInput(
-                f"--resume: there is no study {name!r} to go on with; leave --resume out to begin it"
+                f"--resume: there is no study {name!r} to continue; leave --resume out to begin it"
             )
 
     def _base_task(self, uid: UUID, spec: TaskSpec, now: float) -> TaskRecord:
@@ -325,7 +325,7 @@ def _ended_meanwhile(record: StudyRecord, before: StudyRecord | None) -> bool:
 
 
 def _own_files(artifacts_url: str, storage_url: str) -> list[Path]:
-    """What studies write on this machine, and is no code: the folder of artifacts, the database's files."""
+    """What studies write on this machine that is no code: the artifacts' folder, the database's files."""
     found = []
     if artifacts_url.startswith("file:"):
         found.append(Path(os.fsdecode(unquote_to_bytes(artifacts_url.removeprefix("file://")))))

@@ -46,7 +46,7 @@ from controller.commands.settings import resolve
 @click.option(
     "--resume/--no-resume",
     default=None,
-    help="Only go on with a study that exists, or only begin a new one. [default: either]",
+    help="Only continue a study that exists, or only begin a new one. [default: either]",
 )
 @click.option(
     "--hand-over",
@@ -75,7 +75,7 @@ def start(
     metrics_port: str | None,
     output_format: str,
 ) -> None:
-    """Run the study of a sweep file (TOML or YAML), or go on with it.
+    """Run the study of a sweep file (TOML or YAML), or continue it.
 
     A study of the same name and search space is continued: what runs is taken up, what ended meanwhile
     is counted, and nothing is repeated. Ctrl-C stops what runs and leaves a study that the same command

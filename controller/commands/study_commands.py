@@ -1,4 +1,4 @@
-"""Commands that take away from a study: ``rewind``, ``delete``."""
+"""Commands that remove trials or a whole study: ``rewind``, ``delete``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from worker.protocol.errors import BadInput, OptunaRQError
 def rewind(
     study: str, trial: int, backup: bool, yes: bool, redis_url: str | None, storage_url: str | None
 ) -> None:
-    """Take a study back to one of its trials: later ones are discarded, and `start` goes on from there.
+    """Take a study back to one of its trials: later ones are discarded, and `start` continues from there.
 
     For trials that have ended and are worth nothing, as after an error in the data. A seeded study suggests
     the same again. The artifacts of discarded tasks stay until `controller artifacts gc`.
@@ -57,8 +57,8 @@ def delete(
 ) -> None:
     """Remove a study's records from Redis: tasks, scalars, logs.
 
-    Optuna's trials stay, unless --trials is given: a study of that name goes on with them. Its artifacts
-    stay, too, unless --artifacts is given; without their records nothing lists them.
+    Optuna's trials stay, unless --trials is given: a new study of that name continues with them. Its
+    artifacts stay, too, unless --artifacts is given; without their records nothing lists them.
     """
     settings = resolve(redis_url, storage_url)
     with open_store(settings) as store:

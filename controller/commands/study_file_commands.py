@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from controller.commands.options import redis_option, storage_option
+from controller.commands.options import redis_option, storage_option, study_argument
 from controller.commands.settings import open_redis, open_store, pick_study, resolve, study_storage
 from worker.protocol import Store
 from worker.protocol.connection import connect
 
 
 @click.command("export")
-@click.argument("study", required=False)
+@study_argument
 @click.option(
     "--to",
     "path",
@@ -29,7 +29,7 @@ def export(
 ) -> None:
     """Write a whole study to one file: records, scalars, logs, trials, the list of its artifacts.
 
-    For an archive, or to go on elsewhere with `controller import`. The artifacts' bytes stay where they are.
+    For an archive, or to continue elsewhere with `controller import`. The artifacts' bytes are not in it.
     """
     from controller.studies.study_file import export_study
     from worker.artifacts.names import safe_name
@@ -51,7 +51,7 @@ def export(
 def import_(file: Path, name: str | None, redis_url: str | None, storage_url: str | None) -> None:
     """Bring a study here that `controller export` has written.
 
-    `controller start` with its sweep file goes on with it, where it had not ended.
+    `controller start` with its sweep file continues it, unless it has ended.
     """
     from controller.studies.study_file import import_study
 

@@ -1,4 +1,4 @@
-"""Tables of the questions' answers: the same rows for people, CSV and JSON."""
+"""Answers as tables: the same rows for people, as CSV and as JSON."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def top_table(
 
 
 def column(key: str, taken: Collection[str]) -> str:
-    """The column of metric `key` beside columns of our own."""
+    """The name of metric `key`'s column, given the columns of our own that are `taken`."""
     return f"metric/{key}" if key in taken else key
 
 
@@ -123,6 +123,6 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def console() -> Console:
-    """For people. Wide enough off a terminal that no cell is cut."""
+    """The console for people; off a terminal it is so wide that no cell is cut."""
     plain = Console(highlight=False, emoji=False)
     return plain if plain.is_terminal else Console(highlight=False, emoji=False, width=240)

@@ -158,7 +158,7 @@ class RichView(View):
         elif failed := store.studies.tasks(study, Status.FAILED):
             lines = [f"show {failed[0][:8]}", f"logs {failed[0][:8]}"]
         if state == StudyState.INTERRUPTED:
-            lines.append("start <the same sweep file>        goes on where this stopped")
+            lines.append("start <the same sweep file>        continues where this stopped")
         for line in lines:
             screen.print(f"  {escape(_called())} {escape(line)}", soft_wrap=True)
 

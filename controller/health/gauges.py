@@ -1,7 +1,7 @@
-"""Metrics that are read when they are asked for: what stands in memory, and what Redis says.
+"""Metrics that are computed for each scrape, from memory and from Redis.
 
-By the server's threads; the loop neither waits for it nor computes anything for it. Nothing grows with the
-number of ended trials.
+The server's threads do that; the loop neither waits nor computes anything for it. The cost doesn't grow with
+the number of ended trials.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from controller.loop.observer import RunningSearch
 
 ENDS = ((Status.COMPLETED.value, ""), *((reason.status.value, reason.value) for reason in Reason))
-"""Final statuses with the classes of their reasons."""
+"""Final statuses with the classes of their reasons; empty for a task that completed."""
 _STATES = tuple(
     value for name, value in vars(StudyState).items() if name.isupper() and isinstance(value, str)
 )
@@ -34,7 +34,7 @@ _BUDGETS = (
     ("compute", "compute_time", "_seconds", "Budget of time computed by all attempts"),
     ("wall_clock", "wall_clock", "_seconds", "Budget of time that the study runs"),
 )
-"""Name of its metrics, of `Budget`'s field, the metrics' unit, and what it is."""
+"""Name in the metrics, field of `Budget`, suffix with the metrics' unit, and description."""
 
 
 class Gauges:
@@ -48,12 +48,12 @@ class Gauges:
         """Ended tasks by status and reason."""
 
     def add(self, record: TaskRecord) -> None:
-        """A task has ended."""
+        """Count a task that has ended."""
         end = end_of(record)
         self._counts[end] = self._counts.get(end, 0) + 1
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Prometheus' question, by the server's threads."""
+        """Yield the metrics of one scrape; the server's threads call this."""
         seen, health = self._health.seen(), self._health
         info = {"version": __version__, "python": platform.python_version()}
         yield self._family(
@@ -139,7 +139,7 @@ class Gauges:
         return [({"status": status, "reason": reason}, n) for (status, reason), n in counts.items()]
 
     def _budgets(self, budget: Budget | None) -> Iterator[GaugeMetricFamily]:
-        """What is used of each budget, and its limit; a controller that stands by shows neither."""
+        """Use and limit of each budget; a controller that stands by shows neither."""
         for name, field, unit, text in _BUDGETS:
             kept: Limit = getattr(budget or Budget(), field)
             scale = 60 if unit else 1  # minutes
@@ -158,7 +158,7 @@ class Gauges:
         values: Sequence[tuple[Mapping[str, str], float]],
         labels: tuple[str, ...] = (),
     ) -> GaugeMetricFamily:
-        """One metric with its values by the labels besides the study's."""
+        """One metric, with its values by the labels that come after the study's."""
         family = GaugeMetricFamily(f"optuna_rq_{name}", text, labels=("study", *labels))
         for given, value in values:
             family.add_metric([self._study, *given.values()], float(value))

@@ -1,6 +1,6 @@
-"""The metrics of a controller: counted as the loop tells of what happens, or read when they are asked for.
+"""A controller's metrics: counted on the loop's events, or computed for each scrape by `Gauges`.
 
-The latter stand in `controller.health.gauges`. For the loop they cost a few additions per trial.
+They cost the loop a few additions per trial.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ _DURATIONS_S = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10
 
 
 class Meter(Observer):
-    """Counts what it is told, passes it on to the view, and serves health and metrics until `close`.
+    """Counts the loop's events, passes them on to the view, and serves health and metrics until `close`.
 
     Args:
         port: where to listen, as ``[HOST:]PORT``.
-        view: whom to pass on to what the loop tells.
+        study: name of the study.
+        view: gets every event of the loop as well.
 
     Raises:
-        BadInput: it is no port, or nobody can listen there.
+        BadInput: `port` isn't one, or it can't be listened on.
     """
 
     def __init__(self, port: str, study: str, view: Observer) -> None:
@@ -53,7 +54,7 @@ class Meter(Observer):
         self._known: set[str] = set()
         """Tasks that had ended before this controller began."""
         self._slots: dict[str, float] = {}
-        """Slot → when its last task of this study has ended, by its own clock."""
+        """Slot → end of its last task of this study, in seconds since the epoch."""
         self._workers: list[str] = []
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -67,7 +68,7 @@ class Meter(Observer):
         self._server.close()
 
     def watch(self, backend: Backend, lock: StudyLock, queue: str) -> None:
-        """There is a Redis, and a lease to be had."""
+        """Take the Redis to read for each scrape, and the lease on the study."""
         self.health.redis = RedisMetrics(
             backend.redis_url, self._study, queue, backend.launcher.key(queue), self._position
         )
@@ -118,23 +119,25 @@ class Meter(Observer):
             _WAITS_S,
         ).labels(self._study)
 
-    # What the search is asked
+    # The search
 
     def search(self, *args: Any, **options: Any) -> Search:
-        """A `Search` with these arguments, of which it is known how long it takes."""
+        """A `Search` with these arguments whose calls to sampler and storage are timed."""
         return TimedSearch(self, *args, **options)
 
     @contextmanager
     def asking(self) -> Iterator[None]:
+        """A context that times one call to the sampler, which may take long."""
         with self.health.at_length(), self._ask.time():
             yield
 
     @contextmanager
     def flushing(self) -> Iterator[None]:
+        """A context that times one write to the storage, which may take long."""
         with self.health.at_length(), self._flush.time():
             yield
 
-    # What the loop tells
+    # Events of the loop
 
     @property
     def workers(self) -> OwnWorkers | None:  # type: ignore[override] # the view has them
@@ -198,7 +201,7 @@ class Meter(Observer):
 
 
 class TimedSearch(Search):
-    """A search that has the meter know how long the sampler and the storage take."""
+    """A search that times the sampler and the storage for the meter."""
 
     def __init__(self, meter: Meter, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

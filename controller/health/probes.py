@@ -12,13 +12,13 @@ from controller.session.lock import StudyLock
 from worker.health.server import Answer
 
 STALE_S = 30.0
-"""A loop that has not turned for so long, in seconds, is taken for stuck."""
+"""Seconds after which a loop that has not turned counts as stuck."""
 PATIENCE_S = 600.0
-"""The same while it starts, stands by, asks the sampler, writes to the storage or ends: it may take long."""
+"""The same while it starts, stands by, asks the sampler, writes to the storage or ends, which may be slow."""
 
 
 class Health:
-    """The controller's loop says here that it turns; the server's threads ask. Safe from any thread."""
+    """Records that the controller's loop turns, and answers the probes. Safe from any thread."""
 
     def __init__(self, study: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._study = study
@@ -34,12 +34,12 @@ class Health:
         """Whether another controller had the study when this one came."""
 
     def heartbeat(self, waits_for: str = "") -> None:
-        """The loop goes on, or waits for one of what `controller.loop.observer` names."""
+        """The loop turns, or waits for a server: one that `controller.loop.observer` names."""
         self._turned, self._patience_s, self._waits_for = self._now(), STALE_S, waits_for
 
     @contextmanager
     def at_length(self) -> Iterator[None]:
-        """While the loop does something that may take long."""
+        """A context in which the loop may not turn for `PATIENCE_S`."""
         self.long()
         try:
             yield
@@ -47,12 +47,12 @@ class Health:
             self.heartbeat()
 
     def long(self) -> None:
-        """The loop does not turn for a while."""
+        """The loop may not turn for `PATIENCE_S`."""
         self._turned, self._patience_s = self._now(), PATIENCE_S
 
     @property
     def age_s(self) -> float:
-        """Seconds since the loop has turned."""
+        """Seconds since the loop last turned."""
         return self._now() - self._turned
 
     @property
@@ -66,7 +66,7 @@ class Health:
         return self._waits_for != STORAGE
 
     def seen(self) -> Seen:
-        """What there is in Redis."""
+        """The latest reading of Redis; an empty one if there is no Redis yet."""
         return self.redis.seen() if self.redis else Seen()
 
     def live(self) -> Answer:
@@ -74,14 +74,14 @@ class Health:
         age, patience = self.age_s, self._patience_s
         if age >= patience and self.redis:
             self.redis.seen()
-            # A command to a Redis that says nothing takes its time to fail.
+            # A command to a Redis that doesn't answer takes a while to fail.
             age = min(age, self._now() - self.redis.away_at)
         if age < patience:
             return Answer(True, "alive")
         return Answer(False, f"the loop has not turned for {self.age_s:.0f} s")
 
     def ready(self) -> Answer:
-        """Whether it acts on its study and can, or stands by and could."""
+        """Whether it acts on its study with every server it needs, or stands by, ready to act."""
         if self.over:
             return Answer(False, "ended")
         if self.lock is None or not (self.begun or (self.stands_by and not self.lock.held)):

@@ -1,7 +1,7 @@
-"""What a scrape asks of Redis itself: the queue, the workers, the best value, events that wait to be read.
+"""What a scrape reads from Redis itself: the queue, the workers, the best value, unread events.
 
-In the server's threads, on a connection of its own, at most once a second: the loop
-never waits for it. What it costs grows with the number of workers only.
+The server's threads read it, on a connection of its own, at most once a second; the loop never waits for
+that. The cost grows with the number of workers only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from worker.protocol.host import REGISTRATION_LIFE_S, busy_slots, pause_left, se
 TIMEOUT_S = 1.0
 """Longest wait for one answer, in seconds."""
 PAUSE_S = 1.0
-"""Shortest time between two looks, in seconds; what the last one has found is good for so long."""
+"""Shortest time between two readings, in seconds; until then the last one is served."""
 WORKER_STATES = ("running", "draining", "paused")
 
 
@@ -36,29 +36,29 @@ class SeenWorker:
     state: str
     """One of `WORKER_STATES`."""
     heartbeat_age_s: float | None
-    """Since its registration was written, by Redis' clock alone; None where that may not be asked."""
+    """Seconds since it renewed its registration, by Redis' clock alone; None if this user may not ask."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What a look has found. None where Redis was away or would not say."""
+    """One reading. A field is None if Redis was away or refused the command."""
 
     up: bool = False
     queued: int | None = None
     """Jobs on the queue, of any study."""
     lag_s: float | None = None
-    """Age of the oldest event that the loop has not read, by Redis' clock alone; 0 when there is none."""
+    """Age in seconds of the oldest event that the loop has not read, by Redis' clock; 0 if there is none."""
     best: float | None = None
     """Score of the best task; smaller is better."""
     workers: tuple[SeenWorker, ...] | None = None
 
 
 class RedisMetrics:
-    """Looks at one study and its queue. Safe from any thread.
+    """Reads one study and its queue. Safe from any thread.
 
     Args:
         queue_key: Redis key of the queue.
-        position: gives the id of the last event that the loop has read; empty when it reads none yet.
+        position: returns the id of the last event that the loop has read; empty before the first.
     """
 
     def __init__(
@@ -76,18 +76,18 @@ class RedisMetrics:
         """Monotonic time at which Redis was last found to be away."""
 
     def seen(self) -> Seen:
-        """What there is now, or was within the last second."""
+        """A reading at most `PAUSE_S` old."""
         with self._lock:
             if time.monotonic() >= self._next:
                 try:
-                    self._seen = self._look()
+                    self._seen = self._read()
                 except redis.RedisError:
                     self._seen = Seen()
                     self.away_at = time.monotonic()
                 self._next = time.monotonic() + PAUSE_S
             return self._seen
 
-    def _look(self) -> Seen:
+    def _read(self) -> Seen:
         position = self._position()
         with self._client.pipeline(transaction=False) as pipe:
             pipe.ping()
@@ -97,7 +97,7 @@ class RedisMetrics:
             pipe.time()
             if position:
                 pipe.xrange(keys.events(self._study), min=f"({position}", count=1)
-            # A command that this user may not use leaves out what it would tell.
+            # A command that this user may not call leaves its field empty.
             answers = [_unless_refused(answer) for answer in pipe.execute(raise_on_error=False)]
         _, queued, best, names, now, *unread = answers
         return Seen(
@@ -123,7 +123,7 @@ class RedisMetrics:
 
 
 def _worker(name: str, registration: Mapping[str, str], left_ms: int | None) -> SeenWorker | None:
-    """A worker by its registration and the milliseconds that it has left; None for one that can't be read."""
+    """A worker from its registration, which expires in `left_ms`; None if that can't be read."""
     try:
         state = "paused" if pause_left(registration, time.time()) else registration.get("state", "")
         return SeenWorker(
@@ -138,7 +138,7 @@ def _worker(name: str, registration: Mapping[str, str], left_ms: int | None) -> 
 
 
 def _unless_refused(answer: Any) -> Any:
-    """The answer to one command; None where it was an error. Raises what says that Redis is away."""
+    """The answer to one command; None if Redis refused it. Raises an error that means Redis is away."""
     if isinstance(answer, redis.ResponseError):
         return None
     if isinstance(answer, Exception):

@@ -14,7 +14,7 @@ from worker.protocol.errors import OptunaRQError
 log = logging.getLogger(__name__)
 
 PAUSE_S = 5.0
-"""Between two looks, in seconds; each costs a round trip and a few deletes."""
+"""Seconds between two passes; each costs a round trip and a few deletes."""
 
 
 class ArtifactKeeper:
@@ -23,7 +23,7 @@ class ArtifactKeeper:
     Args:
         store: with a client that several threads may use.
         study: name of the study; its record must be there.
-        keep_top: how many tasks keep theirs.
+        keep_top: number of best tasks that keep their artifacts.
     """
 
     def __init__(self, store: Store, study: str, keep_top: int) -> None:
@@ -37,19 +37,19 @@ class ArtifactKeeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look a last time, now that all tasks have ended, and return when that is done."""
+        """Make a last pass after all tasks have ended, and return when it is done."""
         self._over.set()
         self._thread.join()
-        self.look()
+        self.clean()
 
-    def look(self) -> int:
-        """Remove what is to go now; returns how many artifacts went. Never raises."""
+    def clean(self) -> int:
+        """Remove what is outside the top now; returns how many artifacts were removed. Never raises."""
         try:
             found = Artifacts(self._store, self._store.studies.get(self._study))
             doomed = found.outside_top(self._keep_top)
             problems = found.remove(doomed)
         except (OptunaRQError, redis.RedisError) as error:
-            log.warning("study %s: artifacts were not looked through: %s", self._study, error)
+            log.warning("study %s: artifacts were not checked: %s", self._study, error)
             return 0
         for problem in problems[:1]:
             log.warning(
@@ -59,4 +59,4 @@ class ArtifactKeeper:
 
     def _run(self) -> None:
         while not self._over.wait(PAUSE_S):
-            self.look()
+            self.clean()

@@ -1,7 +1,7 @@
 """The artifacts of a study: those that tasks have listed, and those that Optuna's objectives have linked.
 
 The records in Redis say where an artifact's bytes are. An objective that calls Optuna's `upload_artifact`
-links in Optuna's storage only, which names no store: its bytes are looked for in the study's store.
+links it in Optuna's storage only, which names no store: the study's store is searched for its bytes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Listed:
     mimetype: str
     encoding: str | None
     meta: ArtifactMeta | None
-    """Its description; None where Optuna's storage alone knows of it."""
+    """Its description; None if only Optuna's storage knows of it."""
 
     def row(self) -> dict[str, Any]:
         """As `controller artifacts list --format json` shows it."""
@@ -63,7 +63,7 @@ class Artifacts:
     Args:
         store: the records.
         study: whose artifacts; None for tasks outside any study.
-        optuna: Optuna's study where it can be read; its links are looked at, too.
+        optuna: Optuna's study, whose links are listed, too; None if it can't be read.
     """
 
     def __init__(self, store: Store, study: StudyRecord | None, optuna: Any = None) -> None:
@@ -77,7 +77,7 @@ class Artifacts:
         assert self._study is not None
         return self._study
 
-    # Looking
+    # Listing
 
     def of_tasks(self, task_ids: Sequence[str]) -> list[Listed]:
         """The artifacts of some tasks, in their order."""
@@ -101,11 +101,11 @@ class Artifacts:
         ]
 
     def all(self) -> list[Listed]:
-        """All of the study's."""
+        """The study's own artifacts, then those of its tasks."""
         return [*self.of_study(), *self.of_tasks(self._store.studies.tasks(self.study.name))]
 
     def top(self, top_k: int) -> list[str]:
-        """Ids of the best tasks."""
+        """Ids of the best tasks, the best first."""
         ranking = Ranking(self._store, self.study.name, self.study.metrics)
         return [record.id for record in ranking.records(top_k)]
 
@@ -116,7 +116,7 @@ class Artifacts:
         return self.of_tasks([task_id for task_id in ids if task_id not in kept])
 
     def _links(self) -> dict[str, list[Listed]]:
-        """Optuna's links by task id, empty for the study's own; without those that were removed."""
+        """Optuna's links by task id (empty for the study's own), without those that were removed."""
         if self._optuna is None or self._study is None:
             return {}
         removed = self._store.artifacts.removed(self.study.name)
@@ -136,10 +136,10 @@ class Artifacts:
     # Fetching
 
     def get(self, listed: Listed, target: Path, *, overwrite: bool, url: str | None = None) -> Path:
-        """Download to a file or folder; verified where its checksum is known.
+        """Download to a file or folder, verified if its checksum is known; returns where it is.
 
         Args:
-            url: the store of an artifact that Optuna's storage alone knows of; by default the study's.
+            url: the store of an artifact that only Optuna's storage knows of; by default the study's.
         """
         if listed.meta is not None:
             return fetch(listed.meta, target, overwrite=overwrite)
@@ -147,7 +147,7 @@ class Artifacts:
         return fetch(_undescribed(listed, store, key), target, overwrite=overwrite, store=store, verify=False)
 
     def _place_of(self, listed: Listed, url: str | None = None) -> tuple[ArtifactStore, str]:
-        """Where the bytes of an artifact are that has no description. Raises `ArtifactError`."""
+        """Store and key of an artifact without a description. Raises `ArtifactError` if it isn't found."""
         store = open_store(url or self.study.artifacts)
         for key in (f"{group_key(self.study.name)}/{listed.artifact_id}", listed.artifact_id):
             if store.exists(key):
@@ -158,7 +158,7 @@ class Artifacts:
         )
 
     def is_here(self, listed: Listed) -> bool:
-        """Whether it is known where its bytes are."""
+        """Whether its bytes can be found."""
         if listed.meta is not None:
             return True
         try:
@@ -186,16 +186,19 @@ class Artifacts:
     def remove(
         self,
         listed: Iterable[Listed],
-        each: Callable[[Listed], None] = lambda _: None,
         *,
         unlist: bool = True,
     ) -> list[str]:
         """Remove artifacts: off the lists first, then their bytes.
 
-        Optuna keeps its links, as it keeps everything of a trial that has ended; ours show them no more.
+        Optuna keeps its links, as it keeps everything of an ended trial; we no longer show them.
+
+        Args:
+            unlist: take them off the lists, too; False if another artifact of that name is listed by now.
 
         Returns:
-            What went wrong, a line each; the artifacts concerned are listed no more, and left for `unlisted`.
+            What went wrong, a line each. An artifact whose store can't be found or opened stays
+            listed; one whose bytes can't be deleted is off the lists, and `unlisted` finds it.
         """
         stores: dict[str, ArtifactStore] = {}
         problems = []
@@ -217,8 +220,6 @@ class Artifacts:
                 store.delete(key)
             except ArtifactError as error:
                 problems.append(str(error))
-                continue
-            each(one)
         return problems
 
     def _unlist(self, one: Listed) -> None:
@@ -230,7 +231,7 @@ class Artifacts:
             self._store.artifacts.remove_from_study(self.study.name, one.meta.name)
 
     def collect(self, keys: Iterable[str], before: float) -> list[str]:
-        """Remove what `unlisted` gave and what broken writes have left; returns the problems."""
+        """Remove keys that `unlisted` found and remains of broken writes; returns what went wrong."""
         store = open_store(self.study.artifacts)
         problems = []
         for key in keys:
@@ -245,13 +246,13 @@ class Artifacts:
         return problems
 
     def unlisted(self, before: float) -> list[tuple[str, int]]:
-        """Keys and sizes of what lies in the study's part of its store and nothing refers to.
+        """Keys and sizes, in bytes, of everything in the study's part of its store that nothing refers to.
 
         Args:
             before: seconds since the epoch; what was written later may be an upload that is not listed yet.
         """
         store = open_store(self.study.artifacts)
-        # The store is listed before the records are read: what is listed by then was stored by then.
+        # The store is read first: what is stored and recorded in between is then not among its entries.
         entries = list(store.entries(f"{group_key(self.study.name)}/"))
         referred = {one.meta.key for one in self.all() if one.meta is not None}
         referred |= {
@@ -289,7 +290,7 @@ def _listed(owner: str, meta: ArtifactMeta) -> Listed:
 
 
 def _link(owner: str, text: Any) -> Listed | None:
-    """An artifact by Optuna's link; None for what a dashboard has deleted, and for what is none."""
+    """The artifact of one of Optuna's links; None if a dashboard has deleted it, or if it is no link."""
     try:
         about = json.loads(text)
         if about is None:

@@ -31,7 +31,7 @@ def order(scores: Sequence[tuple[float, ...]], count: int) -> list[tuple[int, in
 
 
 def fronts(scores: Sequence[tuple[float, ...]]) -> Iterator[list[int]]:
-    """The indexes of each front, in the order that `order` describes; computed as they are asked for."""
+    """The indexes of each front, in the order that `order` describes; computed one at a time, as needed."""
     if not scores:
         return
     points, which = _distinct(np.array(scores, dtype=np.float64))
@@ -60,7 +60,7 @@ def _distinct(rows: Floats) -> tuple[Floats, NDArray[np.intp]]:
 
 
 def _two_objectives(points: Floats, left: NDArray[np.intp]) -> NDArray[np.intp]:
-    """What `_front` returns, in one pass: left of a point, what is lower dominates it."""
+    """What `_front` returns, in one pass: any lower point to its left dominates a point."""
     second = points[left, 1]
     lowest = np.full(len(left), np.inf)
     lowest[1:] = np.minimum.accumulate(second)[:-1]
@@ -69,7 +69,7 @@ def _two_objectives(points: Floats, left: NDArray[np.intp]) -> NDArray[np.intp]:
 
 def _front(points: Floats, left: NDArray[np.intp]) -> NDArray[np.intp]:
     """Of the sorted, distinct points at `left`, those that no other of them dominates."""
-    # Sorted, a point is dominated by earlier ones only, and the first that is left by none.
+    # Of sorted points only earlier ones dominate a point, and none dominates the first that is left.
     rest = np.ascontiguousarray(points[left, 1:].T)
     front = []
     while left.size:

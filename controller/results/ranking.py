@@ -25,9 +25,9 @@ class Best:
 class Ranking:
     """The best tasks of one study.
 
-    With one objective in O(log n + k). With several objectives all tasks are
-    compared, and ordered as `controller.results.pareto` does. Tasks that failed or violate a constraint never
-    rank, nor do those that lack a finite value of an objective.
+    With one objective this takes O(log n + k). With several objectives all tasks are compared, and ordered as
+    `controller.results.pareto` does. Tasks that failed or violate a constraint never rank, nor do those that
+    lack a finite value of an objective.
     """
 
     def __init__(self, store: Store, study: str, metrics: Sequence[ObjectiveMetric]) -> None:
@@ -40,7 +40,7 @@ class Ranking:
         return self.best(top_k, only_completed=only_completed).records
 
     def best(self, top_k: int | None, *, only_completed: bool = False) -> Best:
-        """The best tasks, and how they stand to each other.
+        """The best tasks, with their fronts.
 
         Args:
             top_k: how many; None for the whole Pareto front.
@@ -83,7 +83,7 @@ class Ranking:
     def describe(
         self, best: Best, *, all_metrics: bool = False, all_hyper_parameters: bool = False
     ) -> list[dict[str, Any]]:
-        """The rows of `details` of these tasks."""
+        """The rows of `details`, for these tasks."""
         records = best.records
         scalars = self._store.reports.scalars([record.id for record in records])
         wanted = None if all_metrics else {metric.key for metric in self._metrics}
@@ -102,7 +102,7 @@ class Ranking:
 def hyper_parameters(record: TaskRecord, *, everything: bool) -> dict[str, str]:
     """``Section/name`` → value as text, the searched parameters or all of them."""
     parameters = record.spec.parameters
-    # An objective written for Optuna chooses as it runs: what its record has was chosen.
+    # An objective written for Optuna asks for its parameters as it runs: all in its record were searched.
     by_run = record.spec.objective.get("kind") == "optuna"
     searched = set(parameters) if by_run or not record.spec.searched else set(record.spec.searched)
     return {

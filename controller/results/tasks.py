@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 from controller.results.ranking import hyper_parameters, metrics
-from worker.protocol import TaskRecord
+from worker.protocol import Store, TaskRecord
 from worker.protocol.clock import iso
 
 
-def describe(store: Any, record: TaskRecord) -> dict[str, Any]:
+def describe(store: Store, record: TaskRecord) -> dict[str, Any]:
     """Everything about a task, as JSON types: what `controller show` prints."""
     scalars = store.reports.scalars([record.id])[0]
     artifacts = {name: json.loads(text) for name, text in store.artifacts.of_task(record.id).items()}

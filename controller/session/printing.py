@@ -1,4 +1,4 @@
-"""What a search says when nobody else watches it: a line for each trial that has ended."""
+"""What a search prints unless it is given another observer: a line for each trial that has ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from controller.loop.budget import Budget
 from controller.loop.fleet import Fleet
@@ -18,19 +18,19 @@ from worker.protocol import ObjectiveMetric, Status, Store
 from worker.protocol.urls import redact
 
 PROGRESS_S = 30.0
-"""A line of progress comes after so many seconds without another line."""
+"""Seconds without a line after which a line of progress is printed."""
 _COLORS = {Status.COMPLETED: "32", Status.FAILED: "31", Status.STOPPED: "33"}
 
 
 class View(Observer):
-    """Base of the views: follows the best value, and says when no worker serves the queue."""
+    """Base of the views: keeps the best value, and says when no worker serves the queue."""
 
     def __init__(self) -> None:
         self._said_empty = False
         self.redis_url = ""
-        """Of the study's Redis, with its password; empty before `begin`."""
+        """URL of the study's Redis, with its password; empty before `begin`."""
         self.embedded = False
-        """Whether that is the embedded one."""
+        """Whether that Redis is the embedded one."""
         self._ended = 0
         self._best: tuple[float, int] | None = None
         self._several = False
@@ -61,7 +61,7 @@ class View(Observer):
             self._best = (value, job.trial)
 
     def value_of(self, job: Job) -> float | None:
-        """The job's value of the first objective; None while it has no finite one."""
+        """The job's value of the first objective; None if it has no finite one yet."""
         summary = job.scalars.get(self._metric.key)
         value = summary.value(self._metric.sign) if summary else None
         return value if value is not None and math.isfinite(value) else None
@@ -73,7 +73,7 @@ class View(Observer):
         return f"{self._ended} ended · {busy} running on {fleet.slots} slot(s){best}"
 
     def summary(self, store: Store, study: str, state: str, reason: str) -> None:
-        """The study has ended: its best experiments, and what to do next."""
+        """Show how the study ended: its best experiments, and what to do next."""
 
 
 class LinesView(View):
@@ -81,15 +81,14 @@ class LinesView(View):
 
     def __init__(self) -> None:
         super().__init__()
-        self._colors = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        self._bold, self._colors = _styles(sys.stdout, os.environ)
         self._last_line = time.monotonic()
 
     def begin(self, search: RunningSearch) -> None:
         super().begin(search)
         where = "embedded" if self.embedded else redact(self.redis_url)
-        self._print(
-            f"study {search.study}: {goals(search.objective.metrics)} · queue {search.queue} · Redis {where}"
-        )
+        name = _escaped("1", search.study) if self._bold else search.study
+        self._print(f"study {name}: {goals(search.objective.metrics)} · queue {search.queue} · Redis {where}")
 
     def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
         super().tick(budget, fleet, running)
@@ -113,7 +112,27 @@ class LinesView(View):
         print(line, flush=True)
 
     def _in(self, color: str, text: str) -> str:
-        return f"\x1b[{color}m{text}\x1b[0m" if self._colors and text else text
+        return _escaped(color, text) if self._colors and text else text
+
+
+def _escaped(code: str, text: str) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m"
+
+
+def _styles(stream: TextIO, environment: Mapping[str, str]) -> tuple[bool, bool]:
+    """Whether a stream takes bold text, and whether it takes colors.
+
+    Decided as rich decides it for the commands: TTY_COMPATIBLE and FORCE_COLOR overrule what the stream
+    says of itself, a dumb terminal takes neither, NO_COLOR forbids colors only.
+    """
+    compatible, forced = environment.get("TTY_COMPATIBLE"), environment.get("FORCE_COLOR")
+    if compatible in ("0", "1"):
+        terminal = compatible == "1"
+    else:
+        # A program may have put an object of its own in place of standard output.
+        terminal = getattr(stream, "isatty", bool)() if forced is None else forced != ""
+    bold = terminal and environment.get("TERM", "").lower() not in ("dumb", "unknown")
+    return bold, bold and not environment.get("NO_COLOR")
 
 
 def goals(metrics: tuple[ObjectiveMetric, ...]) -> str:

@@ -1,8 +1,7 @@
-"""What the values of a sweep mean together, once each has the right type.
+"""Checks of a sweep's values, each by itself and against the others, once all have the right types.
 
-Every function takes what could be read and yields problems; nothing here raises. A section or parameter that
-could not be read whole is None: its own problem is known already, and what follows from it would only
-hide it.
+Every function takes what could be read and yields problems; none raises. A section or parameter that could
+not be read is None: its own problem is reported already, and problems that follow from it would only hide it.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ class Parts:
     """The sections of a sweep as far as they could be read.
 
     Attributes:
-        doubtful: keys by section that were misspelt or mistyped, together with what they were meant to be:
-            what "isn't there" may well be one of these.
+        doubtful: by section, the keys that were misspelt or mistyped, and the keys they were meant to be; one
+            that seems to be missing may be among these.
     """
 
     study: StudySection | None = None
@@ -67,11 +66,11 @@ class Parts:
 
 
 def check(parts: Parts, source: str) -> Iterator[Problem]:
-    """Everything that is wrong with how the parts fit together and with each part's values.
+    """Yield every problem in the parts' values and in how the parts fit together.
 
     Args:
         parts: what could be read.
-        source: the sweep file, to look for a script beside it.
+        source: path of the sweep file; the hint for a missing script looks beside it.
     """
     yield from _study(parts)
     if parts.objective is not None:
@@ -213,7 +212,7 @@ def _script(script: str, source: str) -> Iterator[Problem]:
 def _objective_parameters(
     objective: ObjectiveSection, parameters: Mapping[str, Parameter | None] | None
 ) -> Iterator[Problem]:
-    """How the objective's kind and the parameters' names go together."""
+    """Yield parameters whose names don't suit the objective's kind."""
     if parameters is None or len(objective.kinds) != 1:
         return
     if not parameters and objective.kind != "optuna":

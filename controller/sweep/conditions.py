@@ -1,4 +1,4 @@
-"""`when`: a parameter that only counts where earlier ones have certain values."""
+"""`when`: the values of earlier parameters that a trial needs to have a parameter."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def check_when(
     earlier: Mapping[str, Parameter | None],
     parameters: Mapping[str, Parameter | None],
 ) -> Iterator[Problem]:
-    """What is wrong with one parameter's conditions.
+    """Yield the problems in one parameter's conditions.
 
     Args:
         path: of the parameter's `when`.
         name: the parameter's.
         parameter: the parameter.
-        earlier: what is declared before it; None for one that has mistakes of its own.
+        earlier: the parameters declared before it; None for one with problems of its own.
         parameters: all of them.
     """
     for parent, values in (parameter.when or {}).items():
@@ -49,7 +49,7 @@ def check_when(
 
 
 def never(parameter: Parameter | None, value: Scalar) -> str | None:
-    """Why the parameter can't take the value; None where it can."""
+    """Why the parameter can't take the value; None if it can."""
     if isinstance(parameter, ChoiceParameter):
         if any(same(choice, value) for choice in parameter.choices):
             return None
@@ -71,7 +71,7 @@ def never(parameter: Parameter | None, value: Scalar) -> str | None:
 
 
 def same(one: Scalar, other: Scalar) -> bool:
-    """Whether two values are equal, where 1 and true, which Python takes for equal, are not."""
+    """Whether two values are equal; 1 and true are not, unlike in Python."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
@@ -79,5 +79,5 @@ def _on_step(parameter: FloatParameter | IntParameter, value: float) -> bool:
     if isinstance(parameter, IntParameter):
         return (int(value) - parameter.low) % parameter.step == 0  # as floats, large ones would be inexact
     steps = (value - parameter.low) / (parameter.step or 1.0)
-    # As near as Optuna asks for: what is further off, it would replace by a value of its own.
+    # Optuna's own tolerance: it replaces a value that is further off.
     return math.isfinite(steps) and abs(steps - round(steps)) < 1e-8

@@ -20,8 +20,8 @@ def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         new: `Sweep.to_dict()` of the sweep file.
 
     Returns:
-        Such as `parameters.lr.high: 0.1 → 0.2; parameters.momentum: only in the stored study`; empty exactly
-        when both have the same `search_space_fingerprint`.
+        Such as `parameters.lr.high: 0.1 → 0.2; parameters.momentum: only in the stored study`; empty if
+        and only if both have the same `search_space_fingerprint`.
     """
     before, after = search_space(old), search_space(new)
     changes = []

@@ -31,8 +31,8 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
             or, failing that, text. Later ones win.
 
     Raises:
-        BadInput: the file can't be read or parsed (one message), or one message for every problem in it,
-            named by file and key, or by `--set` where the override is to blame.
+        BadInput: the file can't be read or parsed (one message), or has problems: one message each, with file
+            and key, or with `--set` if that override caused it.
     """
     source = str(path)
     data = _read(Path(path))
@@ -45,7 +45,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
         except ValueError as error:
             problems.append(one_line(str(error)))
             continue
-        # What an earlier override set at or below this key is gone.
+        # This one replaces what earlier overrides set at or below its key.
         applied = [old for old in applied if old.path[: len(override.path)] != override.path]
         applied.append(override)
     sweep, found = examine(data, source)
@@ -63,7 +63,7 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError as error:
         text = str(error)
         for jargon in ("Cannot overwrite a value", "Cannot declare", "Cannot mutate immutable namespace"):
-            # tomllib's and tomli's words for a key or a table that is there twice.
+            # tomllib's and tomli's words for a key or a table that is given twice.
             text = text.replace(jargon, f"a key is given twice: {jargon[0].lower()}{jargon[1:]}")
         raise BadInput(f"{path}: not valid {language}: {text}") from None
     except RecursionError:
@@ -76,7 +76,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _text_of(path: Path) -> str:
-    """What the file holds. Raises `BadInput` when it can't be read."""
+    """The file's text. Raises `BadInput` if it can't be read."""
     if path.suffix.lower() not in SUFFIXES:
         raise BadInput(f"{path}: a sweep file ends in .toml, .yaml or .yml")
     try:
@@ -96,7 +96,7 @@ def _text_of(path: Path) -> str:
 
 
 def _line(problem: Problem, source: str, applied: Sequence[Override]) -> str:
-    """The problem's message; an override that is to blame, or takes part, is named."""
+    """The problem's message, with the overrides that caused it or take part in it."""
     path = problem.path
     blamed = [
         override

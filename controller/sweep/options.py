@@ -1,4 +1,4 @@
-"""`[sampler]` and `[pruner]`: tables whose keys are mostly Optuna's own, and the same inside of them."""
+"""`[sampler]` and `[pruner]`: tables whose keys are mostly Optuna's own, and such tables nested in them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Folded:
     """A sampler's or pruner's table in the shape of its section.
 
     Attributes:
-        table: type (by its one true name), seed, and everything else in `options`.
-        clear: whether it can be told which type is meant.
+        table: the type by its canonical name, the seed, and everything else in `options`.
+        clear: whether it is certain which type is meant.
         problems: what is wrong with the keys and the type.
-        doubtful: what unknown keys were probably meant to be.
+        doubtful: the keys that unknown ones were probably meant to be.
     """
 
     table: object
@@ -33,15 +33,15 @@ class Folded:
 
 @dataclass(frozen=True, kw_only=True)
 class _Around:
-    """A sampler or pruner around another one.
+    """A sampler or pruner that wraps another one.
 
     Attributes:
         kind: its type.
-        keys: all that it takes.
-        inner: the one of its keys that is the other one's table.
-        without: types that can't be inside.
-        default: the type inside where the table names none; None where it has to.
-        example: a type, to show how such a table is written.
+        keys: every key that it takes.
+        inner: the key that holds the wrapped one's table.
+        without: types that it can't wrap.
+        default: the wrapped type if its table names none; None if the table must name one.
+        example: a type for messages that show how to write such a table.
     """
 
     kind: str
@@ -71,13 +71,13 @@ _PATIENT = _Around(
 
 
 def fold_sampler(raw: object) -> Folded:
-    """The `[sampler]` table, with one for `base` inside checked likewise."""
+    """Bring the `[sampler]` table into its section's shape, a nested `base` table included."""
     folded = _fold(("sampler",), raw, ("type", "seed"), tuple(SAMPLERS), sampler_name)
     return _around(folded, ("sampler",), _PARTIAL_FIXED, tuple(SAMPLERS), sampler_name)
 
 
 def fold_pruner(raw: object) -> Folded:
-    """The `[pruner]` table, with one for `wrapped` inside checked likewise."""
+    """Bring the `[pruner]` table into its section's shape, a nested `wrapped` table included."""
     folded = _fold(("pruner",), raw, ("type",), tuple(PRUNERS), pruner_name)
     return _around(folded, ("pruner",), _PATIENT, tuple(PRUNERS), pruner_name)
 
@@ -99,7 +99,7 @@ def is_plain(value: object, depth: int = 0) -> bool:
 def _fold(
     path: Path, raw: object, own: tuple[str, ...], known: tuple[str, ...], plain_name: Callable[[str], str]
 ) -> Folded:
-    """The table with all keys but `own` moved into `options` and its type's one true name."""
+    """Move all keys but `own` into `options`, and give the type its canonical name."""
     if not isinstance(raw, Mapping):
         return Folded(table=raw, clear=False)
     problems: list[Problem] = []
@@ -114,7 +114,7 @@ def _fold(
         meant = closest(key, own, cutoff=0.75)
         clear = clear and meant != "type"
         if meant is not None and meant not in raw:
-            # Left to its own, a misspelt "seed" would count as an option of the sampler's.
+            # Otherwise a misspelt "seed" would pass for an option of the sampler.
             problems.append(Problem(path=here, text=f'unknown key; did you mean "{meant}"?'))
         elif key == "options":
             text = f"write each option as a key of [{key_text(path)}] itself"
@@ -125,7 +125,7 @@ def _fold(
             )
             problems.append(Problem(path=here, text=text))
     if isinstance(table.get("type"), str):
-        name = plain_name(table["type"])
+        name = _name_in_a_file(table["type"], plain_name)
         if name in known:
             table["type"] = name
         else:
@@ -133,14 +133,19 @@ def _fold(
             text = unknown(name, known, what=f"{path[0]} {show(table['type'])}", others="there are")
             problems.append(Problem(path=(*path, "type"), text=text))
     elif not clear:
-        table["type"] = known[0]  # its misspelling is reported; "missing" would say it twice
+        table["type"] = known[0]  # the misspelt key is reported already, and must not count as missing too
     return Folded(table=table, clear=clear, problems=tuple(problems))
+
+
+def _name_in_a_file(written: str, plain_name: Callable[[str], str]) -> str:
+    """The name without aliases and hyphens; one with capitals stays, as a sweep file writes lower case."""
+    return plain_name(written) if written == written.lower() else written.replace("-", "_")
 
 
 def _around(
     folded: Folded, path: Path, around: _Around, known: tuple[str, ...], plain_name: Callable[[str], str]
 ) -> Folded:
-    """The table with the one inside of it checked and its type's one true name; others as they are."""
+    """Check the table nested in one of type `around.kind`; a table of any other type stays as it is."""
     table = folded.table
     if not isinstance(table, Mapping) or table.get("type") != around.kind or not folded.clear:
         return folded
@@ -169,14 +174,14 @@ def _around(
 def _inner(
     path: Path, raw: object, around: _Around, known: tuple[str, ...], plain_name: Callable[[str], str]
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """The table inside, flat as it was; empty where it is none."""
+    """The nested table, still flat, and its problems; an empty table if it can't be read."""
     if not isinstance(raw, Mapping):
         text = f'must be a table such as {{ type = "{around.example}" }}, got {show(raw)}'
         return {}, [Problem(path=path, text=text)]
     allowed = tuple(kind for kind in known if kind not in around.without)
     here = (*path, "type")
     kind = raw.get("type")
-    if isinstance(kind, str) and plain_name(kind) in around.without:
+    if isinstance(kind, str) and _name_in_a_file(kind, plain_name) in around.without:
         text = f"{around.kind} can't have {show(kind)} inside; there are {', '.join(allowed)}"
         return {}, [Problem(path=here, text=text)]
     if "type" in raw and not isinstance(kind, str):

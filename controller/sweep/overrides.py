@@ -61,11 +61,11 @@ def parse_override(text: str) -> Override:
 
 
 def apply_override(data: Mapping[str, Any], override: Override) -> dict[str, Any]:
-    """The data with one value set; tables that aren't there yet are made.
+    """The data with one value set; missing tables are created.
 
     Returns:
-        A new dict. Tables on the way are copied, never changed: in YAML an alias lets one table stand
-        in two places.
+        A new dict. Tables along the path are copied, never changed: a YAML alias can put one table in two
+        places.
 
     Raises:
         ValueError: the path goes through something that isn't a table; the message names the override.
@@ -89,5 +89,5 @@ def _value(text: str) -> Any:
     except (ValueError, RecursionError):  # not TOML, or a number of thousands of digits
         return text
     value = table["value"]
-    # A line break in the text could have begun a second key; a date has no place in a sweep but as text.
+    # A line break in the text may have started a second key; a sweep has dates as text only.
     return text if len(table) > 1 or isinstance(value, (date, time)) else value

@@ -1,4 +1,4 @@
-"""One parameter of a sweep: read from any of the shapes it may be written in, and checked by itself."""
+"""One parameter of a sweep: read from each shape it can be written in, and checked by itself."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read_parameter(path: Path, raw: object) -> tuple[Parameter | None, list[Prob
     """The parameter that `raw` describes: a range, a table with choices, a bare list or a bare value.
 
     Returns:
-        The parameter, None where it can't be read at all, and what is wrong with it.
+        The parameter, or None if it can't be read at all, and the problems in it.
     """
     if isinstance(raw, list):
         raw = {"choices": raw}
@@ -78,7 +78,7 @@ def read_parameter(path: Path, raw: object) -> tuple[Parameter | None, list[Prob
 
 
 def _type(raw: object) -> tuple[str | None, str | None]:
-    """The type meant, if that can be told, and what is wrong with how it is written."""
+    """The type that is meant, or None if unclear, and what is wrong with how it is written."""
     if raw in ("float", "int"):
         return str(raw), None
     if not isinstance(raw, str):
@@ -105,7 +105,7 @@ def _without_type(path: Path, raw: Mapping[str, Any]) -> list[Problem]:
 
 
 def _check_values(path: Path, parameter: Parameter) -> Iterator[Problem]:
-    """What is wrong with one parameter's own values."""
+    """Yield the problems in one parameter's own values."""
     if isinstance(parameter, ChoiceParameter):
         yield from _choices((*path, "choices"), parameter.choices)
     else:
@@ -116,7 +116,7 @@ def _choices(path: Path, choices: tuple[Scalar, ...]) -> Iterator[Problem]:
     if not choices:
         yield Problem(path=path, text="must have at least one value")
     for index, choice in enumerate(choices):
-        # Optuna looks a choice up by ==, so 1, 1.0 and true would be one and the same to it.
+        # Optuna finds a choice by ==, and so can't tell 1, 1.0 and true apart.
         twin = next((earlier for earlier in choices[:index] if earlier == choice), choice)
         if choices.index(choice) == index:
             continue

@@ -1,7 +1,7 @@
 """From a plain dict to a `Sweep`, or to every problem in it.
 
-Sections and parameters are read one by one, and what can be read of a section with mistakes is still checked,
-so that one run shows all problems.
+Sections and parameters are read one by one. The good keys of a section with mistakes are still checked, so
+that one run shows all problems.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def plain_line(problem: Problem, source: str) -> str:
 
 
 def examine(data: object, source: str) -> tuple[Sweep | None, list[Problem]]:
-    """The sweep and no problems, or None and all of them (each once, in the file's order of sections)."""
+    """The sweep and no problems, or None and all of them (each once, in the order of `SECTIONS`)."""
     if not isinstance(data, Mapping):
         return None, [Problem(path=(), text=f"must have sections such as [study], got {show(data)}")]
     problems: list[Problem] = []
@@ -72,7 +72,7 @@ def examine(data: object, source: str) -> tuple[Sweep | None, list[Problem]]:
     problems = sorted(dict.fromkeys(problems), key=_place)
     if problems:
         return None, problems
-    # Without problems these are all there; saying so again keeps the types honest.
+    # Without problems these are all set; the type checker has to be told.
     if not (parts.study and parts.objective and parts.sampler and parts.budget):
         raise AssertionError(f"a section of {source} is missing without a problem")
     return (
@@ -96,7 +96,7 @@ _MISSING = object()
 
 
 def _misspelt(section: str, data: Mapping[str, Any]) -> bool:
-    """Whether an unknown section was probably meant to be this one, so that it isn't missing as well."""
+    """Whether an unknown section was probably meant to be this one, which then doesn't count as missing."""
     return any(closest(str(name), SECTIONS) == section for name in data if name not in SECTIONS)
 
 
@@ -114,7 +114,7 @@ def _read_study(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[
         metrics, problems = _read_metrics(raw["metric"])
         yield from problems
         parts.metrics = metrics
-        # A stand-in for a bad metric lets the other keys be checked all the same.
+        # With a stand-in for a bad metric, the other keys can still be checked.
         stand_in = Metric(name="-", goal="minimize")
         raw = {**raw, "metric": tuple(metric or stand_in for metric in metrics or (None,))}
     if isinstance(raw, Mapping) and "constraints" in raw:
@@ -187,7 +187,7 @@ def _read_parameters(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iter
     for name, value in raw.items():
         path: Path = ("parameters", str(name))
         parameter, problems = read_parameter(path, value)
-        # With a mistake of its own, a parameter takes no part in what is checked across parameters.
+        # A parameter with problems of its own is left out of the checks across parameters.
         parts.parameters[str(name)] = None if problems else parameter
         yield from problems
 

@@ -17,8 +17,7 @@ Path = tuple[str | int, ...]
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SHOWN_CHARS = 60
 
-# What W&B, ClearML and Optuna call the things that a sweep file calls otherwise: spelling alone would not
-# find them.
+# W&B's, ClearML's and Optuna's words for keys of a sweep file: by spelling alone the key would not be found.
 _OTHER_WORDS = {
     "min": "low",
     "lower": "low",
@@ -113,8 +112,8 @@ def closest(
     Args:
         word: what was written.
         known: what it could have been.
-        cutoff: how alike they have to be, from 0 to 1.
-        present: known words that are there already; between two alike, the other one is meant.
+        cutoff: how similar they must be, from 0 to 1.
+        present: known words that are there already; of two equally near, the other one is meant.
     """
     meant = _OTHER_WORDS.get(word.casefold())
     return meant if meant in known else nearest(word, known, cutoff, present)
@@ -123,7 +122,7 @@ def closest(
 def unknown(
     word: str, known: Collection[str], *, what: str, others: str, present: Collection[str] = ()
 ) -> str:
-    """`unknown key; did you mean "low"?`, or the known words where none is near.
+    """`unknown key; did you mean "low"?`, or the list of known words if none is near.
 
     Args:
         word: what was written.
@@ -139,7 +138,7 @@ def unknown(
 
 
 def translate(error: Mapping[str, Any]) -> str:
-    """The words for one error of pydantic's, without pydantic's own (`extra_forbidden` is not for here)."""
+    """One of pydantic's errors in our own words; `extra_forbidden` is up to the caller."""
     kind, got = str(error["type"]), show(error["input"])
     context = error.get("ctx", {})
     if kind == "value_error":

@@ -1,4 +1,4 @@
-"""One table of a sweep read into its section, as far as that goes."""
+"""Reads one table of a sweep into its section, without its bad keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Reading(Generic[S]):
     """A section as far as it could be read.
 
     Attributes:
-        value: the section without its bad keys; None where a required one is among them.
+        value: the section without its bad keys; None if a required one is among them.
         problems: what is wrong with its keys.
         doubtful: the bad keys, and the keys they were probably meant to be.
     """

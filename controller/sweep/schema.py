@@ -1,8 +1,8 @@
 """The sections of a sweep and their fields: shapes and types only.
 
-What the values mean together (a `low` above its `high`, a study without an end) is `checks`' matter. A
-`Sweep` comes from `load_sweep` or `parse_sweep`, which do both; everything in it is frozen, lists are
-tuples, and durations are seconds.
+`checks` covers what the values mean together (a `low` above its `high`, a study without an end). A `Sweep`
+comes from `load_sweep` or `parse_sweep`, which do both; everything in it is frozen, lists are tuples, and
+durations are in seconds.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _split(value: object) -> object:
 
 
 Scalar = str | int | float | bool | None
-# As it is, both ways: a union of pydantic's own would write true as 1.
+# Unchanged in both directions: pydantic's own union would write true as 1.
 _Scalar = Annotated[Scalar, PlainValidator(_scalar), PlainSerializer(lambda value: value)]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Whole = Annotated[int, BeforeValidator(_whole)]
@@ -100,7 +100,7 @@ _When = dict[str, Annotated[tuple[_Scalar, ...], BeforeValidator(_one_or_more)]]
 
 
 class Section(BaseModel):
-    """A table of the sweep file: unknown keys are refused, nothing is converted on the quiet."""
+    """A table of the sweep file: unknown keys are refused, nothing is converted silently."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -129,7 +129,7 @@ class StudySection(Section):
 
     Attributes:
         metrics: one or several, in the file's order; the key in the file is `metric`.
-        constraints: what a task has to keep besides.
+        constraints: limits that a task must keep in order to rank.
         start_from: an older study of the same storage, whose trials the sampler starts with.
         allow_duplicates: run the same parameters again when the sampler asks for them.
     """
@@ -253,9 +253,9 @@ class BudgetSection(Section):
         total_compute_s: seconds summed over all attempts.
         wall_clock_s: seconds from the study's start.
         max_failures: failed trials after which the study ends.
-        max_attempts: executions of one trial, those not counted that a worker has handed back in order.
+        max_attempts: executions of one trial; those that a stopping worker handed back don't count.
         retry_on: classes of failures after which a trial is tried again, besides a lost worker.
-        lease_s: a worker or controller that was silent for so many seconds is lost; `lease` in the file.
+        lease_s: seconds of silence after which a worker or controller counts as lost; `lease` in the file.
     """
 
     max_trials: _Positive | None = None
@@ -280,10 +280,10 @@ class QueueSection(Section):
 
 
 class ArtifactsSection(Section):
-    """`[artifacts]`: which of them stay.
+    """`[artifacts]`: which artifacts are kept.
 
     Attributes:
-        keep_top: tasks, the best ones, whose artifacts stay; those of others go once they have ended.
+        keep_top: number of best tasks that keep their artifacts; other tasks' are removed when they end.
     """
 
     keep_top: _Positive | None = None
@@ -294,7 +294,7 @@ class CodeSection(Section):
 
     Attributes:
         path: a folder, relative to the current one; first on the import path of the study's tasks.
-        exclude: patterns as in a .gitignore, with the last word over those.
+        exclude: patterns as in a .gitignore; they overrule the folder's own .gitignore files.
         max_size: bytes of all files together; a size such as "100MB" in the file.
     """
 
@@ -343,7 +343,7 @@ class Sweep:
         }
         found = {name: section for name, section in sections.items() if section}
         if self.code is not None:
-            found["code"] = self.code.to_dict()  # also when all of it is at its default
+            found["code"] = self.code.to_dict()  # even if all of it is at its default
         return found
 
     def search_space_fingerprint(self) -> str:
@@ -366,7 +366,7 @@ def search_space(sweep: Mapping[str, Any]) -> dict[str, Any]:
     for name, table in sweep.get("parameters", {}).items():
         parameters[name] = dict(table)
         if "when" in table:
-            # The values of a condition are a set: their order is the writer's whim.
+            # The values of a condition are a set: their order means nothing.
             parameters[name]["when"] = {
                 parent: sorted(values, key=json.dumps) for parent, values in table["when"].items()
             }

@@ -1,4 +1,4 @@
-"""Configurations that are given beforehand: are they points of the search space?"""
+"""Checks that the configurations given in advance are points of the search space."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from controller.sweep.schema import Parameter, Scalar
 def check_tries(
     tries: Sequence[Mapping[str, Scalar] | None], parameters: Mapping[str, Parameter | None]
 ) -> Iterator[Problem]:
-    """What is wrong with `[[try]]`; None stands for a table with mistakes of its own."""
+    """Yield the problems in `[[try]]`; None stands for a table with problems of its own."""
     for index, known in enumerate(tries):
         path: Path = ("try", index)
         if known is None:
@@ -29,7 +29,7 @@ def check_tries(
 def check_values(
     path: Path, given: Mapping[str, Scalar], parameters: Mapping[str, Parameter | None]
 ) -> Iterator[Problem]:
-    """Names that are no parameters, values that are impossible, and parameters without their condition."""
+    """Yield unknown names, impossible values, and parameters whose condition doesn't hold."""
     for name, value in given.items():
         here = (*path, name)
         if name not in parameters:

@@ -187,7 +187,7 @@ def test_resume_and_delete(cli: Cli) -> None:
     sweep = cli.sweep(**{**SECTIONS, "budget": {"max_trials": 2}})
     refused = cli.start(sweep, "--resume")
     assert refused.returncode == 2
-    assert "--resume: there is no study 's' to go on with" in refused.stderr
+    assert "--resume: there is no study 's' to continue" in refused.stderr
     assert cli.start(sweep, "--no-resume").returncode == 0
     refused = cli.start(sweep, "--no-resume")
     assert refused.returncode == 2

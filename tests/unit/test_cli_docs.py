@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import click
@@ -23,6 +24,9 @@ def commands(
 
 ALL = [*commands(controller, ("controller",)), *commands(worker, ("worker",))]
 
+ODD = re.compile(r"\b(anew|whoever|go(es)? on with|ha(s|ve) left goes?)\b", re.IGNORECASE)
+"""What no native speaker would write in a help text."""
+
 
 def name_of(value: object) -> str | None:
     return " ".join(value) if isinstance(value, tuple) else None
@@ -36,6 +40,7 @@ def test_help(path: tuple[str, ...], command: click.Command) -> None:
     shown = CliRunner().invoke(root, [*path[1:], "--help"], prog_name=path[0])
     assert shown.exit_code == 0
     assert shown.output.startswith(f"Usage: {' '.join(path)}")
+    assert not ODD.search(" ".join(shown.output.split()))
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{parameter.opts} has no help text"

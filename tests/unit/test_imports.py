@@ -163,5 +163,15 @@ def test_a_runner_starts_without_redis() -> None:
     assert found.stdout.strip() == "[]"
 
 
+def test_a_command_loads_only_what_it_uses() -> None:
+    """Every command imports the modules of all commands; each millisecond there is felt in every one."""
+    code = (
+        "import controller.commands.main, sys; print([m for m in ('optuna', 'rich', 'boto3', 'pydantic', "
+        "'worker.artifacts', 'controller.commands.acl') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.strip() == "[]"
+
+
 def test_the_version_is_one() -> None:
     assert version("optuna-rq") == worker.__version__

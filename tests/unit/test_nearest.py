@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from controller.sweep import parse_sweep
+from worker.protocol.errors import BadInput
 from worker.protocol.nearest import nearest
 from worker.protocol.sampler_names import (
     PRUNER_ALIASES,
@@ -51,7 +52,7 @@ def sweep(**sections: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize("name", [*SAMPLERS, *SAMPLER_ALIASES, "CMA-ES", "Brute_Force"])
+@pytest.mark.parametrize("name", [*SAMPLERS, *SAMPLER_ALIASES, "cma-es"])
 def test_a_sampler_has_the_same_names_everywhere(name: str) -> None:
     fixed = {"fixed": {"x": 1}} if sampler_name(name) == "partial_fixed" else {}
     found = sweep(sampler={"type": name, **fixed}).sampler.type
@@ -59,7 +60,19 @@ def test_a_sampler_has_the_same_names_everywhere(name: str) -> None:
     assert found in SAMPLERS
 
 
-@pytest.mark.parametrize("name", [*PRUNERS, *PRUNER_ALIASES, "Successive-Halving"])
+@pytest.mark.parametrize(
+    ("name", "meant"), [("TPE", "tpe"), ("CMA-ES", "cmaes"), ("Brute_Force", "brute_force")]
+)
+def test_a_program_may_write_a_sampler_with_capitals_but_a_sweep_file_may_not(name: str, meant: str) -> None:
+    assert known_sampler(name) == meant
+    fixed = {"type": "partial_fixed", "fixed": {"x": 1}, "base": {"type": name}}
+    for table in ({"type": name}, fixed):
+        with pytest.raises(BadInput, match=f'unknown sampler "{name}"; did you mean "{meant}"') as caught:
+            sweep(sampler=table)
+        assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize("name", [*PRUNERS, *PRUNER_ALIASES, "successive-halving"])
 def test_a_pruner_has_the_same_names_everywhere(name: str) -> None:
     options: dict[str, Any] = {
         "percentile": {"percentile": 50.0},
@@ -69,3 +82,11 @@ def test_a_pruner_has_the_same_names_everywhere(name: str) -> None:
     found = sweep(pruner={"type": name, **options}).pruner
     assert (found.type if found else "none") == pruner_name(name)
     assert type(make_pruner(name, options)).__name__ == PRUNERS[pruner_name(name)]
+
+
+@pytest.mark.parametrize(("name", "meant"), [("Median", "median"), ("Successive-Halving", "asha")])
+def test_a_program_may_write_a_pruner_with_capitals_but_a_sweep_file_may_not(name: str, meant: str) -> None:
+    assert type(make_pruner(name, {})).__name__ == PRUNERS[meant]
+    for table in ({"type": name}, {"type": "patient", "patience": 1, "wrapped": {"type": name}}):
+        with pytest.raises(BadInput, match=f'unknown pruner "{name}"'):
+            sweep(pruner=table)
