@@ -18,7 +18,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from worker.embedded import keeper
+from worker.embedded import redis_owner
 from worker.embedded.finder import find_redis_server
 from worker.embedded.state import StateFolder
 from worker.protocol.errors import RedisUnavailable
@@ -37,7 +37,7 @@ class EmbeddedRedis:
 
     The server listens on a unix socket only, asks for a password, and writes each change to an
     append-only file (at most the last second is lost with the machine, nothing with the process). It
-    belongs to a keeper process, not to its users: it outlives each of them and ends, gracefully, when the
+    belongs to an owner process, not to its users: it outlives each of them and ends, gracefully, when the
     last one has closed it or died. One object may be used by several threads.
 
     Args:
@@ -84,9 +84,9 @@ class EmbeddedRedis:
         with self._guard:
             if self._users_lock is None:
                 self._folder.create()
-                self._users_lock = self._locked(keeper.USERS_LOCK, fcntl.LOCK_SH)
+                self._users_lock = self._locked(redis_owner.USERS_LOCK, fcntl.LOCK_SH)
             try:
-                # Only now: with the lock in our hands the keeper can't decide to end the server any more.
+                # Only now: with the lock in our hands the owner can't decide to end the server any more.
                 if self._state() is not _State.READY:
                     self._start()
             except BaseException:
@@ -120,8 +120,8 @@ class EmbeddedRedis:
         return f"unix://{quote(str(self._folder.socket()))}?password={self._folder.password()}"
 
     def _state(self) -> _State:
-        if self._folder.password() is None or not _is_held(self._folder.path / keeper.KEEPER_LOCK):
-            # A server without its keeper may still answer, but not for long.
+        if self._folder.password() is None or not _is_held(self._folder.path / redis_owner.OWNER_LOCK):
+            # A server without its owner may still answer, but not for long.
             return _State.ABSENT
         return self._ping()
 
@@ -159,7 +159,7 @@ class EmbeddedRedis:
             self._folder.make_socket_folder()
             self._folder.write_config(self._folder.make_password())
             log_offset = self._folder.trim_log()
-            alive = self._spawn_keeper(server)
+            alive = self._spawn_owner(server)
             try:
                 self._wait_until_ready(alive, log_offset)
             finally:
@@ -168,8 +168,8 @@ class EmbeddedRedis:
             os.close(start_lock)
 
     def _end_orphan(self) -> None:
-        """End a server whose keeper was killed. Linux does so by itself; elsewhere it would stay for ever."""
-        if self._folder.password() is None or not _is_held(self._folder.path / keeper.SERVER_LOCK):
+        """End a server whose owner was killed. Linux does so by itself; elsewhere it would stay for ever."""
+        if self._folder.password() is None or not _is_held(self._folder.path / redis_owner.SERVER_LOCK):
             return
         with self._client() as client:
             try:
@@ -177,19 +177,27 @@ class EmbeddedRedis:
             except (redis.RedisError, OSError):
                 return
 
-    def _spawn_keeper(self, server: Path) -> int:
-        """Start the keeper. Returns the reading end of a pipe that reaches its end when the keeper does."""
-        alive, keepers_end = os.pipe()
+    def _spawn_owner(self, server: Path) -> int:
+        """Start the owner. Returns the reading end of a pipe that reaches its end when the owner does."""
+        alive, owners_end = os.pipe()
         try:
             log = os.open(self._folder.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 subprocess.run(
                     # Isolated and without site: quick, small, and no module of the user's can get in.
-                    [sys.executable, "-I", "-S", keeper.__file__, self.state_dir, server, str(keepers_end)],
+                    [
+                        sys.executable,
+                        "-I",
+                        "-S",
+                        redis_owner.__file__,
+                        self.state_dir,
+                        server,
+                        str(owners_end),
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    pass_fds=[keepers_end],
+                    pass_fds=[owners_end],
                     start_new_session=True,
                     check=False,
                 )
@@ -199,7 +207,7 @@ class EmbeddedRedis:
             os.close(alive)
             raise
         finally:
-            os.close(keepers_end)
+            os.close(owners_end)
         return alive
 
     def _wait_until_ready(self, alive: int, log_offset: int) -> None:
@@ -211,7 +219,7 @@ class EmbeddedRedis:
             if state is _State.LOADING:
                 deadline = time.monotonic() + self._start_timeout_s
             if select.select([alive], [], [], 0.01)[0]:
-                break  # the keeper has ended
+                break  # the owner has ended
         tail = self._folder.log_tail(log_offset)
         raise RedisUnavailable(
             "\n  ".join(
@@ -225,9 +233,9 @@ class EmbeddedRedis:
 
     def _locked(self, name: str, operation: int, timeout_s: float | None = None) -> int:
         path = self._folder.path / name
-        fd = keeper.open_lock(path)
+        fd = redis_owner.open_lock(path)
         try:
-            if keeper.acquire(fd, operation, timeout_s or self._start_timeout_s):
+            if redis_owner.acquire(fd, operation, timeout_s or self._start_timeout_s):
                 return fd
         except BaseException:
             os.close(fd)
@@ -246,10 +254,10 @@ class EmbeddedRedis:
 
     def _wait_until_gone(self) -> None:
         deadline = time.monotonic() + CLOSE_TIMEOUT_S
-        users = keeper.open_lock(self._folder.path / keeper.USERS_LOCK)
+        users = redis_owner.open_lock(self._folder.path / redis_owner.USERS_LOCK)
         try:
             while time.monotonic() < deadline:
-                if not _is_held(self._folder.path / keeper.SERVER_LOCK):
+                if not _is_held(self._folder.path / redis_owner.SERVER_LOCK):
                     return
                 if not _try(users, fcntl.LOCK_EX) and _try(users, fcntl.LOCK_SH):
                     return  # shared by others
@@ -260,14 +268,14 @@ class EmbeddedRedis:
 
 
 def _try(fd: int, operation: int) -> bool:
-    return keeper.acquire(fd, operation, timeout_s=0)
+    return redis_owner.acquire(fd, operation, timeout_s=0)
 
 
 def _is_held(path: Path) -> bool:
     """Whether some process holds this lock exclusively."""
     if not path.exists():
         return False
-    fd = keeper.open_lock(path)
+    fd = redis_owner.open_lock(path)
     try:
         return not _try(fd, fcntl.LOCK_SH)
     finally:

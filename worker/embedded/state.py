@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.embedded.keeper import CONFIG_FILE, SOCKET_FOLDER_FILE, SOCKET_NAME
+from worker.embedded.redis_owner import CONFIG_FILE, SOCKET_FOLDER_FILE, SOCKET_NAME
 from worker.protocol.errors import BadInput
 
 SOCKET_PATH_LIMIT = 103

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.protocol.metrics import Summary
+from worker.protocol.metrics import Summary, metric_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,13 +20,13 @@ class Point:
     iteration: int
     at: float
     """Seconds since the epoch."""
-    settles: bool = False
+    is_final: bool = False
     """The program's return value: it replaces the last value rather than add an iteration."""
 
     @property
     def key(self) -> str:
         """Key of its metric."""
-        return f"{self.title}/{self.series}" if self.series else self.title
+        return metric_key(self.title, self.series)
 
 
 @dataclass(frozen=True, kw_only=True)

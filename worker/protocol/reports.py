@@ -127,7 +127,7 @@ def write_batch(pipe: Any, record: TaskRecord, batch: Batch) -> None:
     if not record.study:
         return
     rank(pipe, record, summaries)
-    shown = [[index[p.key], p.iteration, as_json(p.value), int(p.settles)] for p in points]
+    shown = [[index[p.key], p.iteration, as_json(p.value), int(p.is_final)] for p in points]
     event = Event(
         kind=EventKind.REPORT,
         task=record.id,

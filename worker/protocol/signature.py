@@ -27,7 +27,7 @@ MAX_AHEAD_S = 300.0
 """How far a signature may lie in the future, in seconds: clocks differ."""
 
 _SALT = "optuna-rq.job.1"
-_SEAL_SALT = "optuna-rq.task.1"
+_RECORD_SALT = "optuna-rq.task.1"
 
 
 class Signer:
@@ -42,7 +42,7 @@ class Signer:
         self._now = now
         self._signer = _Stamped(secret, now)
         self._record_signer = PlainSigner(
-            secret, salt=_SEAL_SALT, key_derivation="hmac", digest_method=hashlib.sha256
+            secret, salt=_RECORD_SALT, key_derivation="hmac", digest_method=hashlib.sha256
         )
 
     def sign(self, record: TaskRecord) -> str:
@@ -96,7 +96,7 @@ class Signer:
         if age_s < -MAX_AHEAD_S:
             raise ForbiddenJob(f"it was signed {-age_s:.0f} s in the future: a clock is wrong")
         if age_s > MAX_AGE_S:
-            raise ForbiddenJob(f"it was signed {age_s / 3600:.0f} h ago; the controller will sign it anew")
+            raise ForbiddenJob(f"it was signed {age_s / 3600:.0f} h ago; the controller will sign it again")
         nonce, _, digest = value.decode().partition(".")
         if digest != _digest(record):
             raise ForbiddenJob("it was signed for another task or attempt, or its task was altered since")

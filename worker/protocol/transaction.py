@@ -12,7 +12,7 @@ from worker.protocol.errors import TransitionRefused
 
 T = TypeVar("T")
 
-MOST_TRIES = 1000
+MAX_TRIES = 1000
 """Bounded: a change that loses this often is a bug, not a race."""
 
 
@@ -35,7 +35,7 @@ def compare_and_set(
         TransitionRefused: others have changed the key each time.
     """
     with client.pipeline() as pipe:
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             try:
                 result = change(pipe, watch(pipe, key, *read))
                 return result, pipe.execute() if pipe.explicit_transaction else []

@@ -83,7 +83,7 @@ class Reporter:
 
     def add(self, point: Point) -> None:
         key = point_key(point)
-        if key == self._first and point.iteration > self._last_iteration and not point.settles:
+        if key == self._first and point.iteration > self._last_iteration and not point.is_final:
             limit = self._record.spec.max_iterations
             if limit is not None and self._iterations >= limit:
                 self.over_limit = True
@@ -259,7 +259,7 @@ def point_key(point: Point) -> str:
 
 def _add(summary: Summary | None, point: Point) -> Summary:
     summary = summary or Summary.of(point.title, point.series)
-    return summary.settle(point.value) if point.settles else summary.add(point.value, point.iteration)
+    return summary.with_final(point.value) if point.is_final else summary.add(point.value, point.iteration)
 
 
 def point_from(raw: Any) -> Point | None:
