@@ -10,6 +10,7 @@ from worker.protocol.event_stream import emit
 from worker.protocol.events import Event, EventKind
 from worker.protocol.record import StudyRecord
 from worker.protocol.status import Status
+from worker.protocol.task_records import delete_base_task
 
 
 class Studies:
@@ -83,12 +84,9 @@ class Studies:
             doomed = [key for task_id in ids[start : start + 500] for key in keys.of_task(task_id)]
             self._redis.unlink(*doomed)
         base_task = self._redis.hget(keys.study(name), "base_task")
-        if base_task:
-            with self._redis.pipeline() as pipe:
-                pipe.unlink(*keys.of_task(base_task))
-                pipe.zrem(keys.BASE_TASKS, base_task)
-                pipe.execute()
         with self._redis.pipeline() as pipe:
+            if base_task:
+                delete_base_task(pipe, base_task)
             pipe.unlink(*keys.of_study(name))
             pipe.zrem(keys.STUDIES, name)
             pipe.execute()

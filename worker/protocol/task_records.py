@@ -146,15 +146,13 @@ class TaskRecords:
     def delete(self, task_id: str) -> None:
         """Remove a task outside any study and all its keys."""
         with self._redis.pipeline() as pipe:
-            pipe.unlink(*keys.of_task(task_id))
-            pipe.zrem(keys.BASE_TASKS, task_id)
+            delete_base_task(pipe, task_id)
             pipe.execute()
 
     def remove(self, record: TaskRecord) -> None:
         """Remove a task and all its keys, one of a study as well; nobody may be running it."""
         with self._redis.pipeline() as pipe:
-            pipe.unlink(*keys.of_task(record.id))
-            pipe.zrem(keys.BASE_TASKS, record.id)
+            delete_base_task(pipe, record.id)
             if record.study:
                 pipe.zrem(keys.study_tasks(record.study), record.id)
                 pipe.zrem(keys.study_status(record.study, record.status), record.id)
@@ -162,3 +160,12 @@ class TaskRecords:
                     pipe.zrem(keys.rank(record.study, index=index), record.id)
                 pipe.zrem(keys.rank(record.study, only_completed=True), record.id)
             pipe.execute()
+
+
+# Commands for a transaction
+
+
+def delete_base_task(pipe: Any, task_id: str) -> None:
+    """Remove a task's keys, and take it off the list of tasks outside any study."""
+    pipe.unlink(*keys.of_task(task_id))
+    pipe.zrem(keys.BASE_TASKS, task_id)

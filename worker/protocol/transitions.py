@@ -142,14 +142,7 @@ class Transitions:
         ended = self._ended(status, reason_class, reason, ranks=ranks, last=last)
 
         def change(old: TaskRecord) -> dict[str, Any]:
-            return {
-                "status": status.value,
-                "ended_at": repr(now),
-                "compute_s": repr(old.compute_s + compute_s),
-                "reason_class": reason_class.value if reason_class else "",
-                "reason": reason,
-                "error": error,
-            }
+            return {**_ending(old, status, reason_class, reason, now, compute_s), "error": error}
 
         def extra(pipe: Any, old: TaskRecord) -> None:
             if last:
@@ -191,7 +184,7 @@ class Transitions:
         now = self._clock.now()
 
         def change(old: TaskRecord) -> dict[str, Any]:
-            spent = compute_s if compute_s is not None else max(0.0, now - (old.started_at or now))
+            spent = _elapsed(old, now) if compute_s is None else compute_s
             # Who goes on with the study wants the next attempt to run.
             with_study = old.stop is not None and old.stop.reason_class is Reason.STUDY_STOPPED
             return {
@@ -229,14 +222,8 @@ class Transitions:
         now = self._clock.now()
 
         def change(old: TaskRecord) -> dict[str, Any]:
-            spent = now - (old.started_at or now) if old.status is Status.IN_PROGRESS else 0.0
-            return {
-                "status": status.value,
-                "ended_at": repr(now),
-                "compute_s": repr(old.compute_s + max(0.0, spent)),
-                "reason_class": reason_class.value,
-                "reason": reason,
-            }
+            spent = _elapsed(old, now) if old.status is Status.IN_PROGRESS else 0.0
+            return _ending(old, status, reason_class, reason, now, spent)
 
         return self._move(
             task_id,
@@ -355,3 +342,32 @@ class Transitions:
             return TaskRecord.decode({**data, **{name: str(value) for name, value in fields.items()}})
 
         return compare_and_set(self._redis, key, ("HGETALL", key), write)[0]
+
+
+def _elapsed(record: TaskRecord, now: float) -> float:
+    """Seconds since the task's current attempt started; 0 if it has not, or if the clock was set back."""
+    return max(0.0, now - (record.started_at or now))
+
+
+def _ending(
+    record: TaskRecord,
+    status: Status,
+    reason_class: Reason | None,
+    reason: str,
+    now: float,
+    compute_s: float,
+) -> dict[str, Any]:
+    """The fields of a record whose task ends.
+
+    Args:
+        record: the task before its end.
+        now: seconds since the epoch.
+        compute_s: compute time to add to the task's, in seconds.
+    """
+    return {
+        "status": status.value,
+        "ended_at": repr(now),
+        "compute_s": repr(record.compute_s + compute_s),
+        "reason_class": reason_class.value if reason_class else "",
+        "reason": reason,
+    }
