@@ -86,7 +86,7 @@ class Summary:
     def with_final(self, value: float) -> Summary:
         """The summary after the program returned `value` as the metric's final value.
 
-        It replaces the last value and is no iteration of its own, unless it is the only value.
+        It replaces the last value without adding an iteration, unless it is the only value.
         """
         if self.count == 0:
             return self.add(value, 0)

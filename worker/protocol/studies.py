@@ -1,4 +1,4 @@
-"""Studies: their records, their lists of tasks, and what is asked of their controllers."""
+"""Studies: their records, their lists of tasks, and requests to their controllers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Studies:
         self._redis = client
 
     def save(self, record: StudyRecord) -> None:
-        """Write a study's record."""
+        """Write a study's record, and list the study."""
         with self._redis.pipeline() as pipe:
             pipe.hset(keys.study(record.name), mapping=record.encode())
             pipe.zadd(keys.STUDIES, {record.name: record.created_at})
             pipe.execute()
 
     def get(self, name: str) -> StudyRecord:
-        """Raises `BadInput` when there is no such study."""
+        """The study's record. Raises `BadInput` if there is none, `RecordError` if it can't be read."""
         data = self._redis.hgetall(keys.study(name))
         if not data:
             known = self.names()
@@ -36,17 +36,17 @@ class Studies:
         return StudyRecord.decode(data)
 
     def find(self, name: str) -> StudyRecord | None:
-        """The study's record; None when there is none."""
+        """The study's record, or None. Raises `RecordError` if it can't be read."""
         data = self._redis.hgetall(keys.study(name))
         return StudyRecord.decode(data) if data else None
 
     def names(self) -> list[str]:
-        """Names, the newest first."""
+        """Names of all studies, the newest first."""
         names: list[str] = self._redis.zrevrange(keys.STUDIES, 0, -1)
         return names
 
     def tasks(self, name: str, status: Status | None = None) -> list[str]:
-        """Ids of a study's tasks in the order of their trials, or of those in one status."""
+        """Ids of a study's tasks, all or those in one status, by trial number."""
         key = keys.study_status(name, status) if status else keys.study_tasks(name)
         ids: list[str] = self._redis.zrange(key, 0, -1)
         return ids
@@ -59,18 +59,18 @@ class Studies:
             return dict(zip(Status, pipe.execute(), strict=True))
 
     def request(self, name: str, request: str) -> None:
-        """Ask the study's controller to ``stop``, ``pause``, ``resume``, or ``finish``: launch no more."""
+        """Ask the study's controller to ``stop``, ``pause``, ``resume`` or ``finish``: launch no more."""
         with self._redis.pipeline() as pipe:
             pipe.set(keys.study_request(name), request)
             emit(pipe, name, Event(kind=EventKind.CONTROL, data={"request": request}))
             pipe.execute()
 
     def pending_request(self, name: str) -> str:
-        """The request that waits for the controller; empty if there is none."""
+        """The request that waits for the controller; empty if none does."""
         return self._redis.get(keys.study_request(name)) or ""
 
     def take_request(self, name: str) -> str:
-        """The request that waits for the controller, which is hereby taken; empty if there is none."""
+        """Take the request that waits for the controller, so that it waits no longer; empty if none does."""
         with self._redis.pipeline() as pipe:
             pipe.get(keys.study_request(name))
             pipe.delete(keys.study_request(name))
@@ -78,7 +78,7 @@ class Studies:
         return request or ""
 
     def delete(self, name: str) -> int:
-        """Remove a study's record, its tasks and all their keys. Returns how many tasks went."""
+        """Remove a study with its tasks and base task. Returns how many tasks it had."""
         ids = self.tasks(name)
         for start in range(0, len(ids), 500):
             doomed = [key for task_id in ids[start : start + 500] for key in keys.of_task(task_id)]

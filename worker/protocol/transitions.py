@@ -24,7 +24,7 @@ from worker.protocol.worker_registry import show_running, worker_name
 
 
 class Transitions:
-    """Moves tasks. Thread-safe as far as the client is."""
+    """Changes the status of tasks. Thread-safe if the client is."""
 
     def __init__(self, client: Any, clock: Clock, records: TaskRecords, reports: Reports) -> None:
         self._redis = client
@@ -52,12 +52,12 @@ class Transitions:
     ) -> TaskRecord:
         """queued → in_progress for the slot `worker`, with a lease of the task's `lease_s`.
 
-        What an earlier attempt reported is removed, since this one reports from the beginning, but for
-        what it had reported when its last checkpoint was saved: from there this one goes on.
+        Removes what the attempt before reported after its last checkpoint, where this one resumes; without a
+        checkpoint, all of it.
 
         Args:
             register: show the task in its worker's registration until it ends.
-            check: raises what keeps the task from being started, given its record.
+            check: is given the record, and raises an error to refuse the start.
 
         Raises:
             StaleAttempt: the task is at another attempt.
@@ -99,11 +99,18 @@ class Transitions:
         )
 
     def renew(self, task_id: str, attempt: int, worker: str, lease_s: float) -> StopRequest | None:
-        """Renew the lease; returns the stop request, if there is one. Raises `StaleAttempt`."""
+        """Renew the lease for `lease_s` seconds.
+
+        Returns:
+            The stop request, if there is one.
+
+        Raises:
+            StaleAttempt: another attempt is current, another slot has the task, or it has ended.
+        """
         guard = self._redis.hmget(keys.task(task_id), *GUARD)
         request = check_holder(task_id, guard, attempt, worker)
-        # Should another attempt begin just now, this writes over its lease, which stays valid: what
-        # counts is that there is one.
+        # If another attempt begins just now, this overwrites its lease. That is harmless: all that counts is
+        # that a lease exists.
         self._redis.set(keys.lease(task_id), f"{attempt}:{worker}", px=milliseconds(lease_s))
         return request
 
@@ -128,8 +135,8 @@ class Transitions:
             worker: the slot that ran it; its own repeated call is harmless, another's is refused.
             error: the traceback, if the program left one.
             compute_s: what this attempt has computed, in seconds.
-            ranks: False takes it out of the ranking, as one that violates a constraint.
-            last: what it has reported since the last `report`, written before its end.
+            ranks: False takes the task off the ranking, because it violates a constraint.
+            last: what it has reported since the last batch, written together with its end.
             register: as for `start`.
 
         Raises:
@@ -170,13 +177,14 @@ class Transitions:
         compute_s: float | None = None,
         handed_back: bool = False,
     ) -> TaskRecord:
-        """in_progress → queued for another attempt: its worker was lost or handed it back, or it has failed
-        in a way after which it is tried again.
+        """in_progress → queued for another attempt: the worker was lost or handed the task back, or it
+        failed in a way that is retried.
 
         Args:
             attempt: the attempt that is given up.
-            handed_back: by a worker that shuts down; it doesn't count against the task's attempts.
-            compute_s: what it has computed, in seconds; by default the time since it started.
+            reason: why, in one line.
+            compute_s: compute time of the attempt, in seconds; by default the time since it started.
+            handed_back: a worker that shuts down gave it up: it doesn't count against the task's attempts.
 
         Returns:
             The record with the new attempt, which has yet to be enqueued.
@@ -185,7 +193,7 @@ class Transitions:
 
         def change(old: TaskRecord) -> dict[str, Any]:
             spent = _elapsed(old, now) if compute_s is None else compute_s
-            # Who goes on with the study wants the next attempt to run.
+            # A study that is continued wants the next attempt to run.
             with_study = old.stop is not None and old.stop.reason_class is Reason.STUDY_STOPPED
             return {
                 **({"stop": ""} if handed_back and with_study else {}),
@@ -217,7 +225,15 @@ class Transitions:
         )
 
     def force_finish(self, task_id: str, reason_class: Reason, reason: str) -> TaskRecord:
-        """End a task from outside: one that no worker holds, or whose worker is gone for good."""
+        """End a task from outside: no worker holds it, or its worker is gone for good.
+
+        Returns:
+            The record afterwards. Repeating the call is harmless.
+
+        Raises:
+            NoSuchTask: the task has no record.
+            TransitionRefused: the task has ended otherwise.
+        """
         status = reason_class.status
         now = self._clock.now()
 
@@ -261,7 +277,7 @@ class Transitions:
         return extra
 
     def request_stop(self, task_id: str, reason_class: Reason, reason: str) -> TaskRecord:
-        """Ask for a task's end. The first request stays; a task that nobody runs yet ends at once.
+        """Ask a task to stop. The first request wins; a task that nobody runs yet ends at once.
 
         Returns:
             The record afterwards. A task that has ended is left as it is.
@@ -279,7 +295,7 @@ class Transitions:
                 return self.force_finish(task_id, reason_class, reason)
 
     def _ask_to_stop(self, task_id: str, request: StopRequest) -> StopRequest | None:
-        """Write a request where there is none. The one that counts; None when nobody runs the task."""
+        """Write a stop request unless there is one. Returns the one that counts; None if nobody runs it."""
         key = keys.task(task_id)
 
         def change(pipe: Any, found: Sequence[str | None]) -> StopRequest | None:
@@ -289,7 +305,7 @@ class Transitions:
             pipe.multi()
             if not stop:
                 pipe.hset(key, "stop", request.encode())
-            # Published every time: a second request may come because the first was not heard.
+            # Published every time: the message about the first request may have been lost.
             pipe.publish(keys.control(worker_name(str(worker))), task_id)
             return StopRequest.decode(stop) or request
 
