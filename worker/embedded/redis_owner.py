@@ -7,8 +7,8 @@ Three files in the state folder are locked with ``flock``, which the kernel free
 
 | file | shared by | exclusive by |
 |---|---|---|
-| `users.lock` | every user, as long as it uses the server | the owner, while the server ends |
-| `keeper.lock` | - | the owner, as long as it lives |
+| `users.lock` | every user, while it uses the server | the owner, while the server ends |
+| `keeper.lock` | - | the owner, while it lives |
 | `server.lock` | - | the owner and its server together, until both are gone |
 """
 
@@ -32,17 +32,23 @@ SOCKET_FOLDER_FILE = "socket-folder"
 """Names the private folder that holds the socket when the state folder's path is too long for one."""
 
 PREDECESSOR_TIMEOUT_S = 20.0
+"""Longest wait for an earlier server's locks, in seconds."""
 STOP_TIMEOUT_S = 15.0
+"""Time between SIGTERM and SIGKILL, in seconds."""
 _PR_SET_PDEATHSIG = 1
 
 
 def open_lock(path: str | os.PathLike[str]) -> int:
-    """A descriptor of a lock file, closed on exec; created if it isn't there."""
+    """Open a lock file, and create it if need be. Returns its descriptor, which exec closes."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def acquire(fd: int, operation: int, timeout_s: float) -> bool:
-    """Take a flock (`fcntl.LOCK_SH` or `fcntl.LOCK_EX`), waiting at most `timeout_s` seconds."""
+    """Take a flock (`fcntl.LOCK_SH` or `fcntl.LOCK_EX`), waiting at most `timeout_s` seconds.
+
+    Returns:
+        Whether it was taken.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -62,7 +68,7 @@ def serve(state_dir: str, server: str) -> int:
         server: the redis-server binary, absolute.
 
     Returns:
-        The exit code: 0, or 1 if a predecessor didn't go away.
+        The exit code: 0, or 1 if an earlier server didn't end in time.
     """
     users = open_lock(os.path.join(state_dir, USERS_LOCK))
     held = []
@@ -85,12 +91,12 @@ def serve(state_dir: str, server: str) -> int:
     _thread.start_new_thread(_end_after_last_user, (users, pid))
     os.waitpid(pid, 0)
     _remove_socket(state_dir)
-    # The locks go with the process: the next one to get them finds everything tidied up.
+    # The kernel frees the locks when this process ends: the next process to take them finds everything tidy.
     return 0
 
 
 def _end_after_last_user(users: int, server_pid: int) -> None:
-    # Blocks without polling. It doesn't keep new users out: a shared lock is granted while others hold one.
+    # Blocks without polling, and keeps no new user out: shared locks are granted while others are held.
     fcntl.flock(users, fcntl.LOCK_EX)
     with contextlib.suppress(ProcessLookupError):
         os.kill(server_pid, signal.SIGTERM)
@@ -99,7 +105,7 @@ def _end_after_last_user(users: int, server_pid: int) -> None:
 
 
 def _become_server(server: str, config: str, server_lock: int, prctl: object, owner_pid: int) -> None:
-    """In the forked child: turn into redis-server, which ends with the owner and holds `server_lock`."""
+    """In the forked child: exec redis-server, which ends with the owner and holds `server_lock`."""
     try:
         if callable(prctl):
             prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
@@ -142,13 +148,13 @@ def _remove_socket(state_dir: str) -> None:
 def main() -> None:
     """``redis_owner.py STATE_DIR SERVER ALIVE_FD``: detach, then `serve`.
 
-    ALIVE_FD is the writing end of a pipe that is never written to: its end tells the starter of ours.
+    ALIVE_FD is the writing end of a pipe that nobody writes to: the starter reads its end when we end.
     """
     state_dir, server, alive_fd = sys.argv[1], sys.argv[2], int(sys.argv[3])
     os.set_inheritable(alive_fd, False)
     if os.fork():
         # The starter reaps this process at once; the owner is nobody's child, so no zombie is left in a
-        # long-running controller and nobody ends it together with his own children.
+        # long-running controller and nobody ends it together with their own children.
         os._exit(0)
     os.umask(0o077)
     os.chdir("/")

@@ -1,4 +1,4 @@
-"""The embedded Redis as its users see it."""
+"""The embedded Redis, as its users start and stop it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from worker.embedded.state import StateFolder
 from worker.protocol.errors import RedisUnavailable
 
 CLOSE_TIMEOUT_S = 3.0
+"""Longest wait of ``close(wait=True)``, in seconds."""
 
 
 class _State(Enum):
@@ -42,7 +43,7 @@ class EmbeddedRedis:
 
     Args:
         state_dir: the state folder; created by the first `ensure`.
-        start_timeout_s: how long a start may take, the time for reading the data not counted.
+        start_timeout_s: longest start, in seconds, without the time for loading the data.
     """
 
     def __init__(self, state_dir: Path, *, start_timeout_s: float = 30.0) -> None:
@@ -58,35 +59,36 @@ class EmbeddedRedis:
 
     @property
     def state_dir(self) -> Path:
+        """The state folder, absolute, without symbolic links."""
         return self._folder.path
 
     @property
     def lock_fd(self) -> int | None:
-        """What keeps the server alive, None while it isn't in use.
+        """The descriptor that keeps the server alive; None while this object isn't a user.
 
-        A child process that is given it (``subprocess.Popen(..., pass_fds=[lock_fd])``) keeps the server
-        alive as long as it lives itself, even after this process.
+        A child process that inherits it (``subprocess.Popen(..., pass_fds=[lock_fd])``) keeps the server
+        alive until it ends, even after this process.
         """
         return self._users_lock
 
     def ensure(self) -> str:
-        """Have the server run, and count as its user until `close`. Calling it again is cheap.
+        """Start the server unless it runs, and count as its user until `close`.
 
-        Call it again, too, when the server was lost: it comes back with its data.
+        Calling it again is cheap, and brings back a server that was lost, with its data.
 
         Returns:
-            Its URL, ``unix:///path/redis.sock?password=...``. The password is in it: print it `redact`-ed.
+            Its URL, ``unix:///path/redis.sock?password=...``. It holds the password: `redact` it to print it.
 
         Raises:
-            BadInput: no redis-server is to be found, or the state folder can't be used.
-            RedisUnavailable: the server doesn't start; with the end of its log.
+            BadInput: there is no redis-server, or the state folder can't be used.
+            RedisUnavailable: the server doesn't start; the message ends with its log's last lines.
         """
         with self._guard:
             if self._users_lock is None:
                 self._folder.create()
                 self._users_lock = self._locked(redis_owner.USERS_LOCK, fcntl.LOCK_SH)
             try:
-                # Only now: with the lock in our hands the owner can't decide to end the server any more.
+                # Only now: while we hold the lock, the owner can't end the server.
                 if self._state() is not _State.READY:
                     self._start()
             except BaseException:
@@ -98,7 +100,7 @@ class EmbeddedRedis:
         """Stop being a user; the server ends if there is no other. May be called twice.
 
         Args:
-            wait: return only when the server is gone, if this was its last user (at most 3 s).
+            wait: if this was the last user, return once the server has ended (after at most 3 s).
         """
         with self._guard:
             if self._users_lock is None:
@@ -144,7 +146,7 @@ class EmbeddedRedis:
         )
 
     def _start(self) -> None:
-        # A long wait: the holder of this lock may be waiting for a server that reads its data.
+        # A long wait: the lock's holder may be waiting for a server that loads its data.
         start_lock = self._locked("start.lock", fcntl.LOCK_EX, timeout_s=10 * self._start_timeout_s)
         try:
             while self._state() is _State.LOADING:  # its starter is gone; the server isn't
@@ -168,7 +170,7 @@ class EmbeddedRedis:
             os.close(start_lock)
 
     def _end_orphan(self) -> None:
-        """End a server whose owner was killed. Linux does so by itself; elsewhere it would stay for ever."""
+        """End a server whose owner was killed. Linux ends it by itself; elsewhere it would run for ever."""
         if self._folder.password() is None or not _is_held(self._folder.path / redis_owner.SERVER_LOCK):
             return
         with self._client() as client:
@@ -184,7 +186,7 @@ class EmbeddedRedis:
             log = os.open(self._folder.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 subprocess.run(
-                    # Isolated and without site: quick, small, and no module of the user's can get in.
+                    # Isolated and without site: quick, small, and no module of the user's is loaded.
                     [
                         sys.executable,
                         "-I",
@@ -248,7 +250,7 @@ class EmbeddedRedis:
 
     def _release(self) -> None:
         if self._users_lock is not None:
-            # Closed, not unlocked: a child that was given the descriptor goes on holding the lock.
+            # Closed, not unlocked: a child that inherited the descriptor still holds the lock.
             os.close(self._users_lock)
             self._users_lock = None
 
