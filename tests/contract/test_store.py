@@ -198,7 +198,7 @@ def test_an_expired_attempt_changes_nothing(store: Store, name: str, restarted: 
     assert snapshot(store) == before
 
 
-def test_abandoning_an_old_attempt_changes_nothing(store: Store) -> None:
+def test_requeueing_from_an_old_attempt_changes_nothing(store: Store) -> None:
     task = running(store)
     store.transitions.requeue(task.id, 1, reason="lost")
     store.transitions.start(task.id, 2, "w/1")

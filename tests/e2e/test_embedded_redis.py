@@ -42,14 +42,14 @@ def wait_for(condition: Callable[[], object], what: str, deadline_s: float = 30.
 
 
 def processes(state: Path) -> list[psutil.Process]:
-    """The keeper and the server of a state folder, as their arguments and open files show."""
+    """The owner and the server of a state folder, as their arguments and open files show."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            is_keeper = any(part.endswith("keeper.py") for part in process.cmdline())
-            if (is_keeper and str(state) in process.cmdline()) or (
+            is_owner = any(part.endswith("redis_owner.py") for part in process.cmdline())
+            if (is_owner and str(state) in process.cmdline()) or (
                 process.name() == "redis-server" and process.cwd() == str(state / "redis")
             ):
                 found.append(process)
@@ -144,7 +144,7 @@ def test_two_users_share_one_server_until_the_last_leaves(state: Path) -> None:
         assert other.stdin is not None
         other.stdin.close()
         assert other.wait(30) == 0
-        wait_for(lambda: not processes(state), "keeper and server to end")
+        wait_for(lambda: not processes(state), "the owner and the server to end")
 
 
 def test_many_starting_at_once_start_one_server(state: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_killed_user_leaves_nothing_behind(state: Path) -> None:
     with user_process(state) as (user, url):
         client(url).set("kept", "yes")
         user.send_signal(signal.SIGKILL)
-        wait_for(lambda: not processes(state), "keeper and server to end")
+        wait_for(lambda: not processes(state), "the owner and the server to end")
     with EmbeddedRedis(state) as embedded:
         assert client(embedded.ensure()).get("kept") == "yes"
 
@@ -189,19 +189,19 @@ def test_a_killed_server_comes_back_with_its_data(state: Path) -> None:
         assert len(processes(state)) == 2
 
 
-def test_a_killed_keeper_takes_the_server_along(state: Path) -> None:
+def test_a_killed_owner_takes_the_server_along(state: Path) -> None:
     with EmbeddedRedis(state) as embedded:
         url = embedded.ensure()
         client(url).set("kept", "yes")
         server = the("server", state)
-        keeper = the("keeper", state)
-        keeper.kill()
-        wait_for(lambda: keeper not in processes(state), "the keeper to be dead")
+        owner = the("owner", state)
+        owner.kill()
+        wait_for(lambda: owner not in processes(state), "the owner to be dead")
         assert embedded.ensure() == url, "called at once, while the old server is still on its way out"
         assert the("server", state) != server
         assert client(url).get("kept") == "yes"
-        the("keeper", state).kill()
-        wait_for(lambda: not processes(state), "the server to end with its keeper")
+        the("owner", state).kill()
+        wait_for(lambda: not processes(state), "the server to end with its owner")
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_the_server(state: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_child_with_the_descriptor_keeps_the_server(state: Path) -> None:
             assert embedded.lock_fd is None
             assert client(url).ping()
             child.kill()
-        wait_for(lambda: not processes(state), "keeper and server to end")
+        wait_for(lambda: not processes(state), "the owner and the server to end")
 
 
 def test_a_truncated_file_and_a_stale_socket_are_no_obstacle(state: Path) -> None:
@@ -274,7 +274,7 @@ def test_a_server_that_fails_says_why(state: Path) -> None:
     with pytest.raises(RedisUnavailable, match=r"(?s)did not start.*redis\.log.*append only file"):
         broken.ensure()
     assert broken.lock_fd is None
-    wait_for(lambda: not processes(state), "the keeper to end")
+    wait_for(lambda: not processes(state), "the owner to end")
 
 
 def test_data_of_a_newer_layout_is_not_passed_over_silently(

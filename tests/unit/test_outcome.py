@@ -74,7 +74,7 @@ def test_ends_are_told_apart(
 def test_a_returned_value_settles_what_was_reported() -> None:
     reports = Reports(loss=3.0)
     judge(record(metrics=(LOSS,)), Ended(result={"kind": "ok", "ordered": [1.0]}), reports)
-    assert [(p.value, p.settles) for p in reports.points] == [(1.0, True)]
+    assert [(p.value, p.is_final) for p in reports.points] == [(1.0, True)]
     same = Reports(loss=3.0)
     judge(record(metrics=(LOSS,)), Ended(result={"kind": "ok", "ordered": [3.0]}), same)
     assert same.points == []

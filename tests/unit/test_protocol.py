@@ -55,9 +55,9 @@ def test_values_that_are_not_finite_stay_out_of_min_and_max() -> None:
 
 
 def test_a_returned_value_is_no_iteration_of_its_own() -> None:
-    summary = Summary.of("t", "").add(3.0, 0).add(2.0, 1).settle(1.0)
+    summary = Summary.of("t", "").add(3.0, 0).add(2.0, 1).with_final(1.0)
     assert (summary.last, summary.min, summary.count, summary.iterations) == (1.0, 1.0, 2, 2)
-    assert Summary.of("t", "").settle(1.0).iterations == 1
+    assert Summary.of("t", "").with_final(1.0).iterations == 1
 
 
 @pytest.mark.parametrize("data", [None, [], ["t", "s"], ["t", "s", "x", 0, 0, 0, 0, 0], {"a": 1}])

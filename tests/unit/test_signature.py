@@ -147,7 +147,7 @@ def test_an_age_that_is_taken(clock: ManualClock, later_s: float) -> None:
 @pytest.mark.parametrize(
     ("later_s", "message"),
     [
-        (MAX_AGE_S + 2, "it was signed 24 h ago; the controller will sign it anew"),
+        (MAX_AGE_S + 2, "it was signed 24 h ago; the controller will sign it again"),
         (40 * 86400.0, "it was signed 960 h ago"),
         (-MAX_AHEAD_S - 2, "s in the future: a clock is wrong"),
         (-3600.0, "it was signed 3600 s in the future: a clock is wrong"),
@@ -168,38 +168,38 @@ def test_the_time_of_a_signature_can_not_be_changed(clock: ManualClock, signer: 
     assert "its signature is wrong" in said
 
 
-# Seals
+# Signatures of records
 
 
-def test_a_seal_vouches_for_what_is_run(signer: Signer) -> None:
+def test_a_record_signature_vouches_for_what_is_run(signer: Signer) -> None:
     record = record_of()
-    seal = signer.sign_record(record)
-    assert signer.verified(seal, record) == record
+    signed = signer.sign_record(record)
+    assert signer.verified(signed, record) == record
     for harmless in (
         record_of(attempt=3),
         record_of(status=Status.IN_PROGRESS),
         record_of(spec={"queue": "other"}),
     ):
-        assert signer.verified(seal, harmless) == harmless
+        assert signer.verified(signed, harmless) == harmless
     added = record_of(spec={"parameters": {"General/lr": 0.1, "x": 1}})
-    assert signer.verified(seal, added) == record
+    assert signer.verified(signed, added) == record
     for changes in (
         {"id": "2" * 32}, {"study": "other"}, {"trial": 4}, {"spec": {"objective": {"kind": "command", "argv": ["x"]}}},
         {"spec": {"parameters": {"General/lr": 0.2}}}, {"spec": {"parameters": {}}}, {"spec": {"code": {}}},
     ):  # fmt: skip
-        said = refusal(lambda changes=changes: signer.verified(seal, record_of(**changes)))  # type: ignore[misc]
+        said = refusal(lambda changes=changes: signer.verified(signed, record_of(**changes)))  # type: ignore[misc]
         assert "altered in Redis" in said
 
 
 @pytest.mark.parametrize(
-    "seal",
+    "signed",
     [None, "", "x", "[]", "{}", "5", "null", '[["General/lr"], "x"]', '[[], ""]', "[5, 5]", "[" * 9999],
 )
-def test_what_is_no_seal(signer: Signer, seal: str | None) -> None:
-    refusal(lambda: signer.verified(seal, record_of()))
+def test_what_is_no_record_signature(signer: Signer, signed: str | None) -> None:
+    refusal(lambda: signer.verified(signed, record_of()))
 
 
-def test_a_seal_is_no_signature_and_of_one_secret(clock: ManualClock, signer: Signer) -> None:
+def test_a_record_signature_is_no_job_signature_and_of_one_secret(clock: ManualClock, signer: Signer) -> None:
     record = record_of()
     refusal(lambda: Signer(SECRET + "x", clock.now).verified(signer.sign_record(record), record))
     mac = json.loads(signer.sign_record(record))[1]

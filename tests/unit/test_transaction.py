@@ -61,7 +61,7 @@ def test_what_the_comparison_raises_writes_nothing(client: Any) -> None:
 
 
 def test_it_gives_up_in_the_end(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transaction, "MOST_TRIES", 3)
+    monkeypatch.setattr(transaction, "MAX_TRIES", 3)
 
     def lose(pipe: Any, found: str | None) -> None:
         client.incr("n")

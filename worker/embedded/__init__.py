@@ -1,4 +1,4 @@
-"""A real redis-server for those who name none: started on first use, gone after the last one.
+"""A real redis-server for users who name none: started for the first of them, ended after the last.
 
 Public: `EmbeddedRedis`, `find_redis_server`.
 """

@@ -1,4 +1,4 @@
-"""The embedded Redis as its users see it."""
+"""The embedded Redis, as its users start and stop it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from worker.embedded import keeper
+from worker.embedded import redis_owner
 from worker.embedded.finder import find_redis_server
 from worker.embedded.state import StateFolder
 from worker.protocol.errors import RedisUnavailable
 
 CLOSE_TIMEOUT_S = 3.0
+"""Longest wait of ``close(wait=True)``, in seconds."""
 
 
 class _State(Enum):
@@ -37,12 +38,12 @@ class EmbeddedRedis:
 
     The server listens on a unix socket only, asks for a password, and writes each change to an
     append-only file (at most the last second is lost with the machine, nothing with the process). It
-    belongs to a keeper process, not to its users: it outlives each of them and ends, gracefully, when the
+    belongs to an owner process, not to its users: it outlives each of them and ends, gracefully, when the
     last one has closed it or died. One object may be used by several threads.
 
     Args:
         state_dir: the state folder; created by the first `ensure`.
-        start_timeout_s: how long a start may take, the time for reading the data not counted.
+        start_timeout_s: longest start, in seconds, without the time for loading the data.
     """
 
     def __init__(self, state_dir: Path, *, start_timeout_s: float = 30.0) -> None:
@@ -58,35 +59,36 @@ class EmbeddedRedis:
 
     @property
     def state_dir(self) -> Path:
+        """The state folder, absolute, without symbolic links."""
         return self._folder.path
 
     @property
     def lock_fd(self) -> int | None:
-        """What keeps the server alive, None while it isn't in use.
+        """The descriptor that keeps the server alive; None while this object isn't a user.
 
-        A child process that is given it (``subprocess.Popen(..., pass_fds=[lock_fd])``) keeps the server
-        alive as long as it lives itself, even after this process.
+        A child process that inherits it (``subprocess.Popen(..., pass_fds=[lock_fd])``) keeps the server
+        alive until it ends, even after this process.
         """
         return self._users_lock
 
     def ensure(self) -> str:
-        """Have the server run, and count as its user until `close`. Calling it again is cheap.
+        """Start the server unless it runs, and count as its user until `close`.
 
-        Call it again, too, when the server was lost: it comes back with its data.
+        Calling it again is cheap, and brings back a server that was lost, with its data.
 
         Returns:
-            Its URL, ``unix:///path/redis.sock?password=...``. The password is in it: print it `redact`-ed.
+            Its URL, ``unix:///path/redis.sock?password=...``. It holds the password: `redact` it to print it.
 
         Raises:
-            BadInput: no redis-server is to be found, or the state folder can't be used.
-            RedisUnavailable: the server doesn't start; with the end of its log.
+            BadInput: there is no redis-server, or the state folder can't be used.
+            RedisUnavailable: the server doesn't start; the message ends with its log's last lines.
         """
         with self._guard:
             if self._users_lock is None:
                 self._folder.create()
-                self._users_lock = self._locked(keeper.USERS_LOCK, fcntl.LOCK_SH)
+                self._users_lock = self._locked(redis_owner.USERS_LOCK, fcntl.LOCK_SH)
             try:
-                # Only now: with the lock in our hands the keeper can't decide to end the server any more.
+                # Only now: while we hold the lock, the owner can't end the server.
                 if self._state() is not _State.READY:
                     self._start()
             except BaseException:
@@ -98,7 +100,7 @@ class EmbeddedRedis:
         """Stop being a user; the server ends if there is no other. May be called twice.
 
         Args:
-            wait: return only when the server is gone, if this was its last user (at most 3 s).
+            wait: if this was the last user, return once the server has ended (after at most 3 s).
         """
         with self._guard:
             if self._users_lock is None:
@@ -120,8 +122,8 @@ class EmbeddedRedis:
         return f"unix://{quote(str(self._folder.socket()))}?password={self._folder.password()}"
 
     def _state(self) -> _State:
-        if self._folder.password() is None or not _is_held(self._folder.path / keeper.KEEPER_LOCK):
-            # A server without its keeper may still answer, but not for long.
+        if self._folder.password() is None or not _is_held(self._folder.path / redis_owner.OWNER_LOCK):
+            # A server without its owner may still answer, but not for long.
             return _State.ABSENT
         return self._ping()
 
@@ -144,7 +146,7 @@ class EmbeddedRedis:
         )
 
     def _start(self) -> None:
-        # A long wait: the holder of this lock may be waiting for a server that reads its data.
+        # A long wait: the lock's holder may be waiting for a server that loads its data.
         start_lock = self._locked("start.lock", fcntl.LOCK_EX, timeout_s=10 * self._start_timeout_s)
         try:
             while self._state() is _State.LOADING:  # its starter is gone; the server isn't
@@ -159,7 +161,7 @@ class EmbeddedRedis:
             self._folder.make_socket_folder()
             self._folder.write_config(self._folder.make_password())
             log_offset = self._folder.trim_log()
-            alive = self._spawn_keeper(server)
+            alive = self._spawn_owner(server)
             try:
                 self._wait_until_ready(alive, log_offset)
             finally:
@@ -168,8 +170,8 @@ class EmbeddedRedis:
             os.close(start_lock)
 
     def _end_orphan(self) -> None:
-        """End a server whose keeper was killed. Linux does so by itself; elsewhere it would stay for ever."""
-        if self._folder.password() is None or not _is_held(self._folder.path / keeper.SERVER_LOCK):
+        """End a server whose owner was killed. Linux ends it by itself; elsewhere it would run for ever."""
+        if self._folder.password() is None or not _is_held(self._folder.path / redis_owner.SERVER_LOCK):
             return
         with self._client() as client:
             try:
@@ -177,19 +179,27 @@ class EmbeddedRedis:
             except (redis.RedisError, OSError):
                 return
 
-    def _spawn_keeper(self, server: Path) -> int:
-        """Start the keeper. Returns the reading end of a pipe that reaches its end when the keeper does."""
-        alive, keepers_end = os.pipe()
+    def _spawn_owner(self, server: Path) -> int:
+        """Start the owner. Returns the reading end of a pipe that reaches its end when the owner does."""
+        alive, owners_end = os.pipe()
         try:
             log = os.open(self._folder.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 subprocess.run(
-                    # Isolated and without site: quick, small, and no module of the user's can get in.
-                    [sys.executable, "-I", "-S", keeper.__file__, self.state_dir, server, str(keepers_end)],
+                    # Isolated and without site: quick, small, and no module of the user's is loaded.
+                    [
+                        sys.executable,
+                        "-I",
+                        "-S",
+                        redis_owner.__file__,
+                        self.state_dir,
+                        server,
+                        str(owners_end),
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    pass_fds=[keepers_end],
+                    pass_fds=[owners_end],
                     start_new_session=True,
                     check=False,
                 )
@@ -199,7 +209,7 @@ class EmbeddedRedis:
             os.close(alive)
             raise
         finally:
-            os.close(keepers_end)
+            os.close(owners_end)
         return alive
 
     def _wait_until_ready(self, alive: int, log_offset: int) -> None:
@@ -211,7 +221,7 @@ class EmbeddedRedis:
             if state is _State.LOADING:
                 deadline = time.monotonic() + self._start_timeout_s
             if select.select([alive], [], [], 0.01)[0]:
-                break  # the keeper has ended
+                break  # the owner has ended
         tail = self._folder.log_tail(log_offset)
         raise RedisUnavailable(
             "\n  ".join(
@@ -225,9 +235,9 @@ class EmbeddedRedis:
 
     def _locked(self, name: str, operation: int, timeout_s: float | None = None) -> int:
         path = self._folder.path / name
-        fd = keeper.open_lock(path)
+        fd = redis_owner.open_lock(path)
         try:
-            if keeper.acquire(fd, operation, timeout_s or self._start_timeout_s):
+            if redis_owner.acquire(fd, operation, timeout_s or self._start_timeout_s):
                 return fd
         except BaseException:
             os.close(fd)
@@ -240,16 +250,16 @@ class EmbeddedRedis:
 
     def _release(self) -> None:
         if self._users_lock is not None:
-            # Closed, not unlocked: a child that was given the descriptor goes on holding the lock.
+            # Closed, not unlocked: a child that inherited the descriptor still holds the lock.
             os.close(self._users_lock)
             self._users_lock = None
 
     def _wait_until_gone(self) -> None:
         deadline = time.monotonic() + CLOSE_TIMEOUT_S
-        users = keeper.open_lock(self._folder.path / keeper.USERS_LOCK)
+        users = redis_owner.open_lock(self._folder.path / redis_owner.USERS_LOCK)
         try:
             while time.monotonic() < deadline:
-                if not _is_held(self._folder.path / keeper.SERVER_LOCK):
+                if not _is_held(self._folder.path / redis_owner.SERVER_LOCK):
                     return
                 if not _try(users, fcntl.LOCK_EX) and _try(users, fcntl.LOCK_SH):
                     return  # shared by others
@@ -260,14 +270,14 @@ class EmbeddedRedis:
 
 
 def _try(fd: int, operation: int) -> bool:
-    return keeper.acquire(fd, operation, timeout_s=0)
+    return redis_owner.acquire(fd, operation, timeout_s=0)
 
 
 def _is_held(path: Path) -> bool:
     """Whether some process holds this lock exclusively."""
     if not path.exists():
         return False
-    fd = keeper.open_lock(path)
+    fd = redis_owner.open_lock(path)
     try:
         return not _try(fd, fcntl.LOCK_SH)
     finally:

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.embedded.keeper import CONFIG_FILE, SOCKET_FOLDER_FILE, SOCKET_NAME
+from worker.embedded.redis_owner import CONFIG_FILE, SOCKET_FOLDER_FILE, SOCKET_NAME
 from worker.protocol.errors import BadInput
 
 SOCKET_PATH_LIMIT = 103
@@ -88,7 +88,7 @@ class StateFolder:
         return password
 
     def socket(self) -> Path:
-        """Where the server's socket is expected."""
+        """Path of the server's socket."""
         own = self.path / SOCKET_NAME
         if len(os.fsencode(own)) <= SOCKET_PATH_LIMIT:
             return own
@@ -98,10 +98,10 @@ class StateFolder:
             return own
 
     def make_socket_folder(self) -> None:
-        """Where the state folder's path is too long for a socket, have a private folder for it elsewhere.
+        """If the state folder's path is too long for a socket, make a private folder for it elsewhere.
 
         Raises:
-            BadInput: the folder for temporary files has too long a path as well.
+            BadInput: the path of the folder for temporary files is too long as well.
         """
         if len(os.fsencode(self.path / SOCKET_NAME)) <= SOCKET_PATH_LIMIT:
             return
@@ -117,7 +117,7 @@ class StateFolder:
         )
 
     def write_config(self, password: str) -> None:
-        """Write the server's configuration. The password is in it, never in an argument list."""
+        """Write the server's configuration. It holds the password, which never is an argument."""
         self.data_dir.mkdir(exist_ok=True, mode=0o700)
         lines = [
             b"port 0",
@@ -136,7 +136,7 @@ class StateFolder:
         _write_private(self.config_file, b"\n".join(lines) + b"\n")
 
     def trim_log(self) -> int:
-        """Set a long log aside. Returns the log's size in bytes: what follows is the next start's."""
+        """Set a long log aside. Returns the log's size in bytes, where the next start's lines begin."""
         try:
             size = self.log_file.stat().st_size
         except FileNotFoundError:
@@ -178,7 +178,7 @@ def _quoted(path: Path) -> bytes:
 
 
 def _write_private(path: Path, content: bytes) -> None:
-    """Write a file of mode 0600 that is there completely or not at all."""
+    """Write a file of mode 0600, completely or not at all."""
     fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")  # 0600
     with os.fdopen(fd, "wb") as file:
         file.write(content)

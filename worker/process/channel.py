@@ -1,7 +1,7 @@
 """The channel between a slot and the program it runs: lines of JSON over a stream socket.
 
-A program never talks to Redis. It tells its slot, which fences, batches and keeps what it is told while
-Redis is away, and which hands it stop requests. Messages to the program: ``task``, ``run``, ``check``,
+A program never talks to Redis. It sends to its slot, which fences and batches the reports, keeps them while
+Redis is away, and passes on stop requests. Messages to the program: ``task``, ``run``, ``check``,
 ``stop``, ``answer``. Messages from it: ``hello`` (a runner's child, with its pid), ``exited`` (and its
 exit code), ``points``, ``parameters``, ``mark``, ``result``, and those that are answered: ``artifact``,
 ``unlink``, ``ask``.
@@ -24,6 +24,7 @@ Message = dict[str, Any]
 
 
 def encode(message: Message) -> bytes:
+    """A message as one line of JSON."""
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
@@ -34,14 +35,14 @@ class Lines:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[Message]:
-        """The messages completed by `data`. Lines that are no JSON objects are dropped."""
+        """The messages completed by `data`. Lines that are not JSON objects are dropped."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         messages = []
         for line in lines:
             try:
                 message = json.loads(line)
                 if b"\\ud" in line or b"\\uD" in line:
-                    # Halves of characters, from file names that are no UTF-8: Redis can't be told them.
+                    # Lone surrogates, from file names that are not UTF-8: Redis can't store them.
                     message = json.loads(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace"))
             except ValueError:
                 continue
@@ -56,7 +57,7 @@ class Endpoint:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._lock = threading.Lock()
-        # A fork in the middle of a message must not leave its copy waiting for ever.
+        # A fork in the middle of a message must not leave the child's copy of the lock taken for ever.
         os.register_at_fork(after_in_child=self._renew_lock)
         self._lines = Lines()
         self.closed = False
@@ -65,7 +66,7 @@ class Endpoint:
         self._lock = threading.Lock()
 
     def send(self, message: Message) -> bool:
-        """False when the slot is gone; the program then runs on unheard until it is killed."""
+        """Send a message. False once the slot is gone; the program then runs unheard until it is killed."""
         data = encode(message)
         try:
             with self._lock:
@@ -75,16 +76,16 @@ class Endpoint:
         return not self.closed
 
     def end_line(self) -> None:
-        """Have what another process has left of a message here count as a line of its own."""
+        """End a line that another process has left unfinished, so that the next message starts its own."""
         with contextlib.suppress(OSError):
             self._socket.sendall(b"\n")
 
     def waits(self) -> bool:
-        """Whether `receive` would find something at once."""
+        """Whether `receive` would return without waiting."""
         return bool(select.select([self._socket], [], [], 0)[0])
 
     def receive(self) -> list[Message] | None:
-        """The next messages, blocking; None at the end."""
+        """Wait for the next messages. Returns None once the slot has closed the channel."""
         while True:
             try:
                 data = self._socket.recv(65536)

@@ -6,13 +6,17 @@ import logging
 
 
 def one_line(text: str, most: int = 1000) -> str:
-    """`text` as one line that can be printed: what others have written must not look like a line of ours."""
+    """`text` as one printable line, so that what others wrote can't pass for a line of ours.
+
+    Args:
+        most: characters kept.
+    """
     short = text if len(text) <= most else f"{text[:most]}…"
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in short)
 
 
 class _OneLine(logging.Formatter):
-    """Tracebacks excepted, a message is one line."""
+    """Prints each message as one line, except for tracebacks."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = one_line(record.message, 10_000)

@@ -1,4 +1,4 @@
-"""Has the kernel end or adopt processes whose parent is gone (Linux; elsewhere without effect)."""
+"""Processes whose parent is gone: the kernel ends or adopts them (Linux; elsewhere without effect)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 HAND_BACK_NOW = signal.SIGUSR1
-"""From the worker to its slots. Not a second SIGTERM: the first one may have come to them as well, with all
-that runs here."""
+"""From the worker to its slots. Not a second SIGTERM: the first may have reached every process here."""
 
 
 def adopt_orphans() -> None:
@@ -27,7 +26,7 @@ def die_with_parent(parent: int | None = None, signum: signal.Signals = signal.S
     """Have the kernel send this process `signum` when its parent dies.
 
     Args:
-        parent: the parent's process id, to notice one that has died already.
+        parent: the parent's process id; if it has died already, this process exits.
         signum: SIGKILL for a program, SIGTERM for a process that hands back its work.
     """
     _prctl(PR_SET_PDEATHSIG, signum)

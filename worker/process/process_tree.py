@@ -1,4 +1,4 @@
-"""Process trees: what a program has started, and ending all of it."""
+"""Process trees: list what a program has started, and end all of it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def kill_tree(pid: int, *, keep: frozenset[int] = frozenset()) -> None:
     """SIGKILL a program that leads its own group, everything below it, and orphans of it adopted here.
 
     Args:
-        keep: children of this process that are none of the program's.
+        keep: children of this process that don't belong to the program.
     """
     doomed = [pid, *descendants(pid)]
     signal_group(pid, signal.SIGKILL)
@@ -60,12 +60,12 @@ def kill_tree(pid: int, *, keep: frozenset[int] = frozenset()) -> None:
 
 
 def orphans(keep: frozenset[int]) -> list[int]:
-    """Living children of this process that are not among `keep`. Those that have ended are waited for."""
+    """Living children of this process that are not in `keep`. Reaps those that have ended."""
     return [child for child in children(os.getpid()) if child not in keep and not _reaped(child)]
 
 
 def _reaped(pid: int) -> bool:
-    """Whether a child has ended, and has been waited for."""
+    """Whether a child has ended and is reaped."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:

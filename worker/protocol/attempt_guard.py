@@ -1,4 +1,4 @@
-"""Which attempt may still write: the others are stale, and are refused."""
+"""Which attempt may still write. Others are stale, and are refused."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ GUARD = ("status", "attempt", "stop", "worker")
 
 
 def check_holder(task_id: str, guard: Iterable[str | None], attempt: int, worker: str) -> StopRequest | None:
-    """The task's stop request, if it has one.
+    """Check that the slot `worker` still holds the task for `attempt`.
 
     Args:
-        guard: the values of `GUARD`.
+        guard: the values of the record's `GUARD` fields, in that order.
+
+    Returns:
+        The task's stop request, if it has one.
 
     Raises:
         StaleAttempt: another attempt is current, another slot has the task, or it has ended.
@@ -38,9 +41,9 @@ def change_in_attempt(
     """Write for a task while it is at an attempt.
 
     Args:
-        attempt: None for somebody outside a worker, who may write at any time.
-        what: is refused otherwise, for the message: ``its output is``.
-        commands: adds them to the transaction, given its pipeline.
+        attempt: the writer's attempt; None for a caller outside a worker, who may write at any time.
+        what: subject and verb of the refusal, such as ``its output is`` (… refused).
+        commands: adds commands to the transaction, given its pipeline.
 
     Returns:
         The answers to the commands.

@@ -1,4 +1,4 @@
-"""Checkpoints in a task's record: where the attempt after a lost one goes on, and what counts until there."""
+"""Checkpoints in a task's record: where the next attempt resumes, and what counts up to there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PREFIX = "checkpoint/"
 
 @dataclass(frozen=True, kw_only=True)
 class ResumePoint:
-    """What a task had come to when a checkpoint was saved."""
+    """The state of a task's reports when a checkpoint was saved."""
 
     name: str
     """Of the artifact."""
@@ -35,7 +35,12 @@ def name_of(iteration: int) -> str:
 
 
 def with_resume_point(meta: str, iteration: int, at: float, summaries: Mapping[str, Summary]) -> str:
-    """An artifact's description that makes a checkpoint of it."""
+    """An artifact's description, extended to mark the artifact as a checkpoint.
+
+    Args:
+        meta: the description, as JSON text.
+        at: seconds since the epoch.
+    """
     data: dict[str, Any] = json.loads(meta)
     shown = {key: summary.to_list() for key, summary in summaries.items()}
     data["checkpoint"] = {"iteration": iteration, "at": at, "summaries": shown}

@@ -39,7 +39,7 @@ class Dispatcher:
 
         Args:
             record: as Redis has it, or will have it.
-            pipeline: the transaction that writes its record; without one, the record must stand already.
+            pipeline: the transaction that writes its record; without one, the record must exist already.
         """
         token = self.signer.sign(record) if self.signer else None
         self.queue(record.spec.queue).enqueue_attempt(record.id, record.attempt, pipeline, token=token)

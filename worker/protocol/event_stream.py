@@ -19,7 +19,7 @@ class EventStream:
         self._redis = client
 
     def last_id(self, study: str) -> str:
-        """The id after which new events come; ask before reading the records, so that none is missed."""
+        """The id of the newest event. Ask for it before reading the records, so that no event is missed."""
         entries = self._redis.xrevrange(keys.events(study), count=1)
         return str(entries[0][0]) if entries else "0-0"
 
@@ -27,8 +27,8 @@ class EventStream:
         """Events after an id, waiting up to `block_ms` for the first; None does not wait.
 
         Returns:
-            The events, oldest first, and the id to go on from. Entries that can't be read are skipped
-            with a warning.
+            The events, oldest first, and the id to continue from. Malformed entries are skipped with a
+            warning.
         """
         answer = self._redis.xread({keys.events(study): after}, count=1000, block=block_ms)
         entries = _stream_entries(answer)
@@ -42,12 +42,12 @@ class EventStream:
         return events, after
 
     def trim(self, study: str, read: str) -> None:
-        """Drop the entries before id `read`, which the controller has dealt with."""
+        """Drop the entries before id `read`, which the controller has processed."""
         self._redis.xtrim(keys.events(study), minid=read, approximate=True)
 
 
 def emit(pipe: Any, study: str, event: Event) -> None:
-    """Add an event; as a rule in the transaction that changes what it tells of."""
+    """Add an event, usually in the transaction that makes the change it reports."""
     pipe.xadd(keys.events(study), event.encode(), maxlen=STREAM_LIMIT, approximate=True)
 
 

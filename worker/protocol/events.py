@@ -11,25 +11,28 @@ from typing import Any
 from worker.protocol.errors import RecordError
 
 STREAM_LIMIT = 100_000
-"""Entries kept when no controller reads: what is lost is read back from the records."""
+"""Entries kept while no controller reads. It recovers what was dropped from the records."""
 
 
 class EventKind(str, Enum):
     STARTED = "started"
     """A worker began an attempt."""
     REPORT = "report"
-    """Values of the study's objective metrics: ``points`` as [metric index, iteration, value]."""
+    """Values of the study's objective metrics: ``points`` as [metric index, iteration, value, is final].
+
+    A value that is not finite is text; *is final* is 1 for the program's return value, else 0.
+    """
     ENDED = "ended"
     """The task reached a final status."""
     REQUEUED = "requeued"
     """The attempt was given up (worker lost, or handed back); the task awaits another one."""
     CONTROL = "control"
-    """A person asks something of the controller: ``request`` is stop, pause or resume."""
+    """A request to the controller: ``request`` is stop, pause or resume, or finish, which objectives send."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One entry of a study's event stream. `attempt` and `seq` make a repeated entry recognizable."""
+    """One entry of a study's event stream. `attempt` and `seq` identify a repeated entry."""
 
     kind: EventKind
     task: str = ""
@@ -38,6 +41,7 @@ class Event:
     data: Mapping[str, Any] | None = None
 
     def encode(self) -> dict[str, str]:
+        """As the fields of a stream entry."""
         entry = {"k": self.kind.value, "t": self.task, "a": str(self.attempt), "s": str(self.seq)}
         if self.data:
             entry["d"] = json.dumps(self.data, separators=(",", ":"))

@@ -29,7 +29,7 @@ def is_open(redis_url: str) -> bool:
     try:
         about = parse_url(redis_url)  # type: ignore[no-untyped-call] # redis-py is not typed here
     except ValueError:
-        return False  # what is wrong with it is said elsewhere
+        return False  # `connect` says what is wrong with it
     host = str(about.get("host", "localhost"))
     if about.get("password") or about.get("path"):
         return False
@@ -40,9 +40,9 @@ def is_open(redis_url: str) -> bool:
 
 
 CARD_S = 5.0
-"""A worker's registration is renewed so often, in seconds."""
+"""Time between two renewals of a worker's registration, in seconds."""
 REGISTRATION_LIFE_S = 3 * CARD_S
-"""It vanishes so long after it was last written, in seconds."""
+"""Time after its last renewal at which a registration expires, in seconds."""
 
 
 def serves(registration: Mapping[str, str], queue: str) -> bool:
@@ -65,7 +65,7 @@ def is_gone(where: str, pid: str) -> bool:
     if not where or where != place() or not pid.isdigit():
         return False
     try:
-        # Rather than look into /proc, which may hide other accounts' processes (hidepid, ProtectProc).
+        # Not from /proc, which may hide other accounts' processes (hidepid, ProtectProc).
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True

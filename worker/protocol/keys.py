@@ -1,32 +1,35 @@
-"""Every Redis key of optuna-rq. RQ's own keys (``rq:*``) are RQ's affair.
+"""Every Redis key of optuna-rq. RQ's own keys (``rq:*``) are up to RQ.
 
-Names of studies stand in keys as they are, but for ``:`` and ``%``, which are percent-encoded: study
-``a:tasks`` is not in the way of study ``a``. Task ids are 32 hexadecimal digits.
+Keys hold the names of studies with ``:`` and ``%`` percent-encoded: study ``a:tasks`` does not collide with
+study ``a``. Task ids are 32 hexadecimal digits.
 
 | key | type | holds | written by | ends |
 |---|---|---|---|---|
 | `orq:studies` | zset | study name → time created | controller | with the study |
 | `orq:study:S` | hash | the study: sweep, metrics, state, budget use | controller | with the study |
 | `orq:study:S:lock` | string, expires | which controller acts on the study | controller | its lease |
-| `orq:study:S:request` | string | `stop`, `pause`, `resume`, `finish`: asked for | both | when taken |
+| `orq:study:S:request` | string | `stop`, `pause`, `resume`, or an objective's `finish` | both | when taken |
 | `orq:study:S:tasks` | zset | task id → trial number | controller | with the study |
 | `orq:study:S:status:X` | zset | ids of the tasks in status X → trial number | both | with the study |
-| `orq:study:S:rank` | zset | task id → objective, smaller is better | worker | with the study |
-| `orq:study:S:rank:completed` | zset | the same, completed tasks of one objective | worker | with the study |
-| `orq:study:S:rank:I` | zset | as `rank`, by objective I of several, from 1 | worker | with the study |
-| `orq:study:S:events` | stream | starts, reports, ends, requests | both | trimmed behind the reader |
+| `orq:study:S:rank` | zset | task id → objective, smaller is better | both | with the study |
+| `orq:study:S:rank:completed` | zset | completed tasks by their only objective | both | with the study |
+| `orq:study:S:rank:I` | zset | as `rank`, by objective I of several, from 1 | both | with the study |
+| `orq:study:S:events` | stream | what happened, see `EventKind` | both | trimmed behind the reader |
 | `orq:study:S:artifacts` | hash | artifact name → description, of its own | controller | with the study |
 | `orq:study:S:removed` | set | ids of artifacts that were removed | controller | with the study |
 | `orq:base_tasks` | zset | ids of tasks outside any study → time created | both | with the task |
-| `orq:task:T` | hash | the task record | both | deleted with its study |
-| `orq:task:T:lease` | string, expires | attempt and worker that may report | worker | its lease |
-| `orq:task:T:scalars` | hash | metric → last, min, max, count, last iteration | worker | with the task |
-| `orq:task:T:series` | list | batches of reported points, oldest first, capped | worker | with the task |
-| `orq:task:T:log` | string | standard output and error, the last part | worker | with the task |
-| `orq:task:T:artifacts` | hash | artifact name → its description | worker | with the task |
+| `orq:task:T` | hash | the task record | both | with its study, or when deleted |
+| `orq:task:T:lease` | string, expires | ``attempt:slot`` that runs the task | worker | its lease |
+| `orq:task:T:scalars` | hash | metric → its summary, see `Summary.to_list` | both | with the task |
+| `orq:task:T:series` | list | batches of points, see `Batch.encode`; capped | both | with the task |
+| `orq:task:T:log` | string | standard output and error, the last part | both | with the task |
+| `orq:task:T:artifacts` | hash | artifact name → its description | both | with the task |
 | `orq:workers` | set | names of workers seen | worker | pruned when read |
-| `orq:worker:W` | hash, expires | host, queues, slots and what each runs | worker | its lease |
-| `orq:control:W` | pub/sub | wakes worker W: look at the stop request of a task | controller | - |
+| `orq:worker:W` | hash, expires | host, queues, pause, and what each slot runs | both | its lease |
+| `orq:control:W` | pub/sub | wakes worker W: id of a task to stop, or `pause` | controller | - |
+
+"Controller" stands for every command on the head node. It shares keys with workers to repair what they left,
+and to restore tasks that were moved or lost (`worker.protocol.copies`).
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ BASE_TASKS = "orq:base_tasks"
 WORKERS = "orq:workers"
 
 MAX_OBJECTIVES = 16
-"""Of one study: bounds its keys, which are known from its name alone."""
+"""Most objectives of a study. Bounds its keys, so that its name alone gives all of them."""
 
 
 def study(name: str) -> str:
@@ -63,7 +66,7 @@ def study_status(name: str, status: Status) -> str:
 
 
 def rank(name: str, *, index: int = 0, only_completed: bool = False) -> str:
-    """The index by the objective at `index`; of completed tasks there is one by the first objective only."""
+    """The ranking by the objective at `index`; the one of completed tasks is by the first objective only."""
     if only_completed:
         return f"{study(name)}:rank:completed"
     return f"{study(name)}:rank:{index}" if index else f"{study(name)}:rank"
@@ -119,7 +122,7 @@ def of_task(task_id: str) -> list[str]:
 
 
 def of_study(name: str) -> list[str]:
-    """All keys that belong to a study, those of its tasks excepted."""
+    """All keys that belong to a study, except for those of its tasks."""
     return [
         study(name),
         study_lock(name),

@@ -12,7 +12,7 @@ LOG_LIMIT = 1 << 20
 
 
 class Logs:
-    """Appends to and reads outputs. Thread-safe as far as the client is."""
+    """Appends and reads output. Thread-safe if the client is."""
 
     def __init__(self, client: Any) -> None:
         self._redis = client
@@ -45,10 +45,10 @@ class Logs:
         return raw.decode("utf-8", "replace"), max(start, dropped) + len(raw)
 
     def raw(self, task_id: str) -> bytes:
-        """What is kept of the program's output."""
+        """All that is kept of the program's output."""
         return self._bytes(keys.log(task_id), 0)
 
     def _bytes(self, key: str, start: int) -> bytes:
-        # Text is cut at arbitrary bytes, which a decoding client would stumble over.
+        # Output is cut at arbitrary bytes, which a decoding client can't handle.
         answer = self._redis.execute_command("GETRANGE", key, start, -1, NEVER_DECODE=True)
         return answer if isinstance(answer, bytes) else str(answer).encode()

@@ -83,15 +83,15 @@ class Summary:
             iterations=self.iterations + rises,
         )
 
-    def settle(self, value: float) -> Summary:
+    def with_final(self, value: float) -> Summary:
         """The summary after the program returned `value` as the metric's final value.
 
-        It replaces the last value and is no iteration of its own, unless it is the only value.
+        It replaces the last value without adding an iteration, unless it is the only value.
         """
         if self.count == 0:
             return self.add(value, 0)
-        settled = self.add(value, self.last_iteration)
-        return replace(settled, count=self.count)
+        added = self.add(value, self.last_iteration)
+        return replace(added, count=self.count)
 
     def value(self, sign: Sign) -> float:
         """The value that counts for an objective with this sign; NaN when there is none."""

@@ -28,9 +28,9 @@ class RankingIndex:
     def scores(
         self, name: str, objectives: int, *, only_completed: bool = False
     ) -> dict[str, tuple[float, ...]]:
-        """Task id → its scores by each objective, smaller is better, of all tasks that have them all.
+        """Task id → its scores by each objective, smaller is better, of the tasks that have all of them.
 
-        One round trip, O(n). In the order of the first objective.
+        Ordered by the first objective. One round trip, O(n).
         """
         with self._redis.pipeline() as pipe:
             for index in range(objectives):
@@ -51,7 +51,7 @@ class RankingIndex:
 
 
 def rank(pipe: Any, record: TaskRecord, summaries: Mapping[str, Summary]) -> None:
-    """Put a task where its objectives' values belong in their indexes; off one when a value isn't finite."""
+    """Rank a task by each objective in `summaries`; take it off where its value isn't finite."""
     for index, metric in enumerate(record.spec.metrics):
         if metric.key in summaries:
             key = keys.rank(record.study, index=index)
@@ -59,7 +59,7 @@ def rank(pipe: Any, record: TaskRecord, summaries: Mapping[str, Summary]) -> Non
 
 
 def rank_by(pipe: Any, key: str, task_id: str, metric: ObjectiveMetric, summary: Summary) -> None:
-    """Put a task where one objective's value belongs in an index; off it when the value isn't finite."""
+    """Rank a task by one objective in the index `key`; take it off if its value isn't finite."""
     value = summary.value(metric.sign)
     if math.isfinite(value):
         pipe.zadd(key, {task_id: metric.score(value)})
@@ -75,13 +75,13 @@ def unrank(pipe: Any, record: TaskRecord) -> None:
 
 
 def rank_completed(client: Any, pipe: Any, record: TaskRecord, summaries: Mapping[str, Summary]) -> None:
-    """Put a task that completes among the completed ones, of a study with one objective.
+    """Rank a task that completes among the completed ones, if its study has one objective.
 
     Args:
-        client: for what the index has of it already.
-        summaries: of what it reports with its end.
+        client: reads the task's present score.
+        summaries: of what the task reports together with its end.
     """
-    # Of several objectives, what is best is only known when all tasks are compared.
+    # With several objectives, only a comparison of all tasks tells which are best.
     if len(record.spec.metrics) != 1:
         return
     metric = record.spec.metrics[0]

@@ -17,9 +17,9 @@ VERSION = 2
 
 
 MAX_S = 1e9
-"""Longest lease or grace period that is read, in seconds."""
+"""Longest lease or grace period that is accepted, in seconds."""
 MAX_SPEC = 16 << 20
-"""Longest description of a task that is read, in characters; configurations make the most of it."""
+"""Longest task spec that is accepted, in characters; configurations take the most of it."""
 
 
 def new_task_id() -> str:
@@ -34,7 +34,7 @@ def job_id(task_id: str, attempt: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class StopRequest:
-    """Somebody wants the task to stop; the first request wins."""
+    """A request to stop a task; the first one wins."""
 
     reason_class: Reason
     reason: str
@@ -71,18 +71,18 @@ class TaskSpec:
     max_iterations: int | None = None
     """Iterations of the first objective metric after which a further one stops the task."""
     lease_s: float = 15.0
-    """The worker is taken for lost when it has not been heard of for so long, in seconds."""
+    """Time without a sign of life after which the worker counts as lost, in seconds."""
     max_attempts: int = 3
-    """Executions after which it is not tried again, those that were handed back not counted."""
+    """Most executions, without those that were handed back."""
     retry_on: tuple[str, ...] = ()
-    """Classes of failures after which it is tried again, besides `worker_lost`."""
+    """Classes of failure that are retried, besides `worker_lost`."""
     grace_s: float = 10.0
     """Time between asking a program to stop and killing it, in seconds."""
     tags: tuple[str, ...] = ()
     searched: tuple[str, ...] = ()
     """Names of the parameters that the study chose; the others are the base task's."""
     connected: tuple[str, ...] = ()
-    """Names of the parameters that a program has added by itself: they are no arguments of a function."""
+    """Names of the parameters that a program has added itself: they aren't arguments of a function."""
     optional: tuple[str, ...] = ()
     """Names of parameters that a trial may lack (conditional ones)."""
     check_only: bool = False
@@ -97,7 +97,7 @@ class TaskSpec:
     """ClearML's word for what the task does; for people."""
 
     def encode(self) -> str:
-        """As JSON; what is at its default is left out, as every trial carries one."""
+        """As JSON, short because every trial has one: fields at their defaults are left out."""
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data = {name: value for name, value in data.items() if value != _DEFAULTS[name]}
         if self.metrics:
@@ -138,7 +138,7 @@ _TYPES: dict[str, Any] = {
     "max_attempts": int,
     "check_only": bool,
 }
-"""As what they may come from JSON; the others are lists."""
+"""The types that fields may have in JSON; the others are lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +174,7 @@ class TaskRecord:
     iterations: int = 0
     """Distinct iterations reported for the first objective metric by the current attempt."""
     handed_back: int = 0
-    """Attempts that ended because their worker shut down in order: they don't count as lost."""
+    """Attempts that ended because their worker shut down in an orderly way: they don't count as lost."""
 
     @property
     def spent_attempts(self) -> int:
@@ -182,7 +182,7 @@ class TaskRecord:
         return self.attempt - self.handed_back
 
     def again(self, reason: str) -> TaskRecord:
-        """Ready for another attempt, by nobody's fault: it has as many attempts left as before."""
+        """The record, queued for another attempt that doesn't count against `TaskSpec.max_attempts`."""
         return replace(
             self,
             status=Status.QUEUED,
@@ -271,7 +271,7 @@ class StudyState:
     RUNNING = "running"
     PAUSED = "paused"
     INTERRUPTED = "interrupted"
-    """Its controller was stopped; `controller start` goes on with it."""
+    """Its controller was stopped; `controller start` continues it."""
     COMPLETED = "completed"
     """It ended within its budgets."""
     STOPPED = "stopped"
@@ -308,7 +308,7 @@ class StudyRecord:
     budget: dict[str, Any] = field(default_factory=dict)
     """Used, reserved and limit of every budget, as the controller last saw them."""
     budget_since: float = 0.0
-    """Tasks created before don't count: the study was continued with a budget of its own."""
+    """Tasks created before this moment don't count: the study was continued with its own budget."""
 
     def encode(self) -> dict[str, str | int]:
         data: dict[str, str | int] = {"v": VERSION}

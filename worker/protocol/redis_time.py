@@ -8,7 +8,7 @@ from typing import Any
 import redis
 
 SKEW_S = 60.0
-"""Clocks that differ from Redis' by more, in seconds, are worth a word."""
+"""Difference from Redis' clock above which `trouble` warns, in seconds."""
 
 
 class RedisTime:
@@ -19,6 +19,7 @@ class RedisTime:
     """
 
     AGAIN_S = 600.0
+    """Time between two measurements, in seconds."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -42,7 +43,7 @@ class RedisTime:
         return self._skew_s
 
     def trouble(self) -> str:
-        """What is to be said of the difference; empty when it is small."""
+        """A warning about the difference; empty if it is small."""
         skew = self.skew_s()
         if abs(skew) <= SKEW_S:
             return ""

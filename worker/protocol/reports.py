@@ -1,4 +1,4 @@
-"""What attempts report: the latest of each metric, all points, and where checkpoints stand."""
+"""What attempts report: a summary of each metric, all points, and checkpoints."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SERIES_LIMIT = 20_000
 """Batches of points kept per task; a batch holds what was reported within a fraction of a second."""
 
 TRIM_EVERY = 500
-"""Batches between two cuts of a task's points to their limit."""
+"""Batches between two trims of a task's points to `SERIES_LIMIT`."""
 
 
 class Reports:
@@ -40,14 +40,14 @@ class Reports:
         """Add reported points to a running task.
 
         Args:
-            record: as `Transitions.start` returned it; names the attempt that speaks.
+            record: as `Transitions.start` returned it; names the attempt and its slot.
             batch: what was reported.
 
         Returns:
             The stop request, if there is one.
 
         Raises:
-            StaleAttempt: another attempt is current, or the task has ended. Nothing was written.
+            StaleAttempt: another attempt is current, another slot has the task, or it has ended.
         """
         key = keys.task(record.id)
 
@@ -80,7 +80,7 @@ class Reports:
         return found
 
     def checkpoints(self, task_id: str) -> list[ResumePoint]:
-        """The task's checkpoints, the oldest first; none where they can't be read."""
+        """The task's checkpoints, the oldest first; empty if they can't be read."""
         try:
             return resume_points(self._artifacts.of_task(task_id))
         except RecordError as error:
@@ -88,7 +88,15 @@ class Reports:
             return []
 
     def series_until(self, task_id: str, at: float, attempt: int) -> list[str]:
-        """The batches of points that were reported up to a moment, as they are stored, for an attempt."""
+        """The batches reported up to a moment, in their stored form, renumbered for `attempt`.
+
+        Args:
+            at: seconds since the epoch.
+            attempt: the attempt that resumes.
+
+        Raises:
+            RecordError: a batch is malformed.
+        """
         kept: list[str] = []
         for text in self._redis.lrange(keys.series(task_id), 0, -1):
             try:
@@ -97,13 +105,13 @@ class Reports:
             except (ValueError, TypeError, LookupError, RecursionError) as error:
                 raise RecordError(f"task {task_id}: its points are malformed: {error}") from error
             if earlier:
-                # Numbers of their own: the attempt counts its batches from 1.
+                # Their own numbers: the attempt counts its batches from 1.
                 kept.append(json.dumps([f"{attempt}/{len(kept)}", earlier], separators=(",", ":")))
         return kept
 
 
 def summaries_of(data: Mapping[str, str]) -> dict[str, Summary]:
-    """Metric key → summary, of a task's scalars as Redis has them."""
+    """A task's scalars as stored in Redis, decoded: metric key → summary."""
     return {key: Summary.from_list(json.loads(text)) for key, text in sorted(data.items())}
 
 
@@ -111,7 +119,7 @@ def summaries_of(data: Mapping[str, str]) -> dict[str, Summary]:
 
 
 def write_batch(pipe: Any, record: TaskRecord, batch: Batch) -> None:
-    """Write reported points."""
+    """Write reported points, rank the task by them, and tell the controller."""
     summaries = batch.summaries
     pipe.hset(keys.scalars(record.id), mapping={k: json.dumps(s.to_list()) for k, s in summaries.items()})
     pipe.rpush(keys.series(record.id), batch.encode())
@@ -127,7 +135,7 @@ def write_batch(pipe: Any, record: TaskRecord, batch: Batch) -> None:
     if not record.study:
         return
     rank(pipe, record, summaries)
-    shown = [[index[p.key], p.iteration, as_json(p.value), int(p.settles)] for p in points]
+    shown = [[index[p.key], p.iteration, as_json(p.value), int(p.is_final)] for p in points]
     event = Event(
         kind=EventKind.REPORT,
         task=record.id,
@@ -139,7 +147,7 @@ def write_batch(pipe: Any, record: TaskRecord, batch: Batch) -> None:
 
 
 def write_resumed(pipe: Any, record: TaskRecord, point: ResumePoint, series: Sequence[str]) -> None:
-    """Put back what was reported when a checkpoint was saved."""
+    """Restore what had been reported when a checkpoint was saved."""
     shown = {key: json.dumps(summary.to_list()) for key, summary in point.summaries.items()}
     if shown:
         pipe.hset(keys.scalars(record.id), mapping=shown)

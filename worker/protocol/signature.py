@@ -1,7 +1,7 @@
-"""Signed jobs: a worker runs what its controller has asked for, not what stands in Redis.
+"""Signed jobs: a worker runs what its controller asked for, whatever Redis says.
 
 A job's signature covers the task, the attempt and all that decides what is run: the objective, the
-parameters, the code, the queue. Somebody who can write to Redis but has no secret can't make or change one.
+parameters, the code, the queue. Write access to Redis alone doesn't let anybody make or change one.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from worker.protocol.errors import ForbiddenJob
 from worker.protocol.record import TaskRecord
 
 MAX_AGE_S = 24 * 3600.0
-"""A job is refused so long after it was signed, in seconds. The controller then signs it again."""
+"""Age at which a signature is refused, in seconds. The controller then signs the job again."""
 MAX_AHEAD_S = 300.0
 """How far a signature may lie in the future, in seconds: clocks differ."""
 
 _SALT = "optuna-rq.job.1"
-_SEAL_SALT = "optuna-rq.task.1"
+_RECORD_SALT = "optuna-rq.task.1"
 
 
 class Signer:
@@ -35,33 +35,33 @@ class Signer:
 
     Args:
         secret: the same on all sides.
-        now: seconds since the epoch, by a clock that both sides share.
+        now: returns seconds since the epoch, by a clock that both sides share.
     """
 
     def __init__(self, secret: str, now: Callable[[], float] = time) -> None:
         self._now = now
         self._signer = _Stamped(secret, now)
         self._record_signer = PlainSigner(
-            secret, salt=_SEAL_SALT, key_derivation="hmac", digest_method=hashlib.sha256
+            secret, salt=_RECORD_SALT, key_derivation="hmac", digest_method=hashlib.sha256
         )
 
     def sign(self, record: TaskRecord) -> str:
-        """The signature of a task's current attempt; each is another one."""
+        """The signature of a task's current attempt. No two calls return the same."""
         return self._signer.sign(f"{secrets.token_hex(12)}.{_digest(record)}").decode()
 
     def sign_record(self, record: TaskRecord) -> str:
-        """Vouches for what a task runs, on whichever queue, as long as it is there.
+        """The signature of what a task runs, on any queue and without an expiry.
 
-        It stands in Redis beside the record, so that a further attempt is signed only of what was wanted.
+        It is stored beside the record, so that only what was launched is signed for further attempts.
         """
         names = sorted(record.spec.parameters)
         return json.dumps([names, self._record_signer.get_signature(_signed_text(record, names)).decode()])
 
     def verified(self, signed: str | None, record: TaskRecord) -> TaskRecord:
-        """The record with just what was signed: what a program has added is left out.
+        """The record reduced to what was signed, without what a program has added.
 
         Raises:
-            ForbiddenJob: the signature is missing, or of something else.
+            ForbiddenJob: the signature is missing, or signs something else.
         """
         try:
             names, signature = json.loads(signed or "")
@@ -76,13 +76,13 @@ class Signer:
         return replace(record, spec=replace(record.spec, parameters=parameters, connected=()))
 
     def verify(self, token: str | None, record: TaskRecord) -> str:
-        """Prove that a job was signed for this record, as it is.
+        """Prove that a job was signed for exactly this record.
 
         Returns:
-            What is unique to this signature.
+            The nonce of this signature.
 
         Raises:
-            ForbiddenJob: with one line that says why not.
+            ForbiddenJob: it was not; one line says why.
         """
         if not token:
             raise ForbiddenJob("it is not signed (its sender has no OPTUNA_RQ_SECRET)")
@@ -96,7 +96,7 @@ class Signer:
         if age_s < -MAX_AHEAD_S:
             raise ForbiddenJob(f"it was signed {-age_s:.0f} s in the future: a clock is wrong")
         if age_s > MAX_AGE_S:
-            raise ForbiddenJob(f"it was signed {age_s / 3600:.0f} h ago; the controller will sign it anew")
+            raise ForbiddenJob(f"it was signed {age_s / 3600:.0f} h ago; the controller will sign it again")
         nonce, _, digest = value.decode().partition(".")
         if digest != _digest(record):
             raise ForbiddenJob("it was signed for another task or attempt, or its task was altered since")
@@ -104,10 +104,11 @@ class Signer:
 
 
 class UsedSignatures:
-    """The signatures that a worker's slots have run, so that none is run twice.
+    """The signatures whose jobs a worker has run, so that none runs twice.
 
     Args:
-        folder: shared by the slots.
+        folder: shared by the worker's slots; made on first use.
+        now: returns seconds since the epoch.
     """
 
     def __init__(self, folder: Path, now: Callable[[], float] = time) -> None:
@@ -115,7 +116,7 @@ class UsedSignatures:
         self._tidy_at = now() + MAX_AGE_S / 4
 
     def use(self, nonce: str) -> None:
-        """Note one. Raises `ForbiddenJob` when it was used before."""
+        """Record a nonce as used. Raises `ForbiddenJob` if it was used before."""
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
             (self._folder / nonce).touch(exist_ok=False)
@@ -124,7 +125,7 @@ class UsedSignatures:
         if self._now() >= self._tidy_at:
             self._tidy_at = self._now() + MAX_AGE_S / 4
             for path in self._folder.iterdir():
-                # Far longer than they are good for: clocks are set now and then.
+                # Kept for twice the time they are valid: a clock may be set back.
                 if path.stat().st_mtime < self._now() - 2 * MAX_AGE_S:
                     path.unlink(missing_ok=True)
 

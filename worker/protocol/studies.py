@@ -1,4 +1,4 @@
-"""Studies: their records, their lists of tasks, and what is asked of their controllers."""
+"""Studies: their records, their lists of tasks, and requests to their controllers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from worker.protocol.event_stream import emit
 from worker.protocol.events import Event, EventKind
 from worker.protocol.record import StudyRecord
 from worker.protocol.status import Status
+from worker.protocol.task_records import delete_base_task
 
 
 class Studies:
@@ -19,14 +20,14 @@ class Studies:
         self._redis = client
 
     def save(self, record: StudyRecord) -> None:
-        """Write a study's record."""
+        """Write a study's record, and list the study."""
         with self._redis.pipeline() as pipe:
             pipe.hset(keys.study(record.name), mapping=record.encode())
             pipe.zadd(keys.STUDIES, {record.name: record.created_at})
             pipe.execute()
 
     def get(self, name: str) -> StudyRecord:
-        """Raises `BadInput` when there is no such study."""
+        """The study's record. Raises `BadInput` if there is none, `RecordError` if it can't be read."""
         data = self._redis.hgetall(keys.study(name))
         if not data:
             known = self.names()
@@ -35,17 +36,17 @@ class Studies:
         return StudyRecord.decode(data)
 
     def find(self, name: str) -> StudyRecord | None:
-        """The study's record; None when there is none."""
+        """The study's record, or None. Raises `RecordError` if it can't be read."""
         data = self._redis.hgetall(keys.study(name))
         return StudyRecord.decode(data) if data else None
 
     def names(self) -> list[str]:
-        """Names, the newest first."""
+        """Names of all studies, the newest first."""
         names: list[str] = self._redis.zrevrange(keys.STUDIES, 0, -1)
         return names
 
     def tasks(self, name: str, status: Status | None = None) -> list[str]:
-        """Ids of a study's tasks in the order of their trials, or of those in one status."""
+        """Ids of a study's tasks, all or those in one status, by trial number."""
         key = keys.study_status(name, status) if status else keys.study_tasks(name)
         ids: list[str] = self._redis.zrange(key, 0, -1)
         return ids
@@ -58,18 +59,18 @@ class Studies:
             return dict(zip(Status, pipe.execute(), strict=True))
 
     def request(self, name: str, request: str) -> None:
-        """Ask the study's controller to ``stop``, ``pause``, ``resume``, or ``finish``: launch no more."""
+        """Ask the study's controller to ``stop``, ``pause``, ``resume`` or ``finish``: launch no more."""
         with self._redis.pipeline() as pipe:
             pipe.set(keys.study_request(name), request)
             emit(pipe, name, Event(kind=EventKind.CONTROL, data={"request": request}))
             pipe.execute()
 
     def pending_request(self, name: str) -> str:
-        """The request that waits for the controller; empty if there is none."""
+        """The request that waits for the controller; empty if none does."""
         return self._redis.get(keys.study_request(name)) or ""
 
     def take_request(self, name: str) -> str:
-        """The request that waits for the controller, which is hereby taken; empty if there is none."""
+        """Take the request that waits for the controller, so that it waits no longer; empty if none does."""
         with self._redis.pipeline() as pipe:
             pipe.get(keys.study_request(name))
             pipe.delete(keys.study_request(name))
@@ -77,18 +78,15 @@ class Studies:
         return request or ""
 
     def delete(self, name: str) -> int:
-        """Remove a study's record, its tasks and all their keys. Returns how many tasks went."""
+        """Remove a study with its tasks and base task. Returns how many tasks it had."""
         ids = self.tasks(name)
         for start in range(0, len(ids), 500):
             doomed = [key for task_id in ids[start : start + 500] for key in keys.of_task(task_id)]
             self._redis.unlink(*doomed)
         base_task = self._redis.hget(keys.study(name), "base_task")
-        if base_task:
-            with self._redis.pipeline() as pipe:
-                pipe.unlink(*keys.of_task(base_task))
-                pipe.zrem(keys.BASE_TASKS, base_task)
-                pipe.execute()
         with self._redis.pipeline() as pipe:
+            if base_task:
+                delete_base_task(pipe, base_task)
             pipe.unlink(*keys.of_study(name))
             pipe.zrem(keys.STUDIES, name)
             pipe.execute()

@@ -31,7 +31,7 @@ class TaskArtifacts:
         """List an artifact whose bytes are stored. A later one of the same name replaces it.
 
         Args:
-            attempt: the attempt that speaks, or None for one added from outside a worker.
+            attempt: the writer's attempt; None for a caller outside a worker.
             meta: its description as JSON text.
 
         Raises:
@@ -46,10 +46,10 @@ class TaskArtifacts:
         )
 
     def remove(self, task_id: str, attempt: int | None, names: Sequence[str]) -> None:
-        """Take artifacts off the task's list; their bytes are the caller's matter.
+        """Take artifacts off the task's list; the caller removes their bytes.
 
         Args:
-            attempt: the attempt that speaks, or None for somebody outside a worker.
+            attempt: the writer's attempt; None for a caller outside a worker.
 
         Raises:
             StaleAttempt: another attempt is current.

@@ -26,7 +26,7 @@ class TaskRecords:
     # Reading
 
     def get(self, task_id: str) -> TaskRecord:
-        """The task's record. Raises `NoSuchTask` when there is none, `RecordError` when it can't be read."""
+        """The task's record. Raises `NoSuchTask` if there is none, `RecordError` if it can't be read."""
         data = self._redis.hgetall(keys.task(task_id))
         if not data:
             raise NoSuchTask(f"no task {task_id!r} in this Redis; `controller tasks` lists them")
@@ -44,7 +44,7 @@ class TaskRecords:
     ) -> list[tuple[TaskRecord | None, dict[str, Summary], dict[str, str]]]:
         """For each task its record, its scalars and its artifacts, in one round trip.
 
-        The record is read first: of a task that has ended by then, the others are complete.
+        The record is read first: if it says that the task has ended, the others are complete.
         """
         with self._redis.pipeline(transaction=False) as pipe:
             for task_id in task_ids:
@@ -62,7 +62,7 @@ class TaskRecords:
         ]
 
     def leases(self, task_ids: Sequence[str]) -> list[bool]:
-        """For each task, whether a live lease exists, in one round trip."""
+        """For each task, whether its lease is alive, in one round trip."""
         with self._redis.pipeline(transaction=False) as pipe:
             for task_id in task_ids:
                 pipe.exists(keys.lease(task_id))
@@ -103,14 +103,17 @@ class TaskRecords:
         compare_and_set(self._redis, key, ("EXISTS", key), change)
 
     def edit(self, task_id: str, change: Callable[[TaskRecord], TaskRecord]) -> TaskRecord:
-        """Change what a task is called or what it is to run with, as long as nobody else depends on it.
+        """Change a task's name, project, parent or spec. For tasks that nothing depends on yet.
 
         Args:
-            change: returns the record with another name, project, parent or spec; other fields of what
-                it returns are not looked at. May be called several times.
+            change: returns the record with another name, project, parent or spec; its other fields are
+                ignored. May be called several times.
 
         Returns:
             The record as written.
+
+        Raises:
+            NoSuchTask: the task has no record.
         """
         key = keys.task(task_id)
 
@@ -127,7 +130,7 @@ class TaskRecords:
         return compare_and_set(self._redis, key, ("HGETALL", key), write)[0]
 
     def add_parameters(self, task_id: str, attempt: int, parameters: Mapping[str, Any]) -> None:
-        """Note parameters that the program has besides those of the record, which stay.
+        """Add parameters that the program has connected. Those in the record keep their values.
 
         Raises:
             StaleAttempt: another attempt is current.
@@ -146,15 +149,13 @@ class TaskRecords:
     def delete(self, task_id: str) -> None:
         """Remove a task outside any study and all its keys."""
         with self._redis.pipeline() as pipe:
-            pipe.unlink(*keys.of_task(task_id))
-            pipe.zrem(keys.BASE_TASKS, task_id)
+            delete_base_task(pipe, task_id)
             pipe.execute()
 
     def remove(self, record: TaskRecord) -> None:
-        """Remove a task and all its keys, one of a study as well; nobody may be running it."""
+        """Remove a task, of a study or outside any, and all its keys. Nobody may be running it."""
         with self._redis.pipeline() as pipe:
-            pipe.unlink(*keys.of_task(record.id))
-            pipe.zrem(keys.BASE_TASKS, record.id)
+            delete_base_task(pipe, record.id)
             if record.study:
                 pipe.zrem(keys.study_tasks(record.study), record.id)
                 pipe.zrem(keys.study_status(record.study, record.status), record.id)
@@ -162,3 +163,12 @@ class TaskRecords:
                     pipe.zrem(keys.rank(record.study, index=index), record.id)
                 pipe.zrem(keys.rank(record.study, only_completed=True), record.id)
             pipe.execute()
+
+
+# Commands for a transaction
+
+
+def delete_base_task(pipe: Any, task_id: str) -> None:
+    """Remove a task's keys, and take it off the list of tasks outside any study."""
+    pipe.unlink(*keys.of_task(task_id))
+    pipe.zrem(keys.BASE_TASKS, task_id)

@@ -1,4 +1,4 @@
-"""Compare and set: WATCH a key and read, compare, write in MULTI/EXEC, and again if it moved on."""
+"""Compare and set: WATCH a key, read, compare, write in MULTI/EXEC; retry if the key changed meanwhile."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from worker.protocol.errors import TransitionRefused
 
 T = TypeVar("T")
 
-MOST_TRIES = 1000
-"""Bounded: a change that loses this often is a bug, not a race."""
+MAX_TRIES = 1000
+"""Attempts at one change. One that loses this often is a bug, not a race."""
 
 
 def compare_and_set(
     client: Any, key: str, read: tuple[str, ...], change: Callable[[Any, Any], T]
 ) -> tuple[T, list[Any]]:
-    """Change what `key` guards, all or nothing, once nobody else does at the same moment.
+    """Change what `key` guards, all or nothing. Retried while others change the key at the same moment.
 
     Args:
         client: a redis-py client.
@@ -29,13 +29,13 @@ def compare_and_set(
             without ``multi`` nothing is written. May be called several times; what it raises ends the change.
 
     Returns:
-        What `change` returned at last, and the answers to its commands.
+        What the last call of `change` returned, and the answers to its commands.
 
     Raises:
-        TransitionRefused: others have changed the key each time.
+        TransitionRefused: others changed the key during each of `MAX_TRIES` attempts.
     """
     with client.pipeline() as pipe:
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             try:
                 result = change(pipe, watch(pipe, key, *read))
                 return result, pipe.execute() if pipe.explicit_transaction else []

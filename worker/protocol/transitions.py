@@ -24,7 +24,7 @@ from worker.protocol.worker_registry import show_running, worker_name
 
 
 class Transitions:
-    """Moves tasks. Thread-safe as far as the client is."""
+    """Changes the status of tasks. Thread-safe if the client is."""
 
     def __init__(self, client: Any, clock: Clock, records: TaskRecords, reports: Reports) -> None:
         self._redis = client
@@ -52,12 +52,12 @@ class Transitions:
     ) -> TaskRecord:
         """queued → in_progress for the slot `worker`, with a lease of the task's `lease_s`.
 
-        What an earlier attempt reported is removed, since this one reports from the beginning, but for
-        what it had reported when its last checkpoint was saved: from there this one goes on.
+        Removes what the attempt before reported after its last checkpoint, where this one resumes; without a
+        checkpoint, all of it.
 
         Args:
             register: show the task in its worker's registration until it ends.
-            check: raises what keeps the task from being started, given its record.
+            check: is given the record, and raises an error to refuse the start.
 
         Raises:
             StaleAttempt: the task is at another attempt.
@@ -99,11 +99,18 @@ class Transitions:
         )
 
     def renew(self, task_id: str, attempt: int, worker: str, lease_s: float) -> StopRequest | None:
-        """Renew the lease; returns the stop request, if there is one. Raises `StaleAttempt`."""
+        """Renew the lease for `lease_s` seconds.
+
+        Returns:
+            The stop request, if there is one.
+
+        Raises:
+            StaleAttempt: another attempt is current, another slot has the task, or it has ended.
+        """
         guard = self._redis.hmget(keys.task(task_id), *GUARD)
         request = check_holder(task_id, guard, attempt, worker)
-        # Should another attempt begin just now, this writes over its lease, which stays valid: what
-        # counts is that there is one.
+        # If another attempt begins just now, this overwrites its lease. That is harmless: all that counts is
+        # that a lease exists.
         self._redis.set(keys.lease(task_id), f"{attempt}:{worker}", px=milliseconds(lease_s))
         return request
 
@@ -128,8 +135,8 @@ class Transitions:
             worker: the slot that ran it; its own repeated call is harmless, another's is refused.
             error: the traceback, if the program left one.
             compute_s: what this attempt has computed, in seconds.
-            ranks: False takes it out of the ranking, as one that violates a constraint.
-            last: what it has reported since the last `report`, written before its end.
+            ranks: False takes the task off the ranking, because it violates a constraint.
+            last: what it has reported since the last batch, written together with its end.
             register: as for `start`.
 
         Raises:
@@ -142,14 +149,7 @@ class Transitions:
         ended = self._ended(status, reason_class, reason, ranks=ranks, last=last)
 
         def change(old: TaskRecord) -> dict[str, Any]:
-            return {
-                "status": status.value,
-                "ended_at": repr(now),
-                "compute_s": repr(old.compute_s + compute_s),
-                "reason_class": reason_class.value if reason_class else "",
-                "reason": reason,
-                "error": error,
-            }
+            return {**_ending(old, status, reason_class, reason, now, compute_s), "error": error}
 
         def extra(pipe: Any, old: TaskRecord) -> None:
             if last:
@@ -177,13 +177,14 @@ class Transitions:
         compute_s: float | None = None,
         handed_back: bool = False,
     ) -> TaskRecord:
-        """in_progress → queued for another attempt: its worker was lost or handed it back, or it has failed
-        in a way after which it is tried again.
+        """in_progress → queued for another attempt: the worker was lost or handed the task back, or it
+        failed in a way that is retried.
 
         Args:
             attempt: the attempt that is given up.
-            handed_back: by a worker that shuts down; it doesn't count against the task's attempts.
-            compute_s: what it has computed, in seconds; by default the time since it started.
+            reason: why, in one line.
+            compute_s: compute time of the attempt, in seconds; by default the time since it started.
+            handed_back: a worker that shuts down gave it up: it doesn't count against the task's attempts.
 
         Returns:
             The record with the new attempt, which has yet to be enqueued.
@@ -191,8 +192,8 @@ class Transitions:
         now = self._clock.now()
 
         def change(old: TaskRecord) -> dict[str, Any]:
-            spent = compute_s if compute_s is not None else max(0.0, now - (old.started_at or now))
-            # Who goes on with the study wants the next attempt to run.
+            spent = _elapsed(old, now) if compute_s is None else compute_s
+            # A study that is continued wants the next attempt to run.
             with_study = old.stop is not None and old.stop.reason_class is Reason.STUDY_STOPPED
             return {
                 **({"stop": ""} if handed_back and with_study else {}),
@@ -224,19 +225,21 @@ class Transitions:
         )
 
     def force_finish(self, task_id: str, reason_class: Reason, reason: str) -> TaskRecord:
-        """End a task from outside: one that no worker holds, or whose worker is gone for good."""
+        """End a task from outside: no worker holds it, or its worker is gone for good.
+
+        Returns:
+            The record afterwards. Repeating the call is harmless.
+
+        Raises:
+            NoSuchTask: the task has no record.
+            TransitionRefused: the task has ended otherwise.
+        """
         status = reason_class.status
         now = self._clock.now()
 
         def change(old: TaskRecord) -> dict[str, Any]:
-            spent = now - (old.started_at or now) if old.status is Status.IN_PROGRESS else 0.0
-            return {
-                "status": status.value,
-                "ended_at": repr(now),
-                "compute_s": repr(old.compute_s + max(0.0, spent)),
-                "reason_class": reason_class.value,
-                "reason": reason,
-            }
+            spent = _elapsed(old, now) if old.status is Status.IN_PROGRESS else 0.0
+            return _ending(old, status, reason_class, reason, now, spent)
 
         return self._move(
             task_id,
@@ -274,7 +277,7 @@ class Transitions:
         return extra
 
     def request_stop(self, task_id: str, reason_class: Reason, reason: str) -> TaskRecord:
-        """Ask for a task's end. The first request stays; a task that nobody runs yet ends at once.
+        """Ask a task to stop. The first request wins; a task that nobody runs yet ends at once.
 
         Returns:
             The record afterwards. A task that has ended is left as it is.
@@ -292,7 +295,7 @@ class Transitions:
                 return self.force_finish(task_id, reason_class, reason)
 
     def _ask_to_stop(self, task_id: str, request: StopRequest) -> StopRequest | None:
-        """Write a request where there is none. The one that counts; None when nobody runs the task."""
+        """Write a stop request unless there is one. Returns the one that counts; None if nobody runs it."""
         key = keys.task(task_id)
 
         def change(pipe: Any, found: Sequence[str | None]) -> StopRequest | None:
@@ -302,7 +305,7 @@ class Transitions:
             pipe.multi()
             if not stop:
                 pipe.hset(key, "stop", request.encode())
-            # Published every time: a second request may come because the first was not heard.
+            # Published every time: the message about the first request may have been lost.
             pipe.publish(keys.control(worker_name(str(worker))), task_id)
             return StopRequest.decode(stop) or request
 
@@ -355,3 +358,32 @@ class Transitions:
             return TaskRecord.decode({**data, **{name: str(value) for name, value in fields.items()}})
 
         return compare_and_set(self._redis, key, ("HGETALL", key), write)[0]
+
+
+def _elapsed(record: TaskRecord, now: float) -> float:
+    """Seconds since the task's current attempt started; 0 if it has not, or if the clock was set back."""
+    return max(0.0, now - (record.started_at or now))
+
+
+def _ending(
+    record: TaskRecord,
+    status: Status,
+    reason_class: Reason | None,
+    reason: str,
+    now: float,
+    compute_s: float,
+) -> dict[str, Any]:
+    """The fields of a record whose task ends.
+
+    Args:
+        record: the task before its end.
+        now: seconds since the epoch.
+        compute_s: compute time to add to the task's, in seconds.
+    """
+    return {
+        "status": status.value,
+        "ended_at": repr(now),
+        "compute_s": repr(record.compute_s + compute_s),
+        "reason_class": reason_class.value if reason_class else "",
+        "reason": reason,
+    }

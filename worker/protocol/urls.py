@@ -35,7 +35,7 @@ def redact(url: str) -> str:
 
 def _redact_user_info(scheme: str, rest: str) -> str:
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    # No database is called "word@host": there, a password with a "/" in it goes on to the last "@".
+    # No database is called "word@host": there, a password with a "/" in it extends to the last "@".
     searched = authority if scheme in _PATHS_MAY_HAVE_AT or not authority else rest.partition("?")[0]
     host = re.fullmatch(r"(\[[^\]]*\]|[^:@\[\]]+)?(:\d*)?", authority)
     if "@" in searched:

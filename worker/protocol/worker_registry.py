@@ -1,4 +1,4 @@
-"""Live workers: each writes its registration, which vanishes with it."""
+"""Live workers: each renews its registration, which expires after the worker's end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.protocol.transaction import milliseconds
 
 
 class WorkerRegistry:
-    """Registers workers and asks for them. Thread-safe as far as the client is."""
+    """Registers and lists workers. Thread-safe if the client is."""
 
     def __init__(self, client: Any) -> None:
         self._redis = client
@@ -27,7 +27,7 @@ class WorkerRegistry:
             first: the name must be free.
 
         Raises:
-            BadInput: it isn't.
+            BadInput: a worker of that name is running.
         """
         with self._redis.pipeline() as pipe:
             if first:
@@ -43,6 +43,7 @@ class WorkerRegistry:
                 raise _taken(name) from None
 
     def forget(self, name: str) -> None:
+        """Remove a worker's registration."""
         with self._redis.pipeline() as pipe:
             pipe.delete(keys.worker(name))
             pipe.srem(keys.WORKERS, name)
@@ -52,13 +53,13 @@ class WorkerRegistry:
         """Have a worker take no jobs until a moment (seconds since the epoch); kept in its registration."""
         with self._redis.pipeline() as pipe:
             pipe.hset(keys.worker(name), mapping={"paused_until": repr(until), "paused": reason})
-            # Should the worker have gone just now, its registration goes as well.
+            # If the worker has just ended, this must not leave a registration behind.
             pipe.pexpire(keys.worker(name), milliseconds(REGISTRATION_LIFE_S))
             pipe.publish(keys.control(name), "pause")
             pipe.execute()
 
     def paused_until(self, name: str) -> float:
-        """Until when a worker is to take no jobs (seconds since the epoch); 0 when it may."""
+        """When a worker's pause ends (seconds since the epoch); 0 if it has none."""
         return float(self._redis.hget(keys.worker(name), "paused_until") or 0.0)
 
     def list(self, queue: str | None = None) -> list[dict[str, str]]:
@@ -77,16 +78,16 @@ class WorkerRegistry:
         return [worker for worker in alive if serves(worker, queue)]
 
     def show_idle(self, slot: str) -> None:
-        """Have its worker's registration say that a slot runs nothing."""
+        """Show in its worker's registration that a slot runs nothing."""
         show_running(self._redis, slot, "")
 
     def show_refusal(self, slot: str, why: str) -> None:
-        """Have its worker's registration say that a job was refused, and why."""
+        """Show in its worker's registration that a slot refused a job, and why."""
         self._redis.hset(keys.worker(worker_name(slot)), "refused", why[:300])
 
 
 def show_running(pipe: Any, slot: str, task_id: str) -> None:
-    """Write what a slot runs in its worker's registration; empty for nothing."""
+    """Show in its worker's registration which task a slot runs; empty for none."""
     name, number = slot.rsplit("/", 1)
     pipe.hset(keys.worker(name), f"slot:{number}", task_id)
 

@@ -82,8 +82,8 @@ class Reporter:
     # Taking
 
     def add(self, point: Point) -> None:
-        key = point_key(point)
-        if key == self._first and point.iteration > self._last_iteration and not point.settles:
+        key = point.key
+        if key == self._first and point.iteration > self._last_iteration and not point.is_final:
             limit = self._record.spec.max_iterations
             if limit is not None and self._iterations >= limit:
                 self.over_limit = True
@@ -142,19 +142,19 @@ class Reporter:
         """A metric's summary with everything taken so far, written or not."""
         summary = self._summaries.get(key)
         for point in self._points:
-            if point_key(point) == key:
+            if point.key == key:
                 summary = _add(summary, point)
         return summary
 
     def summaries(self) -> dict[str, Summary]:
         """All metrics' summaries with everything taken so far, written or not."""
-        names = {*self._summaries, *(point_key(point) for point in self._points)}
+        names = {*self._summaries, *(point.key for point in self._points)}
         return {name: found for name in sorted(names) if (found := self.summary(name))}
 
     @property
     def reported(self) -> list[str]:
         """Names of all metrics taken so far, those of the machine excepted."""
-        names = {*self._summaries, *(point_key(point) for point in self._points)}
+        names = {*self._summaries, *(point.key for point in self._points)}
         return sorted(name for name in names if not name.startswith(":monitor:"))
 
     # Writing
@@ -189,7 +189,7 @@ class Reporter:
         points = self._points[:count]
         changed: dict[str, Summary] = {}
         for point in points:
-            key = point_key(point)
+            key = point.key
             changed[key] = _add(changed.get(key) or self._summaries.get(key), point)
         # The number is used again when the write fails: it may have been applied all the same.
         return Batch(seq=self._seq + 1, points=points, summaries=changed)
@@ -253,13 +253,9 @@ class Reporter:
         return None
 
 
-def point_key(point: Point) -> str:
-    return f"{point.title}/{point.series}" if point.series else point.title
-
-
 def _add(summary: Summary | None, point: Point) -> Summary:
     summary = summary or Summary.of(point.title, point.series)
-    return summary.settle(point.value) if point.settles else summary.add(point.value, point.iteration)
+    return summary.with_final(point.value) if point.is_final else summary.add(point.value, point.iteration)
 
 
 def point_from(raw: Any) -> Point | None:

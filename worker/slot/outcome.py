@@ -147,7 +147,7 @@ def _completed(record: TaskRecord, result: Message, reports: Reports) -> Outcome
         if last is None or not _same(last.last, value):
             iteration = last.last_iteration if last else 0
             point = Point(
-                title=title, series=series, value=value, iteration=iteration, at=at, settles=last is not None
+                title=title, series=series, value=value, iteration=iteration, at=at, is_final=last is not None
             )
             reports.add(point)
     for metric in metrics:

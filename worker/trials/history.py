@@ -1,4 +1,4 @@
-"""A sampler that looks at a part of the trials, so that a suggestion costs the same after ten thousand."""
+"""A sampler that reads only some of the trials, so that a suggestion costs the same after ten thousand."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from worker.protocol.errors import BadInput
 SMALLEST = 100
 """Fewest trials that a history may be bounded to: samplers begin to learn from some tens."""
 BEST = 25
-"""Best trials that stay known however old they are: TPE models its good ones by at most so many."""
+"""Best trials that are kept however old they are: TPE models at most this many good ones."""
 
 
 class BoundedHistory(BaseSampler):
-    """Another sampler, which sees the newest finished trials, the best ones, and those that run.
+    """Wraps a sampler, which then sees only the newest finished trials, the best ones and the running ones.
 
-    What TPE takes for its good trials are the best 25 of all, with a bound or without; what it takes for
-    the others are the newest ones, of which it weighs old ones little anyhow.
+    TPE's good trials are the best 25 of all, bounded or not. Its others are then the newest ones; it gives
+    old ones little weight anyway.
 
     Args:
         sampler: of Optuna's, such as ``TPESampler()``; one that reads the study's trials, not one that
             keeps a state in them (``CmaEsSampler``, ``NSGAIISampler``).
-        newest: finished trials, at least 100.
+        newest: how many finished trials it sees, at least 100.
 
     Raises:
         BadInput: `newest` is too small.
@@ -77,10 +77,10 @@ class BoundedHistory(BaseSampler):
 
 
 class _Window:
-    """Which trials of one study are looked at. Trials that have ended do not change any more."""
+    """Chooses which trials of one study a sampler sees. Trials that have ended no longer change."""
 
     def __init__(self, directions: Sequence[StudyDirection]) -> None:
-        # Of several objectives there is no order to keep.
+        # Several objectives have no order.
         self._sign = 0.0
         if len(directions) == 1:
             self._sign = -1.0 if directions[0] is StudyDirection.MAXIMIZE else 1.0
@@ -92,7 +92,7 @@ class _Window:
         """(violation, value turned so that smaller is better, place), the best first."""
 
     def of(self, trials: Sequence[FrozenTrial], newest: int) -> list[FrozenTrial]:
-        """The part of all `trials`, in their order."""
+        """The chosen ones of all `trials`, in their order."""
         todo = [*self._open, *range(self._looked_at, len(trials))]
         self._looked_at = len(trials)
         self._open = []
@@ -116,7 +116,7 @@ _windows: weakref.WeakKeyDictionary[optuna.Study, _Window] = weakref.WeakKeyDict
 
 
 class _Part(optuna.Study):
-    """A study as its sampler sees it: with a part of its trials."""
+    """A study as its sampler sees it: with only some of its trials."""
 
     def __init__(self, study: optuna.Study, trials: list[FrozenTrial]) -> None:
         self.__dict__.update(study.__dict__)

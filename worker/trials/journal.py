@@ -1,4 +1,4 @@
-"""Optuna's journal file, to which several entries can be written at once."""
+"""Optuna's journal file, with several entries written at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 
 class _Lock(JournalFileSymlinkLock):
-    """Optuna's, which its holder may take again."""
+    """Optuna's lock, made reentrant."""
 
     _depth = 0
 
@@ -27,26 +27,26 @@ class _Lock(JournalFileSymlinkLock):
 
 
 class JournalFile(JournalFileBackend):
-    """As Optuna's, which writes and syncs every entry by itself. Used by one thread at a time."""
+    """Optuna's backend, which can also write and sync several entries at once. For one thread at a time."""
 
     def __init__(self, file_path: str) -> None:
         self._held = _Lock(file_path)
         super().__init__(file_path, lock_obj=self._held)
         self._gathered: list[dict[str, Any]] | None = None
         self._length = 0
-        """Entries of the file that were read, and then, while entries are gathered, that it has."""
+        """Entries read from the file; while entries are gathered, all that it has."""
         self.patiently: Callable[[Callable[[], None]], None] = lambda write: write()
-        """How the file is written to: who waits for a storage that is away puts a way of its own here."""
+        """Runs a write. `retry_while_away` replaces it, to wait for a storage that is away."""
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Within, entries are gathered, and nobody else writes; at the end they are written at once.
+        """Inside the context, gather entries and keep other writers out; on leaving, write them all at once.
 
-        The storage has counted them already by then: a file that can't be written to has to be waited for.
+        The storage has counted them by then, so a file that can't be written now has to be waited for.
         """
         self._held.acquire()
         try:
-            # What others have written comes first, and has its numbers.
+            # What others have written comes first and keeps its numbers.
             for _ in self.read_logs(self._length):
                 pass
             self._gathered = []

@@ -22,7 +22,7 @@ _NEEDS = {
     "qmc": ("scipy",),
     "wilcoxon": ("scipy",),
 }
-"""Packages that Optuna itself comes without, and imports in the middle of a study."""
+"""Packages that Optuna doesn't depend on, but imports in the middle of a study."""
 _PLAIN: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
@@ -32,7 +32,7 @@ _PLAIN: dict[str, tuple[type, ...]] = {
 }
 """Types of options, as Optuna annotates them, that a sweep file can give."""
 _READ_TRIALS = ("tpe", "gp")
-"""Samplers that get slower with the number of trials that they read: those with an option ``history``."""
+"""Samplers that slow down as trials add up: they have the option ``history``."""
 _SET_BY_US = ("search_space", "constraints_func", "wrapped_pruner")
 
 
@@ -46,14 +46,16 @@ def sampler_class(kind: str, options: Mapping[str, Any]) -> type[optuna.samplers
 def build_sampler(
     kind: str, options: Mapping[str, Any], seed: int | None, **more: Any
 ) -> optuna.samplers.BaseSampler:
-    """A sampler that needs to know nothing of the search space, by its name as `known_sampler` gives it.
+    """Build a sampler that doesn't need the search space.
 
     Args:
-        options: of the sampler; besides, ``history`` bounds what it sees, see `BoundedHistory`.
-        more: arguments besides those that a sweep file can give.
+        kind: its name, as `known_sampler` returns it.
+        options: the sampler's own, and ``history``, see `BoundedHistory`.
+        seed: None leaves it unseeded.
+        more: arguments that a sweep file can't give.
 
     Raises:
-        BadInput: an option that it doesn't have, or a value that it refuses.
+        BadInput: the sampler doesn't have an option, or refuses its value.
     """
     options = dict(options)
     history = options.pop("history", None)
@@ -72,12 +74,12 @@ def build_sampler(
 
 
 def known_sampler(name: str) -> str:
-    """The name of a sampler without its aliases. Raises `BadInput` for one that there isn't."""
+    """A sampler's name with aliases resolved. Raises `BadInput` if there is no such sampler."""
     return _known(name, sampler_name(name), SAMPLERS, "sampler.type")
 
 
 def make_pruner(name: str | None, options: Mapping[str, Any]) -> optuna.pruners.BasePruner:
-    """The pruner of a sweep file's ``[pruner]``; none asked for means none. Raises `BadInput`."""
+    """The pruner of a sweep file's ``[pruner]``; without a name, one that never prunes. Raises `BadInput`."""
     if name is None:
         return optuna.pruners.NopPruner()
     kind = _known(name, pruner_name(name), PRUNERS, "pruner.type")
@@ -112,7 +114,7 @@ def _known(name: str, wanted: str, table: Mapping[str, str], where: str) -> str:
 
 
 def _check(cls: Any, kind: str, options: Mapping[str, Any], where: str) -> None:
-    """Options that `cls` doesn't have or that aren't of their type, and packages that aren't there."""
+    """Refuse unknown options, options of the wrong type and missing packages. Raises `BadInput`."""
     known = {name: p for name, p in inspect.signature(cls).parameters.items() if name not in _SET_BY_US}
     problems = []
     for name, value in options.items():
@@ -154,7 +156,7 @@ def _build(cls: Any, arguments: dict[str, Any], where: str) -> Any:
 
 
 def _try(pruner: Any) -> None:
-    """Prune a few imagined trials: some options are refused only in use. Raises `BadInput`."""
+    """Prune a few made-up trials: Optuna refuses some options only in use. Raises `BadInput`."""
     with quietly(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), pruner=pruner)

@@ -26,7 +26,7 @@ _EXTRAS = {
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Within, Optuna says only what it warns of; afterwards its settings are the program's own again."""
+    """Inside the context, Optuna logs only warnings; afterwards the program's own settings are back."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -42,7 +42,8 @@ def open_storage(url: str) -> BaseStorage:
     ``journal:///PATH``.
 
     Raises:
-        BadInput: it can't be opened; one line that says why, without its password.
+        BadInput: it can't be opened; one line says why, without the password.
+        ServerAway: it can't be opened now, but may be later.
     """
     shown = redact(url)
     if url.startswith("journal://"):
@@ -71,7 +72,7 @@ def open_storage(url: str) -> BaseStorage:
 
 
 def _timeouts(url: str) -> dict[str, int]:
-    """What has a connection end that nothing comes back on, but for what the URL says itself. In seconds."""
+    """Arguments that end a dead connection, in seconds, except for those set in the URL."""
     parsed = sqlalchemy.make_url(url)
     wanted = {
         "mysql+pymysql": {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60},
@@ -80,7 +81,7 @@ def _timeouts(url: str) -> dict[str, int]:
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
-            "tcp_user_timeout": 60_000,  # milliseconds, this one
+            "tcp_user_timeout": 60_000,  # in milliseconds
         },
     }
     drivers = {"mysql": "mysql+pymysql", "postgresql": "postgresql+psycopg2"}
@@ -89,17 +90,17 @@ def _timeouts(url: str) -> dict[str, int]:
 
 
 def check_storage(url: str) -> None:
-    """Prove that a storage which exists can be read from here. Raises `BadInput`."""
+    """Prove that an existing storage can be read from here. Raises `BadInput`."""
     path = file_of(url)
     if path is not None and not path.exists():
-        raise BadInput(f"storage {redact(url)}: no such file on this machine")  # opening it would make one
+        raise BadInput(f"storage {redact(url)}: no such file on this machine")  # opening it would create one
     storage = open_storage(url)
     with _refusals(redact(url)):
         storage.get_all_studies()
 
 
 def file_of(url: str) -> Path | None:
-    """The file that a storage's URL names, if it names one."""
+    """The file that a storage's URL names, or None."""
     if url.startswith("journal://"):
         return Path(url.removeprefix("journal://"))
     if url.startswith("sqlite"):
@@ -109,7 +110,7 @@ def file_of(url: str) -> Path | None:
 
 
 def _create(url: str, arguments: dict[str, Any]) -> RDBStorage:
-    """Open the database; two processes that create its tables at the same moment both get it."""
+    """Open the database. Retries if another process creates its tables at the same moment."""
     tries = 10
     while True:
         try:

@@ -1,4 +1,4 @@
-"""An Optuna storage that is locked or away for a while: each of its calls is tried again until it is back."""
+"""Optuna storages that are locked or away for a while: calls are retried until they are back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.optuna_internals import STORAGE_CALLS, backend_of
 from worker.trials.journal import JournalFile
 
 PAUSE_S = 0.5
-"""Between two tries."""
+"""Pause between two tries, in seconds."""
 
 
 def retry_while_away(
@@ -26,18 +26,18 @@ def retry_while_away(
     *,
     also: Sequence[tuple[Any, str]] = (),
 ) -> Callable[[], None]:
-    """Have every call of a database's or a journal's storage wait while it is locked or away.
+    """Make every call of a database or journal storage wait while it is locked or away.
 
-    Each call is one transaction, so that one that has failed has done nothing, and may be repeated.
+    Each call is one transaction: a failed one has done nothing, and may be repeated.
 
     Args:
-        storage: is changed; others than these are left as they are.
-        waiting: called every half second with what is the matter; what it raises ends the waiting.
-        back: called once a call has succeeded after that.
-        also: further methods, as (object, name), each a transaction of that storage.
+        storage: patched in place; storages of other kinds are left alone.
+        waiting: called with the reason before each pause; what it raises ends the waiting.
+        back: called when a call that waited has succeeded.
+        also: further methods to patch, as (object, name), each a transaction of that storage.
 
     Returns:
-        What makes it impatient again.
+        A function that takes all of this back.
     """
     inner = beneath(storage)
     if not isinstance(inner, (RDBStorage, JournalStorage)):
@@ -61,7 +61,7 @@ def retry_while_away(
 
 
 def beneath(storage: BaseStorage) -> BaseStorage:
-    """The database or the journal under Optuna's cache, or under the controller's; others are themselves."""
+    """The database or journal under Optuna's cache or the controller's; other storages as they are."""
     if isinstance(storage, (RDBStorage, JournalStorage)):
         return storage
     inner = backend_of(storage)
@@ -94,7 +94,7 @@ def _patient(
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The driver's own error, which SQLAlchemy and Optuna have wrapped."""
+    """The driver's own error inside those of SQLAlchemy and Optuna."""
     while True:
         inner = getattr(error, "orig", None) or error.__cause__
         if inner is None:
@@ -103,12 +103,12 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def is_away(error: BaseException | None) -> bool:
-    """Whether `error` says that the storage can't be used now, and may be later."""
+    """Whether `error` says that the storage can't be used now, but may be later."""
     away = (
         sqlalchemy.exc.OperationalError,
         sqlalchemy.exc.InterfaceError,
         sqlalchemy.exc.TimeoutError,
-        # A connection that broke in the middle of a transaction, or while it was taken back.
+        # A connection that broke in the middle of a transaction, or during its rollback.
         sqlalchemy.exc.InternalError,
         sqlalchemy.exc.PendingRollbackError,
         sqlalchemy.exc.ResourceClosedError,
@@ -116,9 +116,9 @@ def is_away(error: BaseException | None) -> bool:
     if isinstance(error, away) or getattr(error, "connection_invalidated", False):
         return True
     if isinstance(error, optuna.exceptions.StorageInternalError):
-        # Optuna wraps mistakes, too, such as a value that is out of a column's range.
+        # Optuna also wraps mistakes, such as a value out of a column's range.
         return isinstance(error.__cause__, away) or isinstance(error.__context__, away)
-    # A full disk may have taken half a line of a journal: not to be followed by another one.
+    # A full disk may have cut a journal's last line: appending would corrupt it.
     hopeless = (errno.ENOENT, errno.ENOSPC, errno.EDQUOT)
     return isinstance(error, OSError) and error.errno not in hopeless
 

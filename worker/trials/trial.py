@@ -1,8 +1,8 @@
 """Objectives written for Optuna: the trial that they are called with, on a compute node.
 
 The worker reaches the study in Optuna's own storage, as Optuna's processes do. Parameters, attributes,
-intermediate values and pruning decisions are written and read there; each report goes to the task, too, so
-that budgets, ranking and `controller top` know it. How the trial has ended is told by the controller alone.
+intermediate values and pruning decisions are written and read there; each report also goes to the task, so
+that budgets, ranking and `controller top` know it. Only the controller tells Optuna how a trial ended.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from worker.trials.storage_retry import PAUSE_S, retry_while_away
 
 log = logging.getLogger(__name__)
 
-# What happens to trials is said by the controller.
+# The controller says what happens to trials.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 OPENING_S = 120.0
-"""How long a storage that is away is waited for when it is opened for a trial, in seconds."""
+"""Longest wait for a storage that is away when a trial opens it, in seconds."""
 
 _SEQUENCES = ("grid", "qmc", "brute_force")
-"""Samplers that find their place by themselves: their seed is the study's."""
+"""Samplers that find their own place in a sequence: they take the study's seed."""
 
 _storages: dict[str, optuna.storages.BaseStorage] = {}
-"""By URL: a runner lives for many trials, and what a storage has cached of finished ones stays good."""
+"""By URL: a runner lives for many trials, and what a storage has cached of finished ones stays valid."""
 _lock = threading.Lock()
 
 
@@ -47,9 +47,9 @@ class TaskTrial(optuna.Trial):
     """Optuna's trial, whose parameters and reports are the task's as well.
 
     Args:
-        study: with the sampler that chooses what the sweep file doesn't name.
+        study: its sampler chooses the parameters that the sweep file doesn't name.
         trial_id: Optuna's id of the trial in its storage, not its number.
-        task: that runs it.
+        task: the task that runs the trial.
         min_iterations: reports of this attempt before `should_prune` may say yes.
     """
 
@@ -58,14 +58,14 @@ class TaskTrial(optuna.Trial):
         self._task = task
         self._min_iterations = min_iterations
         self._known = set(task.get_parameters())
-        # What an earlier attempt has reported is reported again, up to where this one begins.
+        # Keep only what was reported before this attempt's checkpoint: it reports the rest again.
         resumed = task.resumed_at
         values = self._cached_frozen_trial.intermediate_values
         kept = {step: value for step, value in values.items() if resumed is not None and step <= resumed}
         self._cached_frozen_trial.intermediate_values = kept
 
     def report(self, value: float, step: int) -> None:
-        """As Optuna's. Raises `TaskStopped` once the task is to stop."""
+        """As Optuna's. Raises `TaskStopped` once the task is asked to stop."""
         new = step not in self._cached_frozen_trial.intermediate_values
         super().report(value, step)
         if new:
@@ -86,7 +86,7 @@ class TaskTrial(optuna.Trial):
 
 
 def check_objective(function: Callable[..., Any], target: str) -> Callable[..., Any]:
-    """What is called with a trial: `function`, or an instance of it where it is a class.
+    """What to call with a trial: `function`, or an instance of it if it is a class.
 
     Raises:
         ObjectiveLoadError: it can't be called with one argument.
@@ -116,7 +116,7 @@ def check_objective(function: Callable[..., Any], target: str) -> Callable[..., 
             f"objective {target!r}: {call} can't be called with a trial alone: {error}"
         ) from error
     except ValueError:
-        pass  # built in: it has no signature to look at
+        pass  # built in: it has no signature to check
     return function
 
 
@@ -125,7 +125,7 @@ def open_trial(task: Any, objective: Mapping[str, Any], storage_url: str | None)
 
     Args:
         objective: the task's description of it, see `worker.runner.objective`.
-        storage_url: as this worker knows it; None when nobody told it.
+        storage_url: as this worker knows it; None if it was given none.
 
     Raises:
         ObjectiveLoadError: the study can't be reached from here; says what to set.
@@ -146,12 +146,12 @@ def open_trial(task: Any, objective: Mapping[str, Any], storage_url: str | None)
 def open_trial_study(
     name: str, objective: Mapping[str, Any], storage_url: str | None, number: int
 ) -> optuna.Study:
-    """The study as trial `number` sees it. Raises `ObjectiveLoadError`."""
+    """The study, with the sampler and seed of trial `number`. Raises `ObjectiveLoadError`."""
     if not storage_url:
         raise ObjectiveLoadError(f"this worker doesn't know where Optuna's trials are; {_advice(objective)}")
     path = file_of(storage_url)
     if path is not None and not path.exists():
-        # Opening it would make an empty one.
+        # Opening it would create an empty one.
         raise ObjectiveLoadError(
             f"storage {redact(storage_url)}: no such file on this machine; {_advice(objective)}"
         )
@@ -206,7 +206,7 @@ def call_objective(function: Callable[..., Any], trial: TaskTrial) -> tuple[list
 
 
 def _seed(seed: int | None, number: int, kind: str) -> int | None:
-    """A trial's own seed: the same on every worker, and another for each trial."""
+    """A trial's own seed: the same on every worker, different for each trial."""
     if seed is None or kind in _SEQUENCES:
         return seed
     return int.from_bytes(hashlib.blake2b(f"{seed}/trial {number}".encode(), digest_size=4).digest(), "big")
@@ -216,7 +216,7 @@ _warned_at = float("-inf")
 
 
 def _wait(reason: str) -> None:
-    """Called while the storage is away. Raises `TaskStopped` once this program's task is to stop."""
+    """Called while the storage is away. Raises `TaskStopped` once this program's task is asked to stop."""
     global _warned_at
     if time.monotonic() - _warned_at > 30:
         _warned_at = time.monotonic()
@@ -227,7 +227,7 @@ def _wait(reason: str) -> None:
 
 
 def _open_patiently(url: str) -> optuna.storages.BaseStorage:
-    """The storage, waited for when it is locked or away. Raises `BadInput`."""
+    """Open the storage, and wait while it is locked or away. Raises `BadInput`."""
     deadline = time.monotonic() + OPENING_S
     while True:
         try:

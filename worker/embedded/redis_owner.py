@@ -1,15 +1,15 @@
 """The process that owns the embedded redis-server and ends it after its last user.
 
-Run as a file (``python -I -S keeper.py``), so that neither `controller`'s imports nor the user's own
+Run as a file (``python -I -S redis_owner.py``), so that neither `controller`'s imports nor the user's own
 modules are loaded: it starts in milliseconds and stays small. Hence the standard library only.
 
 Three files in the state folder are locked with ``flock``, which the kernel frees however a process ends:
 
 | file | shared by | exclusive by |
 |---|---|---|
-| `users.lock` | every user, as long as it uses the server | the keeper, while the server ends |
-| `keeper.lock` | - | the keeper, as long as it lives |
-| `server.lock` | - | the keeper and its server together, until both are gone |
+| `users.lock` | every user, while it uses the server | the owner, while the server ends |
+| `keeper.lock` | - | the owner, while it lives |
+| `server.lock` | - | the owner and its server together, until both are gone |
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import sys
 import time
 
 USERS_LOCK = "users.lock"
-KEEPER_LOCK = "keeper.lock"
+OWNER_LOCK = "keeper.lock"
+"""Keeps the name that a server of an earlier version may still hold."""
 SERVER_LOCK = "server.lock"
 CONFIG_FILE = "redis.conf"
 SOCKET_NAME = "redis.sock"
@@ -31,17 +32,23 @@ SOCKET_FOLDER_FILE = "socket-folder"
 """Names the private folder that holds the socket when the state folder's path is too long for one."""
 
 PREDECESSOR_TIMEOUT_S = 20.0
+"""Longest wait for an earlier server's locks, in seconds."""
 STOP_TIMEOUT_S = 15.0
+"""Time between SIGTERM and SIGKILL, in seconds."""
 _PR_SET_PDEATHSIG = 1
 
 
 def open_lock(path: str | os.PathLike[str]) -> int:
-    """A descriptor of a lock file, closed on exec; created if it isn't there."""
+    """Open a lock file, and create it if need be. Returns its descriptor, which exec closes."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def acquire(fd: int, operation: int, timeout_s: float) -> bool:
-    """Take a flock (`fcntl.LOCK_SH` or `fcntl.LOCK_EX`), waiting at most `timeout_s` seconds."""
+    """Take a flock (`fcntl.LOCK_SH` or `fcntl.LOCK_EX`), waiting at most `timeout_s` seconds.
+
+    Returns:
+        Whether it was taken.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -53,7 +60,7 @@ def acquire(fd: int, operation: int, timeout_s: float) -> bool:
         time.sleep(0.01)
 
 
-def keep(state_dir: str, server: str) -> int:
+def serve(state_dir: str, server: str) -> int:
     """Run the server until the last user is gone or the server ends by itself.
 
     Args:
@@ -61,31 +68,35 @@ def keep(state_dir: str, server: str) -> int:
         server: the redis-server binary, absolute.
 
     Returns:
-        The exit code: 0, or 1 if a predecessor didn't go away.
+        The exit code: 0, or 1 if an earlier server didn't end in time.
     """
     users = open_lock(os.path.join(state_dir, USERS_LOCK))
     held = []
-    for name in (KEEPER_LOCK, SERVER_LOCK):
+    for name in (OWNER_LOCK, SERVER_LOCK):
         held.append(open_lock(os.path.join(state_dir, name)))
         if not acquire(held[-1], fcntl.LOCK_EX, PREDECESSOR_TIMEOUT_S):
-            print(f"keeper: an earlier server still holds {name} in {state_dir}", file=sys.stderr, flush=True)
+            print(
+                f"redis_owner: an earlier server still holds {name} in {state_dir}",
+                file=sys.stderr,
+                flush=True,
+            )
             return 1
     # Loaded before the fork: between fork and exec the child should do as little as possible.
     prctl = _prctl()
-    keeper_pid = os.getpid()
+    owner_pid = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become_server(server, os.path.join(state_dir, CONFIG_FILE), held[-1], prctl, keeper_pid)
+        _become_server(server, os.path.join(state_dir, CONFIG_FILE), held[-1], prctl, owner_pid)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGTERM))
     _thread.start_new_thread(_end_after_last_user, (users, pid))
     os.waitpid(pid, 0)
     _remove_socket(state_dir)
-    # The locks go with the process: the next one to get them finds everything tidied up.
+    # The kernel frees the locks when this process ends: the next process to take them finds everything tidy.
     return 0
 
 
 def _end_after_last_user(users: int, server_pid: int) -> None:
-    # Blocks without polling. It doesn't keep new users out: a shared lock is granted while others hold one.
+    # Blocks without polling, and keeps no new user out: shared locks are granted while others are held.
     fcntl.flock(users, fcntl.LOCK_EX)
     with contextlib.suppress(ProcessLookupError):
         os.kill(server_pid, signal.SIGTERM)
@@ -93,19 +104,19 @@ def _end_after_last_user(users: int, server_pid: int) -> None:
         os.kill(server_pid, signal.SIGKILL)
 
 
-def _become_server(server: str, config: str, server_lock: int, prctl: object, keeper_pid: int) -> None:
-    """In the forked child: turn into redis-server, which ends with the keeper and holds `server_lock`."""
+def _become_server(server: str, config: str, server_lock: int, prctl: object, owner_pid: int) -> None:
+    """In the forked child: exec redis-server, which ends with the owner and holds `server_lock`."""
     try:
         if callable(prctl):
             prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if os.getppid() == keeper_pid:
+        if os.getppid() == owner_pid:
             os.set_inheritable(server_lock, True)
             # On standard input: Redis 7 takes a path with "[", "*" or "?" for a pattern, finds nothing and
             # runs on its defaults, open to everybody. The option is for the same case: never a port.
             os.dup2(os.open(config, os.O_RDONLY), 0)
             os.execv(server, [server, "-", "--port", "0"])
     except OSError as error:
-        print(f"keeper: can't run {server}: {error}", file=sys.stderr, flush=True)
+        print(f"redis_owner: can't run {server}: {error}", file=sys.stderr, flush=True)
     finally:
         os._exit(1)
 
@@ -135,15 +146,15 @@ def _remove_socket(state_dir: str) -> None:
 
 
 def main() -> None:
-    """``keeper.py STATE_DIR SERVER ALIVE_FD``: detach, then `keep`.
+    """``redis_owner.py STATE_DIR SERVER ALIVE_FD``: detach, then `serve`.
 
-    ALIVE_FD is the writing end of a pipe that is never written to: its end tells the starter of ours.
+    ALIVE_FD is the writing end of a pipe that nobody writes to: the starter reads its end when we end.
     """
     state_dir, server, alive_fd = sys.argv[1], sys.argv[2], int(sys.argv[3])
     os.set_inheritable(alive_fd, False)
     if os.fork():
-        # The starter reaps this process at once; the keeper is nobody's child, so no zombie is left in a
-        # long-running controller and nobody ends it together with his own children.
+        # The starter reaps this process at once; the owner is nobody's child, so no zombie is left in a
+        # long-running controller and nobody ends it together with their own children.
         os._exit(0)
     os.umask(0o077)
     os.chdir("/")
@@ -151,7 +162,7 @@ def main() -> None:
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     # Skips the interpreter's clean-up, which has nothing to do here, and the waiting thread.
-    os._exit(keep(state_dir, server))
+    os._exit(serve(state_dir, server))
 
 
 if __name__ == "__main__":
