@@ -21,7 +21,6 @@ import redis
 from worker.embedded import EmbeddedRedis, find_redis_server
 from worker.protocol.errors import BadInput, RedisUnavailable
 
-pytestmark = pytest.mark.e2e
 
 USER = """
 import sys, time

@@ -44,7 +44,6 @@ from tests.unit.test_metrics_docs import SUFFIXES, documented, filled, panels
 from worker.protocol import Store
 from worker.protocol.connection import connect
 
-pytestmark = pytest.mark.e2e
 PASSWORD = "geheim-7c1f"
 OBJECTIVES = """
 import os, time

@@ -17,8 +17,6 @@ from worker.protocol import Status, Store, TaskSpec
 from worker.protocol.connection import connect
 from worker.protocol.events import Event, EventKind
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture
 def store(redis_url: str) -> Store:

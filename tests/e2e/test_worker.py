@@ -332,6 +332,15 @@ def test_a_killed_worker_leaves_nothing(bench: Bench, worker: Any) -> None:
             os.kill(int(text), signal.SIGKILL)
 
 
+def test_rqs_keys_stay_where_they_are(bench: Bench) -> None:
+    """RQ 3 would move them away from ACL rules, autoscalers and workers on RQ 2."""
+    with started("worker", cwd=bench.folder, REDIS_URL=bench.url, RQ_KEY_PREFIX="moved"):
+        assert bench.ended(bench.submit("fn:value")).status is Status.COMPLETED
+        keys = bench.store.redis.keys("*")
+        assert [key for key in keys if key.startswith("rq:worker:")]
+        assert [key for key in keys if key.startswith("moved")] == []
+
+
 def test_a_killed_program_is_told_apart_and_the_slot_goes_on(bench: Bench, worker: Any) -> None:
     task_id = bench.submit("fn:slow")
     bench.reported(task_id)

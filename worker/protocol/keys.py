@@ -1,4 +1,4 @@
-"""Every Redis key of optuna-rq. RQ's own keys (``rq:*``) are up to RQ.
+"""Every Redis key of optuna-rq. RQ names its own keys (``rq:*``).
 
 Keys hold the names of studies with ``:`` and ``%`` percent-encoded: study ``a:tasks`` does not collide with
 study ``a``. Task ids are 32 hexadecimal digits.
@@ -40,6 +40,8 @@ PREFIX = "orq:"
 STUDIES = "orq:studies"
 BASE_TASKS = "orq:base_tasks"
 WORKERS = "orq:workers"
+RQ = "rq:"
+"""Prefix of RQ's own keys: its default, whatever RQ_KEY_PREFIX says. ACL rules and autoscalers rely on it."""
 
 MAX_OBJECTIVES = 16
 """Most objectives of a study. Bounds its keys, so that its name alone gives all of them."""

@@ -21,6 +21,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from worker.protocol.errors import ForbiddenJob
+from worker.protocol.keys import RQ
 from worker.protocol.record import job_id
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ _TASK_ID = re.compile(r"[0-9a-f]{32}")
 
 class TaskJob(Job):
     """A job that can only mean: run this attempt of this task."""
+
+    redis_job_namespace_prefix = f"{RQ}job:"
 
     def refresh(self) -> None:
         """Read the job's data and nothing else: RQ would parse all that stands in its record, and unpack any
@@ -98,6 +101,8 @@ class TaskQueue(Queue):
     """A queue of `TaskJob`s, always with the JSON serializer."""
 
     job_class = TaskJob
+    redis_queue_namespace_prefix = f"{RQ}queue:"
+    redis_queues_keys = f"{RQ}queues"
     stopping = False
     """Set in a slot that shuts down: it takes no further job."""
     paused: Callable[[], bool] = staticmethod(lambda: False)
@@ -189,7 +194,7 @@ class TaskQueue(Queue):
             pipe.execute()
 
     def tidy(self) -> None:
-        """Forget jobs that were taken off the queue and are no more, as those withdrawn at that moment."""
+        """Forget jobs that were taken off the queue and have no record any more: they were withdrawn."""
         ids: list[Any] = self.connection.lrange(self.intermediate_queue_key, 0, -1)
         with self.connection.pipeline() as pipe:
             for identifier in ids:

@@ -137,7 +137,7 @@ class Daemon:
         """Prove that this Redis user may serve the queues. Raises `RedisUnavailable`."""
         for queue in self._settings.queues:
             try:
-                client.exists(f"rq:queue:{queue}", f"rq:queue:{queue}:intermediate")
+                client.exists(f"{keys.RQ}queue:{queue}", f"{keys.RQ}queue:{queue}:intermediate")
             except NoPermissionError as error:
                 raise RedisUnavailable(f"queue {queue!r}: {trouble(error)}") from error
 

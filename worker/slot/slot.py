@@ -21,17 +21,18 @@ from typing import Any
 
 import redis
 from redis.exceptions import NoPermissionError
+from rq import suspension, worker_registration
 from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 from rq.utils import now
 from rq.worker import SimpleWorker, WorkerStatus
-from rq.worker_registration import clean_worker_registry
 
 from worker.health.attempts import HealthReporter
 from worker.process.logs import configure, one_line
 from worker.process.parent_death import HAND_BACK_NOW, adopt_orphans, die_with_parent
 from worker.protocol.connection import AWAY, connect, trouble
 from worker.protocol.errors import ForbiddenJob, RecordError, TransitionRefused
+from worker.protocol.keys import RQ
 from worker.protocol.record import TaskRecord, job_id
 from worker.protocol.redis_time import RedisTime
 from worker.protocol.secrets import JOB_SECRET, REDIS_URL
@@ -54,9 +55,18 @@ SUSPENSION_S = 1.0
 """How often a slot looks whether `rq suspend` was called, in seconds."""
 
 
+def keep_rq_keys() -> None:
+    """Keep RQ's default prefix where RQ reads a key's name from its modules, too. For a slot's process only."""
+    worker_registration.REDIS_WORKER_KEYS = f"{RQ}workers"
+    worker_registration.WORKERS_BY_QUEUE_KEY = f"{RQ}workers:%s"
+    suspension.WORKERS_SUSPENDED = f"{RQ}suspended"
+
+
 class Slot(SimpleWorker):
     """RQ's in-process worker, with the allowlist, our signals and no remote commands."""
 
+    redis_worker_namespace_prefix = f"{RQ}worker:"
+    redis_workers_keys = f"{RQ}workers"
     job_class = TaskJob
     queue_class = TaskQueue  # type: ignore[assignment] # RQ's own has other types
     log_result_lifespan = False
@@ -142,7 +152,7 @@ class Slot(SimpleWorker):
     def run_maintenance_tasks(self) -> None:
         # RQ would look after registries and groups that are not used here, and run what stands in them.
         for queue in self.queues:
-            clean_worker_registry(queue)
+            worker_registration.clean_worker_registry(queue)
             queue.tidy()  # type: ignore[attr-defined] # RQ's own has other types
         self.last_cleaned_at = now()  # type: ignore[assignment] # RQ's own has other types
 
@@ -301,6 +311,7 @@ def main() -> None:
     slot = Slot(number, options, wake)
     serve_with(slot)
     TaskJob.entry = staticmethod(run_attempt)
+    keep_rq_keys()
     try:
         slot.work(burst=bool(options["burst"]), max_idle_time=options.get("idle_s"), logging_level="WARNING")
     finally:
