@@ -21,7 +21,6 @@ import redis
 from worker.embedded import EmbeddedRedis, find_redis_server
 from worker.protocol.errors import BadInput, RedisUnavailable
 
-
 USER = """
 import sys, time
 from pathlib import Path

@@ -56,7 +56,7 @@ SUSPENSION_S = 1.0
 
 
 def keep_rq_keys() -> None:
-    """Keep RQ's default prefix where RQ reads a key's name from its modules, too. For a slot's process only."""
+    """Keep RQ's default prefix where RQ reads names of keys from its modules. For a slot's process only."""
     worker_registration.REDIS_WORKER_KEYS = f"{RQ}workers"
     worker_registration.WORKERS_BY_QUEUE_KEY = f"{RQ}workers:%s"
     suspension.WORKERS_SUSPENDED = f"{RQ}suspended"
