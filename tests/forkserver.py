@@ -21,7 +21,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-BIN = Path(sys.executable).parent
+from tests import forked
+
 COMMANDS = ("controller", "worker")
 
 _CLONE_PARENT, _SIGCHLD = 0x8000, 17
@@ -55,10 +56,9 @@ class Forked(subprocess.Popen[Any]):
 
 
 def popen(argv: list[str], **options: Any) -> subprocess.Popen[Any]:
-    """As `subprocess.Popen`; one of our commands is forked where that is possible and wanted."""
-    if not (available and enabled) or Path(argv[0]).name not in COMMANDS:
-        return subprocess.Popen(argv, **options)
-    return Forked(argv, **options)
+    """As `subprocess.Popen`; one of our commands, or a Python script, is forked where that is possible and wanted."""
+    is_ours = Path(argv[0]).name in COMMANDS or (argv[0] == sys.executable and argv[1].endswith(".py"))
+    return Forked(argv, **options) if available and enabled and is_ours else subprocess.Popen(argv, **options)
 
 
 class _Server:
@@ -109,12 +109,16 @@ def _server() -> _Server:
 
 
 def serve(connection: socket.socket) -> int:
-    """Fork a child for each request. Returns the exit code: in the server 0, in a child the command's."""
+    """Fork a child for each request, until the other side closes the connection. Returns the exit code."""
     import controller.commands.main
     import controller.commands.start
     import controller.health.metrics
     import worker.cli
     import worker.health.monitoring
+    import worker.runner.check
+    import worker.runner.main
+    import worker.slot.slot
+    import worker.trials.trial
 
     mains = {"controller": controller.commands.main.main, "worker": worker.cli.main}
     library = ctypes.PyDLL(None)  # keeps the GIL, as a fork does
@@ -133,56 +137,28 @@ def serve(connection: socket.socket) -> int:
         pid = library.syscall(_CLONE, _CLONE_PARENT | _SIGCHLD, 0, 0, 0, 0)
         if pid == 0:
             ctypes.pythonapi.PyOS_AfterFork_Child()
-            connection.close()
-            return _run(json.loads(data), list(streams), mains)
+            _run(json.loads(data), list(streams), mains)
         ctypes.pythonapi.PyOS_AfterFork_Parent()
         for fd in streams:
             os.close(fd)
         connection.send(str(pid).encode())
 
 
-def _run(request: dict[str, Any], streams: list[int], mains: dict[str, Any]) -> int:
-    """Be the command."""
-    if request["session"]:
-        os.setsid()
-    for number, fd in enumerate(streams):
-        os.dup2(fd, number)
-    for fd in {*streams} - {0, 1, 2}:
-        os.close(fd)
-    os.chdir(request["cwd"])
-    os.environ.clear()
-    os.environ.update(request["env"])
-    _open_streams()
-    sys.argv[:] = request["argv"]
-    sys.path[0] = str(BIN)
-    try:
-        mains[Path(sys.argv[0]).name]()
-    except SystemExit as error:
-        if error.code is None or isinstance(error.code, int):
-            return int(error.code or 0)
-        print(error.code, file=sys.stderr)
-        return 1
-    return 0
-
-
-def _open_streams() -> None:
-    """Standard streams over the new descriptors, as Python opens them when it starts."""
-    encoding, _, errors = os.environ.get("PYTHONIOENCODING", "").partition(":")
-    for name, number, mode, kept in (
-        ("stdin", 0, "r", "strict"),
-        ("stdout", 1, "w", "strict"),
-        ("stderr", 2, "w", "backslashreplace"),
-    ):
-        stream = open(  # noqa: SIM115 - it stays open
-            number,
-            mode,
-            buffering=1 if number == 2 or os.isatty(number) else -1,
-            encoding=encoding or "utf-8",
-            errors=errors or kept,
-            closefd=False,
-        )
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
+def _run(request: dict[str, Any], streams: list[int], mains: dict[str, Any]) -> None:
+    """Be the command, or the script."""
+    forked.begin(
+        streams=streams,
+        folder=request["cwd"],
+        environment=request["env"],
+        session=request["session"],
+    )
+    program, *arguments = request["argv"]
+    if program == sys.executable:
+        sys.argv[:] = arguments
+        forked.end(forked.run_script, arguments[0])
+    sys.argv[:] = [program, *arguments]
+    sys.path.insert(0, str(forked.BIN))
+    forked.end(mains[Path(program).name])
 
 
 if __name__ == "__main__":
