@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import gc
 import importlib
 import logging
@@ -57,6 +58,7 @@ class ForkingPopen(subprocess.Popen[Any]):
                 environment=None if env is None else dict(env),
                 session=bool(rest[20]),
             )
+            show_command_line(args)
             sys.argv[:] = ["-c", *args[3:]]
             end(_main_of, found[1])
         self._child_created = True
@@ -101,22 +103,34 @@ def begin(
     subprocess.Popen = ForkingPopen  # type: ignore[misc] # in this process only
 
 
+def show_command_line(argv: list[str]) -> None:
+    """Have ``/proc/PID/cmdline`` show `argv`, cut off where this process' own was shorter."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, stop = int(fields[45]), int(fields[46])
+    text = b"".join(os.fsencode(arg) + b"\0" for arg in argv)[: stop - start - 1]
+    ctypes.memmove(start, text.ljust(stop - start, b"\0"), stop - start)
+
+
 def end(main: Callable[..., Any], *arguments: Any) -> None:
     """Run `main`, and end the process as Python ends."""
-    code = 1
+    code, interrupted = 1, False
     try:
         try:
             main(*arguments)
             code = 0
         except SystemExit as error:
             code = _exit_code(error)
-        except BaseException:
-            traceback.print_exc()
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type] # there is one
         threading._shutdown()  # type: ignore[attr-defined] # as Python's own end: threads first
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
+        if interrupted:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -126,10 +140,10 @@ def end(main: Callable[..., Any], *arguments: Any) -> None:
 def run_script(path: str) -> None:
     """Run a file of Python as ``python FILE`` does."""
     module = ModuleType("__main__")
-    module.__file__ = path
+    module.__file__ = os.path.abspath(path)
     sys.modules["__main__"] = module
-    sys.path.insert(0, str(Path(path).resolve().parent))
-    exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
+    sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
+    exec(compile(Path(path).read_bytes(), module.__file__, "exec"), module.__dict__)
 
 
 def _main_of(module: str) -> None:

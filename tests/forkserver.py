@@ -1,8 +1,8 @@
 """Starts our commands by a fork of a process that has imported them already: a start costs no imports.
 
 What a test sees is a `Popen` like any other: the child is this process' own (it is cloned with CLONE_PARENT), has its
-own session, folder, environment and streams, and ends as Python ends. Only its command line is the server's: tests of
-starting itself, of process titles and of signals at start ask for real ones with ``@pytest.mark.real_start``.
+own session, folder, environment, streams and command line, and ends as Python ends. Tests of starting itself, of what a
+process imports and of signals at start ask for real ones with ``@pytest.mark.real_start``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _Server:
         self._lock = threading.Lock()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.forkserver", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.forkserver", str(theirs.fileno()), "-" * 4000],
                 cwd=Path(__file__).parents[1],
                 # No threads of a library's own: a clone has none, and would wait for them at its end.
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
@@ -152,6 +152,7 @@ def _run(request: dict[str, Any], streams: list[int], mains: dict[str, Any]) -> 
         environment=request["env"],
         session=request["session"],
     )
+    forked.show_command_line(request["argv"])
     program, *arguments = request["argv"]
     if program == sys.executable:
         sys.argv[:] = arguments

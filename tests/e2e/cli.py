@@ -31,7 +31,10 @@ class Cli:
         (folder / "obj.py").write_text(objectives)
 
     def sweep(self, file: str = "sweep.yaml", **sections: Any) -> str:
-        """Write a sweep file of study ``s`` with three trials of ``obj:quick``; arguments replace sections."""
+        """Write a sweep file of study ``s`` with three trials of ``obj:quick``; arguments replace sections.
+
+        A lease runs out within seconds, unless the section says otherwise.
+        """
         data = {
             "study": {"name": "s", "metric": {"name": "loss", "goal": "minimize"}},
             "objective": {"function": "obj:quick"},
@@ -40,6 +43,8 @@ class Cli:
             "budget": {"max_trials": 3},
             **sections,
         }
+        if isinstance(data["budget"], dict):
+            data["budget"] = {"lease": 4, **data["budget"]}
         (self.folder / file).write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
         return file
 

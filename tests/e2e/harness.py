@@ -46,9 +46,13 @@ def environment(**extra: str) -> dict[str, str]:
     return {**kept, **extra}
 
 
+def program(name: str) -> str:
+    return sys.executable if name == "python" else str(BIN / name)
+
+
 def run(*argv: str, cwd: Path, timeout: float = DEADLINE_S, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run one of our commands to its end."""
-    command = [str(BIN / argv[0]), *argv[1:]]
+    """Run one of our commands, or a script by ``python FILE …``, to its end."""
+    command = [program(argv[0]), *argv[1:]]
     process = forkserver.popen(
         command,
         cwd=cwd,
@@ -95,7 +99,7 @@ def started(*argv: str, cwd: Path, log: Path | None = None, **env: str) -> Itera
     """A command in the background, in a session of its own; killed with all its children at the end."""
     with open(log or os.devnull, "ab") as output:
         process = forkserver.popen(
-            [str(BIN / argv[0]), *argv[1:]],
+            [program(argv[0]), *argv[1:]],
             cwd=cwd,
             env=environment(**env),
             stdin=subprocess.DEVNULL,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +23,7 @@ from controller import (
     SearchStrategy,
     UniformParameterRange,
 )
-from tests.e2e.harness import assert_nothing_left, environment, run_json, started, wait_for
+from tests.e2e.harness import assert_nothing_left, run, run_json, started, wait_for
 from tests.e2e.optimizing import Seen, base, optimizer, values, workplace
 from worker import Task
 from worker.protocol import Reason, Status, Store
@@ -138,9 +136,8 @@ assert o.start() and o.wait()
 print(o.get_optimizer().study)
 """
     (place / "script.py").write_text(text)
-    env = environment(REDIS_URL=os.environ["REDIS_URL"], PYTHONPATH=str(ROOT))
-    done = subprocess.run(
-        [sys.executable, "script.py", base()], cwd=place, env=env, capture_output=True, text=True, check=False
+    done = run(
+        "python", "script.py", base(), cwd=place, REDIS_URL=os.environ["REDIS_URL"], PYTHONPATH=str(ROOT)
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "the optimizer"  # its task names the study
@@ -341,16 +338,9 @@ def test_on_this_machine_only(redis_url: str, tmp_path: Path, embedded: bool) ->
 
     (tmp_path / "obj.py").write_text(OBJECTIVES)
     (tmp_path / "script.py").write_text(LOCAL)
-    env = environment() if embedded else environment(REDIS_URL=redis_url)
+    env = {} if embedded else {"REDIS_URL": redis_url}
     arguments = ["--embedded"] if embedded else []
-    done = subprocess.run(
-        [sys.executable, "script.py", *arguments],
-        cwd=tmp_path,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run("python", "script.py", *arguments, cwd=tmp_path, **env)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "locally 3" in done.stdout
     assert "by local jobs 3" in done.stdout
@@ -379,22 +369,16 @@ o.wait()
     (tmp_path / "script.py").write_text(text)
     store = Store(connect(redis_url))
     for signum in (signal.SIGINT, signal.SIGKILL):
-        process = subprocess.Popen(
-            [sys.executable, "script.py"], cwd=tmp_path, env=environment(REDIS_URL=redis_url),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        wait_for(lambda: store.studies.status_counts("ended")[Status.IN_PROGRESS] == 2, "two jobs")
-        process.send_signal(signum)
-        process.wait(40)
-        assert_nothing_left(tmp_path)
+        with started("python", "script.py", cwd=tmp_path, REDIS_URL=redis_url) as process:
+            wait_for(lambda: store.studies.status_counts("ended")[Status.IN_PROGRESS] == 2, "two jobs")
+            process.send_signal(signum)
+            process.wait(40)
+            assert_nothing_left(tmp_path)
         if signum == signal.SIGINT:
             assert store.studies.get("ended").state == "interrupted"
             assert store.studies.status_counts("ended")[Status.IN_PROGRESS] == 0
     # The next one goes on with what was cut short, also of workers that are gone.
-    done = subprocess.run(
-        [sys.executable, "script.py"], cwd=tmp_path, env=environment(REDIS_URL=redis_url),
-        capture_output=True, text=True, check=False, timeout=90,
-    )  # fmt: skip
+    done = run("python", "script.py", cwd=tmp_path, timeout=90, REDIS_URL=redis_url)
     assert done.returncode == 0, done.stdout + done.stderr
     assert store.studies.get("ended").state == "completed"
     tasks = [task for task in store.tasks.get_many(store.studies.tasks("ended")) if task]
@@ -405,13 +389,9 @@ o.wait()
 
 @pytest.mark.parametrize("locally", [True, False])
 def test_the_example_in_both_ways(redis_url: str, tmp_path: Path, locally: bool) -> None:
-    env = environment(REDIS_URL=redis_url)
-
     def script(name: str, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "examples" / "hpo" / name), *arguments],
-            cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=150,
-        )  # fmt: skip
+        path = str(ROOT / "examples" / "hpo" / name)
+        done = run("python", path, *arguments, cwd=tmp_path, timeout=150, REDIS_URL=redis_url)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import environment, started, wait_for
+from tests.e2e.harness import environment, run, started, wait_for
 from worker import Task
 from worker.protocol.errors import BadInput
 
@@ -60,15 +60,7 @@ def at(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def python(folder: Path, text: str, *arguments: str, code: int = 0) -> str:
     """Run a script by hand; returns what it printed."""
     (folder / "script.py").write_text(text)
-    done = subprocess.run(
-        [sys.executable, "script.py", *arguments],
-        cwd=folder,
-        env=environment(REDIS_URL=os.environ["REDIS_URL"]),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run("python", "script.py", *arguments, cwd=folder, REDIS_URL=os.environ["REDIS_URL"])
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr
 
