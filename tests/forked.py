@@ -11,12 +11,14 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import logging
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterable
@@ -98,6 +100,7 @@ def begin(
     from_variable = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:] = [*from_variable, *_import_path]
     _open_streams()
+    tempfile.tempdir = None  # it was the parent's
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()
     subprocess.Popen = ForkingPopen  # type: ignore[misc] # in this process only
@@ -122,7 +125,7 @@ def end(main: Callable[..., Any], *arguments: Any) -> None:
             code = _exit_code(error)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
-            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type] # there is one
+            sys.excepthook(*sys.exc_info())
         threading._shutdown()  # type: ignore[attr-defined] # as Python's own end: threads first
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
@@ -195,21 +198,18 @@ def _last_open() -> int:
 def _open_streams() -> None:
     """Standard streams over the new descriptors, as Python opens them when it starts."""
     encoding, _, errors = os.environ.get("PYTHONIOENCODING", "").partition(":")
-    unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
     for name, number, mode, kept in (
         ("stdin", 0, "r", "strict"),
         ("stdout", 1, "w", "strict"),
         ("stderr", 2, "w", "backslashreplace"),
     ):
-        stream = open(  # noqa: SIM115 - it stays open
-            number,
-            mode,
-            buffering=1 if number == 2 or os.isatty(number) else -1,
+        unbuffered = mode == "w" and bool(os.environ.get("PYTHONUNBUFFERED"))
+        stream = io.TextIOWrapper(
+            open(number, f"{mode}b", buffering=0 if unbuffered else -1, closefd=False),  # noqa: SIM115 - it stays open
             encoding=encoding or "utf-8",
             errors=errors or kept,
-            closefd=False,
+            line_buffering=number == 2 or os.isatty(number),
+            write_through=unbuffered,
         )
-        if unbuffered and mode == "w":
-            stream.reconfigure(write_through=True)  # type: ignore[attr-defined] # it is a TextIOWrapper
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)

@@ -37,7 +37,8 @@ def env(cli: Cli, redis_url: str) -> Iterator[dict[str, str]]:
         "OPTUNA_STORAGE": f"sqlite:///{folder}/optuna.db",
         "ARTIFACT_STORE": f"file://{folder}/artifacts",
     }
-    with started("worker", cwd=folder, **env):
+    # Without the storage: its objective needs none, and a worker refuses one that does not exist yet.
+    with started("worker", cwd=folder, REDIS_URL=redis_url, ARTIFACT_STORE=env["ARTIFACT_STORE"]):
         yield env
 
 

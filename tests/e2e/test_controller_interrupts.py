@@ -173,6 +173,7 @@ def test_interrupted_while_there_is_nobody_to_work(
     assert cli.json("status", REDIS_URL=redis_url)["tasks"]["completed"] == 3
 
 
+@pytest.mark.real_start
 def test_local_workers_that_can_not_live(cli: Cli) -> None:
     """They are started again a few times, then the study ends and says why."""
     broken = cli.folder / "broken"

@@ -397,10 +397,10 @@ def test_the_example_in_both_ways(redis_url: str, tmp_path: Path, locally: bool)
 
     assert "accuracy 0.9" in script("template.py")
     if locally:
-        said = script("optimizer.py", "--locally", "--jobs", "4", "--at-once", "1")
+        said = script("optimizer.py", "--locally", "--jobs", "2", "--at-once", "1")
     else:
         with started("worker", "--slots", "2", cwd=tmp_path, log=tmp_path / "log", REDIS_URL=redis_url):
-            said = script("optimizer.py", "--jobs", "4", "--at-once", "1")
+            said = script("optimizer.py", "--jobs", "2", "--at-once", "1")
     assert said.count("which is the best so far") >= 1
     assert "weights of the best: (10, 64)" in said
 

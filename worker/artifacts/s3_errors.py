@@ -35,6 +35,9 @@ _BUSY = frozenset(
 
 _DAMAGED = frozenset(("BadDigest", "XAmzContentSHA256Mismatch"))
 
+_DROPPED = "NoSuchUpload"
+"""An upload in parts that the server has given up, perhaps since one part was damaged."""
+
 _BROKEN = (BotoConnectionError, HTTPClientError, IncompleteReadError, ConnectionError)
 """What a connection that breaks or stalls raises; the last is Python's own."""
 
@@ -60,7 +63,7 @@ def may_pass(error: Exception) -> bool:
     error = unwrapped(error)
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or status == 429 or code_of(error) in _BUSY | _DAMAGED
+        return status >= 500 or status == 429 or code_of(error) in _BUSY | _DAMAGED | {_DROPPED}
     if isinstance(error, SSLError):
         return False
     return isinstance(error, (*_BROKEN, RetriesExceededError))
@@ -104,6 +107,8 @@ def _explain_answer(error: ClientError, bucket: str) -> str:
         return f"access is denied; check {_KEYS} and what the bucket's policy allows them"
     if code in _DAMAGED:
         return f"what arrived was damaged on its way ({code})"
+    if code == _DROPPED:
+        return f"the server has dropped the upload ({code})"
     if code in _REFUSED:
         return f"the credentials are refused ({code}); check {_KEYS}"
     message = str(error.response.get("Error", {}).get("Message") or "")
