@@ -142,11 +142,23 @@ def end(main: Callable[..., Any], *arguments: Any) -> None:
 
 def run_script(path: str) -> None:
     """Run a file of Python as ``python FILE`` does."""
-    module = ModuleType("__main__")
-    module.__file__ = os.path.abspath(path)
-    sys.modules["__main__"] = module
+    module = _new_main(os.path.abspath(path))
     sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
-    exec(compile(Path(path).read_bytes(), module.__file__, "exec"), module.__dict__)
+    exec(compile(Path(path).read_bytes(), os.path.abspath(path), "exec"), module.__dict__)
+
+
+def run_command(program: str, main: Callable[[], Any]) -> None:
+    """Run a command as the script does that pip makes of it."""
+    _new_main(program)
+    sys.path.insert(0, str(BIN))
+    main()
+
+
+def _new_main(path: str) -> ModuleType:
+    module = ModuleType("__main__")
+    module.__file__ = path
+    sys.modules["__main__"] = module
+    return module
 
 
 def _main_of(module: str) -> None:

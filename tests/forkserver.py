@@ -120,6 +120,7 @@ def serve(connection: socket.socket) -> int:
     import worker.slot.slot
     import worker.trials.trial
 
+    _warm_up()
     mains = {"controller": controller.commands.main.main, "worker": worker.cli.main}
     library = ctypes.PyDLL(None)  # keeps the GIL, as a fork does
     gc.collect()
@@ -144,6 +145,16 @@ def serve(connection: socket.socket) -> int:
         connection.send(str(pid).encode())
 
 
+def _warm_up() -> None:
+    """What Optuna and SQLAlchemy do once per process, at the first storage that is opened."""
+    import optuna
+
+    storage = optuna.storages.RDBStorage("sqlite://")
+    optuna.create_study(storage=storage)
+    storage.remove_session()
+    storage.engine.dispose()
+
+
 def _run(request: dict[str, Any], streams: list[int], mains: dict[str, Any]) -> None:
     """Be the command, or the script."""
     forked.begin(
@@ -158,8 +169,7 @@ def _run(request: dict[str, Any], streams: list[int], mains: dict[str, Any]) -> 
         sys.argv[:] = arguments
         forked.end(forked.run_script, arguments[0])
     sys.argv[:] = [program, *arguments]
-    sys.path.insert(0, str(forked.BIN))
-    forked.end(mains[Path(program).name])
+    forked.end(forked.run_command, program, mains[Path(program).name])
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ import pytest
 from tests.e2e.harness import BIN, assert_nothing_left, environment, run, started, wait_for
 from tests.redisserver import RedisServer
 
-pytestmark = pytest.mark.real_start
-
 MODULE = """
 VALUE = 3
 def good(task, x): return x
@@ -187,6 +185,7 @@ def test_questions_where_nothing_is(folder: Path) -> None:
     assert not (folder / ".optuna-rq").exists()
 
 
+@pytest.mark.real_start
 def test_a_file_of_the_user_that_hides_ours(folder: Path) -> None:
     (folder / "worker.py").write_text("x = 1\n")
     (folder / "train.py").write_text("from worker import Task\n")
@@ -226,6 +225,7 @@ def test_help_of_every_command(folder: Path) -> None:
     assert run("controller", "tpo", cwd=folder).returncode == 2
 
 
+@pytest.mark.real_start
 def test_output_into_a_pipe_that_ends(folder: Path) -> None:
     (folder / "sweep.toml").write_text(GOOD)
     assert run("controller", "start", "--workers", "1", cwd=folder).returncode == 0

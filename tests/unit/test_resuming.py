@@ -65,7 +65,16 @@ def shown(study: optuna.Study) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("kind", SAMPLERS)
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        pytest.param(storage, kind, marks=pytest.mark.slow if on_a_server and kind != "tpe" else ())
+        for storage in KINDS
+        for on_a_server in [storage in ("mysql", "postgresql")]
+        for kind in SAMPLERS
+    ],
+    indirect=["url"],
+)
 def test_a_restored_sequence_equals_the_uninterrupted_one(url: str, tmp_path: Path, kind: str) -> None:
     whole = optuna.create_study(sampler=SAMPLERS[kind]())
     whole.optimize(objective, n_trials=14)
