@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import psutil
@@ -53,8 +54,8 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=test SYSTEMD_UNIT_PATH=
 
 _MAIN = """#!/opt/optuna-rq/bin/python
 import sys
-from {package}.cli import main
-sys.exit(main())
+from {module} import {function}
+sys.exit({function}())
 """
 
 
@@ -190,7 +191,8 @@ def _install(opt: Path) -> list[str]:
     (venv / "pyvenv.cfg").write_text("home = /opt/python/bin\n")
     (venv / "bin/python").symlink_to(f"/opt/python/bin/{version}")
     for command in ("worker", "controller"):
-        (venv / "bin" / command).write_text(_MAIN.format(package=command))
+        (entry,) = entry_points(group="console_scripts", name=command)
+        (venv / "bin" / command).write_text(_MAIN.format(module=entry.module, function=entry.attr))
         (venv / "bin" / command).chmod(0o755)
     mounts = [sys.base_prefix, "python"]
     inside = Path(sys.base_prefix)

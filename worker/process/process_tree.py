@@ -23,6 +23,13 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that has ended and awaits its parent does not."""
+    with contextlib.suppress(psutil.Error):
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
 def descendants(pid: int) -> list[int]:
     """All processes below `pid`, parents before children."""
     found: list[int] = []

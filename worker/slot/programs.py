@@ -17,7 +17,7 @@ from typing import Any
 
 from worker.process.channel import SOCKET_VARIABLE, Lines, Message, encode
 from worker.process.parent_death import die_with_parent
-from worker.process.process_tree import children, kill_tree, orphans, signal_group
+from worker.process.process_tree import children, kill_tree, lives, orphans, signal_group
 from worker.protocol.command import fill
 from worker.protocol.errors import BadInput, ObjectiveLoadError
 from worker.protocol.record import TaskRecord
@@ -188,12 +188,7 @@ class RunnerProgram(Program):
 
     def idles(self) -> bool:
         """Whether what ran the last trial still lives."""
-        if self._process.poll() is not None:
-            return False
-        with contextlib.suppress(OSError):
-            os.kill(self.runs_as, 0)
-            return True
-        return False
+        return self._process.poll() is None and lives(self.runs_as)
 
     def start_over(self) -> bool:
         """End the child, so that the next order gets a new one. False where the whole has to be replaced."""
