@@ -10,6 +10,8 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?=
+# Tests wait more than they compute: twice as many at once as there are cores.
+JOBS ?= $(shell expr 2 \* $$(nproc))
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .PHONY: help demo test test-fast test-slow lint chaos bench clean
@@ -28,13 +30,13 @@ demo: $(VENV)/.demo-ready
 	@$(BIN)/controller start examples/digits.toml
 
 test: $(VENV)/.dev-ready
-	@$(BIN)/pytest -q -n 2 --dist worksteal -m 'not slow'
+	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m 'not slow'
 
 test-fast: $(VENV)/.dev-ready
-	@$(BIN)/pytest -q -n 2 --dist worksteal -m 'not slow' tests/unit tests/contract
+	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m 'not slow' tests/unit tests/contract
 
 test-slow: $(VENV)/.dev-ready
-	@$(BIN)/pytest -q -n 2 --dist worksteal -m slow
+	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m slow
 
 lint: $(VENV)/.dev-ready
 	@$(BIN)/ruff check .

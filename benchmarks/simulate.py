@@ -29,7 +29,7 @@ import redis
 from benchmarks.studies import BIN, redis_server
 from worker.protocol import Batch, Point, Status, Store, Summary, TaskRecord
 from worker.protocol.connection import connect
-from worker.protocol.host import CARD_S, REGISTRATION_LIFE_S
+from worker.protocol.host import REGISTRATION_LIFE_S, REGISTRATION_PERIOD_S
 from worker.protocol.transport import TaskJob, TaskQueue
 from worker.slot.slot import HEARTBEAT_S
 
@@ -49,7 +49,7 @@ type = "{sampler}"
 max_trials = 10000000
 """
 NODE_SLOTS = 8
-"""Slots of one worker, each with a card."""
+"""Slots of one worker, each with a registration."""
 
 
 class Player:
@@ -77,7 +77,7 @@ class Player:
     def run(self, seconds: float) -> None:
         end = time.time() + seconds
         for name in self._nodes:
-            self._at(time.time(), "card", name)
+            self._at(time.time(), "register", name)
         for number, name in enumerate(self._slots):
             self._at(time.time() + self._coming_s * number / len(self._slots), "come", name)
         while (now := time.time()) < end:
@@ -100,14 +100,14 @@ class Player:
         self._idle.append(slot)
         self._at(time.time() + self._chance.uniform(0, HEARTBEAT_S), "beat", slot)
 
-    def _card(self, name: str) -> None:
-        card = {
+    def _register(self, name: str) -> None:
+        registration = {
             "host": name, "pid": os.getpid(), "place": name, "queues": "default", "slots": NODE_SLOTS,
             "version": "simulated", "folder": "/", "state": "running", "seen": repr(time.time()),
         }  # fmt: skip
-        self._store.workers.register(name, card, REGISTRATION_LIFE_S)
+        self._store.workers.register(name, registration, REGISTRATION_LIFE_S)
         self._store.workers.paused_until(name)
-        self._at(time.time() + CARD_S, "card", name)
+        self._at(time.time() + REGISTRATION_PERIOD_S, "register", name)
 
     def _beat(self, slot: str) -> None:
         with self._connection.pipeline() as pipe:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import forkserver
+from tests import forkserver, optuna_schema
+
+optuna_schema.read_once()
 
 pytest_plugins = [
     "tests.redisserver",

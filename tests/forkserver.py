@@ -21,7 +21,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tests import forked
+from tests import forked, optuna_schema
 
 COMMANDS = ("controller", "worker")
 
@@ -149,6 +149,7 @@ def _warm_up() -> None:
     """What Optuna and SQLAlchemy do once per process, at the first storage that is opened."""
     import optuna
 
+    optuna_schema.read_once()
     storage = optuna.storages.RDBStorage("sqlite://")
     optuna.create_study(storage=storage)
     storage.remove_session()

@@ -604,13 +604,13 @@ def test_a_study_record_reads_back(store: Store) -> None:
         store.studies.get(study.name)
 
 
-def test_workers_vanish_with_their_card(store: Store) -> None:
+def test_workers_vanish_with_their_registration(store: Store) -> None:
     store.workers.register("a", {"queues": "default,gpu", "slots": 2}, 60)
     store.workers.register("b", {"queues": "cpu", "slots": 1}, 60)
-    assert [card["name"] for card in store.workers.list("gpu")] == ["a"]
-    assert {card["name"] for card in store.workers.list()} == {"a", "b"}
+    assert [worker["name"] for worker in store.workers.list("gpu")] == ["a"]
+    assert {worker["name"] for worker in store.workers.list()} == {"a", "b"}
     store.redis.delete(keys.worker("a"))
-    assert [card["name"] for card in store.workers.list()] == ["b"]
+    assert [worker["name"] for worker in store.workers.list()] == ["b"]
     assert store.redis.smembers(keys.WORKERS) == {"b"}
     store.workers.forget("b")
     assert store.workers.list() == []

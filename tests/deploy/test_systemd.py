@@ -24,7 +24,7 @@ from tests.s3server import S3Server
 from tests.servers import serving
 from tests.systemd import Systemd
 from worker.protocol import Status
-from worker.slot.daemon import CARD_S
+from worker.slot.daemon import REGISTRATION_PERIOD_S
 
 UNITS = Path(__file__).parent.parent.parent / "deploy/systemd"
 NAMES = ("worker", "controller")
@@ -112,8 +112,8 @@ def test_command_lines_are_understood() -> None:
 
 def test_a_worker_has_the_time_that_it_needs_to_stop() -> None:
     assert int(settings("worker", "TimeoutStopSec")[0]) >= command_line("worker")["drain_s"] + GRACE_S + 30
-    # After a crash, its name is another's until its card has run out.
-    assert int(settings("worker", "RestartSec")[0]) > 3 * CARD_S
+    # After a crash, its name is another's until its registration has run out.
+    assert int(settings("worker", "RestartSec")[0]) > 3 * REGISTRATION_PERIOD_S
 
 
 # With a real systemd

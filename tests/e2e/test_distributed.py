@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests import forkserver
 from tests.e2e.harness import BIN, DEADLINE_S, assert_nothing_left, descendants, wait_for
 from tests.redisserver import RedisServer
 from tests.s3server import S3Server
@@ -84,16 +85,18 @@ class Place:
 
     def run(self, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        return subprocess.run(
-            [str(BIN / argv[0]), *argv[1:]],
+        command = [str(BIN / argv[0]), *argv[1:]]
+        with forkserver.popen(
+            command,
             cwd=self.folder,
             env={**self.env, **env},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
+        ) as process:
+            out, err = process.communicate(timeout=DEADLINE_S)
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def ask(self, *argv: str, **env: str) -> str:
         """What `controller` answers; it must succeed without a complaint."""

@@ -116,6 +116,9 @@ def test_failover(cli: Cli, server: RedisServer) -> None:
         BreakingProxy(server.port) as address,
     ):
         url = f"redis://127.0.0.1:{address.port}/0"
+        with replica.client() as client:
+            # The first copy takes its primary some seconds; the short study is not to end meanwhile.
+            wait_for(lambda: has_all(client, server), "the replica to follow")
         with running(cli, url) as study, replica.client() as client:
             study.told(2)
             wait_for(lambda: has_all(client, server), "the replica to have it all")

@@ -28,7 +28,7 @@ def look(url: str, position: str = "0-0") -> Seen:
     return RedisMetrics(url, "s", "default", Launcher(url).key("default"), lambda: position).seen()
 
 
-def card(store: Store, name: str, ttl_s: float = 15.0, **fields: object) -> None:
+def register(store: Store, name: str, ttl_s: float = 15.0, **fields: object) -> None:
     store.workers.register(name, {"slots": 2, "queues": "gpu,default", "state": "running", **fields}, ttl_s)
 
 
@@ -49,12 +49,12 @@ def test_the_queue_and_the_best(redis_url: str, store: Store) -> None:
 
 
 def test_the_workers_of_the_queue(redis_url: str, store: Store) -> None:
-    card(store, "fresh", **{"slot:0": "a" * 32, "slot:1": ""})
-    card(store, "old", ttl_s=5.0, state="draining")
-    card(store, "paused", paused_until=repr(time.time() + 60))
-    card(store, "elsewhere", queues="gpu")
-    card(store, "odd", slots="many")
-    card(store, "strange", state="x" * 1000)
+    register(store, "fresh", **{"slot:0": "a" * 32, "slot:1": ""})
+    register(store, "old", ttl_s=5.0, state="draining")
+    register(store, "paused", paused_until=repr(time.time() + 60))
+    register(store, "elsewhere", queues="gpu")
+    register(store, "odd", slots="many")
+    register(store, "strange", state="x" * 1000)
     workers = look(redis_url).workers
     assert workers is not None
     assert [(w.name, w.slots, w.busy, w.state) for w in workers] == [
@@ -93,7 +93,7 @@ def own() -> Iterator[RedisServer]:
 
 def test_what_a_user_may_not_ask_is_left_out(own: RedisServer) -> None:
     store = Store(connect(own.url()))
-    card(store, "w")
+    register(store, "w")
     store.redis.execute_command("ACL", "SETUSER", "few", "on", ">pw", "~*", "+ping", "+smembers", "+hgetall")
     seen = look(own.url().replace("redis://", "redis://few:pw@"))
     assert seen.up
@@ -103,7 +103,7 @@ def test_what_a_user_may_not_ask_is_left_out(own: RedisServer) -> None:
 
 def test_the_rules_of_controller_acl_let_it_ask_all_of_it(own: RedisServer) -> None:
     store = Store(connect(own.url()))
-    card(store, "w")
+    register(store, "w")
     user = users(["default"])[0]
     rule = user.rule({CONTROLLER_PASSWORD: "pw"}).split()
     store.redis.execute_command("ACL", "SETUSER", user.name, *rule[2:])

@@ -122,7 +122,7 @@ def test_two_signals_to_the_worker_hand_back_now(bench: Bench) -> None:
 @pytest.mark.parametrize("after_s", [0.004, 0.01, 0.02, 0.04])
 def test_a_signal_while_the_worker_starts_is_not_lost(bench: Bench, after_s: float) -> None:
     with started("worker", cwd=bench.folder, REDIS_URL=bench.url) as worker:
-        wait_for(lambda: bench.store.workers.list(), "the worker's card")
+        wait_for(lambda: bench.store.workers.list(), "the worker's registration")
         time.sleep(after_s)
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(10) in (0, -signal.SIGTERM)

@@ -28,7 +28,7 @@ from worker.health.monitoring import Monitoring
 from worker.health.server import MOST_THREADS, Answer, HealthServer
 from worker.process.channel import Lines
 from worker.protocol.errors import BadInput
-from worker.slot.daemon import CARD_S
+from worker.slot.daemon import REGISTRATION_PERIOD_S
 
 
 @pytest.mark.parametrize(
@@ -215,12 +215,12 @@ class Daemon:
         self.ours, self.theirs = socket.socketpair()
         for end in (self.ours, self.theirs):
             end.setblocking(False)
-        self.teller = HealthReporter(self.theirs)
+        self.reporter = HealthReporter(self.theirs)
 
     def turn(self, up: bool = True, **state: Any) -> None:
         told = {
             "redis_up": True,
-            "card_at": self.clock.monotonic(),
+            "registered_at": self.clock.monotonic(),
             "draining": False,
             "paused": False,
             **state,
@@ -247,17 +247,17 @@ def daemon() -> Iterator[Daemon]:
 def test_what_a_slot_tells_is_counted(daemon: Daemon) -> None:
     daemon.turn()
     assert daemon.value("attempts_ended_total", outcome="completed", reason="") == 0
-    with daemon.teller.attempt(SimpleNamespace(ended_as=("completed", ""))):
+    with daemon.reporter.attempt(SimpleNamespace(ended_as=("completed", ""))):
         daemon.turn()
         assert (daemon.value("slots_busy"), daemon.value("attempts_started_total")) == (1, 1)
     with (
         pytest.raises(ValueError, match="x"),
-        daemon.teller.attempt(SimpleNamespace(ended_as=(DROPPED, ""))),
+        daemon.reporter.attempt(SimpleNamespace(ended_as=(DROPPED, ""))),
     ):
         raise ValueError("x")
-    with daemon.teller.attempt(SimpleNamespace(ended_as=(REQUEUED, HANDED_BACK))):
+    with daemon.reporter.attempt(SimpleNamespace(ended_as=(REQUEUED, HANDED_BACK))):
         pass
-    daemon.teller.refused()
+    daemon.reporter.refused()
     daemon.turn()
     assert (daemon.value("slots_busy"), daemon.value("attempts_started_total")) == (0, 3)
     for outcome, reason in (("completed", ""), (DROPPED, ""), (REQUEUED, HANDED_BACK)):
@@ -267,7 +267,7 @@ def test_what_a_slot_tells_is_counted(daemon: Daemon) -> None:
 
 
 def test_what_a_killed_slot_ran_is_lost(daemon: Daemon) -> None:
-    attempt = daemon.teller.attempt(SimpleNamespace(ended_as=("completed", "")))
+    attempt = daemon.reporter.attempt(SimpleNamespace(ended_as=("completed", "")))
     attempt.__enter__()
     daemon.monitoring.slot_ended(0, daemon.ours)
     daemon.monitoring.slot_restarts()
@@ -283,7 +283,7 @@ def test_nobody_counts_where_nothing_listens() -> None:
 def test_a_daemon_that_does_not_listen_holds_up_no_slot(daemon: Daemon) -> None:
     said = 50_000
     for _ in range(said):
-        daemon.teller.refused()
+        daemon.reporter.refused()
     got = 0
     lines = Lines()
     while True:
@@ -295,7 +295,7 @@ def test_a_daemon_that_does_not_listen_holds_up_no_slot(daemon: Daemon) -> None:
         assert all(message == {"op": "refused"} for message in messages)
     assert 0 < got < said
     daemon.turn()
-    daemon.teller.refused()  # whole messages go on where the socket was full
+    daemon.reporter.refused()  # whole messages go on where the socket was full
     daemon.turn()
     assert (daemon.value("jobs_refused_total") or 0) > 1
 
@@ -335,8 +335,8 @@ def test_a_worker_lives_while_its_loop_turns(daemon: Daemon) -> None:
 # The controller's side
 
 
-def test_a_card_lives_as_long_as_workers_have_it() -> None:
-    assert REGISTRATION_LIFE_S == 3 * CARD_S
+def test_a_registration_outlives_three_periods() -> None:
+    assert REGISTRATION_LIFE_S == 3 * REGISTRATION_PERIOD_S
 
 
 def test_a_controller_lives_while_its_loop_turns() -> None:

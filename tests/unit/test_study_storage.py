@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import IntegrityError
 
 from controller.search.study import open_study, refuse_other_trials
 from worker.protocol.errors import BadInput
@@ -80,3 +84,23 @@ def test_trials_of_another_search_space(tmp_path: Path) -> None:
         (name,) = other
         with pytest.raises(BadInput, match=f"trials with another parameter '{name}'"):
             refuse_other_trials(study, {**space, **other})
+
+
+def test_another_process_creates_the_tables_at_the_same_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna wraps the database's error where it comes with a commit."""
+    opened: list[str] = []
+
+    class Racing(RDBStorage):
+        def __init__(self, url: str, **options: Any) -> None:
+            opened.append(url)
+            if len(opened) == 1:
+                raise StorageInternalError("An exception is raised during the commit.") from IntegrityError(
+                    "INSERT INTO version_info", {}, Exception("UNIQUE constraint failed")
+                )
+            super().__init__(url, **options)
+
+    monkeypatch.setattr("worker.trials.storage.RDBStorage", Racing)
+    assert open_storage(f"sqlite:///{tmp_path}/new.db").get_all_studies() == []
+    assert len(opened) == 2

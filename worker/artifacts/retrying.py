@@ -20,7 +20,7 @@ LOOK_S = 0.2
 T = TypeVar("T")
 
 
-def patiently(
+def retry_while_away(
     call: Callable[[], T],
     patience_s: float,
     *,

@@ -25,7 +25,7 @@ from worker.artifacts.content import from_file, to_file
 from worker.artifacts.meta import ArtifactMeta
 from worker.artifacts.names import safe_name
 from worker.artifacts.protocol import ArtifactStore
-from worker.artifacts.retrying import patiently
+from worker.artifacts.retrying import retry_while_away
 from worker.artifacts.stores import open_store
 from worker.protocol.clock import Clock, SystemClock, iso
 from worker.protocol.errors import ArtifactError
@@ -135,7 +135,7 @@ class _Upload:
         # Meanwhile: at 1 GiB, a checksum takes as long as a fast network.
         with checksums_meanwhile(self.path, self.name, new_sha256, new_blake3) as checked:
             try:
-                patiently(put, patience_s, waiting=waiting)
+                retry_while_away(put, patience_s, waiting=waiting)
             except ArtifactError as error:
                 failure = error
                 with contextlib.suppress(futures.TimeoutError):
@@ -219,7 +219,7 @@ def fetch(
         with replacing(target, overwrite=overwrite, durable=False) as partial:
             opened = store
             checksum, new_hasher, wanted = compared_by(meta)
-            found = patiently(lambda: opened.get_file(meta.key, partial, new_hasher), patience_s)
+            found = retry_while_away(lambda: opened.get_file(meta.key, partial, new_hasher), patience_s)
             size = partial.stat().st_size
             if verify and found is None:
                 size, (found,) = checksums(partial, meta.name, new_hasher)

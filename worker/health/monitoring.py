@@ -36,7 +36,7 @@ class State:
     slots_up: int
     redis_up: bool
     """Whether the last that was said to Redis has arrived there."""
-    card_at: float
+    registered_at: float
     """Monotonic time of the last write of the worker's registration; NaN before the first."""
     draining: bool
     paused: bool
@@ -99,7 +99,7 @@ class Monitoring:
         gauge(
             "heartbeat_age_seconds",
             "Seconds since the worker last wrote its registration to Redis; it lives 15 s there.",
-        ).set_function(lambda: self._now() - self._state.card_at if self._state else math.nan)
+        ).set_function(lambda: self._now() - self._state.registered_at if self._state else math.nan)
         started = counter("attempts_started", "Attempts begun.")
         self._ended = counter("attempts_ended", "Attempts ended, by outcome and reason.", "outcome", "reason")
         refused = counter("jobs_refused", "Jobs taken off the queue that this worker may not run.")

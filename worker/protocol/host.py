@@ -39,9 +39,9 @@ def is_open(redis_url: str) -> bool:
         return host != "localhost"
 
 
-CARD_S = 5.0
+REGISTRATION_PERIOD_S = 5.0
 """Time between two renewals of a worker's registration, in seconds."""
-REGISTRATION_LIFE_S = 3 * CARD_S
+REGISTRATION_LIFE_S = 3 * REGISTRATION_PERIOD_S
 """Time after its last renewal at which a registration expires, in seconds."""
 
 

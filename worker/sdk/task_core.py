@@ -54,7 +54,7 @@ class TaskCore:
     def reload(self) -> None:
         """Read the task again."""
         if self.at is not None:
-            record = _settled(self.at, self.at.store.tasks.get(self.id))
+            record = _ended_if_lost(self.at, self.at.store.tasks.get(self.id))
             self.about.update({**describe(record), "status": record.status.value})
 
     def change(self, change: Callable[[TaskRecord], TaskRecord]) -> bool:
@@ -66,7 +66,7 @@ class TaskCore:
         return True
 
 
-def _settled(at: Home, record: TaskRecord) -> TaskRecord:
+def _ended_if_lost(at: Home, record: TaskRecord) -> TaskRecord:
     """The record; it is ended first if its standalone program has vanished."""
     if record.study or record.status is not Status.IN_PROGRESS or at.store.tasks.leases([record.id])[0]:
         return record

@@ -19,7 +19,7 @@ from worker.artifacts import ArtifactStoreUnavailable, open_store
 from worker.artifacts.archive import unpack
 from worker.artifacts.atomic import replacing
 from worker.artifacts.checksum import checksums, new_sha256
-from worker.artifacts.retrying import patiently
+from worker.artifacts.retrying import retry_while_away
 from worker.protocol.errors import ArtifactError, BadInput, ObjectiveLoadError
 
 PATIENCE_S = 30.0
@@ -129,7 +129,7 @@ class CodeFolders:
     ) -> Path:
         store = open_store(url)
         with replacing(target, durable=False) as partial:
-            patiently(lambda: store.get_file(key, partial), PATIENCE_S, waiting=waiting)
+            retry_while_away(lambda: store.get_file(key, partial), PATIENCE_S, waiting=waiting)
             found, (checksum,) = checksums(partial, "code", new_sha256)
             if (found, checksum) != (size, sha256):
                 raise ArtifactError(

@@ -23,7 +23,7 @@ from worker.process.process_tree import children, kill_tree
 from worker.protocol import keys
 from worker.protocol.connection import check, connect, trouble
 from worker.protocol.errors import RedisAway, RedisUnavailable
-from worker.protocol.host import CARD_S, REGISTRATION_LIFE_S, place
+from worker.protocol.host import REGISTRATION_LIFE_S, REGISTRATION_PERIOD_S, place
 from worker.protocol.redis_time import RedisTime
 from worker.protocol.store import Store
 from worker.slot.devices import slot_environment
@@ -63,13 +63,13 @@ class Daemon:
         self._restart_at: dict[int, float] = {}
         self._deaths = 0
         self._signals = 0
-        self._card_at = 0.0
+        self._register_at = 0.0
         self._paused_until = 0.0
         """Seconds since the epoch; 0 while jobs are taken."""
         self._store: Store | None = None
         self._monitoring: Monitoring | None = None
         self._redis_up = False
-        self._card_written = nan
+        self._registered_at = nan
 
     def run(self) -> int:
         """Serve until a signal, or, with `burst` or `idle_s`, until there is no work.
@@ -93,7 +93,7 @@ class Daemon:
         adopt_orphans()
         self._scratch = Scratch()
         try:
-            self._write_card(first=True)
+            self._register(first=True)
         except BaseException:
             self._scratch.remove()
             raise
@@ -146,27 +146,27 @@ class Daemon:
         try:
             if listener.get_message(timeout=0.05 if self._signals or self._settings.burst else 0.5):
                 self._wake_slots()
-                self._card_at = 0.0  # it may be asked to pause
+                self._register_at = 0.0  # it may be asked to pause
         except redis.RedisError as error:
             log.warning("worker %s: Redis is away (%s); trying again", self._settings.name, error)
             self._redis_up = False
             self._pause(1.0)
         now = time.monotonic()
         self._look_after_slots(now)
-        if now >= self._card_at:
+        if now >= self._register_at:
             self._redis_up = False
             with contextlib.suppress(redis.RedisError):
-                self._write_card()
+                self._register()
                 self._look_for_pause()
                 self._redis_up = True
-            self._card_at = now + CARD_S
+            self._register_at = now + REGISTRATION_PERIOD_S
         if self._paused_until and time.time() >= self._paused_until:
             self._resume()
         if self._monitoring:
             self._monitoring.turn(
                 {number: slot.wake for number, slot in self._slots.items()},
                 redis_up=self._redis_up,
-                card_at=self._card_written,
+                registered_at=self._registered_at,
                 draining=bool(self._signals),
                 paused=bool(self._paused_until),
             )
@@ -292,7 +292,7 @@ class Daemon:
 
     # Being seen
 
-    def _write_card(self, *, first: bool = False) -> None:
+    def _register(self, *, first: bool = False) -> None:
         settings = self._settings
         assert self._store is not None
         registration = {
@@ -307,4 +307,4 @@ class Daemon:
             "seen": repr(time.time()),
         }
         self._store.workers.register(settings.name, registration, REGISTRATION_LIFE_S, first=first)
-        self._card_written = time.monotonic()
+        self._registered_at = time.monotonic()

@@ -35,7 +35,7 @@ class JournalFile(JournalFileBackend):
         self._gathered: list[dict[str, Any]] | None = None
         self._length = 0
         """Entries read from the file; while entries are gathered, all that it has."""
-        self.patiently: Callable[[Callable[[], None]], None] = lambda write: write()
+        self.retrying: Callable[[Callable[[], None]], None] = lambda write: write()
         """Runs a write. `retry_while_away` replaces it, to wait for a storage that is away."""
 
     @contextmanager
@@ -55,7 +55,7 @@ class JournalFile(JournalFileBackend):
             gathered, self._gathered = self._gathered, None
             try:
                 if gathered:
-                    self.patiently(lambda: self.append_logs(gathered))
+                    self.retrying(lambda: self.append_logs(gathered))
             finally:
                 self._held.release()
 

@@ -117,7 +117,7 @@ def _create(url: str, arguments: dict[str, Any]) -> RDBStorage:
             return RDBStorage(url, engine_kwargs=arguments)
         except Exception as error:
             tries -= 1
-            text = str(error).lower()
+            text = f"{error} {error.__cause__}".lower()  # Optuna wraps what happens at a commit
             if not tries or not ("unique" in text or "already exists" in text or "duplicate" in text):
                 raise
             time.sleep(0.2)

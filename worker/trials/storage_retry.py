@@ -46,16 +46,16 @@ def retry_while_away(
     changed = [(inner, name) for name in (*public, *STORAGE_CALLS) if callable(getattr(inner, name, None))]
     changed += also
     for owner, name in changed:
-        setattr(owner, name, _patient(getattr(owner, name), waiting, back))
+        setattr(owner, name, _retrying(getattr(owner, name), waiting, back))
     journal = backend_of(inner)
     if isinstance(journal, JournalFile):
-        journal.patiently = lambda write: _patient(write, waiting, back)()
+        journal.retrying = lambda write: _retrying(write, waiting, back)()
 
     def undo() -> None:
         for owner, name in changed:
             vars(owner).pop(name, None)
         if isinstance(journal, JournalFile):
-            journal.patiently = lambda write: write()
+            journal.retrying = lambda write: write()
 
     return undo
 
@@ -68,7 +68,7 @@ def beneath(storage: BaseStorage) -> BaseStorage:
     return inner if isinstance(inner, (RDBStorage, JournalStorage)) else storage
 
 
-def _patient(
+def _retrying(
     call: Callable[..., Any],
     waiting: Callable[[str], None],
     back: Callable[[], None],

@@ -160,7 +160,7 @@ def open_trial_study(
     try:
         with _lock:
             if storage_url not in _storages:
-                _storages[storage_url] = _open_patiently(storage_url)
+                _storages[storage_url] = _open_with_retries(storage_url)
         kind = known_sampler(str(sampler.pop("type")))
         seed = _seed(sampler.pop("seed", None), number, kind)
         with quietly():
@@ -226,7 +226,7 @@ def _wait(reason: str) -> None:
         current.session.check_stop()
 
 
-def _open_patiently(url: str) -> optuna.storages.BaseStorage:
+def _open_with_retries(url: str) -> optuna.storages.BaseStorage:
     """Open the storage, and wait while it is locked or away. Raises `BadInput`."""
     deadline = time.monotonic() + OPENING_S
     while True:
