@@ -145,7 +145,7 @@ class Recovery:
             False when nothing is missing.
         """
         if self._progress.record is not None and self._store.studies.find(self._state.study) is None:
-            self._observer.note("Redis has lost the study; writing it anew, what ran is run again")
+            self._observer.note("Redis has lost the study; writing it again, what ran is run again")
             self._restore_study()
             return True
         running = list(self._state.running.values())

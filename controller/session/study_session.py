@@ -42,7 +42,7 @@ class StudyDefinition:
     name_option: str = "study_name"
     """What gives the study another name, for messages."""
     continues: bool = False
-    """Goes on with a study that has ended, with a budget of its own."""
+    """Continue a study that has ended, with a budget of its own."""
     lease_s: float = LEASE_S
     """A controller that was silent for so long has lost the study, in seconds."""
 

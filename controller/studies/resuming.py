@@ -1,4 +1,4 @@
-"""Going on with an Optuna study, or from one of its trials: helios' functions, on every storage.
+"""Continue an Optuna study, or start again from one of its trials: helios' functions, on every storage.
 
 After `helios.plugins.optuna.utils`, whose names and arguments they have. Differences, deliberate: storages
 other than SQLite are taken, other studies of the same database stay untouched, and a restored sampler is
@@ -44,9 +44,9 @@ def create_or_load_study(
     backup_samplers: bool = False,
     **study_args: Unpack[StudyArgs],
 ) -> optuna.Study:
-    """Begin a study, or go on with one that has stopped.
+    """Begin a study, or continue one that has stopped.
 
-    Failed trials are not tried again and interrupted ones not continued: the study goes on with the next
+    Failed trials are not tried again and interrupted ones not continued: the study takes the next
     new trial. To go on from an earlier one, see `create_study_starting_from_trial`.
 
     Args:
@@ -76,7 +76,7 @@ def create_study_starting_from_trial(
     sampler_path: Path | str | None = None,
     **study_args: Unpack[StudyArgs],
 ) -> optuna.Study:
-    """Go on with a study from one of its trials: those after it are discarded.
+    """Continue a study from one of its trials: those after it are discarded.
 
     Call it before trials are started. Trials are numbered from 0; those up to `trial_id`, itself included,
     are kept with all that belongs to them, and so are the study's attributes.

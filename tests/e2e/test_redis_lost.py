@@ -1,4 +1,4 @@
-"""A Redis that comes back without its data, whole or in part: the study is written anew from Optuna's storage."""
+"""A Redis that comes back without its data, whole or in part: the study is written again from Optuna's storage."""
 
 from __future__ import annotations
 

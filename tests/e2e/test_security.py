@@ -571,7 +571,7 @@ def test_a_signed_study_with_all_that_belongs_to_it(bench: Attacked) -> None:
 
 @pytest.mark.parametrize("started_again", [False, True])
 def test_a_controller_signs_nothing_that_was_altered(bench: Attacked, started_again: bool) -> None:
-    """Whoever reaches Redis and has no secret changes what waits there, and has it signed anew."""
+    """Somebody who reaches Redis without the secret changes what waits there, and has it signed again."""
     secret = {"REDIS_URL": bench.url, "OPTUNA_RQ_SECRET": SECRET}
     evil = [
         {"kind": "function", "target": "obj:evil"},

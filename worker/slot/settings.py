@@ -200,8 +200,8 @@ def _check_redis(reader: _Reader, url: str | None, key: str | None, insecure: bo
         )
     if url and not key and not insecure and is_open(url):
         reader.problems.append(
-            f"Redis at {redact(url)} asks for no password, and jobs aren't signed: whoever reaches it could "
-            f"run code here; set {JOB_SECRET} (the same for the controller), or give it a password "
+            f"Redis at {redact(url)} asks for no password, and jobs aren't signed: anybody who reaches it "
+            f"could run code here; set {JOB_SECRET} (the same for the controller), or give it a password "
             "(or --insecure, in a network of your own)"
         )
 
