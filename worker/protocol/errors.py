@@ -28,7 +28,7 @@ class BadInput(OptunaRQError):
         self.problems = problems
 
 
-class Retryable(OptunaRQError):
+class Retryable(Exception):
     """Something outside is away or busy; the same call may succeed later."""
 
 
@@ -36,7 +36,7 @@ class ServerAway(BadInput, Retryable):
     """A store or a database that was named can't be reached, or is busy: it may be there later."""
 
 
-class RedisUnavailable(Retryable):
+class RedisUnavailable(OptunaRQError, Retryable):
     """Redis can't be reached, refuses the credentials, or is too old."""
 
     exit_code = 2
@@ -46,7 +46,7 @@ class RedisAway(RedisUnavailable):
     """Redis can't be reached, or doesn't answer: it may later."""
 
 
-class StorageUnavailable(Retryable):
+class StorageUnavailable(OptunaRQError, Retryable):
     """Optuna's storage is locked or away."""
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from worker.protocol.errors import BadInput
+from worker.protocol.queues import check_queue_name
 from worker.protocol.record import new_task_id
 from worker.protocol.status import Status
 from worker.sdk import argparse_patch, runtime
@@ -17,7 +20,8 @@ from worker.sdk.session import LocalSession, Session
 from worker.sdk.task_artifacts import TaskArtifacts
 from worker.sdk.task_life import TaskLife
 from worker.sdk.task_parameters import TaskParameters
-from worker.sdk.task_queries import ARCHIVED
+from worker.sdk.task_queries import ARCHIVED, TaskQueries
+from worker.sdk.task_reports import TaskReports
 
 if TYPE_CHECKING:
     from worker.sdk.home import Home
@@ -44,7 +48,7 @@ class TaskTypes(str, Enum):
         return self.value
 
 
-class Task(TaskParameters, TaskArtifacts, TaskLife):
+class Task(TaskParameters, TaskArtifacts, TaskReports, TaskQueries, TaskLife):
     """One experiment.
 
     A function objective gets its task as its argument. A script gets it from `Task.init`, and anything
@@ -139,6 +143,49 @@ class Task(TaskParameters, TaskArtifacts, TaskLife):
             runtime.enter(current)
         assert isinstance(current, Task)
         return current
+
+    def execute_remotely(
+        self, queue_name: str | None = None, clone: bool = False, exit_process: bool = True
+    ) -> Task | None:
+        """Have a worker run this program from its beginning. Under a worker this does nothing.
+
+        Args:
+            queue_name: that workers serve; None does nothing.
+            clone: queue a copy, and go on here as well.
+            exit_process: end this program; required unless `clone`.
+
+        Returns:
+            The task that was queued; None under a worker or without a queue.
+
+        Raises:
+            BadInput: this program can't be run by a worker, as a notebook can't.
+        """
+        from worker.sdk.standalone_session import (  # noqa: PLC0415 - redis, which a worker's program does without
+            StandaloneSession,
+        )
+
+        if not isinstance(self.session, StandaloneSession) or queue_name is None or self.at is None:
+            return None
+        if not self.at.store.tasks.get(self.id).spec.objective:
+            raise BadInput("execute_remotely: this program is no script, so that no worker can run it")
+        if clone:
+            copy = type(self).clone(self, name=self.about.get("name"), project=self.about.get("project"))
+            type(self).enqueue(copy, queue_name)
+            if exit_process:
+                self.close()
+                sys.exit(0)
+            return copy
+        if not exit_process:
+            raise BadInput("execute_remotely: without clone=True this program has to end: exit_process=True")
+
+        queue = check_queue_name(queue_name)
+        self.finish_following()
+        self.at.store.tasks.edit(self.id, lambda old: replace(old, spec=replace(old.spec, queue=queue)))
+        record = self.session.hand_over(f"handed to queue {queue}")
+        self.at.enqueue(record)
+        runtime.leave(self)
+        print(f"task {self.id} is on queue {queue!r}; this program ends here", flush=True)
+        sys.exit(0)
 
     # What it is
 

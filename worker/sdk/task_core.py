@@ -34,6 +34,8 @@ class TaskCore:
         """Where this program's reports go, for this library; None for another program's task."""
         self.at = at
         """The Redis that the record is in, for this library; None where only the task's worker may know."""
+        self._followers: list[Any] = []
+        """What reports for the task what others write, as TensorBoard's event files; each has a `stop`."""
 
     @property
     def id(self) -> str:
@@ -64,6 +66,11 @@ class TaskCore:
         record = self.at.store.tasks.edit(self.id, change)
         self.about.update({**describe(record), "status": record.status.value})
         return True
+
+    def finish_following(self) -> None:
+        """Take what TensorBoard has written until now, and look no more."""
+        while self._followers:
+            self._followers.pop().stop()
 
 
 def _ended_if_lost(at: Home, record: TaskRecord) -> TaskRecord:

@@ -1,24 +1,19 @@
-"""How a task goes on and ends."""
+"""A task's status, and how it ends."""
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from worker.protocol.errors import BadInput
-from worker.protocol.queues import check_queue_name
 from worker.protocol.status import FINISHED, Reason, Status
 from worker.sdk import runtime
 from worker.sdk.task_core import TaskCore
-from worker.sdk.task_queries import TaskQueries
-from worker.sdk.task_reports import TaskReports
 
 
-class TaskLife(TaskReports, TaskQueries):
+class TaskLife(TaskCore):
     """The part of `Task` that knows its status and ends it."""
 
     @property
@@ -81,7 +76,7 @@ class TaskLife(TaskReports, TaskQueries):
         runtime.leave(self)
 
     def mark_completed(self, ignore_errors: bool = True, status_message: str | None = None, **_: Any) -> None:
-        """Settle that this program's task ends as completed. Raises `BadInput` for another program's."""
+        """Have this program's task end as completed. Raises `BadInput` for another program's."""
         if self.session is None:
             raise BadInput(f"task {self.id}: only the program that runs it can complete it")
         self.finish_following()
@@ -150,49 +145,6 @@ class TaskLife(TaskReports, TaskQueries):
             threading.Thread(target=callback_function, name="optuna-rq-abort", daemon=True).start()
 
         self.session.on_stop = call if callback_function else None
-
-    def execute_remotely(
-        self, queue_name: str | None = None, clone: bool = False, exit_process: bool = True
-    ) -> TaskCore | None:
-        """Have a worker run this program from its beginning. Under a worker this does nothing.
-
-        Args:
-            queue_name: that workers serve; None does nothing.
-            clone: queue a copy, and go on here as well.
-            exit_process: end this program; required unless `clone`.
-
-        Returns:
-            The task that was queued; None under a worker or without a queue.
-
-        Raises:
-            BadInput: this program can't be run by a worker, as a notebook can't.
-        """
-        from worker.sdk.standalone_session import (  # noqa: PLC0415 - redis, which a worker's program does without
-            StandaloneSession,
-        )
-
-        if not isinstance(self.session, StandaloneSession) or queue_name is None or self.at is None:
-            return None
-        if not self.at.store.tasks.get(self.id).spec.objective:
-            raise BadInput("execute_remotely: this program is no script, so that no worker can run it")
-        if clone:
-            copy = type(self).clone(self, name=self.about.get("name"), project=self.about.get("project"))
-            type(self).enqueue(copy, queue_name)
-            if exit_process:
-                self.close()
-                sys.exit(0)
-            return copy
-        if not exit_process:
-            raise BadInput("execute_remotely: without clone=True this program has to end: exit_process=True")
-
-        queue = check_queue_name(queue_name)
-        self.finish_following()
-        self.at.store.tasks.edit(self.id, lambda old: replace(old, spec=replace(old.spec, queue=queue)))
-        record = self.session.hand_over(f"handed to queue {queue}")
-        self.at.enqueue(record)
-        runtime.leave(self)
-        print(f"task {self.id} is on queue {queue!r}; this program ends here", flush=True)
-        sys.exit(0)
 
 
 def _several(value: Any) -> Sequence[Any]:

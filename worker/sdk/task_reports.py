@@ -21,7 +21,6 @@ class TaskReports(TaskCore):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._logger = Logger(self)
-        self._followers: list[Any] = []
 
     def get_logger(self) -> Logger:
         return self._logger
@@ -114,11 +113,6 @@ class TaskReports(TaskCore):
         follower.start()
         self._followers.append(follower)
         atexit.register(follower.stop)
-
-    def finish_following(self) -> None:
-        """Take what TensorBoard has written until now, and look no more."""
-        while self._followers:
-            self._followers.pop().stop()
 
 
 def _thinned(points: list[tuple[int, float, float]], most: int) -> list[tuple[int, float, float]]:
