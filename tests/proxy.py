@@ -102,6 +102,8 @@ class BreakingProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            # What it has sent on, and a busy reader has not taken yet, is soon lost: keep that little.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 256 << 10)
             if self._mode == REFUSE:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 client.close()

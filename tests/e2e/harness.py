@@ -52,11 +52,17 @@ def program(name: str) -> str:
 
 def run(*argv: str, cwd: Path, timeout: float = DEADLINE_S, **env: str) -> subprocess.CompletedProcess[str]:
     """Run one of our commands, or a script by ``python FILE …``, to its end."""
-    command = [program(argv[0]), *argv[1:]]
+    return run_with([program(argv[0]), *argv[1:]], cwd=cwd, env=environment(**env), timeout=timeout)
+
+
+def run_with(
+    command: list[str], *, cwd: Path, env: dict[str, str], timeout: float = DEADLINE_S
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in just this environment; it is killed when it takes too long."""
     process = forkserver.popen(
         command,
         cwd=cwd,
-        env=environment(**env),
+        env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests import forkserver
-from tests.e2e.harness import BIN, DEADLINE_S, assert_nothing_left, descendants, wait_for
+from tests.e2e.harness import BIN, DEADLINE_S, assert_nothing_left, descendants, run_with, wait_for
 from tests.redisserver import RedisServer
 from tests.s3server import S3Server
 
@@ -85,18 +84,7 @@ class Place:
 
     def run(self, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        command = [str(BIN / argv[0]), *argv[1:]]
-        with forkserver.popen(
-            command,
-            cwd=self.folder,
-            env={**self.env, **env},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            out, err = process.communicate(timeout=DEADLINE_S)
-        return subprocess.CompletedProcess(command, process.returncode, out, err)
+        return run_with([str(BIN / argv[0]), *argv[1:]], cwd=self.folder, env={**self.env, **env})
 
     def ask(self, *argv: str, **env: str) -> str:
         """What `controller` answers; it must succeed without a complaint."""
