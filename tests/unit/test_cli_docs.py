@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import click
@@ -10,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from controller.commands.main import command as controller
+from tests.odd_words import ODD
 from worker.cli import command as worker
 
 
@@ -23,9 +23,6 @@ def commands(
 
 
 ALL = [*commands(controller, ("controller",)), *commands(worker, ("worker",))]
-
-ODD = re.compile(r"\b(anew|whoever|go(es)? on with|ha(s|ve) left goes?)\b", re.IGNORECASE)
-"""What no native speaker would write in a help text."""
 
 
 def name_of(value: object) -> str | None:

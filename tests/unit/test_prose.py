@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.odd_words import ODD
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/*/*.md")])
 CODE = sorted(
     path for folder in ("controller", "worker", "examples") for path in (ROOT / folder).rglob("*.py")
 )
-ODD = re.compile(r"\b(anew|whoever|go(es|ing)? on with|is no more)\b", re.IGNORECASE)
-"""What a native speaker would not write."""
 ROOMS = {"sweep", "search", "results", "loop", "session", "studies", "api", "health", "commands"}
 
 
