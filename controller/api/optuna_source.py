@@ -11,7 +11,6 @@ from optuna.samplers import BaseSampler
 
 from controller.loop.observer import Observer
 from controller.search.parameters import Parameter
-from controller.search.sampler_state import SamplerState, continued
 from controller.search.samplers import make_pruner, make_sampler, seed_after
 from controller.search.search import Search
 from controller.search.study import open_study, refuse_other_trials
@@ -20,6 +19,7 @@ from worker.optuna_internals import storage_of
 from worker.protocol.errors import BadInput
 from worker.protocol.nearest import nearest
 from worker.protocol.urls import redact
+from worker.trials.sampler_state import SamplerState, continued
 from worker.trials.storage import open_storage, quietly
 
 

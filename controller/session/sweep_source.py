@@ -10,7 +10,6 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
 from controller.loop.observer import Observer
-from controller.search.sampler_state import SamplerState, continued
 from controller.search.samplers import grid, make_pruner, make_sampler, seed_after
 from controller.search.search import Search
 from controller.search.study import open_study, refuse_other_trials
@@ -18,6 +17,7 @@ from controller.search.trial_cache import cached
 from controller.session.sweep_objects import objective_of, parameters_of
 from controller.sweep import Sweep
 from worker.protocol.errors import BadInput
+from worker.trials.sampler_state import SamplerState, continued
 
 
 class SweepSource:
