@@ -1,0 +1,183 @@
+"""What an objective imports that is not the user's own, so that it can be imported beforehand.
+
+A first trial tells what there is; a process that trials are forked from imports it, and nothing else. The
+user's own modules are imported by each trial itself: what they seed, open or start belongs to that trial.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import sysconfig
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+OURS = ("worker", "controller")
+NEVER = ("jax", "jaxlib", "tensorflow")
+"""Libraries whose own threads don't survive a fork."""
+
+
+@dataclass
+class Lesson:
+    """What a trial has imported."""
+
+    names: list[str] = field(default_factory=list)
+    """Of libraries' modules, in the order in which they were imported."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """Environment variables that the imports have set: libraries may have read them."""
+
+
+class Notebook:
+    """Where trials leave what they have imported, for the process that forks them: an unlinked file."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as its process
+
+    def write(self, lesson: Lesson) -> None:
+        """Replace what is there."""
+        text = json.dumps([lesson.names, lesson.variables]).encode() + b"\n"
+        os.pwrite(self._file.fileno(), text, 0)
+
+    def read(self) -> Lesson:
+        """The last lesson; an empty one if there is none, or it was cut short."""
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            names, variables = json.loads(os.pread(self._file.fileno(), size, 0).partition(b"\n")[0])
+            return Lesson([str(name) for name in names], {str(k): str(v) for k, v in variables.items()})
+        except (ValueError, TypeError, AttributeError):
+            return Lesson()
+
+
+class Learner:
+    """Notes what is imported from now on, and by which environment variables."""
+
+    def __init__(self, notebook: Notebook) -> None:
+        self._notebook = notebook
+        self._known = set(sys.modules)
+        self._environment = dict(os.environ)
+        self._variables: dict[str, str] | None = None
+
+    def note(self) -> None:
+        """Write what was imported until now. The variables are those of the first note."""
+        if self._variables is None:
+            before = self._environment
+            self._variables = {k: v for k, v in os.environ.items() if before.get(k) != v}
+        names = [name for name in list(sys.modules) if name not in self._known and is_library(name)]
+        self._notebook.write(Lesson(names, self._variables))
+
+
+def is_library(name: str) -> bool:
+    """Whether a loaded module is a library's: installed, or Python's own."""
+    module = sys.modules.get(name)
+    spec = getattr(module, "__spec__", None)
+    if module is None or spec is None or name.split(".")[0] in ("__main__", "__mp_main__"):
+        return False
+    if name.split(".")[0] in OURS:
+        return True
+    origin = _file(module) or spec.origin
+    if origin in ("built-in", "frozen"):
+        return True
+    return origin is not None and _installed(origin)
+
+
+def _file(module: ModuleType) -> str | None:
+    file = getattr(module, "__file__", None)
+    if isinstance(file, str):
+        return file
+    # A package without a file of its own: where its parts lie.
+    return next(iter(getattr(module, "__path__", ())), None)
+
+
+def _installed(path: str) -> bool:
+    parts = path.split(os.sep)
+    if "site-packages" in parts or "dist-packages" in parts:
+        return True
+    return any(path.startswith(folder) for folder in _python_folders())
+
+
+def _python_folders() -> Iterator[str]:
+    for name in ("stdlib", "platstdlib"):
+        folder = sysconfig.get_path(name)
+        if folder:
+            yield folder + os.sep
+
+
+class Unsafe(Exception):
+    """A library that doesn't survive a fork was imported.
+
+    Attributes:
+        name: of the package.
+    """
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name}: {why}")
+        self.name = name
+
+
+class Preloading:
+    """Imports libraries into this process, one package after the other.
+
+    Args:
+        why_not: why this process can't be forked any more; empty while it can.
+        left_out: packages that are not imported.
+    """
+
+    def __init__(self, why_not: Callable[[], str], left_out: Iterable[str] = ()) -> None:
+        self._why_not = why_not
+        self._left_out = {*left_out, *NEVER}
+        self._tried: set[str] = set()
+
+    def load(self, lesson: Lesson) -> None:
+        """Import what is new. Raises `Unsafe` after a package that can't be forked."""
+        os.environ.update(lesson.variables)
+        for package, names in _by_package(lesson.names).items():
+            if package in self._left_out:
+                continue
+            new = [name for name in names if name not in self._tried and name not in sys.modules]
+            self._tried.update(new)
+            for name in new:
+                _import(name)
+            if new and (why := self._why_not()):
+                raise Unsafe(package, why)
+
+
+def _import(name: str) -> None:
+    """Import a module as far as that goes: the trial says what is wrong with it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+
+
+def _by_package(names: Iterable[str]) -> Mapping[str, list[str]]:
+    """Names of modules by their package, packages in the order of their first module."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name.split(".")[0], []).append(name)
+    return found
+
+
+def reseed() -> None:
+    """Give this process random numbers of its own, as a new process has them, before the user's code runs."""
+    import random
+
+    random.seed()
+    for name, seed in _SEEDS.items():
+        module: Any = sys.modules.get(name)
+        if module is not None:
+            seed(module)
+
+
+_SEEDS: dict[str, Callable[[Any], object]] = {
+    "numpy.random": lambda module: module.seed(int.from_bytes(os.urandom(4), "big")),
+    "torch": lambda module: module.seed(),
+}
