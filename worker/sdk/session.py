@@ -302,6 +302,7 @@ def describe(task: Any) -> Message:
         "attempt": task.attempt,
         "worker": task.worker,
         "parameters": task.spec.parameters,
+        "searched": list(task.spec.searched),
         "metrics": [metric.key for metric in task.spec.metrics],
         "artifacts": task.spec.artifacts,
         "tags": list(task.spec.tags),

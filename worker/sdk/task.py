@@ -283,20 +283,29 @@ def _store_url(given: Any) -> str | None:
     return open_store(given).url
 
 
-def _argparse_listener(parser: argparse.ArgumentParser, namespace: argparse.Namespace) -> bool:
-    task = Task.current_task()
-    if task is None:
-        return False
-    if not task.about.get("no_argparse"):
-        task.connect_arguments(parser, namespace)
-    return True
+class _CommandLine:
+    """Connects a program's command line to its task."""
+
+    def given(self) -> Mapping[str, Any]:
+        task = Task.current_task()
+        if task is None or task.about.get("no_argparse"):
+            return {}
+        return {name.removeprefix("Args/"): value for name, value in task.given().items()}
+
+    def parsed(self, parser: argparse.ArgumentParser | None, namespace: argparse.Namespace) -> bool:
+        task = Task.current_task()
+        if task is None:
+            return False
+        if not task.about.get("no_argparse"):
+            task.connect_arguments(parser, namespace)
+        return True
 
 
 def _task_for_logger() -> Task:
     return Task.current_task() or Task.unlisted()
 
 
-argparse_patch.install(_argparse_listener)
+argparse_patch.install(_CommandLine())
 runtime.serve_loggers(_task_for_logger)
 
 __all__ = ["Logger", "Task", "TaskTypes"]
