@@ -89,7 +89,7 @@ class Task(TaskParameters, TaskArtifacts, TaskReports, TaskQueries, TaskLife):
         auto_connect_streams: bool | Mapping[str, bool] = True,
         deferred_init: bool = False,
     ) -> Task:
-        """The task of this program.
+        """The task of this program. In a child of a program that has a task, it is that program's.
 
         Under a worker this is the task being run; the names do not count. Standalone, the program becomes a
         task of its own in Redis (``REDIS_URL``, else an embedded one): a base task that an optimizer can
@@ -117,6 +117,7 @@ class Task(TaskParameters, TaskArtifacts, TaskReports, TaskQueries, TaskLife):
             current = cls(*found)
             standalone.end_with_program(current, found[1])
             runtime.enter(current)
+            standalone.hear_children(current)
         if auto_connect_arg_parser:
             for parser, namespace in argparse_patch.take_seen():
                 current.connect_arguments(parser, namespace)
