@@ -293,6 +293,10 @@ class _CommandLine:
             return {}
         return {name.removeprefix("Args/"): value for name, value in task.given().items()}
 
+    def searched(self) -> list[str]:
+        task = Task.current_task()
+        return [name.removeprefix("Args/") for name in task.about.get("searched", ())] if task else []
+
     def parsed(self, parser: argparse.ArgumentParser | None, namespace: argparse.Namespace) -> bool:
         task = Task.current_task()
         if task is None:

@@ -13,6 +13,7 @@ from typing import Any
 from worker.protocol.record import TaskRecord
 from worker.protocol.values import as_text, bare, full, lookup, plain
 from worker.sdk.arguments import Arguments, actions_of
+from worker.sdk.other_lines import HYDRA, HydraLine, is_hydras
 from worker.sdk.settings import Settings, as_container, follow, refill
 from worker.sdk.task_core import TaskCore
 
@@ -175,12 +176,25 @@ class TaskParameters(TaskCore):
         self, parser: argparse.ArgumentParser | None, namespace: argparse.Namespace
     ) -> None:
         """Connect what argparse has parsed; called by itself for a program's own command line."""
+        if is_hydras(namespace):
+            self._connect_hydra(namespace)
+            return
         arguments = Arguments(parser, namespace)
         for path, value in self._override(arguments, "Args").items():
             setattr(namespace, path[0], value)
 
+    def _connect_hydra(self, namespace: argparse.Namespace) -> None:
+        """Connect what Hydra's command line overrides, by the config's names in section Hydra."""
+        line = HydraLine(namespace)
+        line.add([name.partition("/")[2] for name in self.given() if name.startswith(f"{HYDRA}/")])
+        known = {"Args/overrides": list(namespace.overrides)}
+        self._connected.update(known)
+        if self.session is not None and not self.given():
+            self.session.parameters(known)
+        self._override(line, HYDRA)
+
     def _override(
-        self, settings: Settings | Arguments, section: str, *, replace: bool = True
+        self, settings: Settings | Arguments | HydraLine, section: str, *, replace: bool = True
     ) -> dict[tuple[Any, ...], Any]:
         """The values that the task has for a program's own, by path; all are noted as connected."""
         changed, fresh = {}, {}
