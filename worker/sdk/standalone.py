@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from worker.protocol.errors import BadInput, TransitionRefused
 from worker.protocol.record import TaskRecord, TaskSpec, new_task_id
 from worker.protocol.status import Reason, Status
+from worker.sdk import runtime
 from worker.sdk.exceptions import TaskStopped
 from worker.sdk.home import Home, home
 from worker.sdk.program import name_of, this_program
@@ -84,6 +85,26 @@ def end_with_program(task: Following, session: Session) -> None:
         _end_with_program(task, session)
 
 
+class Heard(Protocol):
+    """A task that children of its program may report for."""
+
+    about: dict[str, Any]
+    session: Session | None
+
+    def get_parameters(self, *, cast: bool) -> dict[str, Any]: ...
+
+
+def hear_children(task: Heard) -> None:
+    """Have children of this program report for its task, where that stands in Redis."""
+    session = task.session
+    if isinstance(session, StandaloneSession):
+
+        def describe() -> dict[str, Any]:
+            return {**task.about, "parameters": task.get_parameters(cast=True), "by_hand": True}
+
+        session.gather = runtime.open_to_children(session, describe).drain
+
+
 def _end_with_program(task: Following, session: StandaloneSession) -> None:
     """Record how the program ends: by itself, by an exception that nobody catches, or by a signal."""
     pid = os.getpid()
@@ -113,7 +134,8 @@ def _end_with_program(task: Following, session: StandaloneSession) -> None:
     ):
 
         def terminated(signum: int, frame: Any) -> None:
-            raise session.stop or TaskStopped("user", "terminated by a signal")
+            asked = TaskStopped("user", "terminated by a signal")
+            raise runtime.stop_here(pid, lambda: session.stop or asked, signum)
 
         signal.signal(signal.SIGTERM, terminated)
 

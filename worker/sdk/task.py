@@ -89,7 +89,7 @@ class Task(TaskParameters, TaskArtifacts, TaskReports, TaskQueries, TaskLife):
         auto_connect_streams: bool | Mapping[str, bool] = True,
         deferred_init: bool = False,
     ) -> Task:
-        """The task of this program.
+        """The task of this program. In a child of a program that has a task, it is that program's.
 
         Under a worker this is the task being run; the names do not count. Standalone, the program becomes a
         task of its own in Redis (``REDIS_URL``, else an embedded one): a base task that an optimizer can
@@ -117,6 +117,7 @@ class Task(TaskParameters, TaskArtifacts, TaskReports, TaskQueries, TaskLife):
             current = cls(*found)
             standalone.end_with_program(current, found[1])
             runtime.enter(current)
+            standalone.hear_children(current)
         if auto_connect_arg_parser:
             for parser, namespace in argparse_patch.take_seen():
                 current.connect_arguments(parser, namespace)
@@ -283,20 +284,33 @@ def _store_url(given: Any) -> str | None:
     return open_store(given).url
 
 
-def _argparse_listener(parser: argparse.ArgumentParser, namespace: argparse.Namespace) -> bool:
-    task = Task.current_task()
-    if task is None:
-        return False
-    if not task.about.get("no_argparse"):
-        task.connect_arguments(parser, namespace)
-    return True
+class _CommandLine:
+    """Connects a program's command line to its task."""
+
+    def given(self) -> Mapping[str, Any]:
+        task = Task.current_task()
+        if task is None or task.about.get("no_argparse"):
+            return {}
+        return {name.removeprefix("Args/"): value for name, value in task.given().items()}
+
+    def searched(self) -> list[str]:
+        task = Task.current_task()
+        return [name.removeprefix("Args/") for name in task.about.get("searched", ())] if task else []
+
+    def parsed(self, parser: argparse.ArgumentParser | None, namespace: argparse.Namespace) -> bool:
+        task = Task.current_task()
+        if task is None:
+            return False
+        if not task.about.get("no_argparse"):
+            task.connect_arguments(parser, namespace)
+        return True
 
 
 def _task_for_logger() -> Task:
     return Task.current_task() or Task.unlisted()
 
 
-argparse_patch.install(_argparse_listener)
+argparse_patch.install(_CommandLine())
 runtime.serve_loggers(_task_for_logger)
 
 __all__ = ["Logger", "Task", "TaskTypes"]
