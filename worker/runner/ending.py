@@ -14,14 +14,21 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Container
+from functools import partial
 from types import ModuleType
 
 from worker.runner.libraries import is_library
 
 
-def end(status: int) -> None:
-    """End this process as Python ends: threads awaited, ``atexit`` hooks run, files closed. Never returns."""
-    for step in (threading._shutdown, atexit._run_exitfuncs, _forget_own_modules, gc.collect, _flush_files):  # noqa: SLF001 - Python's own names for the steps of its end
+def end(status: int, before: Container[str]) -> None:
+    """End this process as Python ends: threads awaited, ``atexit`` hooks run, files closed. Never returns.
+
+    Args:
+        before: names of the modules that were imported beforehand; they are left as they are.
+    """
+    forget = partial(_forget_own_modules, before)
+    for step in (_await_threads, atexit._run_exitfuncs, forget, gc.collect, _flush_files):  # noqa: SLF001 - Python's own name
         try:
             step()
         except BaseException:
@@ -33,11 +40,19 @@ def end(status: int) -> None:
     os._exit(status)
 
 
-def _forget_own_modules() -> None:
+def _await_threads() -> None:
+    """Wait for the threads that Python waits for at its end, and end pools of them."""
+    shutdown: Callable[[], None] = vars(threading)["_shutdown"]
+    shutdown()
+
+
+def _forget_own_modules(before: Container[str]) -> None:
     """Clear the user's modules, the last one first, as Python does: what they hold ends with them."""
-    own = [name for name, module in list(sys.modules.items()) if type(module) is ModuleType]
-    for name in reversed([name for name in own if not is_library(name) and name != "__main__"]):
+    new = [name for name in list(sys.modules) if name not in before]
+    for name in reversed([name for name in new if not is_library(name)]):
         module = sys.modules.pop(name)
+        if type(module) is not ModuleType:
+            continue
         for key in [key for key in vars(module) if not key.startswith("__")]:
             vars(module)[key] = None
 

@@ -6,14 +6,16 @@ user's own modules are imported by each trial itself: what they seed, open or st
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
+import random
 import sys
 import sysconfig
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -31,6 +33,8 @@ class Lesson:
     """Of libraries' modules, in the order in which they were imported."""
     variables: dict[str, str] = field(default_factory=dict)
     """Environment variables that the imports have set: libraries may have read them."""
+    unsafe: str = ""
+    """A package among them that doesn't survive a fork."""
 
 
 class Notebook:
@@ -41,15 +45,16 @@ class Notebook:
 
     def write(self, lesson: Lesson) -> None:
         """Replace what is there."""
-        text = json.dumps([lesson.names, lesson.variables]).encode() + b"\n"
+        text = json.dumps([lesson.names, lesson.variables, lesson.unsafe]).encode() + b"\n"
         os.pwrite(self._file.fileno(), text, 0)
 
     def read(self) -> Lesson:
         """The last lesson; an empty one if there is none, or it was cut short."""
         size = os.fstat(self._file.fileno()).st_size
         try:
-            names, variables = json.loads(os.pread(self._file.fileno(), size, 0).partition(b"\n")[0])
-            return Lesson([str(name) for name in names], {str(k): str(v) for k, v in variables.items()})
+            names, variables, unsafe = json.loads(os.pread(self._file.fileno(), size, 0).partition(b"\n")[0])
+            found = {str(key): str(value) for key, value in variables.items()}
+            return Lesson([str(name) for name in names], found, str(unsafe))
         except (ValueError, TypeError, AttributeError):
             return Lesson()
 
@@ -60,11 +65,15 @@ class Learner:
     def __init__(self, notebook: Notebook) -> None:
         self._notebook = notebook
         self._known = set(sys.modules)
-        self._environment = dict(os.environ)
+        self._environment: dict[str, str] = {}
         self._variables: dict[str, str] | None = None
 
+    def begin(self) -> None:
+        """The objective is about to be imported."""
+        self._environment = dict(os.environ)
+
     def note(self) -> None:
-        """Write what was imported until now. The variables are those of the first note."""
+        """Write what was imported until now. The variables are those at the first note."""
         if self._variables is None:
             before = self._environment
             self._variables = {k: v for k, v in os.environ.items() if before.get(k) != v}
@@ -95,17 +104,16 @@ def _file(module: ModuleType) -> str | None:
 
 
 def _installed(path: str) -> bool:
-    parts = path.split(os.sep)
-    if "site-packages" in parts or "dist-packages" in parts:
-        return True
-    return any(path.startswith(folder) for folder in _python_folders())
+    return any(part in path for part in _PACKAGES) or path.startswith(_python_folders())
 
 
-def _python_folders() -> Iterator[str]:
-    for name in ("stdlib", "platstdlib"):
-        folder = sysconfig.get_path(name)
-        if folder:
-            yield folder + os.sep
+_PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+@functools.cache
+def _python_folders() -> tuple[str, ...]:
+    found = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    return tuple(folder + os.sep for folder in found if folder)
 
 
 class Unsafe(Exception):
@@ -168,8 +176,6 @@ def _by_package(names: Iterable[str]) -> Mapping[str, list[str]]:
 
 def reseed() -> None:
     """Give this process random numbers of its own, as a new process has them, before the user's code runs."""
-    import random
-
     random.seed()
     for name, seed in _SEEDS.items():
         module: Any = sys.modules.get(name)

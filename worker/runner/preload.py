@@ -1,7 +1,6 @@
-"""Whether a process that has imported an objective can be forked for its trials.
+"""Whether a process that has imported libraries can be forked for trials.
 
-Imports are paid once then, also when a trial's process has to be replaced. What doesn't survive a fork
-(threads, a GPU's context, connections) must not have been begun by the imports.
+What doesn't survive a fork (threads, a GPU's context, connections) must not have been begun by the imports.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ import sys
 import threading
 from pathlib import Path
 
+from worker.runner.libraries import NEVER
+
 FORK_SAFE = ("jemalloc_bg_thd",)
 """Names of threads that a fork does no harm to: that of jemalloc, which pyarrow brings along."""
-NEVER = ("jax", "tensorflow")
-"""Libraries whose own threads don't survive a fork."""
 
 
 def sockets() -> int:

@@ -90,6 +90,9 @@ class Attempt:
         self._program: Program | None = None
         self._exit: int | None = None
         self._exit_descriptor: int | None = None
+        self._result_at: float | None = None
+        self._forced = False
+        """Its program was killed after its result."""
 
     @property
     def ended_as(self) -> tuple[str, str]:
@@ -160,13 +163,35 @@ class Attempt:
             schedule.run(self._now())
             if self._reporter.due is not None and self._now() >= self._reporter.due:
                 self._reporter.flush()
-            self._stopping.ask_for_shutdown()
-            if self._reporter.over_limit:
-                self._stopping.ask(self._stopping.iteration_limit())
-            if self._reporter.stop:
-                self._stopping.ask(self._reporter.stop)
+            if self._channel.result is None:
+                self._ask_to_stop()
+            elif self._reporter.stale or self._now() >= self._ends_by:
+                self._end_by_force()
             if self._reporter.stale or self._stopping.overdue:
                 self._stopping.kill()
+
+    def _ask_to_stop(self) -> None:
+        """Pass on each reason to stop that there is."""
+        self._stopping.ask_for_shutdown()
+        if self._reporter.over_limit:
+            self._stopping.ask(self._stopping.iteration_limit())
+        if self._reporter.stop:
+            self._stopping.ask(self._reporter.stop)
+
+    @property
+    def _ends_by(self) -> float:
+        """When a program that has sent its result is killed."""
+        if self._result_at is None:
+            self._result_at = self._now()
+        return self._result_at + self._record.spec.grace_s
+
+    def _end_by_force(self) -> None:
+        """Kill a program whose result is known, and that doesn't end."""
+        text = f"its process did not end within {self._record.spec.grace_s:g} s of its result; it is killed"
+        log.warning("task %s: %s", self._record.id, text)
+        self._reporter.write(f"optuna-rq: {text}\n".encode())
+        self._forced = True
+        self._stopping.kill()
 
     def _schedule(self, program: Program, started: float) -> Schedule:
         """What is done at certain times while the program runs."""
@@ -201,7 +226,9 @@ class Attempt:
     def _running(self, program: Program) -> bool:
         if self._exit is None:
             self._exit = program.poll()
-        return self._exit is None and self._channel.result is None
+        if self._exit is not None or self._forced:
+            return False
+        return self._channel.result is None or program.ends_by_itself
 
     def _sample(self, monitor: ResourceMonitor, program: Program, elapsed_s: float) -> None:
         at = time.time()
@@ -268,7 +295,7 @@ class Attempt:
         kind = self._record.spec.objective.get("kind")
         if kind in RUNNER_KINDS:
             result = self._channel.result if self._exit is None and not self._stopping.killed else None
-            self._context.runner.after(result)
+            self._context.runner.after(result, self._stopping.others())
         elif program:
             # A program that has ended may have left children; its group ends with its attempt.
             program.kill(self._stopping.others())

@@ -10,7 +10,7 @@ from pathlib import Path
 from worker.protocol.store import Store
 from worker.slot.allowance import Allowance
 from worker.slot.code import CodeFolders
-from worker.slot.programs import WarmRunner
+from worker.slot.runner_program import SlotRunner
 from worker.slot.scratch import TaskScratch
 
 
@@ -19,7 +19,7 @@ class SlotContext:
     """The store, a runner, folders and limits: the same for all attempts of one slot."""
 
     store: Store
-    runner: WarmRunner
+    runner: SlotRunner
     folder: Path
     """Where programs start, and the first place that modules are imported from."""
     wake: socket.socket | None

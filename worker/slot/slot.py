@@ -44,7 +44,8 @@ from worker.slot.allowance import Allowance
 from worker.slot.attempt import Attempt
 from worker.slot.code import CodeFolders
 from worker.slot.context import SlotContext
-from worker.slot.programs import WarmRunner, share_with_programs
+from worker.slot.programs import share_with_programs
+from worker.slot.runner_program import SlotRunner
 from worker.slot.scratch import TaskScratch
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class Slot(SimpleWorker):
         self._shown_state: str | None = None
         self.out_of_work = False
         """No job was there, or none has come for long enough: what else ends `work` is trouble."""
-        self._runner = WarmRunner()
+        self._runner = SlotRunner()
         key = options.get("job_secret")
         self._signer = Signer(key, RedisTime(self.store.redis).now) if key else None
         self._nonce = ""

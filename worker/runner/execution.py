@@ -1,0 +1,282 @@
+"""Runs trials in the process that it is in: imports the objective, calls it, and says how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import resource
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from worker.process.channel import SOCKET_VARIABLE, Endpoint, Message
+from worker.protocol.errors import ObjectiveLoadError
+from worker.runner.libraries import Learner, reseed
+from worker.runner.objective import call_function, check_signature, load_function
+from worker.sdk import runtime
+from worker.sdk.exceptions import TaskStopped
+from worker.sdk.session import ChannelSession
+
+if TYPE_CHECKING:
+    from worker.sdk.task import Task
+
+
+ORDERS = ("run", "check")
+"""Messages that a result answers."""
+
+
+class Runner:
+    """Executes what the slot sends. The main thread runs objectives; one thread reads the channel.
+
+    Args:
+        learner: notes what trials import.
+        imported: called when the first objective is imported.
+    """
+
+    def __init__(self, endpoint: Endpoint, learner: Learner, imported: Callable[[], object]) -> None:
+        self._endpoint = endpoint
+        self._learner = learner
+        self._imported = imported
+        self._orders: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._session: ChannelSession | None = None
+        self._modules = 0
+
+    def serve(self, messages: list[Message]) -> None:
+        """Run one trial; where the objective reuses its process, the next ones too, until the channel closes.
+
+        Args:
+            messages: that were read already, an order among them.
+        """
+        reseed()
+        self._take(messages)
+        if self._endpoint.waits():
+            # A stop request may have come while the objective was imported.
+            self._take(self._endpoint.receive() or [])
+        threading.Thread(target=self._read, name="optuna-rq-reader", daemon=True).start()
+        while (order := self._orders.get()) is not None:
+            result = self._run(order)
+            self._learner.note()
+            self._endpoint.send(result)
+            if not order["objective"].get("reuse"):
+                return
+
+    def _read(self) -> None:
+        while (messages := self._endpoint.receive()) is not None:
+            self._take(messages)
+        self._orders.put(None)
+
+    def _take(self, messages: list[Message]) -> None:
+        for message in messages:
+            if message.get("op") in ORDERS:
+                self._session = ChannelSession(self._endpoint)
+                self._orders.put(message)
+            elif self._session is not None:
+                self._session.handle(message)
+
+    def _run(self, order: Message) -> Message:
+        from worker.sdk.task import Task  # noqa: PLC0415 - what only some trials need
+
+        description, objective = order["task"], order["objective"]
+        target, folder = objective["target"], Path(order["folder"])
+        session = self._session
+        assert session is not None
+        task = Task(description, session)
+        self._learner.begin()
+        try:
+            function = load_function(target, folder)
+            self._learner.note()
+            self._imported()
+            call: Callable[[], Message]
+            if objective["kind"] == "optuna":
+                call = _trial_of(function, task, order)
+            else:
+                added = order.get("connected", ())
+                arguments = {n: value for n, value in description["parameters"].items() if n not in added}
+                check_signature(function, target, arguments, order.get("optional", ()))
+                call = partial(_call, function, task, arguments)
+            if order["op"] == "check":
+                return {"op": "result", "kind": "ok"}
+        except ObjectiveLoadError as error:
+            return load_error(error)
+        runtime.enter(task)
+        before = {thread.ident for thread in threading.enumerate()}
+        address = runtime.open_to_children(session, lambda: task.about).address
+        variables = {"TMPDIR": order["scratch"], SOCKET_VARIABLE: address, **objective.get("env", {})}
+        try:
+            with self._stoppable(session), _environment(variables, folder):
+                result: Message = {"op": "result", "kind": "ok", **call()}
+        except BaseException as error:
+            result = _explain(error)
+        finally:
+            task.finish_following()
+            task.remove_scratch()
+            runtime.leave(task)
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            session.flush()
+        if objective.get("reuse"):
+            result["dirty"] = _left_behind(before)
+            result["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            if len(sys.modules) != self._modules:
+                self._modules = len(sys.modules)
+                result["files"] = _own_files(folder)
+        return result
+
+    @contextlib.contextmanager
+    def _stoppable(self, session: ChannelSession) -> Iterator[None]:
+        """Within, SIGTERM raises the stop request in the objective."""
+
+        asked, own = TaskStopped("user", "terminated by a signal"), os.getpid()
+
+        def handler(signum: int, frame: Any) -> None:
+            raise runtime.stop_here(own, lambda: session.stop or asked, signum)
+
+        signal.signal(signal.SIGTERM, handler)
+        try:
+            session.check_stop()
+            yield
+        finally:
+            # From here on a late SIGTERM must not disturb the clean-up; the slot knows that we are done.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def load_error(error: ObjectiveLoadError) -> Message:
+    trace = "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""
+    return {"op": "result", "kind": "load_error", "reason": str(error), "error": trace}
+
+
+def _call(function: Callable[..., Any], task: Task, parameters: Mapping[str, Any]) -> Message:
+    return _returned(call_function(function, task, parameters))
+
+
+def _trial_of(function: Callable[..., Any], task: Task, order: Message) -> Callable[[], Message]:
+    """A call of an objective that takes Optuna's trial. Raises `ObjectiveLoadError`."""
+    # A compute node needs Optuna for these objectives only.
+    from worker.trials.trial import call_objective, check_objective, open_trial, open_trial_study  # noqa: PLC0415 - what only some trials need
+
+    objective, storage = order["objective"], order.get("storage")
+    objective_of_trial = check_objective(function, objective["target"])
+    if order["op"] == "check":
+        open_trial_study(task.study or objective["study"], objective, storage, 0)
+        return dict
+    trial = open_trial(task, objective, storage)
+
+    def call() -> Message:
+        values, stop = call_objective(objective_of_trial, trial)
+        return {"ordered": values, "stop_study": stop}
+
+    return call
+
+
+def _returned(value: Any) -> Message:
+    """A return value as metric values: a number, a mapping of metrics, or one number per objective."""
+    if value is None:
+        return {}
+    try:
+        if isinstance(value, dict):
+            return {"values": {str(key): float(number) for key, number in value.items()}}
+        if isinstance(value, (tuple, list)):
+            return {"ordered": [float(number) for number in value]}
+        return {"ordered": [float(value)]}
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"the objective returned {value!r:.80}; return a number, a dict of metric to number, or nothing"
+        ) from error
+
+
+def _explain(error: BaseException) -> Message:
+    """How a trial that raised has ended."""
+    if isinstance(error, TaskStopped):
+        return {"op": "result", "kind": "stopped", "class": error.reason_class, "reason": error.reason}
+    if _is_pruned(error):
+        reason = str(error) or "given up by the objective"
+        return {"op": "result", "kind": "stopped", "class": "pruned", "reason": reason}
+    if isinstance(error, SystemExit):
+        code = error.code
+        if code is None or code == 0:
+            return {"op": "result", "kind": "ok"}
+        return {
+            "op": "result",
+            "kind": "error",
+            "reason": f"called sys.exit({code!r})",
+            "error": _trace(error),
+        }
+    name = type(error).__name__
+    # By name as well: torch's and jax's out-of-memory errors must not cost an import here.
+    kind = "out_of_memory" if isinstance(error, MemoryError) or "OutOfMemory" in name else "error"
+    text = str(error).strip().splitlines()
+    reason = f"{name}: {text[0]}" if text else name
+    return {"op": "result", "kind": kind, "reason": reason[:500], "error": _trace(error)}
+
+
+def _is_pruned(error: BaseException) -> bool:
+    """Whether it is Optuna's TrialPruned, which is not imported for this."""
+    return any(
+        cls.__name__ == "TrialPruned" and cls.__module__.startswith("optuna.") for cls in type(error).__mro__
+    )
+
+
+def _trace(error: BaseException) -> str:
+    """The traceback from the objective's first own frame on."""
+    own = str(Path(__file__).parent)
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(own):
+        frames = frames.tb_next
+    text = "".join(traceback.format_exception(type(error), error, frames or error.__traceback__))
+    return text[-20_000:]
+
+
+@contextlib.contextmanager
+def _environment(extra: dict[str, str], folder: Path) -> Iterator[None]:
+    """The environment, folder, arguments and import path that a fresh process would have."""
+    environment, arguments, path = dict(os.environ), list(sys.argv), list(sys.path)
+    os.chdir(folder)
+    if tempfile.tempdir == environment.get("TMPDIR"):
+        tempfile.tempdir = None  # it is looked for in the environment
+    os.environ.update(extra)
+    try:
+        yield
+    finally:
+        sys.argv[:], sys.path[:] = arguments, path
+        _forget_temporary_folders(os.environ.get("TMPDIR"))
+        changed = dict(os.environ)
+        for name in changed.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update({n: value for n, value in environment.items() if changed.get(n) != value})
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
+
+
+def _forget_temporary_folders(folder: str | None) -> None:
+    """Have the next trial make its own: what is in `folder` is removed now."""
+    if tempfile.tempdir == folder:
+        tempfile.tempdir = None
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is not None:
+        multiprocessing.current_process()._config.pop("tempdir", None)  # noqa: SLF001 - no public name
+
+
+def _left_behind(before: set[int | None]) -> bool:
+    """True when the trial has left threads running that were not there before it."""
+    ours = {"optuna-rq-sender", "optuna-rq-reader", "optuna-rq-members"}
+    return any(t.ident not in before and t.name not in ours for t in threading.enumerate())
+
+
+def _own_files(folder: Path) -> dict[str, int]:
+    """The loaded source files under `folder` and when they last changed, in nanoseconds."""
+    root = str(folder) + os.sep
+    found = {}
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if file and file.startswith(root) and f"{os.sep}site-packages{os.sep}" not in file:
+            with contextlib.suppress(OSError):
+                found[file] = os.stat(file).st_mtime_ns
+    return found

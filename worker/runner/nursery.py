@@ -1,0 +1,140 @@
+"""The process that trials are forked from: it has imported the libraries that they use, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from worker.process.channel import Endpoint, Message
+from worker.process.parent_death import die_with_parent
+from worker.runner import preload
+from worker.runner.ending import end
+from worker.runner.execution import ORDERS, Runner
+from worker.runner.libraries import Learner, Lesson, Notebook, Preloading, Unsafe
+
+AGAIN = 75
+"""Exit code of a nursery in which a library doesn't survive a fork: another one leaves that out."""
+
+
+class Trials:
+    """Forks a process for each trial, and tells the slot of its end.
+
+    Args:
+        endpoint: to the slot.
+        notebook: where trials write what they import.
+    """
+
+    def __init__(self, endpoint: Endpoint, notebook: Notebook) -> None:
+        self._endpoint = endpoint
+        self._notebook = notebook
+
+    def next_order(self) -> list[Message]:
+        """The next messages, an order first; empty once the slot has closed the channel."""
+        while (messages := self._endpoint.receive()) is not None:
+            # What comes without an order was meant for a child that has ended.
+            while messages and messages[0].get("op") not in ORDERS:
+                del messages[0]
+            if messages:
+                return messages
+        return []
+
+    def begin(self, messages: list[Message], imported: Callable[[], object] = lambda: None) -> int:
+        """Fork a process that takes `messages`; returns its id.
+
+        Args:
+            imported: called there once the objective is imported.
+        """
+        self._notebook.write(Lesson())
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        gc.freeze()  # or the child's first collection would copy all that was imported
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            return pid
+        status, before = 1, set(sys.modules)
+        try:
+            os.setsid()
+            die_with_parent(parent)
+            self._endpoint.send({"op": "hello", "pid": os.getpid()})
+            Runner(self._endpoint, Learner(self._notebook), imported).serve(messages)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            if messages[0]["op"] == "check":
+                os._exit(status)  # no trial has run: the user's code has nothing to end
+            end(status, before)
+        raise AssertionError("unreachable")
+
+    def await_end(self, pid: int) -> None:
+        """Wait for the end of a process that was begun, and tell of it."""
+        _, ended = os.waitpid(pid, 0)
+        # It may have been killed in the middle of a line.
+        self._endpoint.end_line()
+        self._endpoint.send({"op": "exited", "pid": pid, "code": os.waitstatus_to_exitcode(ended)})
+
+
+@dataclass
+class Known:
+    """What trials were seen to import."""
+
+    lesson: Lesson = field(default_factory=Lesson)
+    left_out: set[str] = field(default_factory=set)
+    """Packages that don't survive a fork."""
+
+    def add(self, lesson: Lesson) -> None:
+        """Add what another trial has imported."""
+        known = set(self.lesson.names)
+        self.lesson.names += [name for name in lesson.names if name not in known]
+        self.lesson.variables.update(lesson.variables)
+        self.left_out.update([lesson.unsafe] if lesson.unsafe else [])
+
+
+class Nursery:
+    """Imports and forks, in a process of its own, until the slot closes the channel.
+
+    Args:
+        known: to begin with; what this process learns, it leaves in `diary`.
+        imported: can be read once the first trial, which another process runs, has imported its objective.
+        turn: can be read once it is this process that takes orders.
+    """
+
+    def __init__(
+        self, trials: Trials, notebook: Notebook, diary: Notebook, known: Known, imported: int, turn: int
+    ) -> None:
+        self._trials = trials
+        self._notebook = notebook
+        self._diary = diary
+        self._known = known
+        self._imported, self._turn = imported, turn
+        sockets = preload.sockets()
+        self._preloading = Preloading(lambda: preload.why_not(sockets), known.left_out)
+
+    def run(self) -> int:
+        """Returns the process' exit code."""
+        try:
+            self._preloading.load(self._known.lesson)
+            if self._imported in select.select([self._imported, self._turn], [], [])[0]:
+                self._learn()
+            if not os.read(self._turn, 1):
+                return 0
+            self._learn()
+            while messages := self._trials.next_order():
+                self._trials.await_end(self._trials.begin(messages))
+                self._learn()
+        except Unsafe as unsafe:
+            self._diary.write(replace(self._known.lesson, unsafe=unsafe.name))
+            return AGAIN
+        return 0
+
+    def _learn(self) -> None:
+        self._known.add(self._notebook.read())
+        self._preloading.load(self._known.lesson)
