@@ -9,16 +9,16 @@ from controller.api.local_job import LocalJob
 from controller.loop.backend import Backend
 from controller.loop.budget import Budget
 from controller.loop.context import LoopContext, StudyLease
+from controller.loop.first_failures import FIRST
 from controller.loop.job import Job
 from controller.loop.job_factory import JobFactory, Naming
 from controller.loop.loop import Loop
 from controller.loop.observer import Observer
 from controller.loop.state import (
-    LoopSettings,
     LoopState,
     Requests,
-    checked_retries,
     refuse_contradictions,
+    settings_of,
 )
 from controller.results.ranking import Ranking
 from controller.search.objective import Objective
@@ -56,6 +56,8 @@ class SearchStrategy:
         retry_on: classes of failures after which a task is tried again, such as ``objective_error``.
         wall_clock_limit: minutes that the whole search may take.
         max_failures: failed jobs at which the search fails.
+        first_failures: the search fails when its first so many jobs have all failed alike; 0 for never.
+        retry_failed: run the failed configurations of a study that is continued again, each once.
         constraints: ``{"metric": "title/series", "max": bound}`` (or ``min``): what violates one never ranks.
         allow_new_parameters: search parameters that the base task doesn't have.
         workers: local workers to start; by default one per CPU where Redis is embedded and nobody serves
@@ -98,13 +100,16 @@ class SearchStrategy:
         retry_on: Sequence[str] = (),
         wall_clock_limit: float | None = None,
         max_failures: int | None = None,
+        first_failures: int = FIRST,
+        retry_failed: bool = False,
         constraints: Sequence[Mapping[str, Any]] = (),
         allow_new_parameters: bool = False,
         workers: int | None = None,
         observer: Observer | None = None,
         lock: StudyLease | None = None,
     ) -> None:
-        refuse_contradictions(locals(), min_iteration_per_job)
+        arguments = dict(locals())
+        refuse_contradictions(arguments, min_iteration_per_job)
         self.budget = Budget(
             total_max_jobs,
             None,
@@ -119,15 +124,7 @@ class SearchStrategy:
         self._hyper_parameters = list(hyper_parameters)
         self._objective_metric = objective_metric
         self._execution_queue, self._num_concurrent_workers = execution_queue, num_concurrent_workers
-        self._settings = LoopSettings(
-            pool_period_s=pool_period_min * 60,
-            lease_s=lease_s,
-            time_limit_s=time_limit_per_job * 60 if time_limit_per_job else None,
-            min_iterations=min_iteration_per_job or 0,
-            max_attempts=max_attempts,
-            retry_on=checked_retries(retry_on),
-            constraints=tuple(dict(constraint) for constraint in constraints),
-        )
+        self._settings = settings_of(arguments)
         self._backend = backend or Backend.at_home()
         self._search, self._lease, self._workers = search, lock, workers
         self.observer = observer or LinesView()

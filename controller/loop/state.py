@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from controller.loop.budget import Verdict
+from controller.loop.first_failures import FIRST
 from controller.loop.job import Job
 from controller.search.search import Asked
 from worker.protocol import Reason, Status, StudyState
@@ -30,6 +31,10 @@ class LoopSettings:
     """Executions of one task before it is given up."""
     retry_on: tuple[str, ...] = ()
     """Classes of failures after which a task gets another attempt."""
+    first_failures: int = FIRST
+    """The study ends when its first so many trials have all failed alike; 0 for never."""
+    retry_failed: bool = False
+    """The failed trials of the study so far run again."""
     constraints: tuple[Mapping[str, Any], ...] = ()
     """``{"metric": "title/series", "max": bound}``, or ``min``."""
 
@@ -124,6 +129,22 @@ def checked_retries(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(given)
 
 
+def settings_of(arguments: Mapping[str, Any]) -> LoopSettings:
+    """How the loop treats its jobs, by the arguments of `SearchStrategy`. Raises `BadInput`."""
+    minutes = arguments["time_limit_per_job"]
+    return LoopSettings(
+        pool_period_s=arguments["pool_period_min"] * 60,
+        lease_s=arguments["lease_s"],
+        time_limit_s=minutes * 60 if minutes else None,
+        min_iterations=arguments["min_iteration_per_job"] or 0,
+        max_attempts=arguments["max_attempts"],
+        retry_on=checked_retries(arguments["retry_on"]),
+        first_failures=arguments["first_failures"],
+        retry_failed=arguments["retry_failed"],
+        constraints=tuple(dict(constraint) for constraint in arguments["constraints"]),
+    )
+
+
 _LIMITS = (
     "pool_period_min",
     "time_limit_per_job",
@@ -152,5 +173,8 @@ def refuse_contradictions(arguments: Mapping[str, Any], min_iterations: int | No
         problems.append(f"min_iteration_per_job {min_iterations} must not be below 0")
     if min_iterations is not None and most is not None and min_iterations > most:
         problems.append(f"min_iteration_per_job {min_iterations} is above max_iteration_per_job {most}")
+    first = arguments.get("first_failures")
+    if isinstance(first, bool) or not isinstance(first, int) or first < 0:
+        problems.append(f"first_failures {first!r}: a number of jobs; 0 for never")
     if problems:
         raise BadInput(*problems)

@@ -162,7 +162,7 @@ class Attempt:
                 self._reporter.flush()
             self._stopping.ask_for_shutdown()
             if self._reporter.over_limit:
-                self._stopping.ask(self._stopping.iteration_limit())
+                self._stopping.ask(self._stopping.iteration_limit(self._reporter.beyond))
             if self._reporter.stop:
                 self._stopping.ask(self._reporter.stop)
             if self._reporter.stale or self._stopping.overdue:
@@ -285,7 +285,7 @@ class Attempt:
         stopping, request, result = self._stopping, self._stopping.request, self._channel.result
         if self._reporter.over_limit:
             # What it came to after its last iteration doesn't count.
-            request, result = request or stopping.iteration_limit(), None
+            request, result = request or stopping.iteration_limit(self._reporter.beyond), None
         ended = Ended(
             result=result,
             exit_code=self._exit,
