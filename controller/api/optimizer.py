@@ -103,6 +103,8 @@ class HyperParameterOptimizer:
         self._connect(spawn_project)
         self._minutes = None if optimization_time_limit is None else float(optimization_time_limit)
         self._deadline: datetime | None = None
+        self._ends_at: float | None = None
+        """The deadline, by the monotonic clock: setting this machine's clock doesn't move it."""
         self._report_period_s = 300.0
         self._thread: threading.Thread | None = None
         self._watcher: threading.Thread | None = None
@@ -252,14 +254,17 @@ class HyperParameterOptimizer:
 
         Args:
             in_minutes: from now, or from `start` when that comes later.
-            specific_time: instead, the moment itself.
+            specific_time: instead, the moment itself, by this machine's clock as it is now.
         """
         if in_minutes is not None and not in_minutes > 0:
             raise BadInput(f"set_time_limit: {in_minutes} minutes must be above 0")
         self._minutes = in_minutes if specific_time is None else None
-        self._deadline = specific_time
-        if specific_time is None and in_minutes is not None and self._started_at is not None:
+        self._deadline, self._ends_at = specific_time, None
+        if specific_time is not None:
+            self._ends_at = time.monotonic() + specific_time.timestamp() - time.time()
+        elif in_minutes is not None and self._started_at is not None:
             self._deadline = datetime.now() + timedelta(minutes=in_minutes)
+            self._ends_at = time.monotonic() + in_minutes * 60
 
     def get_time_limit(self) -> datetime | None:
         """The moment at which the optimization ends at the latest; None without a limit or before `start`."""
@@ -267,9 +272,7 @@ class HyperParameterOptimizer:
 
     def reached_time_limit(self) -> bool:
         """Whether the time is over; False without a limit."""
-        if self._deadline is None:
-            return False
-        return datetime.now(self._deadline.tzinfo) >= self._deadline
+        return self._ends_at is not None and time.monotonic() >= self._ends_at
 
     def elapsed(self) -> float:
         """Minutes since `start`, until the end; -1 before."""
