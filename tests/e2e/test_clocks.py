@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -45,14 +46,12 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
 def test_clocks_that_are_off_change_nothing(
     cli: Cli, redis_url: str, head_s: int, set_after_s: float | None
 ) -> None:
-    import time
-
     env = {"REDIS_URL": redis_url, "PYTHONPATH": str(cli.folder / "off")}
-    env["OPTUNA_STORAGE"] = f"sqlite:///{cli.folder}/optuna.db"
     env["ARTIFACT_STORE"] = f"file://{cli.folder}/artifacts"
     if set_after_s is not None:
         env["SET_AT"] = str(time.monotonic() + set_after_s)
     budget = {"max_trials": 8, "time_per_trial": "30s", "total_compute": "2m", "wall_clock": "5m", "lease": 2}
+    head = {**env, "OPTUNA_STORAGE": f"sqlite:///{cli.folder}/optuna.db", "AHEAD_S": str(head_s)}
     file = cli.sweep(objective={"function": "obj:steps"}, budget=budget)
     store = Store(connect(redis_url))
     with ExitStack() as stack:
@@ -64,9 +63,9 @@ def test_clocks_that_are_off_change_nothing(
                 )
             )
         wait_for(lambda: len(store.workers.list("default")) == 2, "the workers")
-        done = cli.start(file, workers=0, **env, AHEAD_S=str(head_s))
+        done = cli.start(file, workers=0, **head)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = cli.json("tasks", **{**env, "AHEAD_S": "0"})
+    found = cli.json("tasks", **head)
     assert [row["status"] for row in found] == ["completed"] * 8
     assert [row["attempt"] for row in found] == [1] * 8
     records = store.tasks.get_many([row["task_id"] for row in found])
@@ -78,6 +77,6 @@ def test_clocks_that_are_off_change_nothing(
         assert record.ended_at is not None
         assert record.created_at <= record.started_at <= record.ended_at <= now
         assert now - record.created_at < 120
-    spent = cli.json("status", "s", **{**env, "AHEAD_S": "0"})["budget"]
+    spent = cli.json("status", "s", **head)["budget"]
     assert 8 * 0.5 / 60 < spent["compute_time"]["used"] < 1.0
     assert spent["wall_clock"]["used"] < 1.0
