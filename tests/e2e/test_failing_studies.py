@@ -142,7 +142,7 @@ def test_the_first_that_fail_alike_end_a_study_and_it_goes_on_when_mended(cli: C
     assert [row["status"] for row in rows(cli)] == ["failed"] * 10
     assert "its first 10 trials have all failed alike, objective_error: ValueError: no " in done.stdout
     assert "mend the objective, then start again with --retry-failed" in done.stdout
-    # Not mended yet: it is judged anew.
+    # Not mended yet: it is judged by what follows.
     assert (
         cli.start(
             sweep(cli, "until_mended", max_trials=20, max_concurrent=1, first_failures=2), workers=1
