@@ -59,6 +59,7 @@ class SearchStrategy:
         first_failures: the search fails when its first so many jobs have all failed alike; 0 for never.
         retry_failed: run the failed configurations of a study that is continued again, each once.
         constraints: ``{"metric": "title/series", "max": bound}`` (or ``min``): what violates one never ranks.
+        on_nan: "fail", "prune" or "ignore" jobs that report not a number; by default as the pruner says.
         allow_new_parameters: search parameters that the base task doesn't have.
         workers: local workers to start; by default one per CPU where Redis is embedded and nobody serves
             the queue, else none.
@@ -103,6 +104,7 @@ class SearchStrategy:
         first_failures: int = FIRST,
         retry_failed: bool = False,
         constraints: Sequence[Mapping[str, Any]] = (),
+        on_nan: str | None = None,
         allow_new_parameters: bool = False,
         workers: int | None = None,
         observer: Observer | None = None,
@@ -127,10 +129,8 @@ class SearchStrategy:
         self._settings = settings_of(arguments)
         self._backend = backend or Backend.at_home()
         self._search, self._lease, self._workers = search, lock, workers
-        self.observer = observer or LinesView()
-        """Is told what happens; may be replaced before `start`."""
-        self._state = LoopState(study=study or "")
-        self._requests = Requests()
+        self.observer = observer or LinesView()  # may be replaced before `start`
+        self._state, self._requests = LoopState(study=study or ""), Requests()
         self._jobs = JobFactory(self._backend, self._state, objective_metric, self.budget, self._settings)
         self._check_base_task(allow_new_parameters)
 

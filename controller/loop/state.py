@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, cast, get_args
 
 from controller.loop.budget import Verdict
 from controller.loop.first_failures import FIRST
@@ -13,6 +13,8 @@ from controller.loop.job import Job
 from controller.search.search import Asked
 from worker.protocol import Reason, Status, StudyState
 from worker.protocol.errors import BadInput
+
+OnNan = Literal["fail", "prune", "ignore"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,11 @@ class LoopSettings:
     """The failed trials of the study so far run again."""
     constraints: tuple[Mapping[str, Any], ...] = ()
     """``{"metric": "title/series", "max": bound}``, or ``min``."""
+    on_nan: OnNan | None = None
+    """What becomes of a job whose objective is reported as not a number, where the pruner lets it go on.
+
+    None fails it where there is no pruner to ask, and leaves it to the pruner otherwise.
+    """
 
 
 @dataclass
@@ -129,6 +136,20 @@ def checked_retries(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(given)
 
 
+def checked_on_nan(given: str | None, objectives: int) -> OnNan | None:
+    """What becomes of a job whose objective is not a number. Raises `BadInput` for what can't be."""
+    if given is None:
+        return None
+    if given == "prune" and objectives > 1:
+        raise BadInput(
+            f"on_nan: {objectives} objectives can't be pruned, Optuna prunes a single one; use fail or ignore"
+        )
+    for known in get_args(OnNan):
+        if given == known:
+            return cast("OnNan", given)
+    raise BadInput(f"on_nan: one of {', '.join(get_args(OnNan))}; not {given!r:.80}")
+
+
 def settings_of(arguments: Mapping[str, Any]) -> LoopSettings:
     """How the loop treats its jobs, by the arguments of `SearchStrategy`. Raises `BadInput`."""
     minutes = arguments["time_limit_per_job"]
@@ -142,6 +163,7 @@ def settings_of(arguments: Mapping[str, Any]) -> LoopSettings:
         first_failures=arguments["first_failures"],
         retry_failed=arguments["retry_failed"],
         constraints=tuple(dict(constraint) for constraint in arguments["constraints"]),
+        on_nan=checked_on_nan(arguments["on_nan"], len(arguments["objective_metric"].metrics)),
     )
 
 

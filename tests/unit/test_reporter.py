@@ -87,7 +87,7 @@ def test_an_iteration_beyond_the_limit_is_not_taken() -> None:
         ((0, 5, 9), 3, 9, False, None),
         ((0, 5, 10), 3, 10, False, None),
         ((0, 5, 10, 11), 3, 10, True, 11),
-        ((0, 5, 10, 15, 2), 3, 10, True, 15),
+        ((0, 5, 10, 15, 2, 7), 3, 10, True, 15),
         # Far beyond from the start: nothing is taken, and the number says why.
         ((1000,), 0, 0, True, 1000),
         # The same one again, and one from before: neither is a new iteration.
