@@ -32,31 +32,32 @@ class FailedTrials:
         Returns:
             Ids of the failed tasks that were given another try, now or before: they leave the budget.
         """
-        search = self._search
-        retried = search.retried() if search else set()
+        if self._search is None:
+            if self._retry:
+                self._observer.note("failed trials can't be run again: this strategy makes its jobs itself")
+            return set()
+        retried = self._search.retried()
         failed = [record for record in closed if record.status is Status.FAILED]
-        left = [record for record in failed if record.trial not in retried]
+        left = sorted(
+            (record for record in failed if record.trial not in retried), key=lambda record: record.trial
+        )
         if self._retry:
-            retried |= self._run_again(left)
-        elif left:
-            them = "it" if len(left) == 1 else "them"
+            retried |= self._search.retry([record.trial for record in left])
+        self._say(left)
+        return {record.id for record in failed if record.trial in retried}
+
+    def _say(self, left: list[TaskRecord]) -> None:
+        them = "it" if len(left) == 1 else "them"
+        if not left:
+            if self._retry:
+                self._observer.note("there is no failed trial to run again")
+        elif self._retry:
+            self._observer.note(f"{_said(left)}; running {them} again")
+        else:
             self._observer.note(
                 f"{_said(left)}; mend the cause, and --retry-failed runs {them} again "
                 "(retry_failed=True in a program)"
             )
-        return {record.id for record in failed if record.trial in retried}
-
-    def _run_again(self, left: list[TaskRecord]) -> set[int]:
-        if self._search is None:
-            self._observer.note("failed trials can't be run again: this strategy makes its jobs itself")
-            return set()
-        numbers = sorted(record.trial for record in left)
-        if not numbers:
-            self._observer.note("there is no failed trial to run again")
-            return set()
-        self._observer.note(f"{_said(left)}; running {'it' if len(left) == 1 else 'them'} again")
-        self._search.retry(numbers)
-        return set(numbers)
 
 
 def _said(failed: list[TaskRecord]) -> str:
@@ -77,6 +78,6 @@ def _said(failed: list[TaskRecord]) -> str:
 
 
 def _numbers(alike: list[TaskRecord]) -> str:
-    numbers = sorted(record.trial for record in alike)
+    numbers = [record.trial for record in alike]
     shown = ", ".join(map(str, numbers[:MOST_NUMBERS])) + (", …" if len(numbers) > MOST_NUMBERS else "")
     return f"trial{'s' if len(numbers) > 1 else ''} {shown}"

@@ -13,7 +13,10 @@ FIRST = 10
 LONG_S = 5.0
 """A trial that has run longer than this, and than each that failed, may do better."""
 _NEUTRAL = (Reason.USER, Reason.STUDY_STOPPED)
+_LIMITS = (Reason.TIME_LIMIT, Reason.ITERATION_LIMIT)
 _MEND = {
+    Reason.TIME_LIMIT: "give each more time, or have it report on the way",
+    Reason.ITERATION_LIMIT: "raise the limit, or have it number its iterations otherwise",
     Reason.OBJECTIVE_ERROR: "mend the objective",
     Reason.LAUNCH_ERROR: "have the workers find the objective",
     Reason.OUT_OF_MEMORY: "give it more memory, or search what needs less",
@@ -25,6 +28,12 @@ _MEND = {
 def tells_of_the_study(record: TaskRecord) -> bool:
     """Whether a task's end says anything about its study: not if somebody else has ended it."""
     return record.reason_class not in _NEUTRAL
+
+
+def failed(record: TaskRecord) -> bool:
+    """Whether a task has failed, or reached a limit before it had reported anything."""
+    reached = record.status is Status.STOPPED and record.reason_class in _LIMITS
+    return record.status is Status.FAILED or (reached and record.iterations == 0)
 
 
 class FirstFailures:
@@ -46,7 +55,7 @@ class FirstFailures:
         """Take note of a task that has ended, under an earlier controller perhaps."""
         if self._differ or not tells_of_the_study(record):
             return
-        kind = kind_of_failure(record) if record.status is Status.FAILED else ""
+        kind = kind_of_failure(record) if failed(record) else ""
         if not kind or (self._kind and kind != self._kind):
             self._differ = True
             return
@@ -64,17 +73,17 @@ class FirstFailures:
             Why the study is hopeless, and what to mend; empty while it may not be.
         """
         self.know(record)
-        if self._differ or self._failed < self._count or record.status is not Status.FAILED:
+        if self._differ or self._failed < self._count or not failed(record):
             return ""
         if any(job.is_running() and job.computed_s() > self._longest_s for job in running):
             return ""
         assert record.reason_class is not None
         said = f"{record.reason_class}: {first_line(record)[:200]}"
+        again = "start again"
+        if record.status is Status.FAILED:
+            again += " with --retry-failed (retry_failed=True in a program)"
         mend = _MEND.get(record.reason_class, "mend the cause")
-        return (
-            f"its first {self._failed} trials have all failed alike, {said}; {mend}, then start again with "
-            "--retry-failed (retry_failed=True in a program)"
-        )
+        return f"its first {self._failed} trials have all failed alike, {said}; {mend}, then {again}"
 
 
 def kind_of_failure(record: TaskRecord) -> str:

@@ -107,9 +107,10 @@ class Recovery:
         again = self._failed.look_at((*left.closed, *restored))
         for closed in (*left.closed, *restored):
             self._observer.known(closed)
-            if record is None or closed.created_at >= record.budget_since:  # else of an earlier optimization
-                self._count(closed, counts=closed.id not in again)
-            if closed.trial >= (record.judged_from if record else 0) and closed.id not in again:
+            if record is not None and closed.created_at < record.budget_since:
+                continue  # of an earlier optimization
+            self._count(closed, counts=closed.id not in again)
+            if closed.id not in again and (record is None or closed.trial >= record.judged_from):
                 self._tracker.first_failures.know(closed)
         for job, scalars in left.ended:
             job.scalars = scalars

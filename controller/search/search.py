@@ -360,11 +360,16 @@ class Search:
         """Numbers of the failed trials that were given another try."""
         return retried(self._study)
 
-    def retry(self, numbers: Sequence[int]) -> None:
-        """Have later trials use the parameters of failed ones, which have no other try yet."""
-        failed = {trial.number: trial for trial in self._study.get_trials(deepcopy=False)}
-        for number in numbers:
-            trial = failed[number]
+    def retry(self, numbers: Sequence[int]) -> set[int]:
+        """Have later trials use the parameters of failed ones, which have no other try yet.
+
+        Returns:
+            Numbers of those that there are.
+        """
+        trials = {trial.number: trial for trial in self._study.get_trials(deepcopy=False)}
+        found = [trials[number] for number in numbers if number in trials]
+        for trial in found:
             self._tried.release(trial.params, trial.params)
-            self._study.add_trial(once_more(trial.params, trial.system_attrs, retry_of=number))
+            self._study.add_trial(once_more(trial.params, trial.system_attrs, retry_of=trial.number))
         self.flush()
+        return {trial.number for trial in found}

@@ -19,10 +19,12 @@ from worker.protocol import Reason, Status, TaskRecord
 
 
 def ended(
-    reason_class: Reason | None = Reason.OBJECTIVE_ERROR, reason: str = "ValueError: bug"
+    reason_class: Reason | None = Reason.OBJECTIVE_ERROR, reason: str = "ValueError: bug", iterations: int = 0
 ) -> TaskRecord:
     status = reason_class.status if reason_class else Status.COMPLETED
-    return record(status=status, reason_class=reason_class, reason=reason, compute_s=0.1)
+    return record(
+        status=status, reason_class=reason_class, reason=reason, compute_s=0.1, iterations=iterations
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,14 +63,32 @@ def test_the_last_of_the_first_ends_it(reason_class: Reason, count: int) -> None
     assert "\n" not in said
 
 
+@pytest.mark.parametrize(
+    ("reason_class", "mend"),
+    [
+        (Reason.TIME_LIMIT, "give each more time, or have it report on the way, then start again"),
+        (
+            Reason.ITERATION_LIMIT,
+            "raise the limit, or have it number its iterations otherwise, then start again",
+        ),
+    ],
+)
+def test_a_limit_that_lets_none_report_is_a_failure(reason_class: Reason, mend: str) -> None:
+    first = FirstFailures(2)
+    assert first.ended(ended(reason_class, "reached its limit of 1 s"), ()) == ""
+    said = first.ended(ended(reason_class, "reached its limit of 1 s"), ())
+    assert said.endswith(mend)  # what was stopped is not retried
+
+
 @pytest.mark.parametrize("place", [0, 1, 9])
 @pytest.mark.parametrize(
     "other",
     [
         ended(None, ""),
         ended(Reason.PRUNED, "given up"),
-        ended(Reason.TIME_LIMIT, "ran for its limit"),
-        ended(Reason.ITERATION_LIMIT, "reached its limit"),
+        ended(Reason.TIME_LIMIT, "ran for its limit", iterations=1),
+        ended(Reason.ITERATION_LIMIT, "reached its limit", iterations=1),
+        ended(Reason.COMPUTE_BUDGET, "used up"),
         ended(reason="TypeError: another bug"),
         ended(Reason.INVALID_VALUE, "ValueError: bug"),
     ],

@@ -41,8 +41,7 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
 
 
 @pytest.mark.real_start
-@pytest.mark.parametrize("head_s", [0, 3600])
-@pytest.mark.parametrize("set_after_s", [None, 1.5])
+@pytest.mark.parametrize(("head_s", "set_after_s"), [(3600, None), (0, 1.5)])
 def test_clocks_that_are_off_change_nothing(
     cli: Cli, redis_url: str, head_s: int, set_after_s: float | None
 ) -> None:
@@ -80,3 +79,17 @@ def test_clocks_that_are_off_change_nothing(
     spent = cli.json("status", "s", **head)["budget"]
     assert 8 * 0.5 / 60 < spent["compute_time"]["used"] < 1.0
     assert spent["wall_clock"]["used"] < 1.0
+
+
+@pytest.mark.real_start
+def test_a_worker_whose_clock_is_off_pauses_for_as_long_as_it_is_told(cli: Cli, redis_url: str) -> None:
+    store = Store(connect(redis_url))
+    env = {"REDIS_URL": redis_url, "PYTHONPATH": str(cli.folder / "off"), "AHEAD_S": "3600"}
+    with started("worker", "--name", "ahead", cwd=cli.folder, log=cli.folder / "log", **env):
+        wait_for(lambda: store.workers.list("default"), "the worker")
+        store.workers.pause("ahead", store.clock.now() + 8.0, "for a test")
+        said = cli.folder / "log"
+        wait_for(lambda: "takes no jobs for" in said.read_text(), "the pause")
+        begun = time.monotonic()
+        wait_for(lambda: "takes jobs again" in said.read_text(), "its end", 20.0)
+        assert time.monotonic() - begun < 12.0
