@@ -1,4 +1,4 @@
-"""Studies whose trials fail: their budgets end, they say what to mend, and go on once it is mended."""
+"""Budgets of studies, above all of those that fail: they end, say what to mend, and go on once it is mended."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ def mixed(task, x):
     if number == 2:
         return None
     return float("nan")
+
+def each_fifth(task, x):
+    for i in range(0, 100, 5):
+        task.report_scalar("loss", "", x + i, i)
+        time.sleep(0.01)
 
 def until_mended(task, x):
     if not Path("mended").exists():
@@ -92,6 +97,19 @@ def test_savings_buy_further_trials_for_those_that_ran(cli: Cli) -> None:
     assert by_trial == {0: "failed", 1: "failed", 2: "completed", 3: "failed", 4: "failed"}
     assert budget["iterations"]["used"] == 10 + 3 + 3 + 3 + 10
     assert budget["failures"]["used"] == 4
+
+
+def test_the_number_of_an_iteration_counts_as_well(cli: Cli) -> None:
+    done = cli.start(sweep(cli, "each_fifth", max_trials=3, max_iterations=12))
+    assert done.returncode == 0, done.stderr
+    for row in rows(cli):
+        task = cli.json("show", row["task_id"])
+        assert (task["status"], task["reason_class"]) == ("stopped", "iteration_limit")
+        assert task["reason"] == "reached its limit of 12 iterations: it reported iteration 15"
+        assert task["iterations"] == 3
+    # 10 of 12 each: what is left is no share.
+    assert cli.json("status", "s")["budget"]["iterations"]["used"] == 30
+    assert [list(trial.intermediate_values) for trial in cli.trials()] == [[0, 5, 10]] * 3
 
 
 def test_a_bug_that_was_mended_is_run_again(cli: Cli) -> None:

@@ -20,7 +20,7 @@ from controller.search.samplers import make_sampler
 from controller.search.search import Search
 from controller.search.trial_cache import cached
 from tests.loop_parts import LoopParts
-from worker.protocol import Reason, Status
+from worker.protocol import Reason, Status, keys
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -198,6 +198,33 @@ def test_failed_ones_leave_the_budget_when_they_run_again(redis_url: str, tmp_pa
     budget = Budget(3, max_iteration_per_job=10)
     next_controller(parts, budget, retry=True)
     assert shown(budget) == (1, 3, 0)
+
+
+def test_a_study_that_an_earlier_version_has_begun(redis_url: str, tmp_path: Path) -> None:
+    parts = LoopParts(redis_url, tmp_path)
+    failed(parts, 3.0, 2.0)
+    completed(parts, 3.0, 2.0, 1.0)
+    redis = parts.store.redis
+    redis.hdel(keys.study("s"), "judged_from")
+    for task_id in parts.store.studies.tasks("s"):
+        redis.hdel(keys.task(task_id), "last_iteration")
+    parts.progress.load()
+    assert parts.progress.record is not None
+    assert parts.progress.record.judged_from == 0
+    for retry, used in ((False, (2, 5, 1)), (True, (1, 3, 0))):
+        budget = Budget(3, max_iteration_per_job=10)
+        next_controller(parts, budget, retry=retry)
+        assert shown(budget) == used
+
+
+def test_retries_wait_while_another_limit_ends_the_study(redis_url: str, tmp_path: Path) -> None:
+    parts = LoopParts(redis_url, tmp_path)
+    failed(parts)
+    for limit, ok in ((1.0, False), (2.0, True)):  # one minute was computed, then the limit is raised
+        budget = Budget(1, None, limit)
+        next_controller(parts, budget, retry=True)
+        assert budget.may_create().ok == ok
+        assert [trial.state for trial in parts.study.trials] == [TrialState.FAIL, TrialState.WAITING]
 
 
 def test_a_search_that_makes_its_own_jobs_can_not_run_them_again(redis_url: str, tmp_path: Path) -> None:
