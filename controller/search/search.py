@@ -16,7 +16,7 @@ from controller.search.older_trials import copy_trials
 from controller.search.parameters import Parameter
 from controller.search.samplers import ignores_history
 from controller.search.space import chosen_by, replay
-from controller.search.study import study_uid, task_id_of
+from controller.search.study import given_before, study_uid, task_id_of
 from controller.search.trial_cache import TrialCache
 from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot
 from controller.search.tried import DUPLICATE, FIXED, NOT_RUN, TriedPoints
@@ -211,7 +211,8 @@ class Search:
         encoded: dict[str, Any] = {}
         for parameter in self._parameters:
             encoded.update(parameter.encode(parameters))
-        self._study.enqueue_trial(encoded, skip_if_exists=True)
+        if not given_before(self._study, encoded):
+            self._study.enqueue_trial(encoded)
 
     def start_from(self, older: optuna.Study) -> tuple[int, int]:
         """Let the sampler know an older study's trials, see `older_trials.copy_trials`."""

@@ -27,10 +27,10 @@ from controller.sweep.schema import (
     PrunerSection,
     QueueSection,
     SamplerSection,
-    Scalar,
     StudySection,
 )
 from controller.sweep.tries import check_tries, check_values
+from controller.sweep.values import Value
 from worker.protocol.command import RESERVED, placeholders
 from worker.protocol.errors import BadInput
 
@@ -55,7 +55,7 @@ class Parts:
     constraints: tuple[Constraint | None, ...] = ()
     objective: ObjectiveSection | None = None
     parameters: dict[str, Parameter | None] | None = None
-    tries: tuple[Mapping[str, Scalar] | None, ...] = ()
+    tries: tuple[Mapping[str, Value] | None, ...] = ()
     sampler: SamplerSection | None = None
     pruner: PrunerSection | None = None
     budget: BudgetSection | None = None

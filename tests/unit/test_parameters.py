@@ -92,6 +92,38 @@ def test_a_parameter_survives_its_dict(parameter: Parameter) -> None:
     assert again.names == parameter.names
 
 
+MOST = 2**53
+
+
+@pytest.mark.parametrize("step", [1, 3, 1000])
+def test_whole_numbers_far_from_zero_are_exact(step: int) -> None:
+    """The ends of the range, and one that is given, by Optuna's storage and back."""
+    parameter = UniformIntegerParameterRange("x", -MOST, MOST, step_size=step)
+    distribution = parameter.distribution()
+    assert isinstance(distribution, IntDistribution)
+    assert distribution.high == -MOST + 2 * MOST // step * step
+    study = optuna.create_study()
+    for value in (-MOST, -MOST + step, distribution.high - step, distribution.high):
+        study.enqueue_trial(parameter.encode({"x": value}))
+        assert parameter.suggest(study.ask(), {}) == {"x": value}
+        if step > 1:
+            with pytest.raises(BadInput, match="is not possible"):
+                parameter.encode({"x": value + 1})
+    assert -MOST <= parameter.get_value()["x"] <= MOST
+    with pytest.raises(BadInput, match="is not possible"):
+        parameter.encode({"x": MOST + step})
+
+
+def test_a_float_takes_whole_numbers_that_it_holds() -> None:
+    parameter = UniformParameterRange("x", 0, 2**60)
+    assert parameter.encode({"x": 2**59}) == {"x": float(2**59)}
+    with pytest.raises(BadInput, match="x: 576460752303423489 is not exact as a float"):
+        parameter.encode({"x": 2**59 + 1})
+    for beyond in (10**400, 2**61 + 1, float("inf"), float("nan"), True, "1"):
+        with pytest.raises(BadInput, match="is not possible; from 0.0 to"):
+            parameter.encode({"x": beyond})
+
+
 def test_a_seed_repeats_itself() -> None:
     def draw(seed: int) -> list[Any]:
         parameter = UniformParameterRange("x", 0, 1)
@@ -109,6 +141,18 @@ def test_a_seed_repeats_itself() -> None:
         (lambda: UniformParameterRange("x", 0, float("nan")), "finite"),
         (lambda: UniformParameterRange("x", 0, 1, step_size=0), "step_size"),
         (lambda: UniformIntegerParameterRange("x", 1.5, 3), "whole"),
+        (lambda: UniformIntegerParameterRange("x", 0, float("inf")), "max_value inf must be a whole number"),
+        (lambda: UniformIntegerParameterRange("x", 0, True), "max_value True must be a whole number"),
+        (
+            lambda: UniformIntegerParameterRange("x", 0, 2**53 + 1),
+            r"max_value: 9007199254740993 is past 2\^53",
+        ),
+        (lambda: UniformIntegerParameterRange("x", -(2**60), 0), r"min_value: .* is past 2\^53"),
+        (lambda: UniformIntegerParameterRange("x", 0, 9, step_size=2**60), r"step_size: .* is past 2\^53"),
+        (lambda: UniformIntegerParameterRange("x", 0, 10**400), r"past 2\^53"),
+        (lambda: UniformParameterRange("x", 0, 2**53 + 1), "9007199254740993 is not exact as a float"),
+        (lambda: UniformParameterRange("x", 0, 10**400), "too large for a float"),
+        (lambda: LogUniformParameterRange("x", 0, 400), "10 \\*\\* 400.0 is too large for a float"),
         (lambda: LogUniformParameterRange("x", 1, 2, base=1), "base"),
         (lambda: DiscreteParameterRange("x", []), "no values"),
         (lambda: ParameterSet([]), "no combinations"),

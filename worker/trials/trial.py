@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import logging
 import threading
 import time
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 
 from worker.optuna_internals import begin_objective, last_step, number_to_id, stop_was_called
 from worker.protocol.errors import BadInput, ObjectiveLoadError, ServerAway
@@ -77,12 +79,32 @@ class TaskTrial(optuna.Trial):
         enough = len(self._cached_frozen_trial.intermediate_values) >= self._min_iterations
         return super().should_prune() if enough else False
 
+    def _chosen(self, name: str, distribution: optuna.distributions.BaseDistribution) -> Any:
+        """The value of one parameter; of one that the controller chose among lists, the objective's list."""
+        known = self._cached_frozen_trial.distributions.get(name)
+        if isinstance(known, CategoricalDistribution) and known != distribution:
+            texts = _texts_of(distribution)
+            if texts == known.choices:
+                assert isinstance(distribution, CategoricalDistribution)
+                return distribution.choices[texts.index(super()._suggest(name, known))]
+        return super()._suggest(name, distribution)
+
     def _suggest(self, name: str, distribution: optuna.distributions.BaseDistribution) -> Any:
-        value = super()._suggest(name, distribution)
+        value = self._chosen(name, distribution)
         if name not in self._known:
             self._known.add(name)
             self._task.session.parameters({name: plain(value)})
         return value
+
+
+def _texts_of(distribution: optuna.distributions.BaseDistribution) -> tuple[str, ...] | None:
+    """The JSON text of each choice, which Optuna has for lists; None where there are no choices."""
+    if not isinstance(distribution, CategoricalDistribution):
+        return None
+    try:
+        return tuple(json.dumps(plain(choice)) for choice in distribution.choices)
+    except ValueError:
+        return None
 
 
 def check_objective(function: Callable[..., Any], target: str) -> Callable[..., Any]:
