@@ -14,7 +14,7 @@ from optuna.distributions import (
 
 from controller.search.parameter import Parameter
 from controller.search.points import step_count, step_value
-from controller.sweep.values import inexact
+from controller.sweep.values import inexact, too_wide
 from worker.protocol.errors import BadInput
 
 
@@ -62,6 +62,10 @@ class _Range(Parameter):
         """The highest value of a stepped range."""
         assert self.step_size is not None
         return step_value(self.min_value, self.step_size, self._count() - 1)
+
+
+def _is_whole(number: float) -> bool:
+    return number.is_integer() if isinstance(number, float) else int(number) == number
 
 
 def _as_float(name: str, number: float) -> float:
@@ -131,11 +135,14 @@ class UniformIntegerParameterRange(_Range):
         include_max_value: bool = True,
     ) -> None:
         for label, number in (("min_value", min_value), ("max_value", max_value), ("step_size", step_size)):
-            if isinstance(number, (bool, str)) or not math.isfinite(number) or int(number) != number:
+            if isinstance(number, (bool, str)) or not _is_whole(number):
                 raise BadInput(f"parameter {name}: {label} {number!r} must be a whole number")
             reason = inexact(int(number))
             if reason is not None:
                 raise BadInput(f"parameter {name}: {label}: {reason}")
+        reason = too_wide(int(min_value), int(max_value), int(step_size))
+        if reason is not None:
+            raise BadInput(f"parameter {name}: {reason}")
         super().__init__(name, int(min_value), int(max_value), int(step_size), include_max_value)
 
     def _values(self) -> range:

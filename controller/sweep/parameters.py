@@ -14,7 +14,7 @@ from controller.sweep.schema import (
     IntParameter,
     Parameter,
 )
-from controller.sweep.values import Value, inexact, is_none, is_scalar, same
+from controller.sweep.values import Value, inexact, is_none, is_scalar, same, too_wide
 
 _PARAMETER_SHAPE = 'needs type = "float" or "int" with low and high, or choices = [...]'
 _PARAMETER_KEYS = ("type", "low", "high", "log", "step", "choices", "when")
@@ -116,6 +116,8 @@ def _inexact(path: Path, parameter: FloatParameter | IntParameter) -> list[Probl
     if isinstance(parameter, FloatParameter):
         return []
     reasons = {key: inexact(getattr(parameter, key)) for key in ("low", "high", "step")}
+    if not any(reasons.values()):
+        reasons["step"] = too_wide(parameter.low, parameter.high, parameter.step)
     return [Problem(path=(*path, key), text=reason) for key, reason in reasons.items() if reason is not None]
 
 

@@ -92,6 +92,13 @@ def inexact(number: float, *, as_float: bool = False) -> str | None:
     )
 
 
+def too_wide(low: int, high: int, step: int) -> str | None:
+    """Why Optuna would miss the steps of a range of whole numbers; None if it doesn't."""
+    if step == 1 or high - low <= MOST_EXACT:
+        return None
+    return f"the range from {low} to {high} is wider than 2^53 ({MOST_EXACT}): Optuna would miss its steps"
+
+
 def same(one: object, other: object) -> bool:
     """Whether two values are equal, as JSON is: 1 is 1.0, but not true, unlike in Python."""
     if isinstance(one, bool) or isinstance(other, bool):
