@@ -1,9 +1,8 @@
 """The placeholders of a command objective: found by the controller, filled by the worker.
 
-`{name}` stands for the value of the parameter `name`. `{flag:name}`, an argument of its own, is `--name` where
-the parameter is true, and no argument where it is false. `{{` and `}}` stand for one brace each. Filling is
-textual and happens after the command was split, so a value never becomes two arguments and never reaches a
-shell.
+`{name}` stands for the value of the parameter `name`. `{flag:name}`, an argument of its own, is `--name` for
+true and no argument for false. `{{` and `}}` stand for one brace each. Filling is textual and comes after the
+command was split, so a value never becomes two arguments and never reaches a shell.
 """
 
 from __future__ import annotations

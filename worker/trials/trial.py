@@ -22,6 +22,7 @@ from optuna.distributions import CategoricalDistribution
 from worker.optuna_internals import begin_objective, last_step, number_to_id, stop_was_called
 from worker.protocol.errors import BadInput, ObjectiveLoadError, ServerAway
 from worker.protocol.metrics import split_key
+from worker.protocol.returned import as_number
 from worker.protocol.urls import redact
 from worker.protocol.values import plain
 from worker.sdk import runtime
@@ -205,6 +206,9 @@ def call_objective(function: Callable[..., Any], trial: TaskTrial) -> tuple[list
 
     Returns:
         Its values, one for each of the study's objectives, and whether it has called ``study.stop()``.
+
+    Raises:
+        InvalidValue: it returned what is no number.
     """
     study = trial.study
     begin_objective(study)
@@ -215,15 +219,9 @@ def call_objective(function: Callable[..., Any], trial: TaskTrial) -> tuple[list
         if str(error) or last is None:
             raise
         raise optuna.TrialPruned(f"given up at iteration {last}") from error
-    many = isinstance(value, Sequence) and not isinstance(value, str)
-    values = []
-    for item in value if many else (value,):
-        try:
-            values.append(float(item))
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"the objective returned {value!r:.80}; return a number, or one for each objective"
-            ) from None
+    many = isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
+    wanted = "a number, or one for each objective"
+    values = [as_number(item, value, wanted) for item in (value if many else (value,))]
     return values, stop_was_called(study)
 
 
