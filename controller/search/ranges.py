@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 from optuna.distributions import (
@@ -65,6 +66,8 @@ class _Range(Parameter):
 
 
 def _is_whole(number: float) -> bool:
+    if not isinstance(number, Real) or isinstance(number, bool):
+        return False
     return number.is_integer() if isinstance(number, float) else int(number) == number
 
 
@@ -73,7 +76,10 @@ def _as_float(name: str, number: float) -> float:
     reason = inexact(number, as_float=True)
     if reason is not None:
         raise BadInput(f"parameter {name}: {reason}")
-    return float(number)
+    try:
+        return float(number)
+    except (TypeError, ValueError):
+        raise BadInput(f"parameter {name}: {number!r:.80} must be a number") from None
 
 
 class UniformParameterRange(_Range):
@@ -135,7 +141,7 @@ class UniformIntegerParameterRange(_Range):
         include_max_value: bool = True,
     ) -> None:
         for label, number in (("min_value", min_value), ("max_value", max_value), ("step_size", step_size)):
-            if isinstance(number, (bool, str)) or not _is_whole(number):
+            if not _is_whole(number):
                 raise BadInput(f"parameter {name}: {label} {number!r} must be a whole number")
             reason = inexact(int(number))
             if reason is not None:

@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from controller import DiscreteParameterRange, GridSearch, UniformIntegerParameterRange
 from tests.e2e.cli import Cli, folder_of, strict_json
 from tests.e2e.harness import started, wait_for
+from tests.e2e.optimizing import optimizer, values, workplace
+from worker import Task
 
 OBJECTIVES = """
 import json
@@ -195,3 +198,51 @@ def test_an_objective_written_for_optuna_gets_its_own_lists(cli: Cli) -> None:
         shown = row["hyper_parameters"]["General/widths"]
         length = {"[64, 64]": 2, "[128]": 1, "None": 0}[shown]
         assert row["metrics"]["loss"]["value"] == length + int(row["hyper_parameters"]["General/n"])
+
+
+TRAIN = """
+SHAPES = {"[3, 3]": 1.0, "[5]": 2.0, "None": 3.0, "{'k': True}": 4.0, "7": 5.0}
+
+def train(task, shape, seed=0):
+    assert type(seed) is int
+    task.report_scalar("score", "v", SHAPES[str(shape)], 0)
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "lists.py").write_text(TRAIN)
+    with workplace(tmp_path, redis_url, monkeypatch) as folder:
+        yield folder
+
+
+def test_a_program_searches_lists_and_far_numbers(here: Path) -> None:
+    base = str(Task.create("P", "base", function="lists:train", parameters={}).id)
+    shapes = DiscreteParameterRange("General/shape", [(3, 3), [5], None, {"k": True}, 7])
+    strategy = optimizer(
+        cls=GridSearch, base_task_id=base, hyper_parameters=[shapes], study="shapes", total_max_jobs=9
+    )
+    strategy.start()
+    assert values(strategy) == [5.0, 4.0, 3.0, 2.0, 1.0]
+    assert [row["hyper_parameters"]["General/shape"] for row in strategy.get_top_experiments_details(9)] == [
+        "7", "{'k': True}", "None", "[5]", "[3, 3]",
+    ]  # fmt: skip
+    far = UniformIntegerParameterRange("General/seed", 2**53 - 4, 2**53)
+    strategy = optimizer(
+        base_task_id=base, hyper_parameters=[shapes, far], study_name="far", total_max_jobs=3
+    )
+    strategy.enqueue_trial({"General/shape": (3, 3), "General/seed": 2**53 - 1})
+    strategy.start()
+    rows = strategy.get_top_experiments_details(9)
+    assert len(rows) == 3
+    assert ("[3, 3]", "9007199254740991") in [
+        (row["hyper_parameters"]["General/shape"], row["hyper_parameters"]["General/seed"]) for row in rows
+    ]
+    for row in rows:
+        seed = int(row["hyper_parameters"]["General/seed"])
+        assert 2**53 - 4 <= seed <= 2**53
+    study = strategy.optuna_study
+    assert study is not None
+    assert sorted(trial.params["General/seed"] for trial in study.trials) == sorted(
+        int(row["hyper_parameters"]["General/seed"]) for row in rows
+    )

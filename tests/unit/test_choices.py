@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
 
+from controller.loop.job_factory import default_name
 from controller.search.choices import Choices
 from controller.search.parameters import DiscreteParameterRange, Parameter, SweepParameter
 from controller.search.samplers import grid, make_sampler
@@ -254,3 +255,11 @@ def test_an_override_sets_them(tmp_path: Path, override: str, choices: list[Any]
     text = TOML.replace("widths = [[64", "widths.choices = [[64").split("rate = ")[0]
     (tmp_path / "s.toml").write_text(text + "[budget]\nmax_trials = 3\n")
     assert load_sweep(tmp_path / "s.toml", [override]).parameters["widths"].to_dict() == {"choices": choices}
+
+
+def test_a_job_s_name_stays_short() -> None:
+    assert (
+        default_name("base", {"x": [64, 64], "y": None, "z": 0.12345}) == "base: x=[64, 64] y=None z=0.1235"
+    )
+    long = default_name("base", {"x": list(range(1000))})
+    assert (len(long), long[-1]) == (len("base: x=") + 60, "…")
