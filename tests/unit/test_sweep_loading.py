@@ -375,6 +375,12 @@ def test_the_line_is_found_in_a_long_file(tmp_path: Path) -> None:
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.parametrize("value", ["[[1],", "[null]", '{"a": 1}', "[True]", "{ a = 1 } b"])
+def test_half_a_list_is_not_taken_for_text(tmp_path: Path, value: str) -> None:
+    (problem,) = problems_of(write(tmp_path, TOML), f"parameters.opt={value}")
+    assert problem.startswith(f"--set parameters.opt={value}: neither a list nor a table of TOML, such as")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
@@ -390,6 +396,7 @@ def test_the_line_is_found_in_a_long_file(tmp_path: Path) -> None:
         ("s.yaml", "a:\n  b: [1, 2\nc: 3\n", "(at line 3, column 2): c: 3"),
         ("s.yaml", "a: 1\n\tb: 2\n", "b: 2"),
         ("s.yaml", "a:\n  b: 1\n  b: 2\n", "(at line 3, column 3): b: 2"),
+        ("s.yaml", "a: !!python/tuple [1]\n", "the tag !!python/tuple means nothing here; write the value without"),
     ],
 )  # fmt: skip
 def test_a_mistake_of_writing_shows_its_line(tmp_path: Path, name: str, content: str, says: str) -> None:
