@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from controller.search.artifact_links import LINK, link_text
+from controller.search.enqueued import as_optunas, is_foreign
 from controller.search.older_trials import copy_trials
 from controller.search.parameters import Parameter
 from controller.search.samplers import ignores_history
@@ -19,7 +20,7 @@ from controller.search.space import chosen_by, replay
 from controller.search.study import given_before, study_uid, task_id_of
 from controller.search.trial_cache import TrialCache
 from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot
-from controller.search.tried import DUPLICATE, NOT_RUN, TriedPoints
+from controller.search.tried import DUPLICATE, FIXED, NOT_RUN, TriedPoints
 from worker.artifacts import ArtifactMeta
 from worker.optuna_internals import open_trial, storage_of, trial_id
 from worker.protocol.errors import BadInput
@@ -172,6 +173,30 @@ class Search:
         return None
 
     def _ask(self) -> Asked:
+        while True:
+            try:
+                return self._ask_once()
+            except ValueError:
+                running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+                asked = [trial for trial in running if trial.number not in self._trials]
+                foreign = [trial for trial in asked if is_foreign(trial, self._parameters)]
+                if not foreign:
+                    raise
+                for trial in foreign:
+                    self._replace(trial.number, trial.system_attrs[FIXED])
+
+    def _replace(self, number: int, given: Mapping[str, Any]) -> None:
+        """Close a trial that somebody has enqueued with values that Optuna can't take as they are."""
+        self._trials[number] = open_trial(self._study, number)
+        self.discard(number)
+        meant = as_optunas(given, self._parameters)
+        if meant is not None:
+            self._study.enqueue_trial(meant)
+        else:
+            text = "trial %d was enqueued with %s, which the search space doesn't have; it was not run"
+            log.warning(text, number, dict(given))
+
+    def _ask_once(self) -> Asked:
         if self._simple:
             trial = self._study.ask({p.name: p.distribution() for p in self._parameters})
             parameters = {p.name: p.decode(trial.params[p.name]) for p in self._parameters}
@@ -222,14 +247,16 @@ class Search:
             trial = optuna.Trial(self._study, trial_id(frozen))
             self._trials[frozen.number] = trial
             self._reported[frozen.number] = set(frozen.intermediate_values)
-            # Suggesting again gives what was suggested, and the rest where a crash cut it short.
-            found.append(
-                Asked(
-                    number=frozen.number,
-                    task_id=task_id_of(self._uid, frozen.number),
-                    parameters=self._suggest(trial),
-                )
-            )
+            try:
+                # Suggesting again gives what was suggested, and the rest where a crash cut it short.
+                parameters = self._suggest(trial)
+            except ValueError:
+                if not is_foreign(frozen, self._parameters):
+                    raise
+                self._replace(frozen.number, frozen.system_attrs[FIXED])
+                continue
+            task_id = task_id_of(self._uid, frozen.number)
+            found.append(Asked(number=frozen.number, task_id=task_id, parameters=parameters))
         return found
 
     def task_id(self, number: int) -> str:

@@ -263,3 +263,59 @@ def test_a_job_s_name_stays_short() -> None:
     )
     long = default_name("base", {"x": list(range(1000))})
     assert (len(long), long[-1]) == (len("base: x=") + 60, "…")
+
+
+LISTS = [DiscreteParameterRange("w", [[64, 64], [128], None]), DiscreteParameterRange("k", ["a", "b"])]
+CONDITIONAL = [
+    SweepParameter("w", Choices("w", [[64, 64], [128], None])),
+    SweepParameter("k", Choices("k", ["a", "b"]), {"w": [[64, 64]]}),
+]
+
+
+@pytest.mark.parametrize("parameters", [LISTS, CONDITIONAL], ids=["plain", "conditional"])
+def test_what_others_enqueue_may_be_lists(parameters: list[Parameter], tmp_path: Path) -> None:
+    """By Optuna's own `enqueue_trial`, from another process; what the space hasn't is closed, not run."""
+    storage = f"sqlite:///{tmp_path}/s.db"
+    study = optuna.create_study(storage=storage, study_name="s", sampler=optuna.samplers.RandomSampler(1))
+    search = Search(cached(study), parameters)
+    first = search.ask()
+    assert first is not None
+    for given in ({"w": [64, 64], "k": "b"}, {"w": [1]}, {"k": "bogus"}, {"w": "[128]"}, {"w": None}):
+        optuna.load_study(study_name="s", storage=storage).enqueue_trial(given)
+    asked: list[dict[str, Any]] = []
+    while len(asked) < 4:
+        found = search.ask()
+        if found is None:
+            break
+        asked.append(found.parameters)
+    wanted: list[tuple[Any, Any]] = [([64, 64], "b"), ([128], None), (None, None)]
+    for widths, kind in wanted:
+        tried = [first.parameters, *asked]
+        assert any(each["w"] == widths and kind in (None, each.get("k")) for each in tried)
+    search.flush()
+    stored = optuna.load_study(study_name="s", storage=storage).get_trials()
+    closed = [trial for trial in stored if "optuna-rq:not_run" in trial.user_attrs]
+    given = [trial.system_attrs["fixed_params"] for trial in closed]
+    for bad in ({"w": [1]}, {"k": "bogus"}):
+        assert bad in given or parameters is CONDITIONAL
+    assert {trial.state for trial in closed} == {optuna.trial.TrialState.FAIL}
+    # A controller that was killed with such a trial in hand goes on.
+    study = optuna.load_study(study_name="s", storage=storage)
+    study.enqueue_trial({"w": [1]})
+    study.ask()
+    again = Search(cached(study), parameters)
+    adopted = again.running()
+    again.flush()
+    assert all(each.parameters["w"] in ([64, 64], [128], None) for each in adopted)
+    assert study.trials[-1].state is optuna.trial.TrialState.FAIL
+    assert study.trials[-1].number not in {each.number for each in adopted}
+
+
+def test_an_error_of_the_sampler_is_not_taken_for_one() -> None:
+    class Broken(optuna.samplers.RandomSampler):
+        def sample_independent(self, *args: Any, **kwargs: Any) -> Any:
+            raise ValueError("broken")
+
+    search = Search(optuna.create_study(sampler=Broken()), LISTS)
+    with pytest.raises(ValueError, match="broken"):
+        search.ask()
