@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution
@@ -21,13 +22,15 @@ class Choices:
 
     Args:
         name: of the parameter, for messages.
-        values: to choose from; tuples and arrays become lists, as in JSON.
+        values: to choose from. A path counts as its text, a tuple as a list, an array as its numbers.
 
     Raises:
         BadInput: there are none, or one is of no JSON type.
     """
 
     def __init__(self, name: str, values: Sequence[Any]) -> None:
+        if isinstance(values, (str, bytes, Mapping)):
+            raise BadInput(f"parameter {name}: values must be a list, not {values!r:.80}")
         self._name = name
         self.values = [_as_json(name, value) for value in values]
         if not self.values:
@@ -68,16 +71,18 @@ def _plain(values: Sequence[Any]) -> bool:
 def _as_json(name: str, value: Any) -> Any:
     """`value` as JSON types, a copy."""
     try:
-        return json.loads(json.dumps(value, default=_of_array))
+        return json.loads(json.dumps(value, default=_of_other_types))
     except (TypeError, ValueError, RecursionError) as error:
         raise BadInput(
-            f"parameter {name}: {value!r:.80} can't be a choice: {error}; give text, numbers, booleans, "
-            "None, or lists and dicts of such"
+            f"parameter {name}: JSON can't hold {value!r:.80} ({error}); give text, numbers, booleans, None, "
+            "or lists and dicts of such"
         ) from None
 
 
-def _of_array(value: Any) -> Any:
+def _of_other_types(value: Any) -> Any:
+    if isinstance(value, PurePath):
+        return str(value)
     # An array and its numbers are no JSON types, but hold them.
     if hasattr(value, "dtype") and hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(f"JSON has no {type(value).__name__}")
+    raise TypeError(f"it has no {type(value).__name__}")

@@ -45,10 +45,10 @@ class DiscreteParameterRange(Parameter):
 
     Args:
         name: of the parameter.
-        values: to choose from; a tuple reaches the program as a list, as JSON has it.
+        values: to choose from. A path counts as its text, a tuple as a list, an array as its numbers.
 
     Raises:
-        BadInput: there are none, or one is of no JSON type.
+        BadInput: there are no values, or one that JSON can't hold.
     """
 
     def __init__(self, name: str, values: Sequence[Any] = ()) -> None:
