@@ -47,7 +47,8 @@ def read_parameter(path: Path, raw: object) -> tuple[Parameter | None, list[Prob
     elif is_none(raw) or (raw is not None and is_scalar(raw)):
         raw = {"choices": [raw]}
     elif not isinstance(raw, Mapping):
-        return None, [Problem(path=path, text=f"{_PARAMETER_SHAPE}, got {show(raw)}")]
+        hint = "; the constant None is [null]" if raw is None else ""
+        return None, [Problem(path=path, text=f"{_PARAMETER_SHAPE}, got {show(raw)}{hint}")]
     problems: list[Problem] = []
     model: type[FloatParameter] | type[IntParameter] | type[ChoiceParameter]
     label = "a parameter with choices"

@@ -147,7 +147,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({P: REMOVED}, "parameters", "nothing to search"),
     ({"parameters.lr": {}}, "parameters.lr", 'needs type = "float" or "int" with low and high, or choices'),
     ({"parameters.lr": {"low": 0, "high": 1}}, "parameters.lr", 'needs type = "float" or "int"'),
-    ({"parameters.lr": None}, "parameters.lr", 'needs type = "float" or "int"'),
+    ({"parameters.lr": None}, "parameters.lr", "got null; the constant None is [null]"),
     ({"parameters.lr": {"type": "flaot", "low": 0, "high": 1}}, "parameters.lr.type",
      'unknown type "flaot"; did you mean "float"?'),
     ({"parameters.lr": {"type": "integer", "low": 0, "high": 1}}, "parameters.lr.type",
