@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from optuna.trial import FrozenTrial
+import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from controller.search.parameter import Parameter
 from controller.search.tried import FIXED
 from worker.optuna_internals import contains
 from worker.protocol.errors import BadInput
 
+log = logging.getLogger(__name__)
 
-def as_optunas(given: Mapping[str, Any], parameters: Sequence[Parameter]) -> dict[str, Any] | None:
-    """Values that were given to Optuna's `enqueue_trial`, as Optuna has them: of a list, its text.
 
-    Returns:
-        Optuna's name → value; None where one is not possible.
-    """
+def foreign_trials(
+    study: optuna.Study, known: Container[int], parameters: Sequence[Parameter]
+) -> list[FrozenTrial]:
+    """Running trials other than those known by number, enqueued with values that Optuna doesn't have."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial for trial in running if trial.number not in known and is_foreign(trial, parameters)]
+
+
+def enqueue_as_meant(study: optuna.Study, trial: FrozenTrial, parameters: Sequence[Parameter]) -> None:
+    """Enqueue again what a trial was given, as Optuna has it; say so where a value is not possible."""
+    given = trial.system_attrs[FIXED]
+    try:
+        study.enqueue_trial(_as_optunas(given, parameters))
+    except BadInput as error:
+        log.warning("trial %d was enqueued with %s and is not run: %s", trial.number, dict(given), error)
+
+
+def _as_optunas(given: Mapping[str, Any], parameters: Sequence[Parameter]) -> dict[str, Any]:
+    """Optuna's name → value: of a list, its text. Raises `BadInput` where a value is not possible."""
     found = dict(given)
     for parameter in parameters:
         name = parameter.name
-        if name not in given or _has(parameter, given[name]):
-            continue
-        try:
+        if name in given and not _has(parameter, given[name]):
             found.update(parameter.encode({name: given[name]}))
-        except BadInput:
-            return None
-    return None if found == given else found
+    return found
 
 
 def is_foreign(trial: FrozenTrial, parameters: Sequence[Parameter]) -> bool:

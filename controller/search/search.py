@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from controller.search.artifact_links import LINK, link_text
-from controller.search.enqueued import as_optunas, is_foreign
+from controller.search.enqueued import enqueue_as_meant, foreign_trials, is_foreign
 from controller.search.older_trials import copy_trials
 from controller.search.parameters import Parameter
 from controller.search.samplers import ignores_history
@@ -20,7 +20,7 @@ from controller.search.space import chosen_by, replay
 from controller.search.study import given_before, study_uid, task_id_of
 from controller.search.trial_cache import TrialCache
 from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot
-from controller.search.tried import DUPLICATE, FIXED, NOT_RUN, TriedPoints
+from controller.search.tried import DUPLICATE, NOT_RUN, TriedPoints
 from worker.artifacts import ArtifactMeta
 from worker.optuna_internals import open_trial, storage_of, trial_id
 from worker.protocol.errors import BadInput
@@ -177,24 +177,17 @@ class Search:
             try:
                 return self._ask_once()
             except ValueError:
-                running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-                asked = [trial for trial in running if trial.number not in self._trials]
-                foreign = [trial for trial in asked if is_foreign(trial, self._parameters)]
-                if not foreign:
+                found = foreign_trials(self._study, self._trials, self._parameters)
+                if not found:
                     raise
-                for trial in foreign:
-                    self._replace(trial.number, trial.system_attrs[FIXED])
+                for trial in found:
+                    self._replace(trial)
 
-    def _replace(self, number: int, given: Mapping[str, Any]) -> None:
+    def _replace(self, trial: optuna.trial.FrozenTrial) -> None:
         """Close a trial that somebody has enqueued with values that Optuna can't take as they are."""
-        self._trials[number] = open_trial(self._study, number)
-        self.discard(number)
-        meant = as_optunas(given, self._parameters)
-        if meant is not None:
-            self._study.enqueue_trial(meant)
-        else:
-            text = "trial %d was enqueued with %s, which the search space doesn't have; it was not run"
-            log.warning(text, number, dict(given))
+        self._trials[trial.number] = open_trial(self._study, trial.number)
+        self.discard(trial.number)
+        enqueue_as_meant(self._study, trial, self._parameters)
 
     def _ask_once(self) -> Asked:
         if self._simple:
@@ -253,7 +246,7 @@ class Search:
             except ValueError:
                 if not is_foreign(frozen, self._parameters):
                     raise
-                self._replace(frozen.number, frozen.system_attrs[FIXED])
+                self._replace(frozen)
                 continue
             task_id = task_id_of(self._uid, frozen.number)
             found.append(Asked(number=frozen.number, task_id=task_id, parameters=parameters))
