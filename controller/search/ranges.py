@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 from optuna.distributions import (
@@ -14,6 +15,7 @@ from optuna.distributions import (
 
 from controller.search.parameter import Parameter
 from controller.search.points import step_count, step_value
+from controller.sweep.values import inexact, too_wide
 from worker.protocol.errors import BadInput
 
 
@@ -63,6 +65,23 @@ class _Range(Parameter):
         return step_value(self.min_value, self.step_size, self._count() - 1)
 
 
+def _is_whole(number: float) -> bool:
+    if not isinstance(number, Real) or isinstance(number, bool):
+        return False
+    return number.is_integer() if isinstance(number, float) else int(number) == number
+
+
+def _as_float(name: str, number: float) -> float:
+    """A bound as a float. Raises `BadInput` for a whole number that it can't hold."""
+    reason = inexact(number, as_float=True)
+    if reason is not None:
+        raise BadInput(f"parameter {name}: {reason}")
+    try:
+        return float(number)
+    except (TypeError, ValueError):
+        raise BadInput(f"parameter {name}: {number!r:.80} must be a number") from None
+
+
 class UniformParameterRange(_Range):
     """A number between two bounds, each as likely.
 
@@ -81,7 +100,8 @@ class UniformParameterRange(_Range):
         step_size: float | None = None,
         include_max_value: bool = True,
     ) -> None:
-        super().__init__(name, float(min_value), float(max_value), step_size, include_max_value)
+        low, high = (_as_float(name, number) for number in (min_value, max_value))
+        super().__init__(name, low, high, step_size, include_max_value)
 
     def distribution(self) -> BaseDistribution:
         if self.step_size is not None:
@@ -106,7 +126,11 @@ class UniformParameterRange(_Range):
 
 
 class UniformIntegerParameterRange(_Range):
-    """A whole number between two bounds, each as likely; arguments as `UniformParameterRange`'s."""
+    """A whole number between two bounds, each as likely; arguments as `UniformParameterRange`'s.
+
+    Raises:
+        BadInput: a bound or step is no whole number, or past 2^53, where Optuna does not keep it exactly.
+    """
 
     def __init__(
         self,
@@ -117,20 +141,33 @@ class UniformIntegerParameterRange(_Range):
         include_max_value: bool = True,
     ) -> None:
         for label, number in (("min_value", min_value), ("max_value", max_value), ("step_size", step_size)):
-            if isinstance(number, bool) or int(number) != number:
+            if not _is_whole(number):
                 raise BadInput(f"parameter {name}: {label} {number!r} must be a whole number")
+            reason = inexact(int(number))
+            if reason is not None:
+                raise BadInput(f"parameter {name}: {label}: {reason}")
+        reason = too_wide(int(min_value), int(max_value), int(step_size))
+        if reason is not None:
+            raise BadInput(f"parameter {name}: {reason}")
         super().__init__(name, int(min_value), int(max_value), int(step_size), include_max_value)
 
+    def _values(self) -> range:
+        # Not by floats, as the steps of other ranges are: they would miscount far from 0.
+        last = int(self.max_value) if self.include_max_value else int(self.max_value) - 1
+        found = range(int(self.min_value), last + 1, int(self.step_size or 1))
+        if not found:
+            raise BadInput(f"parameter {self.name}: the range is empty without its max_value")
+        return found
+
     def distribution(self) -> BaseDistribution:
-        return IntDistribution(int(self.min_value), int(self._last()), step=int(self.step_size or 1))
+        values = self._values()
+        return IntDistribution(values[0], values[-1], step=values.step)
 
     def get_value(self) -> dict[str, Any]:
-        return {
-            self.name: int(self.min_value + self._random.randrange(self._count()) * (self.step_size or 1))
-        }
+        return {self.name: self._random.choice(self._values())}
 
     def to_list(self) -> list[dict[str, Any]]:
-        return [{self.name: int(value)} for value in self._steps()]
+        return [{self.name: value} for value in self._values()]
 
 
 class LogUniformParameterRange(_Range):
@@ -155,7 +192,15 @@ class LogUniformParameterRange(_Range):
     ) -> None:
         if base <= 0 or base == 1:
             raise BadInput(f"parameter {name}: base {base} must be above 0 and not 1")
-        super().__init__(name, float(min_value), float(max_value), step_size, include_max_value)
+        low, high = (_as_float(name, number) for number in (min_value, max_value))
+        super().__init__(name, low, high, step_size, include_max_value)
+        for exponent in (low, high):
+            try:
+                reached = float(base**exponent)
+            except OverflowError:
+                reached = math.inf
+            if not math.isfinite(reached):
+                raise BadInput(f"parameter {name}: {base} ** {exponent} is too large for a float")
         self.base = base
 
     def distribution(self) -> BaseDistribution:
