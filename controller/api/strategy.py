@@ -24,6 +24,7 @@ from controller.results.ranking import Ranking
 from controller.search.objective import Objective
 from controller.search.parameters import Parameter
 from controller.search.search import Search
+from controller.search.sets import apart
 from controller.session.base_task import check_base_task
 from controller.session.local_workers import local_queue
 from controller.session.printing import LinesView
@@ -116,7 +117,7 @@ class SearchStrategy:
         )
         """What may be used and what has been; `monitor_job` keeps it."""
         self._base_task_id = base_task_id  # ClearML's names, which subclasses of its users read
-        self._hyper_parameters = list(hyper_parameters)
+        self._hyper_parameters = apart("hyper_parameters", hyper_parameters)
         self._objective_metric = objective_metric
         self._execution_queue, self._num_concurrent_workers = execution_queue, num_concurrent_workers
         self._settings = LoopSettings(

@@ -34,6 +34,11 @@ class Parameter(ABC):
             _KINDS[cls.__name__] = cls
 
     @property
+    def named(self) -> bool:
+        """False where `name` is a stopgap that the search space may replace."""
+        return True
+
+    @property
     def conditional(self) -> bool:
         """True when what is suggested depends on other values of the same trial."""
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from optuna.distributions import (
     BaseDistribution,
@@ -23,6 +23,7 @@ from controller.search.ranges import (
     UniformIntegerParameterRange,
     UniformParameterRange,
 )
+from controller.search.sets import UNNAMED, Labelled, apart, combinations_of, held
 from worker.protocol.errors import BadInput
 
 __all__ = [
@@ -45,13 +46,17 @@ class DiscreteParameterRange(Parameter):
 
     Args:
         name: of the parameter.
-        values: to choose from.
+        values: to choose from. A path counts as its text, a tuple as a list, an array as its numbers.
+
+    Raises:
+        BadInput: there are no values, or one that JSON can't hold.
     """
 
     def __init__(self, name: str, values: Sequence[Any] = ()) -> None:
         super().__init__(name)
-        # An array's numbers are no JSON types, but hold one.
-        self.values = [v.item() if hasattr(v, "item") and hasattr(v, "dtype") else v for v in values]
+        if isinstance(values, (str, bytes, Mapping)):
+            raise BadInput(f"parameter {name}: values must be a list, not {values!r:.80}")
+        self.values = [held(name, value) for value in values]
         if not self.values:
             raise BadInput(f"parameter {name}: there are no values to choose from")
 
@@ -82,24 +87,40 @@ class DiscreteParameterRange(Parameter):
 class ParameterSet(Parameter):
     """One of several combinations, each with values and ranges of its own: a conditional branch.
 
+    Sets are independent of each other, named or not. A combination may hold a set in turn.
+
     Args:
         parameter_combinations: dicts of name → value, or name → range.
-        name: under which the choice of the combination is known to the sampler.
+        name: under which the choice of the combination is known to the sampler; without one it gets one
+            of its own, see `apart`.
+
+    Attributes:
+        values: `parameter_combinations`, as ClearML has them.
+
+    Raises:
+        BadInput: there are none, one is no dict or has a name twice, or JSON can't hold a value.
     """
 
     def __init__(
-        self, parameter_combinations: Sequence[Mapping[str, Any]] = (), name: str = "parameter_set"
+        self, parameter_combinations: Sequence[Mapping[str, Any]] = (), name: str | None = None
     ) -> None:
-        super().__init__(name)
-        if not parameter_combinations:
-            raise BadInput(f"{name}: there are no combinations to choose from")
+        super().__init__(UNNAMED if name is None else name)
+        self._named = name is not None
+        self.values = combinations_of(self.name, parameter_combinations)
         self._combinations = [
-            [
-                value if isinstance(value, Parameter) else DiscreteParameterRange(key, [value])
-                for key, value in combination.items()
-            ]
-            for combination in parameter_combinations
+            apart(
+                f"{self.name}: combination {place}",
+                [
+                    value if isinstance(value, Parameter) else DiscreteParameterRange(key, [value])
+                    for key, value in combination.items()
+                ],
+            )
+            for place, combination in enumerate(self.values)
         ]
+
+    @property
+    def named(self) -> bool:
+        return self._named
 
     @property
     def conditional(self) -> bool:
@@ -113,7 +134,7 @@ class ParameterSet(Parameter):
     def optional(self) -> list[str]:
         everywhere = set(self.names)
         for combination in self._combinations:
-            everywhere &= {name for parameter in combination for name in parameter.names}
+            everywhere &= {name for p in combination for name in p.names if name not in p.optional}
         return [name for name in self.names if name not in everywhere]
 
     def distribution(self) -> BaseDistribution:
@@ -121,14 +142,15 @@ class ParameterSet(Parameter):
 
     def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
         which = suggest(trial, self.name, self.distribution())
+        # The same name may mean another range in another branch, which Optuna would refuse.
+        inside: Any = Labelled(trial, f"{self.name}.{which}.")
         found: dict[str, Any] = {}
         for parameter in self._combinations[which]:
-            if isinstance(parameter, DiscreteParameterRange) and len(parameter.values) == 1:
-                found[parameter.name] = parameter.values[0]
-                continue
-            # The same name may mean another range in another branch, which Optuna would refuse.
-            label = f"{self.name}.{which}.{parameter.name}"
-            found[parameter.name] = parameter.decode(suggest(trial, label, parameter.distribution()))
+            found.update(
+                {parameter.name: parameter.values[0]}
+                if _is_fixed(parameter)
+                else parameter.suggest(inside, {})
+            )
         return found
 
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,9 +163,9 @@ class ParameterSet(Parameter):
             found: dict[str, Any] = {self.name: which}
             try:
                 for parameter in combination:
-                    for value in parameter.encode(given).values():
-                        if not (isinstance(parameter, DiscreteParameterRange) and len(parameter.values) == 1):
-                            found[f"{self.name}.{which}.{parameter.name}"] = value
+                    encoded = parameter.encode(given)
+                    if not _is_fixed(parameter):
+                        found |= {f"{self.name}.{which}.{name}": value for name, value in encoded.items()}
             except BadInput:
                 continue
             return found
@@ -172,7 +194,8 @@ class ParameterSet(Parameter):
 
     def to_dict(self) -> dict[str, Any]:
         parts = [{p.name: p.to_dict() for p in combination} for combination in self._combinations]
-        return {"type": type(self).__name__, "name": self.name, "parameter_combinations": parts}
+        name = self.name if self.named else None
+        return {"type": type(self).__name__, "name": name, "parameter_combinations": parts}
 
     def describe(self) -> dict[str, Any]:
         return {"combinations": [{p.name: p.describe() for p in parts} for parts in self._combinations]}
@@ -184,6 +207,11 @@ class ParameterSet(Parameter):
             for combination in fields["parameter_combinations"]
         ]
         return cls(**fields)
+
+
+def _is_fixed(parameter: Parameter) -> TypeGuard[DiscreteParameterRange]:
+    """Whether it has one value only, which no sampler needs to know of."""
+    return isinstance(parameter, DiscreteParameterRange) and len(parameter.values) == 1
 
 
 class ParameterRows(Parameter):
