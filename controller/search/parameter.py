@@ -93,7 +93,7 @@ class Parameter(ABC):
         """All values, as ``{name: value}`` each, in order: the grid.
 
         Raises:
-            BadInput: the range is continuous.
+            BadInput: a continuous range of a sweep file.
         """
 
     def get_value(self) -> dict[str, Any]:

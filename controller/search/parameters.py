@@ -188,6 +188,8 @@ class ParameterSet(Parameter):
 
     def seed(self, seed: int) -> None:
         super().seed(seed)
+        if not self.named:  # several may have the same stopgap
+            self._random.seed(f"{seed}/{' '.join(self.names)}")
         for combination in self._combinations:
             for parameter in combination:
                 parameter.seed(seed)
@@ -258,11 +260,7 @@ class ParameterRows(Parameter):
 
 
 def rows_of(parameters: Sequence[Parameter]) -> list[Parameter]:
-    """The parameters with each `ParameterSet` replaced by its rows, as a grid needs it.
-
-    Raises:
-        BadInput: a range in a set is continuous.
-    """
+    """The parameters with each `ParameterSet` replaced by its rows, as a grid needs it."""
     return [
         ParameterRows(parameter.name, parameter.to_list())
         if isinstance(parameter, ParameterSet)

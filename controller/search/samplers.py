@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ __all__ = ["BoundedHistory", "grid", "ignores_history", "make_pruner", "make_sam
 
 # BruteForceSampler is not among them: asked ahead, it would repeat itself when it has tried everything.
 _FOR_EACH = ("random", "tpe", "cmaes", "nsgaii", "nsgaiii")
+
+_LARGEST_GRID = 1_000_000
+"""Points of a grid; Optuna's sampler holds all of them."""
 
 _IGNORE_HISTORY = ("RandomSampler", "GridSampler", "QMCSampler")
 
@@ -83,8 +87,13 @@ def _partial_fixed(
 
 
 def grid(parameters: Sequence[Parameter]) -> dict[str, list[Any]]:
-    """Name → all its values. Raises `BadInput` for a continuous range or a condition."""
-    problems, space = [], {}
+    """Name → all its values.
+
+    Raises:
+        BadInput: a range of a sweep file is continuous, there is a condition, or the grid is too large.
+    """
+    problems: list[str] = []
+    space: dict[str, list[Any]] = {}
     for parameter in parameters:
         if parameter.conditional and not isinstance(parameter, ParameterRows):
             problems.append(
@@ -101,6 +110,12 @@ def grid(parameters: Sequence[Parameter]) -> dict[str, list[Any]]:
             problems += error.problems
     if problems:
         raise BadInput(*problems)
+    size = math.prod(len(values) for values in space.values())
+    if size > _LARGEST_GRID:
+        raise BadInput(
+            f"the grid has {size:,} points, more than {_LARGEST_GRID:,}; give its ranges larger steps, or "
+            "search at random"
+        )
     return space
 
 

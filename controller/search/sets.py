@@ -38,9 +38,9 @@ def apart(where: str, parameters: Iterable[Parameter]) -> list[Parameter]:
             )
     own = [parameter.name for parameter in given if parameter.named]
     values = [full(name) for parameter in given for name in parameter.names]
-    twice = {name for names in (own, values) for name in names if names.count(name) > 1}
+    twice = _repeated(values) or _repeated(own)
     if twice:
-        raise BadInput(*(f"{where}: {name} is given twice" for name in sorted(twice)))
+        raise BadInput(*(f"{where}: {name} is given twice" for name in twice))
     taken, found = set(own), []
     for parameter in given:
         if not parameter.named:
@@ -49,6 +49,10 @@ def apart(where: str, parameters: Iterable[Parameter]) -> list[Parameter]:
             taken.add(parameter.name)
         found.append(parameter)
     return found
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
 
 
 def _free(taken: set[str]) -> str:
