@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Protocol
 
 from controller.loop.budget import Verdict
@@ -103,6 +104,8 @@ class Hooks(Protocol):
 
     def process_step(self) -> bool: ...
 
+    def get_running_jobs(self) -> Sequence[Job]: ...
+
     def create_job(self) -> Job | None: ...
 
     def monitor_job(self, job: Job) -> bool: ...
@@ -125,7 +128,6 @@ def checked_retries(given: Sequence[str]) -> tuple[str, ...]:
 
 
 _LIMITS = (
-    "pool_period_min",
     "time_limit_per_job",
     "compute_time_limit",
     "max_iteration_per_job",
@@ -134,23 +136,32 @@ _LIMITS = (
     "wall_clock_limit",
     "max_failures",
 )
+_NOT_BELOW_ZERO = ("pool_period_min", "min_iteration_per_job")
 
 
-def refuse_contradictions(arguments: Mapping[str, Any], min_iterations: int | None) -> None:
+def refuse_contradictions(arguments: Mapping[str, Any]) -> None:
     """Check that each limit is possible, and that all can be kept together.
 
     Args:
         arguments: of `SearchStrategy`, by name.
 
     Raises:
-        BadInput: a line for each limit that is not above 0, or contradicts another.
+        BadInput: a line for each limit that is no number, not above 0, or contradicts another.
     """
-    given = {name: arguments[name] for name in _LIMITS if arguments[name] is not None}
-    problems = [f"{name} {value} must be above 0" for name, value in given.items() if not value > 0]
-    most = given.get("max_iteration_per_job")
-    if min_iterations is not None and min_iterations < 0:
-        problems.append(f"min_iteration_per_job {min_iterations} must not be below 0")
-    if min_iterations is not None and most is not None and min_iterations > most:
-        problems.append(f"min_iteration_per_job {min_iterations} is above max_iteration_per_job {most}")
+    problems: list[str] = []
+    for name in (*_LIMITS, *_NOT_BELOW_ZERO):
+        value = arguments[name]
+        if value is None and name != "pool_period_min":
+            continue
+        if isinstance(value, bool) or not isinstance(value, Real):
+            problems.append(f"{name} {value!r:.80} must be a number")
+        elif name in _LIMITS and not float(value) > 0:
+            problems.append(f"{name} {value} must be above 0")
+        elif not float(value) >= 0:
+            problems.append(f"{name} {value} must not be below 0")
+    least: int | None = arguments["min_iteration_per_job"]
+    most: int | None = arguments["max_iteration_per_job"]
+    if not problems and least is not None and most is not None and least > most:
+        problems.append(f"min_iteration_per_job {least} is above max_iteration_per_job {most}")
     if problems:
         raise BadInput(*problems)

@@ -388,19 +388,3 @@ def test_misspelt_parameters_and_metrics_are_said(place: Path) -> None:
     (said,) = [note for note in seen.notes if "metric" in note]
     assert "no metric 'score/v'; it reported loss/v, score/validation" in said
     assert "did you mean" in said
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"min_iteration_per_job": 5, "max_iteration_per_job": 3}, "5 is above max_iteration_per_job 3"),
-        ({"total_max_jobs": 0}, "total_max_jobs 0 must be above 0"),
-        ({"compute_time_limit": -1}, "compute_time_limit -1 must be above 0"),
-        ({"time_limit_per_job": 0}, "time_limit_per_job 0 must be above 0"),
-        ({"pool_period_min": 0}, "pool_period_min 0 must be above 0"),
-        ({"num_concurrent_workers": 0}, "num_concurrent_workers 0 must be above 0"),
-    ],
-)
-def test_budgets_that_contradict_themselves(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(BadInput, match=said):
-        optimizer(**options)
