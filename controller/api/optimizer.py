@@ -22,13 +22,17 @@ from controller.loop.job import Job
 from controller.results.ranking import order_by_values
 from controller.search.objective import MultiObjective, Objective
 from controller.search.parameters import Parameter
-from worker.protocol import Status
+from worker.protocol import Reason, Status
+from worker.protocol.connection import AWAY
 from worker.protocol.errors import BadInput, OptunaRQError
 from worker.sdk.task import Task
 
 log = logging.getLogger(__name__)
 
 _STEP_S = 0.2
+_PATIENCE_S = 2.0
+"""For the optimizer's own step to hear of a request, in seconds."""
+_TIME_OVER = "optimization time limit reached"
 
 
 class HyperParameterOptimizer:
@@ -186,7 +190,8 @@ class HyperParameterOptimizer:
         due = time.monotonic() + self._report_period_s
         while not self._ended.wait(_STEP_S):
             if self.reached_time_limit():
-                self.optimizer.end("optimization time limit reached")
+                self.optimizer.end(_TIME_OVER)
+                self._wait_for_end(_PATIENCE_S + _STEP_S, Reason.TIME_LIMIT, _TIME_OVER)
             if time.monotonic() >= due:
                 self._report()
                 due = time.monotonic() + self._report_period_s
@@ -230,12 +235,22 @@ class HyperParameterOptimizer:
             return
         self.optimizer.stop()
         if threading.current_thread() is not self._thread:
-            self._ended.wait(None if timeout is None else timeout * 60)
+            self._wait_for_end(None if timeout is None else timeout * 60, Reason.STUDY_STOPPED, "stopped")
+
+    def _wait_for_end(self, timeout_s: float | None, reason_class: Reason, reason: str) -> None:
+        """Wait for the end, which was asked for; a step that does not return gets its jobs stopped."""
+        patience = _PATIENCE_S if timeout_s is None else min(_PATIENCE_S, timeout_s)
+        if not self._ended.wait(patience):
+            try:
+                self.optimizer.abort_running(reason_class, reason)
+            except AWAY as error:  # the loop stops them when Redis is back
+                log.debug("nothing was stopped: %s", error)
+            self._ended.wait(None if timeout_s is None else timeout_s - patience)
 
     def _at_exit(self) -> None:
         if not self._ended.is_set():
             self.optimizer.interrupt()
-            self._ended.wait(30)
+            self._wait_for_end(30, Reason.STUDY_STOPPED, "interrupted")
 
     def is_active(self) -> bool:
         """True until it has ended; also before `start`."""

@@ -22,7 +22,7 @@ from controller.session.base_task import check_base_task
 from controller.session.local_workers import local_queue
 from controller.session.printing import LinesView
 from controller.session.study_session import StudyDefinition, StudySession
-from worker.protocol import StudyState
+from worker.protocol import Reason, StudyState
 from worker.protocol.errors import BadInput
 from worker.sdk.task import Task
 
@@ -236,6 +236,11 @@ class SearchStrategy:
         """As `interrupt`, but what runs goes on: the next controller adopts it."""
         self._inside.requests.hand_over()
         self._stop_event.set()
+
+    def abort_running(self, reason_class: Reason, reason: str) -> None:
+        """Ask what runs to stop, from any thread: where a step of a subclass does not return."""
+        for job in self.get_running_jobs():
+            self.backend.store.transitions.request_stop(job.task_id(), reason_class, reason)
 
     # What a subclass may replace
 
