@@ -10,6 +10,7 @@ from typing import Any
 from controller.api.optimizer_task import OptimizerTask
 from controller.api.strategy import SearchStrategy
 from controller.loop.job import Job
+from worker.protocol import Reason
 from worker.protocol.connection import AWAY
 
 log = logging.getLogger(__name__)
@@ -32,12 +33,20 @@ class EndedJobs:
         self._reports = reports
         self.keep_top = keep_top
         self.callback: Callback | None = None
+        self.ended = 0
+        """Jobs that ended by themselves, failed or were stopped for a reason of their own."""
+        self.cut_short = 0
+        """Jobs that were stopped with their study."""
         self._best: list[Any] = []
         self._kept: set[str] = set()
         """Ids of the best tasks, as long as they are not archived."""
 
     def handle(self, job: Job) -> None:
         """A job has ended and its trial was told."""
+        if job.record.reason_class is Reason.STUDY_STOPPED:
+            self.cut_short += 1
+        else:
+            self.ended += 1
         metrics = self._strategy.objective.metrics
         summaries = [job.scalars.get(metric.key) for metric in metrics]
         values = [

@@ -114,6 +114,8 @@ class HyperParameterOptimizer:
         self._started_at: float | None = None
         self._seconds: float | None = None
         self._error: BaseException | None = None
+        self._exiting = self._stopped = False
+        self._waited = False
 
     def _connect(self, project: str | None) -> None:
         """Hear of each job that ends, and make the optimizer's task the jobs' parent."""
@@ -178,6 +180,9 @@ class HyperParameterOptimizer:
             self.optimizer.start()
         except BaseException as error:
             self._error = error
+            if self._exiting:  # nothing can begin in a program that ends
+                log.debug("not begun: %s", error)
+                return
             level = logging.ERROR if isinstance(error, OptunaRQError) else logging.CRITICAL
             log.log(level, "the optimization has ended with an error: %s", error)
         finally:
@@ -211,6 +216,7 @@ class HyperParameterOptimizer:
         """
         if self._thread is None:
             return True
+        self._waited = True
         # In steps, so that Ctrl-C is heard.
         deadline = None if timeout is None else time.monotonic() + timeout * 60
         while not self._ended.wait(
@@ -233,6 +239,7 @@ class HyperParameterOptimizer:
         """
         if self._thread is None:
             return
+        self._stopped = True
         self.optimizer.stop()
         if threading.current_thread() is not self._thread:
             self._wait_for_end(None if timeout is None else timeout * 60, Reason.STUDY_STOPPED, "stopped")
@@ -248,9 +255,16 @@ class HyperParameterOptimizer:
             self._ended.wait(None if timeout_s is None else timeout_s - patience)
 
     def _at_exit(self) -> None:
-        if not self._ended.is_set():
-            self.optimizer.interrupt()
-            self._wait_for_end(30, Reason.STUDY_STOPPED, "interrupted")
+        """End what the program did not wait for, and say how far it got."""
+        if self._ended.is_set():
+            return
+        self._exiting = True
+        self.optimizer.interrupt()
+        self._wait_for_end(30, Reason.STUDY_STOPPED, "interrupted")
+        if not self._stopped:
+            jobs, study = self._ended_jobs, self.optimizer.study
+            cut = jobs.cut_short + self.get_num_active_experiments()
+            self.optimizer.observer.note(cut_short(study, jobs.ended, cut, waited=self._waited))
 
     def is_active(self) -> bool:
         """True until it has ended; also before `start`."""
@@ -368,6 +382,24 @@ class HyperParameterOptimizer:
             self.optimizer.budget.to_dict(),
             lambda: self.optimizer.get_top_experiments_details(10, all_hyper_parameters=True),
         )
+
+
+def cut_short(study: str, ended: int, cut: int, *, waited: bool) -> str:
+    """What to say of an optimization that its program's end has cut short.
+
+    Args:
+        study: its name; empty when it did not get so far.
+        ended, cut: trials that ended before, and that were stopped now.
+        waited: the program has called `wait`.
+    """
+    name = f" of study {study!r}" if study else ""
+    if not ended and not cut:
+        done = f"no trial{name} ran"
+    else:
+        done = f"{ended} trial(s){name} ended, {cut} cut short"
+    if waited:
+        return f"the script has ended before its optimization: {done}"
+    return f"the script has ended without waiting for its optimization: {done}; call wait() after start()"
 
 
 def _own_task(connect: bool | Task, create: bool) -> Task | None:
