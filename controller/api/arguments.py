@@ -6,6 +6,7 @@ import inspect
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 from controller.loop.budget import Budget
@@ -80,6 +81,18 @@ def no_limit(value: Any) -> Any:
     if value is None or isinstance(value, str):
         return value
     return None if value in (0, math.inf) else value
+
+
+def checked_minutes(name: str, value: Any) -> float | None:
+    """A time limit in minutes; None for none. Raises `BadInput` for one that is no number above 0."""
+    limit = no_limit(value)
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, Real):
+        raise BadInput(f"{name} {value!r:.80} must be a number of minutes")
+    if not float(limit) > 0:
+        raise BadInput(f"{name} {value} must be above 0; None or 0 for no limit")
+    return float(limit)
 
 
 def checked_limits(arguments: Mapping[str, Any]) -> dict[str, Any]:

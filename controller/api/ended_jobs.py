@@ -66,6 +66,22 @@ class EndedJobs:
             except AWAY as error:  # the next job that ends makes up for it
                 log.debug("nothing was archived: %s", error)
 
+    def after_all(self, *, waited: bool) -> str:
+        """What to say of an optimization that its program's end has cut short.
+
+        Args:
+            waited: the program has called `wait`.
+        """
+        study = self._strategy.study
+        name = f" of study {study!r}" if study else ""
+        cut = self.cut_short + len(self._strategy.get_running_jobs())
+        done = f"no trial{name} ran"
+        if self.ended or cut:
+            done = f"{self.ended} trial(s){name} ended, {cut} cut short"
+        if waited:
+            return f"the script has ended before its optimization: {done}"
+        return f"the script has ended without waiting for its optimization: {done}; call wait() after start()"
+
     def _call_back(self, job: Job, values: list[float | None], iterations: list[Any]) -> None:
         if self.callback is None:
             return

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from controller.api.arguments import checked_minutes
 from controller.api.ended_jobs import Callback, EndedJobs
 from controller.api.job_events import JobEvents
-from controller.api.optimizer_task import OptimizerTask
+from controller.api.optimizer_task import OptimizerTask, own_task
 from controller.api.optuna_strategy import RandomSearch
 from controller.api.strategy import SearchStrategy
 from controller.loop.backend import Backend
@@ -46,8 +47,8 @@ class HyperParameterOptimizer:
         optimizer_class: a subclass of `SearchStrategy`, or an instance of one, which is used as it is.
         max_number_of_concurrent_tasks: jobs at a time.
         execution_queue: queue to launch jobs on.
-        optimization_time_limit: minutes that the whole optimization may take.
-        compute_time_limit: minutes that all jobs together may compute.
+        optimization_time_limit: minutes that the whole optimization may take; None or 0 for no limit.
+        compute_time_limit: minutes that all jobs together may compute; None or 0 for no limit.
         auto_connect_task: report to this program's task (or to the `Task` given), if it has one.
         always_create_task: make a task to report to where there is none.
         spawn_project: project of the jobs, by default the base task's.
@@ -80,7 +81,7 @@ class HyperParameterOptimizer:
         objective = (MultiObjective if several else Objective)(
             objective_metric_title, objective_metric_series, objective_metric_sign
         )
-        self._reports = OptimizerTask(_own_task(auto_connect_task, always_create_task))
+        self._reports = OptimizerTask(own_task(auto_connect_task, always_create_task))
         if isinstance(optimizer_class, SearchStrategy):
             if optimizer_kwargs:
                 raise BadInput(
@@ -105,7 +106,7 @@ class HyperParameterOptimizer:
             save_top_k_tasks_only = None
         self._ended_jobs = EndedJobs(self.optimizer, self._reports, save_top_k_tasks_only)
         self._connect(spawn_project)
-        self._minutes = None if optimization_time_limit is None else float(optimization_time_limit)
+        self._minutes = checked_minutes("optimization_time_limit", optimization_time_limit)
         self._deadline: datetime | None = None
         self._report_period_s = 300.0
         self._thread: threading.Thread | None = None
@@ -262,9 +263,7 @@ class HyperParameterOptimizer:
         self.optimizer.interrupt()
         self._wait_for_end(30, Reason.STUDY_STOPPED, "interrupted")
         if not self._stopped:
-            jobs, study = self._ended_jobs, self.optimizer.study
-            cut = jobs.cut_short + self.get_num_active_experiments()
-            self.optimizer.observer.note(cut_short(study, jobs.ended, cut, waited=self._waited))
+            self.optimizer.observer.note(self._ended_jobs.after_all(waited=self._waited))
 
     def is_active(self) -> bool:
         """True until it has ended; also before `start`."""
@@ -280,11 +279,10 @@ class HyperParameterOptimizer:
         """Limit the time of the whole optimization.
 
         Args:
-            in_minutes: from now, or from `start` when that comes later.
+            in_minutes: from now, or from `start` when that comes later; None or 0 for no limit.
             specific_time: instead, the moment itself.
         """
-        if in_minutes is not None and not in_minutes > 0:
-            raise BadInput(f"set_time_limit: {in_minutes} minutes must be above 0")
+        in_minutes = checked_minutes("set_time_limit: in_minutes", in_minutes)
         self._minutes = in_minutes if specific_time is None else None
         self._deadline = specific_time
         if specific_time is None and in_minutes is not None and self._started_at is not None:
@@ -382,31 +380,3 @@ class HyperParameterOptimizer:
             self.optimizer.budget.to_dict(),
             lambda: self.optimizer.get_top_experiments_details(10, all_hyper_parameters=True),
         )
-
-
-def cut_short(study: str, ended: int, cut: int, *, waited: bool) -> str:
-    """What to say of an optimization that its program's end has cut short.
-
-    Args:
-        study: its name; empty when it did not get so far.
-        ended, cut: trials that ended before, and that were stopped now.
-        waited: the program has called `wait`.
-    """
-    name = f" of study {study!r}" if study else ""
-    if not ended and not cut:
-        done = f"no trial{name} ran"
-    else:
-        done = f"{ended} trial(s){name} ended, {cut} cut short"
-    if waited:
-        return f"the script has ended before its optimization: {done}"
-    return f"the script has ended without waiting for its optimization: {done}; call wait() after start()"
-
-
-def _own_task(connect: bool | Task, create: bool) -> Task | None:
-    """The task to report to: the one given, this program's, or one made for it."""
-    if isinstance(connect, Task):
-        return connect
-    current = Task.current_task() if connect else None
-    if current is None and create:
-        current = Task.init(task_type="optimizer")
-    return current

@@ -97,6 +97,10 @@ class OptunaSource:
         """A known configuration to try first: name → value."""
         self._tries.append(dict(parameters))
 
+    def use(self, sampler: BaseSampler, pruner: BasePruner) -> None:
+        """Search with these instead."""
+        self._sampler, self._pruner = sampler, pruner
+
     def check(self) -> None:
         """Make sampler and pruner, so that mistakes show before anything starts. Raises `BadInput`."""
         self._make_sampler()

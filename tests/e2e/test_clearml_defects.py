@@ -22,6 +22,7 @@ from controller import (
     LogUniformParameterRange,
     MultiObjective,
     Objective,
+    OptimizerBOHB,
     OptimizerOptuna,
     ParameterSet,
     RandomSearch,
@@ -213,6 +214,27 @@ def test_pruned_jobs_leave_the_list_and_their_programs_end() -> None:
     assert all(2 <= job.iterations() < 1000 for job in jobs)
     trials = [t for t in strategy.optuna_study.trials if "optuna-rq:duplicate_of" not in t.user_attrs]
     assert [trial.state.name for trial in trials] == ["PRUNED"] * 3
+
+
+def test_bohb_gives_up_what_is_poor() -> None:
+    strategy = optimizer(
+        "paced",
+        cls=OptimizerBOHB,
+        min_iteration_per_job=2,
+        max_iteration_per_job=20,
+        total_max_jobs=12,
+        eta=2,
+        seed=1,
+        local_port=1234,
+    )
+    strategy.start()
+    assert strategy.state == "completed"
+    found = classes(strategy)
+    assert found[Reason.PRUNED] > 0
+    assert set(found) <= {Reason.PRUNED, None}
+    assert strategy.budget.iterations.used <= 240
+    jobs = strategy.get_created_jobs_tasks().values()
+    assert {job.iterations() for job in jobs if job.is_completed()} == {20}
 
 
 def test_parameter_sets_work_in_every_search() -> None:
