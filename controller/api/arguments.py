@@ -10,8 +10,7 @@ from numbers import Real
 from typing import Any
 
 from controller.loop.budget import Budget
-from controller.loop.loop import WAIT_S
-from controller.loop.state import LoopSettings, checked_retries, refuse_contradictions
+from controller.loop.state import refuse_contradictions
 from worker.protocol.errors import BadInput
 from worker.protocol.nearest import nearest
 
@@ -116,18 +115,4 @@ def budget_of(given: Mapping[str, Any]) -> Budget:
         wall_clock_limit=given["wall_clock_limit"],
         max_concurrent=given["num_concurrent_workers"],
         max_failures=given["max_failures"],
-    )
-
-
-def settings_of(given: Mapping[str, Any]) -> LoopSettings:
-    """How the loop of a strategy with these arguments treats its jobs."""
-    limit = given["time_limit_per_job"]
-    return LoopSettings(
-        pool_period_s=max(given["pool_period_min"] * 60, WAIT_S),
-        lease_s=given["lease_s"],
-        time_limit_s=None if limit is None else limit * 60,
-        min_iterations=given["min_iteration_per_job"] or 0,
-        max_attempts=given["max_attempts"],
-        retry_on=checked_retries(given["retry_on"]),
-        constraints=tuple(dict(constraint) for constraint in given["constraints"]),
     )

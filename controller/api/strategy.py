@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from controller.api.arguments import budget_of, checked_limits, names_of, rest, settings_of
+from controller.api.arguments import budget_of, checked_limits, names_of, rest
 from controller.api.inside import Inside
 from controller.api.local_job import LocalJob
 from controller.loop.backend import Backend
@@ -14,6 +14,7 @@ from controller.loop.context import StudyLease
 from controller.loop.job import Job
 from controller.loop.job_factory import Naming
 from controller.loop.observer import Observer
+from controller.loop.state import settings_of
 from controller.search.objective import Objective
 from controller.search.parameters import Parameter
 from controller.search.search import Search
@@ -51,6 +52,7 @@ class SearchStrategy:
         wall_clock_limit: minutes that the whole search may take.
         max_failures: failed jobs at which the search fails.
         constraints: ``{"metric": "title/series", "max": bound}`` (or ``min``): what violates one never ranks.
+        on_nan: "fail", "prune" or "ignore" jobs that report not a number; by default as the pruner says.
         allow_new_parameters: search parameters that the base task doesn't have.
         workers: local workers to start; by default one per CPU where Redis is embedded and nobody serves
             the queue, else none.
@@ -90,6 +92,7 @@ class SearchStrategy:
         wall_clock_limit: float | None = None,
         max_failures: int | None = None,
         constraints: Sequence[Mapping[str, Any]] = (),
+        on_nan: str | None = None,
         allow_new_parameters: bool = False,
         workers: int | None = None,
         observer: Observer | None = None,
