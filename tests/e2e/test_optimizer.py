@@ -132,7 +132,11 @@ task = Task.init("P", "the optimizer", task_type=Task.TaskTypes.optimizer)
 o = HyperParameterOptimizer(sys.argv[1], [UniformParameterRange("General/x", 0, 1)], "score", "v", "max",
     optimizer_class=OptimizerOptuna, max_number_of_concurrent_tasks=2, total_max_jobs=4, observer=Seen())
 o.set_report_period(0.01)
+task.upload_artifact("early", o.get_top_experiments(2))
 assert o.start() and o.wait()
+task.upload_artifact("late", o.get_top_experiments(2))
+task.upload_artifact("best", {"task": o.get_top_experiments(1)[0], "why": "highest"})
+task.upload_artifact("one", o.get_top_experiments(1)[0])
 print(o.get_optimizer().study)
 """
     (place / "script.py").write_text(text)
@@ -150,6 +154,17 @@ print(o.get_optimizer().study)
     assert len(jobs) == 4
     top = HyperParameterOptimizer.get_optimizer_top_experiments("score", "v", "max", task.id, 2)
     assert [t.id for t in top] == [row["task_id"] for row in task.artifacts["summary"].get()[:2]]
+    assert task.artifacts["early"].get() == []
+    late = task.artifacts["late"].get()
+    assert [row["id"] for row in late] == [t.id for t in top]
+    assert late[0] == task.artifacts["one"].get() == task.artifacts["best"].get()["task"]
+    assert late[0] == {
+        "id": top[0].id,
+        "name": top[0].name,
+        "project": "P",
+        "status": "completed",
+        "parameters": top[0].get_parameters(cast=True),
+    }
 
 
 def test_an_instance_and_wrong_classes(place: Path) -> None:
