@@ -195,7 +195,8 @@ class RandomSearch(OptunaStrategy):
 class GridSearch(OptunaStrategy):
     """All combinations of the parameters' values, each once; arguments as `SearchStrategy`'s.
 
-    Ranges need a step; a `ParameterSet` counts with each of its combinations.
+    In ClearML's order: the first parameter's values change last; with a ``seed`` shuffled. A `ParameterSet`
+    counts with each of its combinations, a range without steps with 100 of them.
     """
 
     DEFAULT_SAMPLER = "grid"

@@ -255,6 +255,22 @@ def test_parameter_sets_work_in_every_search() -> None:
         }
 
 
+def test_a_grid_is_in_clearmls_order() -> None:
+    strategy = optimizer(
+        cls=GridSearch,
+        num_concurrent_workers=1,
+        total_max_jobs=4,
+        hyper_parameters=[
+            ParameterSet([{"General/x": 0.5, "General/n": n} for n in (3, 1)]),
+            DiscreteParameterRange("General/b", [2, 1]),
+            ParameterSet([{"General/a": "u"}]),
+        ],
+    )
+    strategy.start()
+    found = [(row["General/n"], row["General/b"]) for row in strategy.get_created_jobs_ids().values()]
+    assert found == [(3, 2), (3, 1), (1, 2), (1, 1)]
+
+
 def test_log_steps_and_lists_with_steps_reach_their_end() -> None:
     for parameter, expected in (
         (LogUniformParameterRange("General/x", -2, 0, step_size=1), [0.01, 0.1, 1.0]),
