@@ -104,6 +104,11 @@ class HyperParameterOptimizer:
             )
         if save_top_k_tasks_only is not None and save_top_k_tasks_only < 0:
             save_top_k_tasks_only = None
+        # ClearML's names, to look at.
+        self.base_task_id, self.hyper_parameters = base_task_id, hyper_parameters
+        self.max_number_of_concurrent_tasks = max_number_of_concurrent_tasks
+        self.execution_queue = execution_queue
+        self.objective_metric = self.optimizer.objective
         self._ended_jobs = EndedJobs(self.optimizer, self._reports, save_top_k_tasks_only)
         self._connect(spawn_project)
         self._minutes = checked_minutes("optimization_time_limit", optimization_time_limit)

@@ -256,8 +256,9 @@ class SearchStrategy:
         if self._inside.loop is None:
             return False
         goes_on = self._inside.loop.step()
-        self._current_jobs = self._inside.running(self._current_jobs)
-        self._num_jobs = len(self._inside.state.created)
+        if self._inside.loop.own_jobs.of_a_subclass:
+            self._current_jobs = self._inside.running(self._current_jobs)
+            self._num_jobs = len(self._inside.state.created)
         return goes_on
 
     def create_job(self) -> Job | None:
@@ -271,6 +272,11 @@ class SearchStrategy:
             False when the job has ended and belongs off the list.
         """
         return self._inside.loop is not None and self._inside.loop.tracker.check_limits(job)
+
+    def update_budget_per_job(self, job: Job) -> bool:
+        """Account for a job, for a `monitor_job` of one's own. True when a limit ends the job."""
+        SearchStrategy.monitor_job(self, job)
+        return job.record.stop is not None
 
     def helper_create_job(
         self,

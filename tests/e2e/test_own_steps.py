@@ -51,7 +51,7 @@ class ByTheBook(SearchStrategy):
     """ClearML's own step, in its own words."""
 
     def process_step(self) -> bool:
-        self._current_jobs = [job for job in self._current_jobs if self.monitor_job(job)]
+        self._current_jobs = [job for job in self._current_jobs if not self.is_over(job)]
         pending = []
         for job in self._pending_jobs:
             if job.is_pending():
@@ -72,6 +72,12 @@ class ByTheBook(SearchStrategy):
             self._current_jobs.append(job)
             self._pending_jobs.append(job)
         return bool(self._current_jobs)
+
+    def is_over(self, job: Job) -> bool:
+        if self.update_budget_per_job(job):
+            job.abort()
+            return True
+        return job.is_stopped()
 
     def create_job(self) -> Job | None:
         return self.helper_create_job(self._base_task_id, parameter_override={"General/x": 0.25})
