@@ -39,8 +39,8 @@ class OwnJobs:
 
     def allows(self, job: Job) -> bool:
         """Whether the budget allows the job now; says once why not."""
-        if job.task_id() in self._state.running:
-            return True
+        if self._state.closed or job.task_id() in self._state.running:
+            return True  # after the search, a job is the program's own
         if self._requests.stops or self._requests.paused or self._state.verdict is not None:
             return False
         if not self._budget.may_create().ok and threading.get_ident() == self._thread:
@@ -53,6 +53,8 @@ class OwnJobs:
 
     def launched(self, job: Job) -> None:
         """Count a job that was launched."""
+        if self._state.closed:
+            return
         if threading.get_ident() != self._thread:
             self._elsewhere.append(job)
         elif job.task_id() not in self._state.running:
@@ -66,10 +68,10 @@ class OwnJobs:
 
     def take_up(self) -> None:
         """Count what was launched elsewhere, and the jobs that no event tells of."""
-        if not self.of_a_subclass:
-            return
         while self._elsewhere:
             self.launched(self._elsewhere.popleft())
+        if not self.of_a_subclass:
+            return
         for job in self._hooks.get_running_jobs():
             known = job.task_id() in self._state.running
             if not known and job.record.study in ("", self._state.study) and not _is_over(job):

@@ -289,3 +289,21 @@ def test_jobs_that_another_thread_launches_are_reached() -> None:
     wait_for(lambda: o.get_num_active_experiments() == 2, "its jobs")
     o.stop()
     assert ended(o.optimizer) == [Reason.STUDY_STOPPED] * 2
+
+
+def test_a_job_that_the_program_adds_is_one_of_the_search() -> None:
+    o = hpo(OptimizerOptuna, "slow", total_max_jobs=2)
+    o.start()
+    wait_for(lambda: o.get_num_active_experiments() == 2, "its jobs")
+    o.optimizer.budget.max_concurrent = 4
+    added = o.optimizer.helper_create_job(o.base_task_id, parameter_override={"General/x": 0.75})
+    assert added.launch(o.execution_queue) is False  # the budget allows two
+    o.optimizer.budget.jobs.limit = 3
+    assert added.launch(o.execution_queue) is True
+    wait_for(lambda: added.task_id() in o.optimizer.get_created_jobs_ids(), "the added one")
+    o.stop()
+    assert added.refresh().reason_class is Reason.STUDY_STOPPED
+    after = o.optimizer.helper_create_job(base("quick"), parameter_override={"General/x": 0.75})
+    assert after.launch(o.execution_queue) is True
+    assert after.wait(timeout=0.5, pool_period=0.05)
+    assert after.is_completed()
