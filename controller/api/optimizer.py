@@ -104,11 +104,9 @@ class HyperParameterOptimizer:
             )
         if save_top_k_tasks_only is not None and save_top_k_tasks_only < 0:
             save_top_k_tasks_only = None
-        # ClearML's names, to look at.
-        self.base_task_id, self.hyper_parameters = base_task_id, hyper_parameters
+        self.base_task_id, self.hyper_parameters = base_task_id, hyper_parameters  # as ClearML's
         self.max_number_of_concurrent_tasks = max_number_of_concurrent_tasks
         self.execution_queue = execution_queue
-        self.objective_metric = self.optimizer.objective
         self._ended_jobs = EndedJobs(self.optimizer, self._reports, save_top_k_tasks_only)
         self._connect(spawn_project)
         self._minutes = checked_minutes("optimization_time_limit", optimization_time_limit)
@@ -120,8 +118,7 @@ class HyperParameterOptimizer:
         self._started_at: float | None = None
         self._seconds: float | None = None
         self._error: BaseException | None = None
-        self._exiting = self._stopped = False
-        self._waited = False
+        self._exiting = self._stopped = self._waited = False
 
     def _connect(self, project: str | None) -> None:
         """Hear of each job that ends, and make the optimizer's task the jobs' parent."""
@@ -131,6 +128,11 @@ class HyperParameterOptimizer:
             self.optimizer.set_optimizer_task(task)
         if task is not None or project:
             self.optimizer.set_job_default_parent(task.id if task is not None else None, project_name=project)
+
+    @property
+    def objective_metric(self) -> Objective:
+        """What is optimized."""
+        return self.optimizer.objective
 
     @property
     def save_top_k_tasks_only(self) -> int | None:

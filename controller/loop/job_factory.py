@@ -15,6 +15,9 @@ from worker.protocol import TaskSpec
 from worker.protocol.errors import BadInput
 from worker.protocol.nearest import nearest
 
+_SHOWN_CHARS = 60
+"""Of one value, in a job's name: a list may be long."""
+
 Naming = Callable[[str, dict[str, Any]], str]
 """``(base task's name, parameters) -> name`` of a job's task."""
 
@@ -89,7 +92,8 @@ def default_name(base: str, parameters: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
 
 
 def _refuse_unknown_fields(overrides: Mapping[str, Any]) -> None:

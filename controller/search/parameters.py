@@ -16,6 +16,7 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
+from controller.search.choices import Choices
 from controller.search.parameter import Parameter
 from controller.search.points import same, steps, suggest
 from controller.search.ranges import (
@@ -23,7 +24,8 @@ from controller.search.ranges import (
     UniformIntegerParameterRange,
     UniformParameterRange,
 )
-from controller.search.sets import UNNAMED, Labelled, apart, combinations_of, held
+from controller.search.sets import UNNAMED, Labelled, apart, combinations_of
+from controller.sweep.values import same as equal
 from worker.protocol.errors import BadInput
 
 __all__ = [
@@ -37,8 +39,6 @@ __all__ = [
     "UniformParameterRange",
     "rows_of",
 ]
-
-_SCALARS = (str, int, float, bool, type(None))
 
 
 class DiscreteParameterRange(Parameter):
@@ -56,32 +56,28 @@ class DiscreteParameterRange(Parameter):
         super().__init__(name)
         if isinstance(values, (str, bytes, Mapping)):
             raise BadInput(f"parameter {name}: values must be a list, not {values!r:.80}")
-        self.values = [held(name, value) for value in values]
-        if not self.values:
-            raise BadInput(f"parameter {name}: there are no values to choose from")
+        self._choices = Choices(name, values)
+        self.values = self._choices.values
 
     def distribution(self) -> BaseDistribution:
-        return CategoricalDistribution(self.values if self._plain() else [json.dumps(v) for v in self.values])
-
-    def _plain(self) -> bool:
-        return all(isinstance(value, _SCALARS) for value in self.values)
+        return self._choices.distribution
 
     def decode(self, value: Any) -> Any:
-        return value if self._plain() else json.loads(value)
+        return self._choices.decode(value)
 
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        if self._plain() or self.name not in values:
-            return super().encode(values)
-        for known in self.values:
-            if same(known, values[self.name]):
-                return {self.name: json.dumps(known)}
-        raise BadInput(
-            f"parameter {self.name}: {values[self.name]!r} is not possible; one of "
-            f"{', '.join(map(repr, self.values))}"
-        )
+        return {self.name: self._choices.encode(values[self.name])} if self.name in values else {}
 
     def to_list(self) -> list[dict[str, Any]]:
         return [{self.name: value} for value in self.values]
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), **_encoded(self._choices)}
+
+
+def _encoded(choices: Choices | None) -> dict[str, Any]:
+    """What tells a list from the text that Optuna gets for it."""
+    return {"encoded": True} if choices is not None and choices.encoded else {}
 
 
 class ParameterSet(Parameter):
@@ -270,19 +266,23 @@ def rows_of(parameters: Sequence[Parameter]) -> list[Parameter]:
 
 
 class SweepParameter(Parameter):
-    """A parameter of a sweep file: an Optuna distribution, perhaps under a condition.
+    """A parameter of a sweep file: an Optuna distribution or choices, perhaps under a condition.
 
     Args:
         name: of the parameter.
-        distribution: Optuna's.
+        searched: Optuna's distribution, or values to choose from.
         when: the trial gets it only if each named parameter has one of the given values.
     """
 
     def __init__(
-        self, name: str, distribution: BaseDistribution, when: Mapping[str, Sequence[Any]] | None = None
+        self,
+        name: str,
+        searched: BaseDistribution | Choices,
+        when: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
         super().__init__(name)
-        self._distribution = distribution
+        self._choices = searched if isinstance(searched, Choices) else None
+        self._distribution = searched.distribution if isinstance(searched, Choices) else searched
         self._when = {key: list(values) for key, values in (when or {}).items()}
 
     @property
@@ -298,16 +298,23 @@ class SweepParameter(Parameter):
 
     def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
         for key, values in self._when.items():
-            # An absent parameter never meets a condition; type matters, as 1 and True are equal in Python.
-            if key not in chosen or not any(
-                chosen[key] == value and isinstance(chosen[key], bool) == isinstance(value, bool)
-                for value in values
-            ):
+            # An absent parameter never meets a condition.
+            if key not in chosen or not any(equal(chosen[key], value) for value in values):
                 return {}
         return super().suggest(trial, chosen)
 
+    def decode(self, value: Any) -> Any:
+        return super().decode(value) if self._choices is None else self._choices.decode(value)
+
+    def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        if self._choices is None or self.name not in values:
+            return super().encode(values)
+        return {self.name: self._choices.encode(values[self.name])}
+
     def to_list(self) -> list[dict[str, Any]]:
         d = self._distribution
+        if self._choices is not None:
+            return [{self.name: value} for value in self._choices.values]
         if isinstance(d, CategoricalDistribution):
             return [{self.name: choice} for choice in d.choices]
         if isinstance(d, IntDistribution):
@@ -320,14 +327,20 @@ class SweepParameter(Parameter):
 
     def to_dict(self) -> dict[str, Any]:
         described = json.loads(distribution_to_json(self._distribution))
-        return {"type": type(self).__name__, "name": self.name, "distribution": described, "when": self._when}
+        values = {"values": self._choices.values} if self._choices is not None else {}
+        found = {"type": type(self).__name__, "name": self.name, "distribution": described}
+        return {**found, "when": self._when, **values}
 
     def describe(self) -> dict[str, Any]:
         # The values of a condition are a set: their order is the writer's whim.
         when = {parent: sorted(values, key=json.dumps) for parent, values in self._when.items()}
-        return {**super().describe(), **({"when": when} if when else {})}
+        return {**super().describe(), **_encoded(self._choices), **({"when": when} if when else {})}
 
     @classmethod
     def build(cls, fields: dict[str, Any]) -> Parameter:
-        distribution = json_to_distribution(json.dumps(fields["distribution"]))
-        return cls(fields["name"], distribution, fields.get("when"))
+        searched: BaseDistribution | Choices
+        if "values" in fields:
+            searched = Choices(fields["name"], fields["values"])
+        else:
+            searched = json_to_distribution(json.dumps(fields["distribution"]))
+        return cls(fields["name"], searched, fields.get("when"))

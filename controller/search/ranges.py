@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 from optuna.distributions import (
@@ -14,6 +15,7 @@ from optuna.distributions import (
 
 from controller.search.parameter import Parameter
 from controller.search.points import step_count, step_value
+from controller.sweep.values import inexact, too_wide
 from worker.protocol.errors import BadInput
 
 _POINTS = 100
@@ -124,7 +126,11 @@ class UniformParameterRange(_Range):
 
 
 class UniformIntegerParameterRange(_Range):
-    """A whole number between two bounds, each as likely; arguments as `UniformParameterRange`'s."""
+    """A whole number between two bounds, each as likely; arguments as `UniformParameterRange`'s.
+
+    Raises:
+        BadInput: a bound or step is no whole number, or past 2^53, where Optuna does not keep it exactly.
+    """
 
     def __init__(
         self,
@@ -139,7 +145,18 @@ class UniformIntegerParameterRange(_Range):
         low, high, step = (_whole(name, label, value) for label, value in given)
         if step <= 0:
             raise BadInput(f"parameter {name}: step_size {step} must be above 0")
+        reason = too_wide(low, high, step)
+        if reason is not None:
+            raise BadInput(f"parameter {name}: {reason}")
         super().__init__(name, low, high, step, include_max_value)
+
+    def _values(self) -> range:
+        # Not by floats, as the steps of other ranges are: they would miscount far from 0.
+        last = int(self.max_value) if self.include_max_value else int(self.max_value) - 1
+        found = range(int(self.min_value), last + 1, int(self.step_size or 1))
+        if not found:
+            raise BadInput(f"parameter {self.name}: the range is empty without its max_value")
+        return found
 
     def distribution(self) -> BaseDistribution:
         values = self._values()
@@ -150,14 +167,6 @@ class UniformIntegerParameterRange(_Range):
 
     def to_list(self) -> list[dict[str, Any]]:
         return [{self.name: value} for value in self._values()]
-
-    def _values(self) -> range:
-        """In whole numbers, which a float would not hold from 2**53 on."""
-        low, high, step = int(self.min_value), int(self.max_value), int(self.step_size or 1)
-        found = range(low, high + 1 if self.include_max_value else high, step)
-        if not found:
-            raise BadInput(f"parameter {self.name}: the range is empty without its max_value")
-        return found
 
 
 class LogUniformParameterRange(_Range):
@@ -186,6 +195,13 @@ class LogUniformParameterRange(_Range):
         low, high = _number(name, "min_value", min_value), _number(name, "max_value", max_value)
         step = None if step_size is None else _number(name, "step_size", step_size) or None
         super().__init__(name, low, high, step, include_max_value)
+        for exponent in (low, high):
+            try:
+                reached = float(base**exponent)
+            except OverflowError:
+                reached = math.inf
+            if not math.isfinite(reached):
+                raise BadInput(f"parameter {name}: {base:g} ** {exponent} is too large for a float")
         self.base = base
 
     def distribution(self) -> BaseDistribution:
@@ -210,19 +226,29 @@ class LogUniformParameterRange(_Range):
 
 
 def _number(name: str, label: str, value: Any) -> float:
-    """A number, also one of an array or in a text, as Python's. Raises `BadInput` for what is none."""
+    """A number, also one of an array or in a text, as Python's.
+
+    Raises:
+        BadInput: it is none, or a whole number that a float can't hold.
+    """
     try:
         if isinstance(value, bool):
             raise TypeError
-        return float(value)
+        reason = inexact(value, as_float=True)
+        if reason is None:
+            return float(value)
     except (TypeError, ValueError, OverflowError):
-        raise BadInput(f"parameter {name}: {label} {value!r:.80} must be a number") from None
+        reason = f"{label} {value!r:.80} must be a number"
+    raise BadInput(f"parameter {name}: {reason}")
 
 
 def _whole(name: str, label: str, value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    found = _number(name, label, value)
-    if not found.is_integer():
+    """As `_number`, of a whole one. Raises `BadInput` also where Optuna would not keep it exactly."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not (isinstance(value, int) or float(value).is_integer()):
         raise BadInput(f"parameter {name}: {label} {value!r:.80} must be a whole number")
-    return int(found)
+    whole = int(value)
+    reason = inexact(whole)
+    if reason is not None:
+        raise BadInput(f"parameter {name}: {label}: {reason}")
+    return whole

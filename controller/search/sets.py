@@ -1,11 +1,9 @@
-"""What a set of parameters is made of: its combinations, their names, the values that they may hold."""
+"""What a set of parameters is made of: its combinations, and their names."""
 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 from controller.search.parameter import Parameter
@@ -77,31 +75,6 @@ def combinations_of(name: str, given: Any) -> list[dict[str, Any]]:
                 f"not {combination!r:.80}"
             )
     return [dict(combination) for combination in found]
-
-
-def held(name: str, value: Any) -> Any:
-    """`value` as a task's record can hold it. Raises `BadInput` for one that JSON can't hold."""
-    found = _as_json(value)
-    try:
-        json.dumps(found)
-    except (TypeError, ValueError, RecursionError):
-        raise BadInput(
-            f"parameter {name}: JSON can't hold {value!r:.80}; give a text or number, and have the program "
-            "look up what it stands for"
-        ) from None
-    return found
-
-
-def _as_json(value: Any) -> Any:
-    if hasattr(value, "dtype") and hasattr(value, "tolist"):  # an array, or a number of one
-        return value.tolist()
-    if isinstance(value, PurePath):
-        return str(value)
-    if isinstance(value, (list, tuple)):
-        return [_as_json(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _as_json(item) for key, item in value.items()}
-    return value
 
 
 class Labelled:

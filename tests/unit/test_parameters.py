@@ -29,7 +29,7 @@ def test_steps_meet_the_end() -> None:
     assert len(values(UniformParameterRange("x", 0.0, 1.0, step_size=0.1))) == 11
     assert values(UniformParameterRange("x", 0.0, 1.0, step_size=0.3)) == pytest.approx([0.0, 0.3, 0.6, 0.9])
     assert values(UniformIntegerParameterRange("x", 1, 10, step_size=3)) == [1, 4, 7, 10]
-    assert values(UniformIntegerParameterRange("x", 2**60, 2**60 + 2)) == [2**60, 2**60 + 1, 2**60 + 2]
+    assert values(UniformIntegerParameterRange("x", 2**53 - 2, 2**53)) == [2**53 - 2, 2**53 - 1, 2**53]
     assert values(LogUniformParameterRange("x", -2, 0, step_size=1)) == pytest.approx([0.01, 0.1, 1.0])
 
 
@@ -132,6 +132,50 @@ def test_a_parameter_survives_its_dict(parameter: Parameter) -> None:
     assert again.names == parameter.names
 
 
+MOST = 2**53
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "step"), [(-MOST, MOST, 1), (0, MOST, 3), (MOST - 10, MOST, 1), (-MOST, -1, 1000)]
+)
+def test_whole_numbers_far_from_zero_are_exact(low: int, high: int, step: int, tmp_path: Path) -> None:
+    """What is given and what samplers choose is one number for the program and for Optuna's storage."""
+    parameter = UniformIntegerParameterRange("x", low, high, step_size=step)
+    distribution = parameter.distribution()
+    assert isinstance(distribution, IntDistribution)
+    last = low + (high - low) // step * step
+    assert (distribution.low, distribution.high) == (low, last)
+    assert low <= parameter.get_value()["x"] <= last
+    storage = f"sqlite:///{tmp_path}/s.db"
+    given = [low, low + step, last - step, last]
+    for sampler in (optuna.samplers.RandomSampler(seed=1), optuna.samplers.TPESampler(seed=1)):
+        study = optuna.create_study(sampler=sampler, storage=storage)
+        for value in given:
+            study.enqueue_trial(parameter.encode({"x": value}))
+        asked = []
+        for _ in range(20):
+            trial = study.ask()
+            asked.append(parameter.suggest(trial, {})["x"])
+            study.tell(trial, float(asked[-1] % 7))
+        assert asked[:4] == given
+        assert all(low <= value <= last and (value - low) % step == 0 for value in asked)
+        stored = optuna.load_study(study_name=study.study_name, storage=storage).get_trials()
+        assert [trial.params["x"] for trial in stored] == asked
+    for value in (last + step, low - step, *([low + 1] if step > 1 else [])):
+        with pytest.raises(BadInput, match="is not possible"):
+            parameter.encode({"x": value})
+
+
+def test_a_float_takes_whole_numbers_that_it_holds() -> None:
+    parameter = UniformParameterRange("x", 0, 2**60)
+    assert parameter.encode({"x": 2**59}) == {"x": float(2**59)}
+    with pytest.raises(BadInput, match="x: 576460752303423489 is not exact as a float"):
+        parameter.encode({"x": 2**59 + 1})
+    for beyond in (10**400, 2**61 + 1, float("inf"), float("nan"), True, "1"):
+        with pytest.raises(BadInput, match="is not possible; from 0.0 to"):
+            parameter.encode({"x": beyond})
+
+
 def test_a_seed_repeats_itself() -> None:
     def draw(seed: int) -> list[Any]:
         parameter = UniformParameterRange("x", 0, 1)
@@ -156,6 +200,24 @@ def test_a_seed_repeats_itself() -> None:
         (lambda: UniformParameterRange("x", 0, True), "max_value True must be a number"),
         (lambda: UniformIntegerParameterRange("x", 0, "9.5"), "max_value '9.5' must be a whole number"),
         (lambda: UniformIntegerParameterRange("x", 1.5, 3), "whole"),
+        (lambda: UniformIntegerParameterRange("x", 0, float("inf")), "max_value inf must be a whole number"),
+        (lambda: UniformIntegerParameterRange("x", 0, True), "max_value True must be a whole number"),
+        (
+            lambda: UniformIntegerParameterRange("x", 0, 2**53 + 1),
+            r"max_value: 9007199254740993 is past 2\^53",
+        ),
+        (lambda: UniformIntegerParameterRange("x", -(2**60), 0), r"min_value: .* is past 2\^53"),
+        (lambda: UniformIntegerParameterRange("x", 0, 9, step_size=2**60), r"step_size: .* is past 2\^53"),
+        (lambda: UniformIntegerParameterRange("x", 0, 10**400), r"past 2\^53"),
+        (lambda: UniformIntegerParameterRange("x", float("nan"), 1), "min_value nan must be a whole number"),
+        (lambda: UniformIntegerParameterRange("x", -(2**53), 1, step_size=2), r"wider than 2\^53"),
+        (lambda: UniformParameterRange("x", 0, 2**53 + 1), "9007199254740993 is not exact as a float"),
+        (lambda: UniformIntegerParameterRange("x", None, 1), "min_value None must be a whole number"),
+        (lambda: UniformIntegerParameterRange("x", 0, "9"), "max_value '9' must be a whole number"),
+        (lambda: UniformParameterRange("x", 0, None), "None must be a number"),
+        (lambda: UniformParameterRange("x", 0, [1]), r"\[1\] must be a number"),
+        (lambda: UniformParameterRange("x", 0, 10**400), "too large for a float"),
+        (lambda: LogUniformParameterRange("x", 0, 400), "10 \\*\\* 400.0 is too large for a float"),
         (lambda: LogUniformParameterRange("x", 1, 2, base=1), "base"),
         (lambda: LogUniformParameterRange("x", 1, 2, base="e"), "base 'e' must be a number"),
         (lambda: DiscreteParameterRange("x", []), "no values"),
