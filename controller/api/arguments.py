@@ -101,7 +101,9 @@ def checked_limits(arguments: Mapping[str, Any]) -> dict[str, Any]:
         BadInput: a line for each limit that is not possible, or contradicts another.
     """
     given = {**arguments, **{name: no_limit(arguments[name]) for name in _ZERO_IS_NONE}}
-    refuse_contradictions(given)
+    if given["pool_period_min"] is None:
+        raise BadInput("pool_period_min None must be a number")
+    refuse_contradictions(given, given["min_iteration_per_job"])
     return given
 
 

@@ -111,6 +111,8 @@ class HyperParameterOptimizer:
         self._connect(spawn_project)
         self._minutes = checked_minutes("optimization_time_limit", optimization_time_limit)
         self._deadline: datetime | None = None
+        self._ends_at: float | None = None
+        """The deadline, by the monotonic clock: setting this machine's clock doesn't move it."""
         self._report_period_s = 300.0
         self._thread: threading.Thread | None = None
         self._watcher: threading.Thread | None = None
@@ -287,13 +289,16 @@ class HyperParameterOptimizer:
 
         Args:
             in_minutes: from now, or from `start` when that comes later; None or 0 for no limit.
-            specific_time: instead, the moment itself.
+            specific_time: instead, the moment itself, by this machine's clock as it is now.
         """
         in_minutes = checked_minutes("set_time_limit: in_minutes", in_minutes)
         self._minutes = in_minutes if specific_time is None else None
-        self._deadline = specific_time
-        if specific_time is None and in_minutes is not None and self._started_at is not None:
+        self._deadline, self._ends_at = specific_time, None
+        if specific_time is not None:
+            self._ends_at = time.monotonic() + specific_time.timestamp() - time.time()
+        elif in_minutes is not None and self._started_at is not None:
             self._deadline = datetime.now() + timedelta(minutes=in_minutes)
+            self._ends_at = time.monotonic() + in_minutes * 60
 
     def get_time_limit(self) -> datetime | None:
         """The moment at which the optimization ends at the latest; None without a limit or before `start`."""
@@ -301,9 +306,7 @@ class HyperParameterOptimizer:
 
     def reached_time_limit(self) -> bool:
         """Whether the time is over; False without a limit."""
-        if self._deadline is None:
-            return False
-        return datetime.now(self._deadline.tzinfo) >= self._deadline
+        return self._ends_at is not None and time.monotonic() >= self._ends_at
 
     def elapsed(self) -> float:
         """Minutes since `start`, until the end; -1 before."""

@@ -11,6 +11,7 @@ from controller.api.inside import Inside
 from controller.api.local_job import LocalJob
 from controller.loop.backend import Backend
 from controller.loop.context import StudyLease
+from controller.loop.first_failures import FIRST
 from controller.loop.job import Job
 from controller.loop.job_factory import Naming
 from controller.loop.observer import Observer
@@ -51,6 +52,8 @@ class SearchStrategy:
         retry_on: classes of failures after which a task is tried again, such as ``objective_error``.
         wall_clock_limit: minutes that the whole search may take.
         max_failures: failed jobs at which the search fails.
+        first_failures: the search fails when its first so many jobs have all failed alike; 0 for never.
+        retry_failed: run the failed configurations of a study that is continued again, each once.
         constraints: ``{"metric": "title/series", "max": bound}`` (or ``min``): what violates one never ranks.
         on_nan: "fail", "prune" or "ignore" jobs that report not a number; by default as the pruner says.
         allow_new_parameters: search parameters that the base task doesn't have.
@@ -91,6 +94,8 @@ class SearchStrategy:
         retry_on: Sequence[str] = (),
         wall_clock_limit: float | None = None,
         max_failures: int | None = None,
+        first_failures: int = FIRST,
+        retry_failed: bool = False,
         constraints: Sequence[Mapping[str, Any]] = (),
         on_nan: str | None = None,
         allow_new_parameters: bool = False,

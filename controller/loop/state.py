@@ -9,6 +9,7 @@ from numbers import Real
 from typing import Any, Literal, Protocol, cast, get_args
 
 from controller.loop.budget import Verdict
+from controller.loop.first_failures import FIRST
 from controller.loop.job import Job
 from controller.search.search import Asked
 from worker.protocol import Reason, Status, StudyState
@@ -37,6 +38,10 @@ class LoopSettings:
     """Executions of one task before it is given up."""
     retry_on: tuple[str, ...] = ()
     """Classes of failures after which a task gets another attempt."""
+    first_failures: int = FIRST
+    """The study ends when its first so many trials have all failed alike; 0 for never."""
+    retry_failed: bool = False
+    """The failed trials of the study so far run again."""
     constraints: tuple[Mapping[str, Any], ...] = ()
     """``{"metric": "title/series", "max": bound}``, or ``min``."""
     on_nan: OnNan | None = None
@@ -162,6 +167,8 @@ def settings_of(arguments: Mapping[str, Any]) -> LoopSettings:
         min_iterations=arguments["min_iteration_per_job"] or 0,
         max_attempts=arguments["max_attempts"],
         retry_on=checked_retries(arguments["retry_on"]),
+        first_failures=arguments["first_failures"],
+        retry_failed=arguments["retry_failed"],
         constraints=tuple(dict(constraint) for constraint in arguments["constraints"]),
         on_nan=checked_on_nan(arguments["on_nan"], len(arguments["objective_metric"].metrics)),
     )
@@ -179,7 +186,7 @@ _LIMITS = (
 _NOT_BELOW_ZERO = ("pool_period_min", "min_iteration_per_job")
 
 
-def refuse_contradictions(arguments: Mapping[str, Any]) -> None:
+def refuse_contradictions(arguments: Mapping[str, Any], min_iterations: int | None) -> None:
     """Check that each limit is possible, and that all can be kept together.
 
     Args:
@@ -189,9 +196,10 @@ def refuse_contradictions(arguments: Mapping[str, Any]) -> None:
         BadInput: a line for each limit that is no number, not above 0, or contradicts another.
     """
     problems: list[str] = []
+    given = {**arguments, "min_iteration_per_job": min_iterations}
     for name in (*_LIMITS, *_NOT_BELOW_ZERO):
-        value = arguments[name]
-        if value is None and name != "pool_period_min":
+        value = given[name]
+        if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, Real):
             problems.append(f"{name} {value!r:.80} must be a number")
@@ -199,9 +207,11 @@ def refuse_contradictions(arguments: Mapping[str, Any]) -> None:
             problems.append(f"{name} {value} must be above 0")
         elif not float(value) >= 0:
             problems.append(f"{name} {value} must not be below 0")
-    least: int | None = arguments["min_iteration_per_job"]
     most: int | None = arguments["max_iteration_per_job"]
-    if not problems and least is not None and most is not None and least > most:
-        problems.append(f"min_iteration_per_job {least} is above max_iteration_per_job {most}")
+    if not problems and min_iterations is not None and most is not None and min_iterations > most:
+        problems.append(f"min_iteration_per_job {min_iterations} is above max_iteration_per_job {most}")
+    first = arguments.get("first_failures")
+    if isinstance(first, bool) or not isinstance(first, int) or first < 0:
+        problems.append(f"first_failures {first!r}: a number of jobs; 0 for never")
     if problems:
         raise BadInput(*problems)
