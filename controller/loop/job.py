@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from controller.loop.backend import Backend
 from controller.loop.run_time import RunTime
 from worker.protocol import FINISHED, Reason, Status, Summary, TaskRecord, TaskSpec, new_task_id
 from worker.protocol.values import full
+
+
+class Keeper(Protocol):
+    """Whose budget a job counts in."""
+
+    def allows(self, job: Job) -> bool:
+        """Whether the job may be launched now."""
+
+    def launched(self, job: Job) -> None:
+        """It was launched."""
 
 
 class Job:
@@ -72,6 +82,8 @@ class Job:
 
     saved: dict[str, str] | None = None
     """Artifacts of a task that has ended: name → description as JSON text; None while they were not read."""
+    keeper: Keeper | None = None
+    """Is asked before the job is launched, and told when it was; None for a job that counts in no budget."""
     _run_time: RunTime | None = None
     watched = False
     """A loop keeps the record fresh; otherwise each question reads it."""
@@ -131,10 +143,20 @@ class Job:
     # What it does
 
     def launch(self, queue_name: str | None = None) -> bool:
-        """Write the record, then enqueue the job. True once it is queued; twice is harmless."""
+        """Write the record, then enqueue the job. Twice is harmless.
+
+        Returns:
+            True once it is queued; False when it has ended already, or the budget allows no further job.
+        """
+        if self.keeper is not None and not self.keeper.allows(self):
+            return False
         self._timer().launched()
         self.update(self.backend.launch(self._record, queue_name))
-        return not self._record.status.is_finished
+        if self._record.status.is_finished:
+            return False
+        if self.keeper is not None:
+            self.keeper.launched(self)
+        return True
 
     def abort(
         self, reason_class: Reason = Reason.USER, reason: str = "aborted", iteration: int | None = None

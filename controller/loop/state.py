@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Literal, Protocol, cast, get_args
 
 from controller.loop.budget import Verdict
@@ -15,6 +16,10 @@ from worker.protocol import Reason, Status, StudyState
 from worker.protocol.errors import BadInput
 
 OnNan = Literal["fail", "prune", "ignore"]
+
+
+SHORTEST_POOL_S = 0.5
+"""Between two readings of all running records, where no time is wanted between them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +120,8 @@ class Hooks(Protocol):
 
     def process_step(self) -> bool: ...
 
+    def get_running_jobs(self) -> Sequence[Job]: ...
+
     def create_job(self) -> Job | None: ...
 
     def monitor_job(self, job: Job) -> bool: ...
@@ -161,7 +168,7 @@ def settings_of(arguments: Mapping[str, Any]) -> LoopSettings:
     """How the loop treats its jobs, by the arguments of `SearchStrategy`. Raises `BadInput`."""
     minutes = arguments["time_limit_per_job"]
     return LoopSettings(
-        pool_period_s=arguments["pool_period_min"] * 60,
+        pool_period_s=max(arguments["pool_period_min"] * 60, SHORTEST_POOL_S),
         lease_s=arguments["lease_s"],
         time_limit_s=minutes * 60 if minutes else None,
         min_iterations=arguments["min_iteration_per_job"] or 0,
@@ -175,7 +182,6 @@ def settings_of(arguments: Mapping[str, Any]) -> LoopSettings:
 
 
 _LIMITS = (
-    "pool_period_min",
     "time_limit_per_job",
     "compute_time_limit",
     "max_iteration_per_job",
@@ -184,6 +190,7 @@ _LIMITS = (
     "wall_clock_limit",
     "max_failures",
 )
+_NOT_BELOW_ZERO = ("pool_period_min", "min_iteration_per_job")
 
 
 def refuse_contradictions(arguments: Mapping[str, Any], min_iterations: int | None) -> None:
@@ -193,14 +200,22 @@ def refuse_contradictions(arguments: Mapping[str, Any], min_iterations: int | No
         arguments: of `SearchStrategy`, by name.
 
     Raises:
-        BadInput: a line for each limit that is not above 0, or contradicts another.
+        BadInput: a line for each limit that is no number, not above 0, or contradicts another.
     """
-    given = {name: arguments[name] for name in _LIMITS if arguments[name] is not None}
-    problems = [f"{name} {value} must be above 0" for name, value in given.items() if not value > 0]
-    most = given.get("max_iteration_per_job")
-    if min_iterations is not None and min_iterations < 0:
-        problems.append(f"min_iteration_per_job {min_iterations} must not be below 0")
-    if min_iterations is not None and most is not None and min_iterations > most:
+    problems: list[str] = []
+    given = {**arguments, "min_iteration_per_job": min_iterations}
+    for name in (*_LIMITS, *_NOT_BELOW_ZERO):
+        value = given[name]
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, Real):
+            problems.append(f"{name} {value!r:.80} must be a number")
+        elif name in _LIMITS and not float(value) > 0:
+            problems.append(f"{name} {value} must be above 0")
+        elif not float(value) >= 0:
+            problems.append(f"{name} {value} must not be below 0")
+    most: int | None = arguments["max_iteration_per_job"]
+    if not problems and min_iterations is not None and most is not None and min_iterations > most:
         problems.append(f"min_iteration_per_job {min_iterations} is above max_iteration_per_job {most}")
     if problems:
         raise BadInput(*problems)

@@ -118,17 +118,31 @@ class JobTracker:
 
     def monitor_due(self) -> None:
         """Monitor each job of which something is new, and take those that have ended off the list."""
-        for task_id in [task_id for task_id in self._state.due if task_id in self._state.running]:
-            self._monitor(self._state.running[task_id])
-        self._state.due.clear()
+        self._look_at_due(self._hooks.monitor_job)
 
-    def _monitor(self, job: Job) -> None:
+    def account_due(self) -> None:
+        """As `monitor_due`, for a subclass that monitors its jobs itself."""
+        self._look_at_due(self.check_limits)
+
+    def _look_at_due(self, monitor: Callable[[Job], bool]) -> None:
+        due = list(self._state.due)
+        self._state.due.clear()
+        for place, task_id in enumerate(due):
+            job = self._state.running.get(task_id)
+            try:
+                if job is not None:
+                    self._monitor(job, monitor)
+            except BaseException:
+                self._state.due.update(due[place:])  # the step that was cut short is run again
+                raise
+
+    def _monitor(self, job: Job, monitor: Callable[[Job], bool]) -> None:
         state, task_id = self._state, job.task_id()
-        if task_id not in state.dismissed and not self._hooks.monitor_job(job) and not job.is_stopped():
+        if task_id not in state.dismissed and not monitor(job) and not job.is_stopped():
             # A subclass has given it up: it is stopped now, and told when it has ended.
             state.dismissed.add(task_id)
             self.abort(job, Reason.USER, "given up by the optimizer")
-        if job.is_stopped():
+        if job.is_stopped() and task_id in state.running:
             self.charge(job)
             del state.running[task_id]
             state.dismissed.discard(task_id)

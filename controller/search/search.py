@@ -12,12 +12,13 @@ import optuna
 from optuna.trial import TrialState
 
 from controller.search.artifact_links import LINK, link_text
+from controller.search.enqueued import enqueue_as_meant, foreign_trials, is_foreign
 from controller.search.older_trials import copy_trials
 from controller.search.parameters import Parameter
 from controller.search.retries import RETRY_OF, once_more, retried
 from controller.search.samplers import ignores_history
 from controller.search.space import chosen_by, replay
-from controller.search.study import study_uid, task_id_of
+from controller.search.study import given_before, study_uid, task_id_of
 from controller.search.trial_cache import TrialCache
 from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot
 from controller.search.tried import DUPLICATE, NOT_RUN, TriedPoints
@@ -172,6 +173,23 @@ class Search:
         return None
 
     def _ask(self) -> Asked:
+        while True:
+            try:
+                return self._ask_once()
+            except ValueError:
+                found = foreign_trials(self._study, self._trials, self._parameters)
+                if not found:
+                    raise
+                for trial in found:
+                    self._replace(trial)
+
+    def _replace(self, trial: optuna.trial.FrozenTrial) -> None:
+        """Close a trial that somebody has enqueued with values that Optuna can't take as they are."""
+        self._trials[trial.number] = open_trial(self._study, trial.number)
+        self.discard(trial.number)
+        enqueue_as_meant(self._study, trial, self._parameters)
+
+    def _ask_once(self) -> Asked:
         if self._simple:
             trial = self._study.ask({p.name: p.distribution() for p in self._parameters})
             parameters = {p.name: p.decode(trial.params[p.name]) for p in self._parameters}
@@ -204,7 +222,8 @@ class Search:
         encoded: dict[str, Any] = {}
         for parameter in self._parameters:
             encoded.update(parameter.encode(parameters))
-        self._study.enqueue_trial(encoded, skip_if_exists=True)
+        if not given_before(self._study, encoded):
+            self._study.enqueue_trial(encoded)
 
     def start_from(self, older: optuna.Study) -> tuple[int, int]:
         """Let the sampler know an older study's trials, see `older_trials.copy_trials`."""
@@ -221,14 +240,16 @@ class Search:
             trial = optuna.Trial(self._study, trial_id(frozen))
             self._trials[frozen.number] = trial
             self._reported[frozen.number] = set(frozen.intermediate_values)
-            # Suggesting again gives what was suggested, and the rest where a crash cut it short.
-            found.append(
-                Asked(
-                    number=frozen.number,
-                    task_id=task_id_of(self._uid, frozen.number),
-                    parameters=self._suggest(trial),
-                )
-            )
+            try:
+                # Suggesting again gives what was suggested, and the rest where a crash cut it short.
+                parameters = self._suggest(trial)
+            except ValueError:
+                if not is_foreign(frozen, self._parameters):
+                    raise
+                self._replace(frozen)
+                continue
+            task_id = task_id_of(self._uid, frozen.number)
+            found.append(Asked(number=frozen.number, task_id=task_id, parameters=parameters))
         return found
 
     def task_id(self, number: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from worker.protocol.errors import NewerRecord, RecordError
 from worker.protocol.metrics import ObjectiveMetric
 from worker.protocol.status import Reason, Status
+from worker.protocol.words import with_article
 
 VERSION = 2
 """Version of the records in Redis. A newer one is refused rather than misread."""
@@ -119,7 +120,7 @@ class TaskSpec:
             data = json.loads(text)
             for name, kinds in _TYPES.items():
                 if not isinstance(data.get(name, _DEFAULTS[name]), kinds):
-                    raise TypeError(f"{name} is a {type(data[name]).__name__}")
+                    raise TypeError(f"{name} is {with_article(type(data[name]).__name__)}")
             for name in ("lease_s", "grace_s"):
                 if not 0 <= data.get(name, 1.0) <= MAX_S:
                     raise ValueError(f"{name} is {data[name]}")

@@ -93,6 +93,8 @@ def judge(record: TaskRecord, ended: Ended, reports: Reports) -> Outcome:
         # Nobody asked: the objective has given up by itself.
         reason_class = Reason.PRUNED if result.get("class") == "pruned" else Reason.USER
         return Outcome(status=Status.STOPPED, reason_class=reason_class, reason=str(result.get("reason", "")))
+    if kind == "invalid_value":
+        return _failed(Reason.INVALID_VALUE, str(result["reason"]))
     if kind in ("error", "out_of_memory"):
         reason_class = Reason.OUT_OF_MEMORY if kind == "out_of_memory" else Reason.OBJECTIVE_ERROR
         return _failed(reason_class, str(result["reason"]), str(result.get("error", "")))
