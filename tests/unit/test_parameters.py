@@ -133,7 +133,7 @@ def test_a_float_takes_whole_numbers_that_it_holds() -> None:
     with pytest.raises(BadInput, match="x: 576460752303423489 is not exact as a float"):
         parameter.encode({"x": 2**59 + 1})
     for beyond in (10**400, 2**61 + 1, float("inf"), float("nan"), True, "1"):
-        with pytest.raises(BadInput, match="is not possible; from 0.0 to"):
+        with pytest.raises(BadInput, match="is not possible; a number from 0.0 to"):
             parameter.encode({"x": beyond})
 
 
