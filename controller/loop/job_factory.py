@@ -8,7 +8,7 @@ from typing import Any
 
 from controller.loop.backend import Backend
 from controller.loop.budget import Budget
-from controller.loop.job import Job
+from controller.loop.job import Job, Keeper
 from controller.loop.state import LoopSettings, LoopState
 from controller.search.objective import Objective
 from worker.protocol import TaskSpec
@@ -39,6 +39,8 @@ class JobFactory:
         self.project: str | None = None
         """Of the jobs' tasks; by default the base task's."""
         self.naming: Naming | None = None
+        self.keeper: Keeper | None = None
+        """Of the jobs, while a loop runs."""
 
     def create(
         self,
@@ -53,7 +55,7 @@ class JobFactory:
         _refuse_unknown_fields(task_overrides or {})
         base = self._backend.base_task(base_task_id)
         parameters = dict(parameter_override or {})
-        return self.job_class(
+        job = self.job_class(
             base_task_id,
             parameter_override=parameters,
             task_overrides={**self._common(), **(task_overrides or {})},
@@ -65,6 +67,8 @@ class JobFactory:
             study=self._state.study,
             **kwargs,
         )
+        job.keeper = self.keeper
+        return job
 
     def _common(self) -> dict[str, Any]:
         """The fields of a task's specification that the search sets."""

@@ -82,7 +82,9 @@ def _as_json(name: str, value: Any) -> Any:
 def _of_other_types(value: Any) -> Any:
     if isinstance(value, PurePath):
         return str(value)
-    # An array and its numbers are no JSON types, but hold them.
+    # An array and its numbers are no JSON types, but hold them; a path is its text.
     if hasattr(value, "dtype") and hasattr(value, "tolist"):
         return value.tolist()
+    if isinstance(value, PurePath):
+        return str(value)
     raise TypeError(f"it has no {type(value).__name__}")

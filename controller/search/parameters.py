@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from optuna.distributions import (
     BaseDistribution,
@@ -24,6 +24,7 @@ from controller.search.ranges import (
     UniformIntegerParameterRange,
     UniformParameterRange,
 )
+from controller.search.sets import UNNAMED, Labelled, apart, combinations_of
 from controller.sweep.values import same as equal
 from worker.protocol.errors import BadInput
 
@@ -53,6 +54,8 @@ class DiscreteParameterRange(Parameter):
 
     def __init__(self, name: str, values: Sequence[Any] = ()) -> None:
         super().__init__(name)
+        if isinstance(values, (str, bytes, Mapping)):
+            raise BadInput(f"parameter {name}: values must be a list, not {values!r:.80}")
         self._choices = Choices(name, values)
         self.values = self._choices.values
 
@@ -80,24 +83,40 @@ def _encoded(choices: Choices | None) -> dict[str, Any]:
 class ParameterSet(Parameter):
     """One of several combinations, each with values and ranges of its own: a conditional branch.
 
+    Sets are independent of each other, named or not. A combination may hold a set in turn.
+
     Args:
         parameter_combinations: dicts of name → value, or name → range.
-        name: under which the choice of the combination is known to the sampler.
+        name: under which the choice of the combination is known to the sampler; without one it gets one
+            of its own, see `apart`.
+
+    Attributes:
+        values: `parameter_combinations`, as ClearML has them.
+
+    Raises:
+        BadInput: there are none, one is no dict or has a name twice, or JSON can't hold a value.
     """
 
     def __init__(
-        self, parameter_combinations: Sequence[Mapping[str, Any]] = (), name: str = "parameter_set"
+        self, parameter_combinations: Sequence[Mapping[str, Any]] = (), name: str | None = None
     ) -> None:
-        super().__init__(name)
-        if not parameter_combinations:
-            raise BadInput(f"{name}: there are no combinations to choose from")
+        super().__init__(UNNAMED if name is None else name)
+        self._named = name is not None
+        self.values = combinations_of(self.name, parameter_combinations)
         self._combinations = [
-            [
-                value if isinstance(value, Parameter) else DiscreteParameterRange(key, [value])
-                for key, value in combination.items()
-            ]
-            for combination in parameter_combinations
+            apart(
+                f"{self.name}: combination {place}",
+                [
+                    value if isinstance(value, Parameter) else DiscreteParameterRange(key, [value])
+                    for key, value in combination.items()
+                ],
+            )
+            for place, combination in enumerate(self.values)
         ]
+
+    @property
+    def named(self) -> bool:
+        return self._named
 
     @property
     def conditional(self) -> bool:
@@ -111,7 +130,7 @@ class ParameterSet(Parameter):
     def optional(self) -> list[str]:
         everywhere = set(self.names)
         for combination in self._combinations:
-            everywhere &= {name for parameter in combination for name in parameter.names}
+            everywhere &= {name for p in combination for name in p.names if name not in p.optional}
         return [name for name in self.names if name not in everywhere]
 
     def distribution(self) -> BaseDistribution:
@@ -119,14 +138,15 @@ class ParameterSet(Parameter):
 
     def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
         which = suggest(trial, self.name, self.distribution())
+        # The same name may mean another range in another branch, which Optuna would refuse.
+        inside: Any = Labelled(trial, f"{self.name}.{which}.")
         found: dict[str, Any] = {}
         for parameter in self._combinations[which]:
-            if isinstance(parameter, DiscreteParameterRange) and len(parameter.values) == 1:
-                found[parameter.name] = parameter.values[0]
-                continue
-            # The same name may mean another range in another branch, which Optuna would refuse.
-            label = f"{self.name}.{which}.{parameter.name}"
-            found[parameter.name] = parameter.decode(suggest(trial, label, parameter.distribution()))
+            found.update(
+                {parameter.name: parameter.values[0]}
+                if _is_fixed(parameter)
+                else parameter.suggest(inside, {})
+            )
         return found
 
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,9 +159,9 @@ class ParameterSet(Parameter):
             found: dict[str, Any] = {self.name: which}
             try:
                 for parameter in combination:
-                    for value in parameter.encode(given).values():
-                        if not (isinstance(parameter, DiscreteParameterRange) and len(parameter.values) == 1):
-                            found[f"{self.name}.{which}.{parameter.name}"] = value
+                    encoded = parameter.encode(given)
+                    if not _is_fixed(parameter):
+                        found |= {f"{self.name}.{which}.{name}": value for name, value in encoded.items()}
             except BadInput:
                 continue
             return found
@@ -164,13 +184,16 @@ class ParameterSet(Parameter):
 
     def seed(self, seed: int) -> None:
         super().seed(seed)
+        if not self.named:  # several may have the same stopgap
+            self._random.seed(f"{seed}/{' '.join(self.names)}")
         for combination in self._combinations:
             for parameter in combination:
                 parameter.seed(seed)
 
     def to_dict(self) -> dict[str, Any]:
         parts = [{p.name: p.to_dict() for p in combination} for combination in self._combinations]
-        return {"type": type(self).__name__, "name": self.name, "parameter_combinations": parts}
+        name = self.name if self.named else None
+        return {"type": type(self).__name__, "name": name, "parameter_combinations": parts}
 
     def describe(self) -> dict[str, Any]:
         return {"combinations": [{p.name: p.describe() for p in parts} for parts in self._combinations]}
@@ -182,6 +205,11 @@ class ParameterSet(Parameter):
             for combination in fields["parameter_combinations"]
         ]
         return cls(**fields)
+
+
+def _is_fixed(parameter: Parameter) -> TypeGuard[DiscreteParameterRange]:
+    """Whether it has one value only, which no sampler needs to know of."""
+    return isinstance(parameter, DiscreteParameterRange) and len(parameter.values) == 1
 
 
 class ParameterRows(Parameter):
@@ -228,11 +256,7 @@ class ParameterRows(Parameter):
 
 
 def rows_of(parameters: Sequence[Parameter]) -> list[Parameter]:
-    """The parameters with each `ParameterSet` replaced by its rows, as a grid needs it.
-
-    Raises:
-        BadInput: a range in a set is continuous.
-    """
+    """The parameters with each `ParameterSet` replaced by its rows, as a grid needs it."""
     return [
         ParameterRows(parameter.name, parameter.to_list())
         if isinstance(parameter, ParameterSet)

@@ -18,6 +18,9 @@ from controller.search.points import step_count, step_value
 from controller.sweep.values import inexact, too_wide
 from worker.protocol.errors import BadInput
 
+_POINTS = 100
+"""Steps of a range without steps, in a grid; ClearML's number."""
+
 
 class _Range(Parameter):
     """A range of numbers, with or without steps."""
@@ -35,18 +38,31 @@ class _Range(Parameter):
             raise BadInput(f"parameter {name}: min_value and max_value must be finite")
         if min_value > max_value:
             raise BadInput(f"parameter {name}: min_value {min_value} is above max_value {max_value}")
-        if step_size is not None and step_size <= 0:
+        if step_size is not None and not 0 < step_size < math.inf:
             raise BadInput(f"parameter {name}: step_size {step_size} must be above 0")
         self.min_value = min_value
         self.max_value = max_value
         self.step_size = step_size
         self.include_max_value = include_max_value
 
+    @property
+    def include_max(self) -> bool:
+        """ClearML's name of `include_max_value`."""
+        return self.include_max_value
+
     def _steps(self) -> list[float]:
-        """The values of a stepped range: from `min_value` on, never past `max_value`."""
+        """The values of a grid: from `min_value` on, never past `max_value`.
+
+        Those of a range without steps are 100 at equal distances and, where it counts, `max_value`.
+        """
         if self.step_size is None:
-            raise BadInput(f"parameter {self.name}: a grid needs a step_size, or a DiscreteParameterRange")
+            return self._points()
         return [step_value(self.min_value, self.step_size, index) for index in range(self._count())]
+
+    def _points(self) -> list[float]:
+        low, high = self.min_value, self.max_value
+        found = [low + index * (high - low) / _POINTS for index in range(_POINTS if low < high else 0)]
+        return [*found, high] if self.include_max_value or not found else found
 
     def _count(self) -> int:
         """How many values a stepped range has."""
@@ -65,30 +81,13 @@ class _Range(Parameter):
         return step_value(self.min_value, self.step_size, self._count() - 1)
 
 
-def _is_whole(number: float) -> bool:
-    if not isinstance(number, Real) or isinstance(number, bool):
-        return False
-    return number.is_integer() if isinstance(number, float) else int(number) == number
-
-
-def _as_float(name: str, number: float) -> float:
-    """A bound as a float. Raises `BadInput` for a whole number that it can't hold."""
-    reason = inexact(number, as_float=True)
-    if reason is not None:
-        raise BadInput(f"parameter {name}: {reason}")
-    try:
-        return float(number)
-    except (TypeError, ValueError):
-        raise BadInput(f"parameter {name}: {number!r:.80} must be a number") from None
-
-
 class UniformParameterRange(_Range):
     """A number between two bounds, each as likely.
 
     Args:
         name: of the parameter.
         min_value, max_value: bounds.
-        step_size: distance between the values; None for any value between.
+        step_size: distance between the values; None or 0 for any value between.
         include_max_value: whether `max_value` itself may be drawn.
     """
 
@@ -100,8 +99,9 @@ class UniformParameterRange(_Range):
         step_size: float | None = None,
         include_max_value: bool = True,
     ) -> None:
-        low, high = (_as_float(name, number) for number in (min_value, max_value))
-        super().__init__(name, low, high, step_size, include_max_value)
+        low, high = _number(name, "min_value", min_value), _number(name, "max_value", max_value)
+        step = None if step_size is None else _number(name, "step_size", step_size) or None
+        super().__init__(name, low, high, step, include_max_value)
 
     def distribution(self) -> BaseDistribution:
         if self.step_size is not None:
@@ -137,19 +137,18 @@ class UniformIntegerParameterRange(_Range):
         name: str,
         min_value: int,
         max_value: int,
-        step_size: int = 1,
+        step_size: int | None = 1,
         include_max_value: bool = True,
     ) -> None:
-        for label, number in (("min_value", min_value), ("max_value", max_value), ("step_size", step_size)):
-            if not _is_whole(number):
-                raise BadInput(f"parameter {name}: {label} {number!r} must be a whole number")
-            reason = inexact(int(number))
-            if reason is not None:
-                raise BadInput(f"parameter {name}: {label}: {reason}")
-        reason = too_wide(int(min_value), int(max_value), int(step_size))
+        step_size = 1 if step_size is None else step_size
+        given = (("min_value", min_value), ("max_value", max_value), ("step_size", step_size))
+        low, high, step = (_whole(name, label, value) for label, value in given)
+        if step <= 0:
+            raise BadInput(f"parameter {name}: step_size {step} must be above 0")
+        reason = too_wide(low, high, step)
         if reason is not None:
             raise BadInput(f"parameter {name}: {reason}")
-        super().__init__(name, int(min_value), int(max_value), int(step_size), include_max_value)
+        super().__init__(name, low, high, step, include_max_value)
 
     def _values(self) -> range:
         # Not by floats, as the steps of other ranges are: they would miscount far from 0.
@@ -177,7 +176,7 @@ class LogUniformParameterRange(_Range):
         name: of the parameter.
         min_value, max_value: bounds of the exponent.
         base: of the power.
-        step_size: distance between the exponents; None for any between.
+        step_size: distance between the exponents; None or 0 for any between.
         include_max_value: whether the highest exponent may be drawn.
     """
 
@@ -190,17 +189,19 @@ class LogUniformParameterRange(_Range):
         step_size: float | None = None,
         include_max_value: bool = True,
     ) -> None:
-        if base <= 0 or base == 1:
+        base = _number(name, "base", base)
+        if not 0 < base < math.inf or base == 1:
             raise BadInput(f"parameter {name}: base {base} must be above 0 and not 1")
-        low, high = (_as_float(name, number) for number in (min_value, max_value))
-        super().__init__(name, low, high, step_size, include_max_value)
+        low, high = _number(name, "min_value", min_value), _number(name, "max_value", max_value)
+        step = None if step_size is None else _number(name, "step_size", step_size) or None
+        super().__init__(name, low, high, step, include_max_value)
         for exponent in (low, high):
             try:
                 reached = float(base**exponent)
             except OverflowError:
                 reached = math.inf
             if not math.isfinite(reached):
-                raise BadInput(f"parameter {name}: {base} ** {exponent} is too large for a float")
+                raise BadInput(f"parameter {name}: {base:g} ** {exponent} is too large for a float")
         self.base = base
 
     def distribution(self) -> BaseDistribution:
@@ -222,3 +223,32 @@ class LogUniformParameterRange(_Range):
         if self.step_size is not None:
             return super().get_value()
         return {self.name: float(self.base ** self._random.uniform(self.min_value, self.max_value))}
+
+
+def _number(name: str, label: str, value: Any) -> float:
+    """A number, also one of an array or in a text, as Python's.
+
+    Raises:
+        BadInput: it is none, or a whole number that a float can't hold.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        reason = inexact(value, as_float=True)
+        if reason is None:
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        reason = f"{label} {value!r:.80} must be a number"
+    raise BadInput(f"parameter {name}: {reason}")
+
+
+def _whole(name: str, label: str, value: Any) -> int:
+    """As `_number`, of a whole one. Raises `BadInput` also where Optuna would not keep it exactly."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not (isinstance(value, int) or float(value).is_integer()):
+        raise BadInput(f"parameter {name}: {label} {value!r:.80} must be a whole number")
+    whole = int(value)
+    reason = inexact(whole)
+    if reason is not None:
+        raise BadInput(f"parameter {name}: {label}: {reason}")
+    return whole

@@ -88,9 +88,14 @@ def _partial_fixed(
 
 
 def grid(parameters: Sequence[Parameter]) -> dict[str, list[Any]]:
-    """Name → all its values. Raises `BadInput` for a continuous range or a condition."""
+    """Name → all its values.
+
+    Raises:
+        BadInput: a range of a sweep file is continuous, there is a condition, or the grid is too large.
+    """
     _refuse_endless("grid", [each for each in parameters if not each.conditional])
-    problems, space = [], {}
+    problems: list[str] = []
+    space: dict[str, list[Any]] = {}
     for parameter in parameters:
         if parameter.conditional and not isinstance(parameter, ParameterRows):
             problems.append(

@@ -15,12 +15,13 @@ from controller.search.artifact_links import LINK, link_text
 from controller.search.enqueued import enqueue_as_meant, foreign_trials, is_foreign
 from controller.search.older_trials import copy_trials
 from controller.search.parameters import Parameter
+from controller.search.retries import NOT_RUN, once_more, retried
 from controller.search.samplers import ignores_history
 from controller.search.space import chosen_by, replay
 from controller.search.study import given_before, study_uid, task_id_of
 from controller.search.trial_cache import TrialCache
 from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot
-from controller.search.tried import DUPLICATE, NOT_RUN, TriedPoints
+from controller.search.tried import DUPLICATE, TriedPoints
 from worker.artifacts import ArtifactMeta
 from worker.optuna_internals import open_trial, storage_of, trial_id
 from worker.protocol.errors import BadInput
@@ -30,7 +31,6 @@ from worker.trials.storage_retry import retry_while_away
 
 log = logging.getLogger(__name__)
 
-_GRID_ATTRS = ("grid_id", "search_space")
 PATIENCE = 3
 """Duplicates in a row after which an unseen point of a finite space is chosen for the sampler."""
 MOST_DUPLICATES = 500
@@ -375,11 +375,22 @@ class Search:
         # What an objective has chosen by itself stands in the storage only.
         chosen = trial.params if self._reports else trial.storage.get_trial(trial_id(trial)).params
         self._tried.release(chosen, trial.params)
-        # What Optuna's `enqueue_trial` does, and what the grid sampler knows its points by.
-        attributes = trial.storage.get_trial_system_attrs(trial_id(trial))
-        kept = {name: attributes[name] for name in _GRID_ATTRS if name in attributes}
-        self._study.add_trial(
-            optuna.trial.create_trial(
-                state=TrialState.WAITING, system_attrs={"fixed_params": dict(chosen), **kept}
-            )
-        )
+        self._study.add_trial(once_more(chosen, trial.storage.get_trial_system_attrs(trial_id(trial))))
+
+    def retried(self) -> set[int]:
+        """Numbers of the failed trials that were given another try."""
+        return retried(self._study)
+
+    def retry(self, numbers: Sequence[int]) -> set[int]:
+        """Have later trials use the parameters of failed ones, which have no other try yet.
+
+        Returns:
+            Numbers of those that there are.
+        """
+        trials = {trial.number: trial for trial in self._study.get_trials(deepcopy=False)}
+        found = [trials[number] for number in numbers if number in trials]
+        for trial in found:
+            self._tried.release(trial.params, trial.params)
+            self._study.add_trial(once_more(trial.params, trial.system_attrs, retry_of=trial.number))
+        self.flush()
+        return {trial.number for trial in found}

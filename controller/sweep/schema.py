@@ -245,6 +245,7 @@ class BudgetSection(Section):
         total_compute_s: seconds summed over all attempts.
         wall_clock_s: seconds from the study's start.
         max_failures: failed trials after which the study ends.
+        first_failures: the study ends when its first so many trials have all failed alike; 0 for never.
         max_attempts: executions of one trial; those that a stopping worker handed back don't count.
         retry_on: classes of failures after which a trial is tried again, besides a lost worker.
         lease_s: seconds of silence after which a worker or controller counts as lost; `lease` in the file.
@@ -258,6 +259,7 @@ class BudgetSection(Section):
     total_compute_s: _Duration | None = Field(default=None, alias="total_compute")
     wall_clock_s: _Duration | None = Field(default=None, alias="wall_clock")
     max_failures: _Positive | None = None
+    first_failures: Annotated[_Whole, Field(ge=0)] = 10
     max_attempts: _Positive = 3
     retry_on: Annotated[tuple[RetriedReason, ...], BeforeValidator(_tuple)] = ()
     lease_s: Annotated[_Duration, Field(ge=1)] = Field(default=15.0, alias="lease")

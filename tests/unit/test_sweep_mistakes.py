@@ -278,6 +278,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"budget.max_trials": 0}, "budget.max_trials", "must be at least 1, got 0"),
     ({"budget.max_concurrent": 0}, "budget.max_concurrent", "must be at least 1, got 0"),
     ({"budget.max_iterations": -1}, "budget.max_iterations", "must be at least 1, got -1"),
+    ({"budget.first_failures": -1}, "budget.first_failures", "must be at least 0, got -1"),
     ({"budget.max_failures": 0}, "budget.max_failures", "must be at least 1, got 0"),
     ({"budget.max_trials": True}, "budget.max_trials", "must be a whole number, got true"),
     ({"budget.min_iterations": 6, "budget.max_iterations": 5}, "budget.min_iterations",
