@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
@@ -83,6 +84,15 @@ def _as_bool(value: Any) -> bool:
     raise ValueError(f"{value!r} is no boolean")
 
 
+def _as_int(value: Any) -> int | float:
+    """A whole number, where it is one; of a text every digit counts, also those that no float holds."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return int(value)
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
 def cast_like(value: Any, default: Any) -> Any:
     """`value` as the type of `default`, which is what a script's code expects.
 
@@ -95,9 +105,10 @@ def cast_like(value: Any, default: Any) -> Any:
         return value
     if isinstance(default, bool):
         return _as_bool(value)
+    if isinstance(default, (int, float)) and isinstance(value, (list, dict)):
+        return value
     if isinstance(default, int):
-        number = float(value)
-        return int(number) if number.is_integer() else number
+        return _as_int(value)
     if isinstance(default, (float, str)):
         return float(value) if isinstance(default, float) else str(value)
     if isinstance(default, (list, tuple, dict)) and isinstance(value, str):
