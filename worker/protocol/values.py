@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
@@ -84,15 +83,6 @@ def _as_bool(value: Any) -> bool:
     raise ValueError(f"{value!r} is no boolean")
 
 
-def _as_int(value: Any) -> int | float:
-    """A whole number, where it is one; of a text every digit counts, also those that no float holds."""
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            return int(value)
-    number = float(value)
-    return int(number) if number.is_integer() else number
-
-
 def cast_like(value: Any, default: Any) -> Any:
     """`value` as the type of `default`, which is what a script's code expects.
 
@@ -118,3 +108,11 @@ def cast_like(value: Any, default: Any) -> Any:
     if isinstance(default, PurePath) and isinstance(value, str):
         return type(default)(value)
     return value
+
+
+def _as_int(value: Any) -> int | float:
+    """A whole number, where it is one; of a text every digit counts, also those that no float holds."""
+    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
+        return int(value)
+    number = float(value)
+    return int(number) if number.is_integer() else number
