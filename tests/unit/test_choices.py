@@ -144,7 +144,9 @@ def test_a_program_that_changes_its_list_changes_no_other_trial_s() -> None:
     assert parameter.values == [[64, 64], [128]]
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, b"x", print, {"a": {1}}], ids=str)
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, b"x", print, {"a": {1}}], ids=lambda value: type(value).__name__
+)
 def test_what_json_has_not_is_refused(value: Any) -> None:
     with pytest.raises(
         BadInput, match=r"parameter x: JSON can't hold .* \(it has no \w+\); give text, numbers"

@@ -39,7 +39,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("value", NUMBERS, ids=repr)
+@pytest.mark.parametrize("value", NUMBERS, ids=lambda value: repr(value)[:30])
 def test_a_number_of_any_kind(value: Any) -> None:
     expected = float(value.item() if hasattr(value, "item") else value)
     assert as_number(value, value, "a number") == expected
@@ -48,7 +48,7 @@ def test_a_number_of_any_kind(value: Any) -> None:
     assert values_of({"loss": value}) == {"values": {"loss": expected}}
 
 
-@pytest.mark.parametrize("value", WRONG, ids=repr)
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: type(value).__name__)
 def test_what_is_no_number(value: Any) -> None:
     with pytest.raises(InvalidValue, match="the objective returned .*; return a number"):
         as_number(value, value, "a number")
