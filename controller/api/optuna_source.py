@@ -202,7 +202,7 @@ class OptunaSource:
             return self._sampler
         kind = self._kind()
         sampler = make_sampler(kind, {}, seed_after(self._seed, trials, kind), self._space)
-        if isinstance(sampler, GridSampler) and self._default_sampler == "grid" and self._seed is None:
+        if isinstance(sampler, GridSampler) and self._default_sampler == "grid":
             order_grid(sampler, [parameter.name for parameter in self._space])
         return sampler
 
