@@ -105,8 +105,6 @@ class HyperParameterOptimizer:
             raise BadInput(
                 f"optimizer_class: a SearchStrategy or a subclass of it, not {optimizer_class!r:.80}"
             )
-        if save_top_k_tasks_only is not None and save_top_k_tasks_only < 0:
-            save_top_k_tasks_only = None
         self.base_task_id, self.hyper_parameters = base_task_id, hyper_parameters  # as ClearML's
         self.max_number_of_concurrent_tasks = max_number_of_concurrent_tasks
         self.execution_queue = execution_queue
@@ -139,7 +137,7 @@ class HyperParameterOptimizer:
 
     @property
     def save_top_k_tasks_only(self) -> int | None:
-        """Jobs that are not among the best so many are archived; None archives none."""
+        """Jobs that are not among the best so many are archived; None, 0 and -1 archive none."""
         return self._ended_jobs.keep_top
 
     @save_top_k_tasks_only.setter

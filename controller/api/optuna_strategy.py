@@ -195,8 +195,8 @@ class RandomSearch(OptunaStrategy):
 class GridSearch(OptunaStrategy):
     """All combinations of the parameters' values, each once; arguments as `SearchStrategy`'s.
 
-    In ClearML's order: the first parameter's values change last; with a ``seed`` shuffled. A `ParameterSet`
-    counts with each of its combinations, a range without steps with 100 of them.
+    In ClearML's order: the first parameter's values change last. A `ParameterSet` counts with each of its
+    combinations, a range without steps with 100 of them.
     """
 
     DEFAULT_SAMPLER = "grid"
