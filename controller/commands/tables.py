@@ -122,7 +122,14 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
+class _Screen(Console):
+    """A console that leaves it to the command what a reader that has gone means."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """The console for people; off a terminal it is so wide that no cell is cut."""
-    plain = Console(highlight=False, emoji=False)
-    return plain if plain.is_terminal else Console(highlight=False, emoji=False, width=240)
+    plain = _Screen(highlight=False, emoji=False)
+    return plain if plain.is_terminal else _Screen(highlight=False, emoji=False, width=240)
