@@ -36,8 +36,8 @@ def command() -> None:
     Without REDIS_URL a Redis of its own is kept in .optuna-rq/ of the current folder, and used by the
     other commands called there. Most commands take the STUDY's name; without it, the newest is meant.
 
-    Exit codes: 0 fine, 1 the study failed or a server is away, 2 bad input, 130 interrupted, 141 nobody
-    reads the output any more.
+    Exit codes: 0 fine, 1 the study failed, 2 bad input, 130 interrupted; 1 also while a server is away, and
+    141 when nobody reads the output any more.
     """
 
 

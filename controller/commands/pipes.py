@@ -48,6 +48,12 @@ def _is_same_pipe(stream: Any) -> bool:
 OUTPUT = Output()
 
 
+def end_in_order() -> None:
+    """Nobody reads what a study prints: end it as Ctrl-C does. Raises `KeyboardInterrupt`."""
+    OUTPUT.drop()
+    raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
 def telling_pipes() -> Iterator[None]:
     """Within, a reader that has gone raises `PipeClosed`: click would make it an exit code of its own."""

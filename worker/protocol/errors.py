@@ -34,15 +34,16 @@ class Retryable(Exception):
 
 
 class ServerAway(BadInput, Retryable):
-    """A store or a database that was named can't be reached, or is busy: it may be there later."""
+    """A store or a database that was named can't be reached, or is busy: it may be there later.
 
-    exit_code = 1
+    Args:
+        problems: as `BadInput`'s.
+        input_is_wrong: its URL can't be right as far as one can tell: exit code 2.
+    """
 
-
-class NoSuchHost(ServerAway):
-    """The host that a URL names is unknown: its name is wrong, or is not known yet."""
-
-    exit_code = 2
+    def __init__(self, *problems: str, input_is_wrong: bool = False) -> None:
+        super().__init__(*problems)
+        self.exit_code = 2 if input_is_wrong else 1
 
 
 class RedisUnavailable(OptunaRQError, Retryable):

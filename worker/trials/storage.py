@@ -16,7 +16,7 @@ import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 
-from worker.protocol.errors import BadInput, NoSuchHost, ServerAway
+from worker.protocol.errors import BadInput, ServerAway
 from worker.protocol.urls import redact
 from worker.trials.journal import JournalFile
 from worker.trials.storage_retry import is_away
@@ -240,7 +240,7 @@ def _refusals(shown: str) -> Iterator[None]:
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         text = lines[0] if lines else type(error).__name__
-        raise _refusal(error, text)(f"storage {shown}: {_explained(text)}") from error
+        raise _refusal(error, text, f"storage {shown}: {_explained(text)}") from error
 
 
 _NO_SUCH_HOST = (
@@ -255,16 +255,20 @@ _WRONG = ("access denied", "password authentication failed", "no password suppli
 """What databases say of a user, a password or a name that is wrong."""
 
 
-def _refusal(error: Exception, text: str) -> type[BadInput]:
-    """The error to raise: whether the storage may come, or its URL or file has to be changed."""
+def _refusal(error: Exception, text: str, message: str) -> BadInput:
+    """The error to raise: whether the storage may come, or its URL or file has to be changed.
+
+    Args:
+        text: what its driver says.
+    """
     lowered = text.lower()
     if any(part in lowered for part in _NO_SUCH_HOST):
         # A name may come as well, where services are about to start; the input is still to be looked at.
-        return NoSuchHost
+        return ServerAway(message, input_is_wrong=True)
     hopeless = (*_WRONG, "unable to open database file", "readonly database", "not a database")
     if any(part in lowered for part in hopeless) or "does not exist" in lowered:
-        return BadInput
-    return ServerAway if is_away(error) else BadInput
+        return BadInput(message)
+    return ServerAway(message) if is_away(error) else BadInput(message)
 
 
 def _explained(text: str) -> str:
