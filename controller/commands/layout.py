@@ -47,11 +47,13 @@ class Fitted:
         least = [min(w, ENOUGH) if c.long else w for w, c in zip(widths, self.columns, strict=True)]
         if _total(least) + len(least) + 1 <= width:  # a table has wider gaps, and edges
             yield self._table()
+        elif _total(widths) <= width:
+            yield from self._with_notes(console, range(len(widths)), widths, width)
         elif short and _total([widths[place] for place in short]) <= width:
-            yield from self._with_notes(short, widths, width)
+            yield from self._with_notes(console, short, widths, width)
         else:
             for row in self._rows:
-                yield from self._as_pairs(row, short, width)
+                yield from self._as_pairs(console, row, short, width)
 
     def _width(self, place: int) -> int:
         lines = [line.cell_len for row in self._rows for line in row[place].split("\n")]
@@ -71,7 +73,9 @@ class Fitted:
             table.add_row(*row)
         return table
 
-    def _with_notes(self, short: Sequence[int], widths: Sequence[int], width: int) -> RenderResult:
+    def _with_notes(
+        self, console: Console, short: Sequence[int], widths: Sequence[int], width: int
+    ) -> RenderResult:
         def line(cells: Sequence[Text]) -> Text:
             padded = []
             for place in short:
@@ -85,34 +89,54 @@ class Fitted:
         yield Text("─" * min(width, _total([widths[place] for place in short])))
         for row in self._rows:
             yield line(row)
-            yield from self._notes(row, width)
+            if len(short) < len(row):
+                yield from self._notes(console, row, width)
 
-    def _as_pairs(self, row: Sequence[Text], short: Sequence[int], width: int) -> RenderResult:
+    def _as_pairs(
+        self, console: Console, row: Sequence[Text], short: Sequence[int], width: int
+    ) -> RenderResult:
         pairs = [
             Text.assemble(self.columns[place].name, " ", row[place]) for place in short if row[place].plain
         ]
-        yield from _flowed(pairs, width, first="", others=" " * _INDENT)
-        yield from self._notes(row, width)
+        yield from _flowed(console, pairs, width, first=0)
+        yield from self._notes(console, row, width)
 
-    def _notes(self, row: Sequence[Text], width: int) -> RenderResult:
+    def _notes(self, console: Console, row: Sequence[Text], width: int) -> RenderResult:
         for column, cell in zip(self.columns, row, strict=True):
             if not column.long or not cell.plain:
                 continue
             label = [] if column.name == "parameters" else [Text(f"{column.name}:")]
             words = [Text(word) for word in cell.plain.split()]
             gap = _GAP if column.name == "parameters" else 1
-            yield from _flowed([*label, *words], width, first=" " * _INDENT, others=" " * _INDENT, gap=gap)
+            yield from _flowed(console, [*label, *words], width, gap=gap)
 
 
-def _flowed(parts: Sequence[Text], width: int, *, first: str, others: str, gap: int = _GAP) -> RenderResult:
-    """Lines of whole parts, a gap between two; only a part that is longer than a line is broken."""
-    line, begun = Text(first), False
+def _flowed(
+    console: Console,
+    parts: Sequence[Text],
+    width: int,
+    *,
+    indent: int = _INDENT,
+    first: int = _INDENT,
+    gap: int = _GAP,
+) -> RenderResult:
+    """Lines of whole parts, with a gap between two; only a part that is longer than a line is broken.
+
+    Args:
+        indent: columns before each line.
+        first: columns before the first one.
+    """
+    line, begun = Text(" " * first), False
     for part in parts:
         if begun and line.cell_len + gap + part.cell_len > width:
             yield line
-            line, begun = Text(others), False
+            line, begun = Text(" " * indent), False
         if begun:
             line.append(" " * gap)
+        *whole, part = part.wrap(console, max(1, width - line.cell_len), overflow="fold") or [part]
+        for piece in whole:
+            yield line.append_text(_rstripped(piece))
+            line = Text(" " * indent)
         line.append_text(part)
         begun = True
     if begun:

@@ -53,6 +53,17 @@ def open_study(
     return study
 
 
+def name_objectives(study: optuna.Study, names: Sequence[str]) -> None:
+    """Have plots and tables call several objectives by their names, unless they have names already.
+
+    A single objective stays unnamed: Optuna's tables have it as ``value``, which programs rely on.
+    """
+    if len(names) > 1 and study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(names))
+
+
 def existing_study(record: StudyRecord, url: str) -> optuna.Study:
     """The study of a record in its storage.
 

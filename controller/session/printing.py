@@ -85,7 +85,8 @@ class View(Observer):
     def progress(self) -> str:
         """Such as ``12 ended · 2 running on 2 slot(s) · best 0.93 (trial 7)``."""
         best = f" · best {self._best[0]:.6g} (trial {self._best[1]})" if self._best else ""
-        return f"{self._ended} ended · {len(self._running)} running on {self._slots} slot(s){best}"
+        on = f" on {self._slots} slot(s)" if self._slots else ""  # not counted yet, or none
+        return f"{self._ended} ended · {len(self._running)} running{on}{best}"
 
     def first_start(self, job: Job) -> str:
         """A line when the first trial starts, so that a log is not silent until one has ended; else empty."""
