@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column
 from rich.text import Text
 
-_WIDEST, _NARROWEST = 24, 6
+_WIDEST, _NARROWEST = 24, 8
 _OTHERS = 2 + 1 + 7
 """Columns of the screen that spinner, gaps and clock take."""
 
@@ -45,7 +45,7 @@ class BarColumns:
         state = _shortened(state, room)
         room -= cell_len(state)
         named = min(cell_len(name), max(0, room - _NARROWEST - 1))
-        name = _shortened(name, named) if named >= 4 else ""
+        name = _shortened(name, named) if named >= min(4, cell_len(name)) else ""
         room -= cell_len(name)
         self._bar.bar_width = min(_WIDEST, room) if room >= _NARROWEST else 0
         return name, state

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-ENOUGH = 40
+ENOUGH = 60
 """Columns of the screen at which a long text may be broken within its cell."""
 _GAP = 2
 _INDENT = 4

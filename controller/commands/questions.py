@@ -99,7 +99,7 @@ def top(
             only_completed=only_completed,
         )
     if output_format == "json":
-        print(json.dumps(found.details, indent=2))
+        print(json.dumps(found.plain(), indent=2))
     elif output_format == "csv":
         show(found.flat(), "csv")
     elif found.details:

@@ -75,7 +75,7 @@ class JsonView(View):
         self._emit("note", text=text)
 
     def summary(self, store: Store, study: str, state: str, reason: str) -> None:
-        top = find_top(store, store.studies.get(study), 5).details
+        top = find_top(store, store.studies.get(study), 5).plain()
         failures = _failures(store, study) if state == StudyState.FAILED else []
         self._emit("end", study=study, state=state, reason=reason, top=top, failures=failures)
 

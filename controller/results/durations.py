@@ -15,6 +15,8 @@ def spoken(seconds: float) -> str:
     if whole < 60:
         return f"{whole} s"
     names = [*_UNITS, (1, "s")]
+    if whole > 86_370:
+        whole = round(whole / 60) * 60
     for place, (size, name) in enumerate(_UNITS):
         if whole >= size:
             below, below_name = names[place + 1]

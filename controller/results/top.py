@@ -20,8 +20,12 @@ class Top:
 
     title: str
     details: list[dict[str, Any]]
-    """As `get_top_experiments_details` returns them, each with its ``rank`` (None for one that still runs or
-    was cut short) and ``trial``, and with the parameters' own names and types."""
+    """As `get_top_experiments_details` returns them, but with the parameters' own names and types; each with
+    its ``rank`` (None for one that still runs or was cut short) and ``trial``."""
+
+    def plain(self) -> list[dict[str, Any]]:
+        """As `get_top_experiments_details` returns them, but with the parameters' own names and types."""
+        return [{k: v for k, v in row.items() if k not in ("rank", "trial")} for row in self.details]
 
     def flat(self) -> list[dict[str, Any]]:
         """One flat row each, with a column for every metric and parameter."""
