@@ -204,6 +204,13 @@ def test_a_browser_sees_a_tasks_artifact(cli: Cli) -> None:
             expect(picture).to_be_visible(timeout=30_000)
             wait_for(lambda: picture.evaluate("image => image.naturalWidth") == 60, "the picture", 20)
             assert picture.evaluate("image => image.naturalHeight") == 40
+            # What would be refused is not offered; with --allow-changes it is.
+            with dashboard(cli, "--allow-changes") as changing:
+                for address, offered in ((url, False), (changing, True)):
+                    page.goto(f"{base_of(address)}/dashboard")
+                    expect(page.get_by_role("link", name="Compare")).to_be_visible(timeout=30_000)
+                    for control in ("[data-testid='AddBoxIcon']", "[aria-label='delete study']"):
+                        expect(page.locator(control).first).to_be_visible(visible=offered)
             assert problems == []
         finally:
             browser.close()
