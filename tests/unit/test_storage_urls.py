@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from worker.protocol.errors import BadInput, ServerAway
+from worker.runner.check import check_storage as check_from_worker
 from worker.trials.storage import check_url, file_of, open_storage
 
 FORMS = "use sqlite:///PATH, journal:///PATH, mysql+pymysql://USER@HOST/DATABASE"
@@ -38,6 +39,9 @@ MALFORMED = [
     ("https://head/x", FORMS),
     ("://", "not a database's URL"),
     ("nonsense", FORMS),
+    ("x.db", "write sqlite:///x.db"),
+    ("/data/x.db", "write sqlite:////data/x.db"),
+    ("/data/x.log", "write journal:///data/x.log"),
     ("", FORMS),
     (":", FORMS),
 ]  # fmt: skip
@@ -118,3 +122,18 @@ def test_a_database_server_that_is_not_there(driver: str, where: str, message: s
         open_storage(f"{driver}://u:hidden-word@{where}/d")
     assert away.value.exit_code == exit_code
     assert "hidden-word" not in str(away.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "exit_code"),
+    [
+        ("foo://x/y", BadInput, 2),
+        ("mysql+pymysql://127.0.0.1:1/d", ServerAway, 1),
+        ("mysql+pymysql://no-such-host.invalid/d", ServerAway, 2),
+    ],
+)
+def test_a_worker_tells_them_apart_likewise(url: str, kind: type[BadInput], exit_code: int) -> None:
+    pytest.importorskip("pymysql")
+    with pytest.raises(kind) as refused:
+        check_from_worker(url)
+    assert (type(refused.value), refused.value.exit_code) == (kind, exit_code)

@@ -123,6 +123,8 @@ def _for_short(url: str) -> str:
         return f"write sqlite:///{path} for a file in this folder, sqlite:////{path} for one by its full path"
     if colon and path and kind == "journal":
         return f"write journal:///{path}"
+    if not colon and ("/" in url or "." in url):
+        return f"write {'journal://' if url.endswith('.log') else 'sqlite:///'}{url}"
     return _FORMS
 
 
