@@ -151,7 +151,8 @@ class RichView(View):
         self._print(
             f"trial {job.trial:>4} [{style}]{record.status.value:<9}[/] {escape(shown)} "
             f"{record.compute_s:6.1f} s  {escape(parameters)}[{style}]{escape(why)}[/]",
-            soft_wrap=True,
+            # A terminal's lines are broken between parameters; a log has one for each trial.
+            soft_wrap=not self._live,
         )
         self._show()
 

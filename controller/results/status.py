@@ -67,7 +67,7 @@ def _worker(registration: Mapping[str, str], now: float, idle: str) -> dict[str,
     state = registration.get("state", "")
     reason = ""
     if left:
-        state, reason = f"paused for {left:.0f} s", registration.get("paused", "")
+        state, reason = f"paused for {spoken(left)}", registration.get("paused", "")
     elif state == "draining":
         reason = "it was asked to end" + (", when what it runs has ended" if busy else "")
     elif busy < slots:

@@ -117,7 +117,7 @@ def test_a_paused_worker_says_for_how_long_and_why(store: Store) -> None:
     study(store)
     worker(store, paused_until=time.time() + 90, paused="all trials failed here")
     state, reason = seen(store)
-    assert state in ("paused for 89 s", "paused for 90 s")
+    assert state in ("paused for 1 min 29 s", "paused for 1 min 30 s")
     assert reason == "all trials failed here"
 
 

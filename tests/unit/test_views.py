@@ -105,6 +105,22 @@ def test_the_bar_counts_what_has_ended_at_once() -> None:
     assert "0:00:0" in frames[-1]
 
 
+def test_a_terminals_lines_are_broken_between_parameters() -> None:
+    names = {f"a_rather_long_name_of_a_parameter_{number}": 0.25 for number in range(6)}
+    stream = io.StringIO()
+    view = RichView(Console(file=stream, width=80, force_terminal=True, color_system=None))
+    view.begin(search(ONE))
+    view.ended(job(0, names, {"loss": 0.5}))
+    view.end()
+    words = stream.getvalue().split()
+    assert all(f"{name}=0.25" in words for name in names)
+    log = io.StringIO()
+    plain = RichView(Console(file=log, width=80))
+    plain.begin(search(ONE))
+    plain.ended(job(0, names, {"loss": 0.5}))
+    assert len(log.getvalue().splitlines()) == 2
+
+
 def test_programs_get_all_values_and_the_users_names(capsys: pytest.CaptureFixture[str]) -> None:
     view = JsonView()
     view.begin(search(TWO))
