@@ -28,9 +28,8 @@ def list_tasks(store: Store, study: StudyRecord, only: Status | None, limit: int
     Args:
         only: those in this status, each as a row of its own.
     """
-    ids = store.studies.tasks(study.name, only)
-    if only:
-        ids = ids[-limit:]
+    # A retry is newer than what it stands for: the oldest rows may lack a number, but no row is shown twice.
+    ids = store.studies.tasks(study.name, only)[-limit if only else -2 * limit :]
     records = [record for record in store.tasks.get_many(ids) if record is not None]
     kept = [(record, []) for record in records] if only else merged(records)[-limit:]
     scalars = store.reports.scalars([record.id for record, _ in kept])

@@ -47,21 +47,22 @@ class ServerAway(BadInput, Retryable):
 
 
 class RedisUnavailable(OptunaRQError, Retryable):
-    """Redis can't be reached, refuses the credentials, or is too old."""
+    """Redis can't be reached, refuses the credentials, or is too old.
 
-    exit_code = 2
+    Args:
+        input_is_wrong: what names it is to be corrected: exit code 2, else 1.
+    """
+
+    def __init__(self, message: str, *, input_is_wrong: bool = True) -> None:
+        super().__init__(message)
+        self.exit_code = 2 if input_is_wrong else 1
 
 
 class RedisAway(RedisUnavailable):
-    """Redis can't be reached, or doesn't answer: it may later.
-
-    Args:
-        input_is_wrong: the URL can't be right as far as one can tell: exit code 2.
-    """
+    """Redis can't be reached, or doesn't answer: it may later."""
 
     def __init__(self, message: str, *, input_is_wrong: bool = False) -> None:
-        super().__init__(message)
-        self.exit_code = 2 if input_is_wrong else 1
+        super().__init__(message, input_is_wrong=input_is_wrong)
 
 
 class StorageUnavailable(OptunaRQError, Retryable):
