@@ -94,7 +94,7 @@ class View(Observer):
             return ""
         self._said_start = True
         chosen = " ".join(pairs(parameters_of(job)))
-        return f"trial {job.trial:>4} started on {job.worker()}" + (f"  {chosen}" if chosen else "")
+        return f"… trial {job.trial} started on {job.worker()}" + (f"  {chosen}" if chosen else "")
 
     def summary(self, store: Store, study: str, state: str, reason: str) -> None:
         """Show how the study ended: its best experiments, and what to do next."""

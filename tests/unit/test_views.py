@@ -84,7 +84,7 @@ def test_a_log_is_not_silent_until_a_trial_ends(monkeypatch: pytest.MonkeyPatch)
         view.begin(search(ONE))
         view.started(job(0, {"x": 0.5}, {}))
         view.started(job(1, {"x": 0.25}, {}))
-        assert stream.getvalue().splitlines()[1:] == ["trial    0 started on node/0  x=0.5"]
+        assert stream.getvalue().splitlines()[1:] == ["… trial 0 started on node/0  x=0.5"]
 
 
 def test_the_bar_counts_what_has_ended_at_once() -> None:
