@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,7 +26,7 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
     state = record.state
     if state in (StudyState.RUNNING, StudyState.PAUSED) and not acts:
         state = StudyState.INTERRUPTED
-    now = time.time()
+    now = store.clock.now()
     counts = store.studies.status_counts(name)
     elapsed = _elapsed_s(record, now)
     best = find_top(store, record, 1 if len(record.metrics) == 1 else 5)
