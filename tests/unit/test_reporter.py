@@ -91,10 +91,10 @@ def test_a_single_value_is_found_by_its_bare_name_too(metric: str, found: set[st
     )
     store.tasks.create(task)
     reporter = Reporter(store, store.transitions.start(task.id, 1, "w/0"), time.monotonic)
-    for name, value in (("accuracy", 0.5), ("size", 2.0), ("other", 1.0)):
-        reporter.add(Point(title="Summary", series=name, value=value, iteration=0, at=time.time()))
+    for name, value in (("accuracy", 0.25), ("size", 2.0), ("other", 1.0), ("accuracy", 0.5)):
+        reporter.add(Point(title="Summary", series=name, value=value, iteration=-(2**31), at=time.time()))
     assert reporter.flush()
     scalars = store.reports.scalars([task.id])[0]
     assert set(scalars) == {*found, "size", "Summary/size", "Summary/other"}
     assert {scalars[key].last for key in found} == {0.5}
-    assert {scalars[key].count for key in scalars} == {1}
+    assert {(s.count, s.iterations, s.last_iteration) for s in scalars.values()} == {(1, 1, 0)}

@@ -13,7 +13,7 @@ from worker.protocol.batch import Batch, Point
 from worker.protocol.checkpoint import ResumePoint
 from worker.protocol.connection import AWAY, trouble
 from worker.protocol.errors import TransitionRefused
-from worker.protocol.metrics import SINGLE_VALUES, Summary
+from worker.protocol.metrics import NO_ITERATION, SINGLE_VALUES, Summary
 from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.store import Store
 from worker.sdk.iterations import Iterations
@@ -89,6 +89,9 @@ class Reporter:
     # Taking
 
     def add(self, point: Point) -> None:
+        if point.iteration == NO_ITERATION:
+            # A single value replaces the one before; it is no step of the run.
+            point = replace(point, iteration=0, is_final=True)
         if point.title == SINGLE_VALUES and point.series in self._wanted:
             # A study may name a single value without its title.
             self._add(replace(point, title=point.series, series=""))
