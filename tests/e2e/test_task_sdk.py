@@ -135,7 +135,7 @@ def test_under_a_worker_the_tasks_values_replace_the_programs(at: Path) -> None:
     assert refused.get_status_reason() == (
         "objective_error: exited with code 2: script.py: error: argument --epochs: invalid int value: 'many'"
     )
-    assert refused.get_last_scalar_metrics() == {}
+    assert "loss" not in refused.get_last_scalar_metrics()
     said = copy.at.store.logs.read(copy.id)[0]  # type: ignore[union-attr]
     assert (
         "saw digits 2 0.25 {'lr': 0.5, 'net': {'layers': 5, 'act': 'relu'}, 'sizes': [1, 2]} 9 "
@@ -158,6 +158,8 @@ def test_finding_tasks(at: Path) -> None:
     ]  # fmt: skip
     first.set_archived()
     assert [t.name for t in Task.get_tasks(None, "Q", "alpha", allow_archived=False)] == ["alpha one"]
+    with pytest.raises(BadInput, match="no task named 'alpha two'; the only one of that name is archived"):
+        Task.get_task(task_name="alpha two", allow_archived=False)
     first.set_parent(second)
     assert [t.id for t in Task.get_tasks(task_filter={"parent": second.id})] == [first.id]
     # The newest of a name.
