@@ -59,6 +59,9 @@ class HyperParameterOptimizer:
         BadInput: as the optimizer's class.
     """
 
+    _ends_at: float | None = None
+    """The deadline, by the monotonic clock: setting this machine's clock doesn't move it."""
+
     def __init__(
         self,
         base_task_id: str,
@@ -109,8 +112,6 @@ class HyperParameterOptimizer:
         self._connect(spawn_project)
         self._minutes = checked_minutes("optimization_time_limit", optimization_time_limit)
         self._deadline: datetime | None = None
-        self._ends_at: float | None = None
-        """The deadline, by the monotonic clock: setting this machine's clock doesn't move it."""
         self._report_period_s = 300.0
         self._thread: threading.Thread | None = None
         self._watcher: threading.Thread | None = None
