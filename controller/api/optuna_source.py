@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, GridSampler
 
 from controller.loop.observer import Observer
 from controller.search.parameters import Parameter
@@ -15,12 +15,15 @@ from controller.search.samplers import make_pruner, make_sampler, seed_after
 from controller.search.search import Search
 from controller.search.study import find_study, open_study, refuse_other_trials
 from controller.search.trial_cache import cached
-from worker.optuna_internals import storage_of
+from worker.optuna_internals import order_grid, storage_of
 from worker.protocol.errors import BadInput
 from worker.protocol.nearest import nearest
 from worker.protocol.urls import redact
 from worker.trials.sampler_state import SamplerState, continued
 from worker.trials.storage import open_storage, quietly
+
+IN_ORDER = "optuna-rq:grid_in_order"
+"""User attribute of a study whose grid is not shuffled."""
 
 
 class OptunaSource:
@@ -80,6 +83,8 @@ class OptunaSource:
         self._start_from = start_from
         self._tries: list[dict[str, Any]] = []
         self._sampler_state: SamplerState | None = None
+        self._in_order = False
+        """A grid's points are asked for one after the other."""
         self.stored: optuna.Study | None = None
         """The study in its own storage, once it is open."""
 
@@ -98,6 +103,10 @@ class OptunaSource:
     def try_first(self, parameters: Mapping[str, Any]) -> None:
         """A known configuration to try first: name → value."""
         self._tries.append(dict(parameters))
+
+    def use(self, sampler: BaseSampler, pruner: BasePruner) -> None:
+        """Search with these instead."""
+        self._sampler, self._pruner = sampler, pruner
 
     def check(self) -> None:
         """Make sampler and pruner, so that mistakes show before anything starts. Raises `BadInput`."""
@@ -156,6 +165,7 @@ class OptunaSource:
                 "with it"
             )
         study = open_study(storage, name, self._directions, self._make_sampler(), self._make_pruner())
+        self._in_order = self._default_sampler == "grid" and _keeps_order(study)
         self._sampler_state = continued(study, self._make_sampler)
         study.sampler = self._sampler_state.sampler
         return study
@@ -197,10 +207,20 @@ class OptunaSource:
                 raise BadInput("seed: the sampler is given; seed it where it is made")
             return self._sampler
         kind = self._kind()
-        return make_sampler(kind, {}, seed_after(self._seed, trials, kind), self._space)
+        sampler = make_sampler(kind, {}, seed_after(self._seed, trials, kind), self._space)
+        if isinstance(sampler, GridSampler) and self._in_order:
+            order_grid(sampler, [parameter.name for parameter in self._space])
+        return sampler
 
     def _make_pruner(self) -> BasePruner:
         return self._pruner if isinstance(self._pruner, BasePruner) else make_pruner(self._pruner, {})
+
+
+def _keeps_order(study: optuna.Study) -> bool:
+    """Whether a grid is to be in order: one that an earlier version began is shuffled, and stays so."""
+    if IN_ORDER not in study.user_attrs and not study.get_trials(deepcopy=False):
+        study.set_user_attr(IN_ORDER, True)
+    return IN_ORDER in study.user_attrs
 
 
 def _is_none(pruner: Any) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.storages import BaseStorage
 
+from controller.sweep.values import same
 from worker.protocol import StudyRecord
 from worker.protocol.errors import BadInput
 from worker.trials.storage import check_storage, open_storage
@@ -56,6 +58,17 @@ def open_study(
     return study
 
 
+def name_objectives(study: optuna.Study, names: Sequence[str]) -> None:
+    """Have plots and tables call several objectives by their names, unless they have names already.
+
+    A single objective stays unnamed: Optuna's tables have it as ``value``, which programs rely on.
+    """
+    if len(names) > 1 and study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(names))
+
+
 def find_study(storage: BaseStorage, name: str) -> optuna.Study | None:
     """The study of that name; None where the storage has none."""
     try:
@@ -99,6 +112,14 @@ def refuse_other_trials(study: optuna.Study, space: Mapping[str, BaseDistributio
                     f"study {study.study_name!r} in Optuna's storage has trials with another parameter "
                     f"{name!r} ({old}); give this one another study.name"
                 ) from None
+
+
+def given_before(study: optuna.Study, params: Mapping[str, Any]) -> bool:
+    """Whether a trial was given exactly these parameters, or had them; Optuna itself skips what is near."""
+    for trial in study.get_trials(deepcopy=False):
+        if same(trial.system_attrs.get("fixed_params", trial.params), params):
+            return True
+    return False
 
 
 def _words(directions: Sequence[optuna.study.StudyDirection]) -> str:

@@ -241,3 +241,61 @@ def test_a_stop_reaches_the_children(at: Path) -> None:
     assert process.returncode in (1, -signal.SIGTERM), out
     assert "children ended [1, 1]" in out
     assert (task.status, task.get_status_reason()) == ("stopped", "user: enough")
+
+
+RANK = """
+import os, sys, time
+from worker import Logger, Task
+task = Task.init(project_name="P", task_name="ranks")
+rank = os.environ["LOCAL_RANK"]
+Logger.current_logger().report_scalar("rank", rank, 1, 0)
+open(f"done-{rank}", "w").close()
+while rank == "0" and not os.path.exists("done-1"):
+    time.sleep(0.01)
+"""
+
+
+def test_ranks_that_torchrun_starts(at: Path) -> None:
+    (at / "rank.py").write_text(RANK)
+
+    def start(rank: int) -> subprocess.Popen[bytes]:
+        (at / "run" / "attempt_0" / str(rank)).mkdir(parents=True)
+        env = environment(
+            REDIS_URL=os.environ["REDIS_URL"],
+            TORCHELASTIC_RUN_ID="1",
+            TORCHELASTIC_ERROR_FILE=str(at / "run" / "attempt_0" / str(rank) / "error.json"),
+            LOCAL_RANK=str(rank),
+        )
+        return subprocess.Popen([sys.executable, "rank.py"], cwd=at, env=env)
+
+    processes = [start(rank) for rank in (1, 0)]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    (task,) = Task.get_tasks(project_name="P")
+    assert set(task.get_last_scalar_metrics()["rank"]) == {"0", "1"}
+
+
+UNJOINED = """
+import multiprocessing, time
+from worker import Logger, Task
+
+def child(name):
+    time.sleep(0.5)
+    Logger.current_logger().report_scalar("child", name, 1, 0)
+
+if __name__ == "__main__":
+    task = Task.init(project_name="P", task_name="unjoined")
+    for method in ("fork", "spawn"):
+        multiprocessing.get_context(method).Process(target=child, args=(method,)).start()
+        multiprocessing.get_context(method).Process(target=time.sleep, args=(600,), daemon=True).start()
+"""
+
+
+def test_children_that_python_waits_for_are_waited_for(at: Path) -> None:
+    (at / "unjoined.py").write_text(UNJOINED)
+    done = subprocess.run(
+        [sys.executable, "unjoined.py"], cwd=at, env=environment(REDIS_URL=os.environ["REDIS_URL"]),
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (task,) = Task.get_tasks(project_name="P")
+    assert (task.status, set(task.get_last_scalar_metrics()["child"])) == ("completed", {"fork", "spawn"})

@@ -124,9 +124,18 @@ def test_under_a_worker_the_tasks_values_replace_the_programs(at: Path) -> None:
     copy.set_parameter("General/lr", "0.5")  # text, as ClearML has it
     copy.update_parameters({"General/net/layers": 5, "Args/epochs": 2, "Args/warmup": "0.25"})
     copy.set_parameters({**copy.get_parameters(cast=True), "Options/depth": 9, "Options/folder": "elsewhere"})
+    refused = Task.clone(base, name="refused")
+    refused.set_parameter("Args/epochs", "many")
     with started("worker", cwd=at, log=at / "log", REDIS_URL=os.environ["REDIS_URL"]):
         assert Task.enqueue(copy, queue_name="default") == {"queued": 1}
+        Task.enqueue(refused)
         copy.wait_for_status(check_interval_sec=0.05)
+        ended(refused)
+    # As on the command line, and before anything was reported.
+    assert refused.get_status_reason() == (
+        "objective_error: exited with code 2: script.py: error: argument --epochs: invalid int value: 'many'"
+    )
+    assert "loss" not in refused.get_last_scalar_metrics()
     said = copy.at.store.logs.read(copy.id)[0]  # type: ignore[union-attr]
     assert (
         "saw digits 2 0.25 {'lr': 0.5, 'net': {'layers': 5, 'act': 'relu'}, 'sizes': [1, 2]} 9 "
@@ -149,6 +158,8 @@ def test_finding_tasks(at: Path) -> None:
     ]  # fmt: skip
     first.set_archived()
     assert [t.name for t in Task.get_tasks(None, "Q", "alpha", allow_archived=False)] == ["alpha one"]
+    with pytest.raises(BadInput, match="no task named 'alpha two'; the only one of that name is archived"):
+        Task.get_task(task_name="alpha two", allow_archived=False)
     first.set_parent(second)
     assert [t.id for t in Task.get_tasks(task_filter={"parent": second.id})] == [first.id]
     # The newest of a name.

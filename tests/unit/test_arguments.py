@@ -256,6 +256,21 @@ def test_groups_parents_and_required_arguments(under_worker: Any) -> None:
     assert (found.seed, found.opt) == (5, "sgd")
 
 
+def test_arguments_that_exclude_each_other(under_worker: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def make() -> argparse.ArgumentParser:
+        made = argparse.ArgumentParser()
+        one = made.add_mutually_exclusive_group()
+        one.add_argument("--cpu", action="store_true")
+        one.add_argument("--gpus", type=int, default=0)
+        return made
+
+    assert vars(under_worker(make, {"gpus": 2})) == {"cpu": False, "gpus": 2}
+    assert vars(under_worker(make, {"gpus": 2, "cpu": False}, "--cpu")) == {"cpu": False, "gpus": 2}
+    with pytest.raises(SystemExit):
+        under_worker(make, {"gpus": 2}, "--cpu")
+    assert "argument --gpus: not allowed with argument --cpu" in capsys.readouterr().err
+
+
 def test_a_file_is_opened(under_worker: Any, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("inside")
     with under_worker(parser("--x", type=argparse.FileType("r")), {"x": str(tmp_path / "a")}).x as file:

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy
+import pydantic
 import pytest
 import yaml
 
@@ -132,6 +133,16 @@ class Pair(NamedTuple):
     lr: float = 0.1
 
 
+class Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+    value: Any
+    lr: float = 0.1
+
+
+class FrozenModel(Model):
+    model_config = pydantic.ConfigDict(frozen=True)
+
+
 HOLDERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], tuple[Any, Any]], str]] = {
     "dict": (lambda v: {"value": v, "lr": 0.1}, lambda h: (h["value"], h["lr"]), ""),
     "ordered dict": (
@@ -149,6 +160,8 @@ HOLDERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], tuple[Any, Any]],
     "object": (Plain, lambda h: (h.value, h.lr), ""),
     "object with slots": (OldSlots, lambda h: (h.value, h.lr), ""),
     "namespace": (lambda v: types.SimpleNamespace(value=v, lr=0.1), lambda h: (h.value, h.lr), ""),
+    "model": (lambda v: Model(value=v), lambda h: (h.value, h.lr), ""),
+    "frozen model": (lambda v: FrozenModel(value=v), lambda h: (h.value, h.lr), ""),
     "named tuple": (Pair, lambda h: (h.value, h.lr), ""),
     "class": (lambda v: type("Settings", (), {"value": v, "lr": 0.1}), lambda h: (h.value, h.lr), ""),
 }  # fmt: skip
@@ -251,13 +264,34 @@ def test_a_record_that_somebody_has_edited_counts() -> None:
     assert found == {"path": Path("elsewhere"), "tags": {"a"}, "mode": Mode.SLOW}
 
 
+def test_what_a_holder_refuses_fails_the_trial() -> None:
+    class Computed:
+        lr = 0.1
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            raise AttributeError("can't set attribute")
+
+    held = Computed()
+    task({"General/lr": 0.5}).connect(held)
+    assert held.lr == 0.5
+
+    class Positive(pydantic.BaseModel):
+        model_config = pydantic.ConfigDict(validate_assignment=True)
+        n: int = pydantic.Field(1, ge=0)
+
+    with pytest.raises(ValueError, match="parameter General/n: .*"):
+        task({"General/n": -1}).connect(Positive())
+
+
 def test_what_the_record_says_of_enums() -> None:
     known = [plain(value) for value in (Mode.FAST, Word.RED, Level.HIGH)]
     assert known == ["Mode.FAST", "red", 2]
     assert [type(value) for value in known] == [str, str, int]
 
 
-@pytest.mark.parametrize("value", [3, "text", [1], {1}, None, (1, 2), b"a", object()], ids=repr)
+@pytest.mark.parametrize(
+    "value", [3, "text", [1], {1}, None, (1, 2), b"a", object()], ids=lambda value: type(value).__name__
+)
 def test_what_has_no_names_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="Task.connect takes a dict, a namespace or an object"):
         task().connect(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from worker.protocol.values import as_text, holds, made_like, plain, taken
@@ -75,6 +75,25 @@ class Arguments:
                 with contextlib.suppress(ValueError, TypeError, ArithmeticError):
                     return made_like(value, own)
             parser.error(str(error))
+
+    def check_groups(self, changed: Container[str]) -> None:
+        """Refuse arguments that exclude each other, where the task has changed one of them.
+
+        Raises:
+            SystemExit: argparse would refuse them together; it has said why.
+        """
+        parsers = {id(parser): parser for found in self._actions.values() for parser, _ in found}
+        for parser in parsers.values():
+            for group in parser._mutually_exclusive_groups:  # noqa: SLF001 - argparse has no public name
+                said = {
+                    action.dest: action
+                    for action in group._group_actions  # noqa: SLF001 - the same
+                    if getattr(self._namespace, action.dest, action.default) != action.default
+                }
+                if len(said) > 1 and any(name in changed for name in said):
+                    first, second, *_ = said.values()
+                    name = "/".join(first.option_strings) or first.dest
+                    parser.error(str(argparse.ArgumentError(second, f"not allowed with argument {name}")))
 
     def _parsed(self, found: Sequence[Found], value: Any, own: Any) -> Any:
         """`value` by the actions that set one argument. Raises `argparse.ArgumentError`."""

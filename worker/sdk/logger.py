@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from worker.protocol.metrics import SINGLE_VALUES
+from worker.protocol.metrics import NO_ITERATION, SINGLE_VALUES
 from worker.sdk import runtime
 
 FETCH_S = 60.0
@@ -43,9 +43,10 @@ class Logger:
     def report_single_value(self, name: str, value: float) -> None:
         """Report a value that belongs to the whole run.
 
-        It is metric ``Summary/name``; a study whose objective or constraint is `name` finds it, too.
+        It is metric ``Summary/name``, and replaces the value reported before; a study whose objective or
+        constraint is `name` finds it, too.
         """
-        self._task.report_scalar(SINGLE_VALUES, name, value, 0)
+        self._task.report_scalar(SINGLE_VALUES, name, value, NO_ITERATION)
 
     def report_text(self, msg: str, level: int = 20, print_console: bool = True, *_: Any, **__: Any) -> None:
         """Write a line to the task's log, and to the console unless told not to; the level is ClearML's."""

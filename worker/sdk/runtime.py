@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import signal
 import sys
@@ -66,7 +67,10 @@ def serve_loggers(find: Callable[[], Any]) -> None:
 
 def current_or_unlisted() -> Any:
     """The `Task` of this program; where it has none, one whose reports stay in this process."""
-    assert _for_logger is not None, "worker.sdk.task is imported with every Logger"
+    if _for_logger is None:
+        # A process that was given no more than a pickled function that reports.
+        importlib.import_module("worker.sdk.task")
+    assert _for_logger is not None, "importing Task serves the loggers"
     return _for_logger()
 
 
@@ -144,10 +148,19 @@ def connect() -> tuple[dict[str, Any], ChannelSession] | None:
         if found is not None:
             os.environ[JOIN_VARIABLE] = invitation(path)
             atexit.register(found[1].flush)
-    multiprocessing = sys.modules.get("multiprocessing.process")
-    if found is not None and (multiprocessing is None or multiprocessing.parent_process() is None):
+    if found is not None and not _is_made_by_multiprocessing():
         _stop_on_sigterm(found[1])
     return found
+
+
+def _is_made_by_multiprocessing() -> bool:
+    """Whether it is a child that its parent ends by SIGTERM as a matter of course."""
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    # A spawned one that still imports its program has no parent yet, but a name.
+    return multiprocessing is not None and (
+        multiprocessing.parent_process() is not None
+        or multiprocessing.current_process().name != "MainProcess"
+    )
 
 
 def _reach(address: str, *, at_once: bool) -> tuple[dict[str, Any], ChannelSession] | None:

@@ -6,7 +6,8 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import FrozenInstanceError, is_dataclass
+from dataclasses import is_dataclass
+from inspect import ismodule
 from typing import Any
 
 from worker.protocol.values import taken
@@ -66,11 +67,10 @@ class Settings:
         elif isinstance(holder, MutableMapping):
             with _writable(holder):
                 holder[key] = value
+        elif _is_frozen_model(holder):
+            object.__setattr__(holder, key, value)
         else:
-            try:
-                setattr(holder, key, value)
-            except FrozenInstanceError:
-                object.__setattr__(holder, key, value)
+            _set(holder, key, value)
 
     def result(self) -> Any:
         """What the program is to use: the thing itself, or a changed copy of a named tuple."""
@@ -95,6 +95,23 @@ def _has_attributes(value: Any) -> bool:
     if isinstance(value, type) or hasattr(value, "__dict__"):
         return not isinstance(value, (list, set, frozenset, tuple)) and not _is_config(value)
     return any(_slots(type(value)))
+
+
+def _is_frozen_model(value: Any) -> bool:
+    """Whether it is a model of pydantic's that refuses every change."""
+    config = getattr(type(value), "model_config", None)
+    return isinstance(config, Mapping) and bool(config.get("frozen"))
+
+
+def _set(holder: Any, key: str, value: Any) -> None:
+    """Set an attribute, of a frozen dataclass or one of attrs' as well. Raises `TypeError`."""
+    try:
+        setattr(holder, key, value)
+    except AttributeError as error:  # what both raise for a frozen one
+        try:
+            object.__setattr__(holder, key, value)
+        except (AttributeError, TypeError):
+            raise TypeError(str(error)) from error
 
 
 def _is_config(value: Any) -> bool:
@@ -155,7 +172,7 @@ def _attributes(holder: Any) -> Iterator[tuple[str, Any]]:
             found.update(getattr(holder, "__dict__", {}))
     for key, value in found.items():
         descriptor = hasattr(type(value), "__get__")
-        if not key.startswith("_") and not callable(value) and not descriptor:
+        if not key.startswith("_") and not callable(value) and not descriptor and not ismodule(value):
             yield key, value
 
 

@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -44,7 +43,7 @@ def begin(project: str, name: str | None, task_type: str, tags: tuple[str, ...],
         if os.environ.get("REDIS_URL"):
             raise
         log.warning("%s; this task's reports stay in this process", error)
-        description = {"id": new_task_id(), "name": name or "", "project": project, "parameters": {}}
+        description = {"id": new_task_id(), "name": name or "", "project": project, "by_hand": True}
         return {**description, "metrics": [], "artifacts": None, "tags": tags}, LocalSession(), None
     objective = this_program(at.folder)
     record = TaskRecord(
@@ -58,7 +57,7 @@ def begin(project: str, name: str | None, task_type: str, tags: tuple[str, ...],
             lease_s=LEASE_S,
             task_type=task_type,
         ),
-        created_at=time.time(),
+        created_at=at.store.clock.now(),
     )
     at.store.tasks.create(record)
     host = socket.gethostname().split(".")[0] or "host"
@@ -67,7 +66,7 @@ def begin(project: str, name: str | None, task_type: str, tags: tuple[str, ...],
     except TransitionRefused:
         # Somebody was faster and has stopped it; a program that is stopped later ends like this, too.
         sys.exit(f"task {record.id} stopped: {at.store.tasks.get(record.id).reason}")
-    return describe(record), StandaloneSession(at.store, record), at
+    return {**describe(record), "by_hand": True}, StandaloneSession(at.store, record), at
 
 
 class Following(Protocol):
@@ -100,7 +99,7 @@ def hear_children(task: Heard) -> None:
     if isinstance(session, StandaloneSession):
 
         def describe() -> dict[str, Any]:
-            return {**task.about, "parameters": task.get_parameters(cast=True), "by_hand": True}
+            return {**task.about, "parameters": task.get_parameters(cast=True)}
 
         session.gather = runtime.open_to_children(session, describe).drain
 
@@ -122,6 +121,7 @@ def _end_with_program(task: Following, session: StandaloneSession) -> None:
     def at_end() -> None:
         if os.getpid() == pid:
             with _quiet():
+                _wait_for_children()
                 task.finish_following()
                 if session.stop is not None:
                     session.end(Status.STOPPED, Reason.USER, session.stop.reason)
@@ -138,6 +138,15 @@ def _end_with_program(task: Following, session: StandaloneSession) -> None:
             raise runtime.stop_here(pid, lambda: session.stop or asked, signum)
 
         signal.signal(signal.SIGTERM, terminated)
+
+
+def _wait_for_children() -> None:
+    """Wait for the processes that Python waits for at its end, so that what they report is the task's."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing is not None:
+        for child in multiprocessing.active_children():
+            if not child.daemon:
+                child.join()
 
 
 def _end_by(session: StandaloneSession, error: BaseException, trace: Any) -> None:

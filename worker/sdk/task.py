@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from worker.protocol.errors import BadInput
 from worker.protocol.queues import check_queue_name
 from worker.protocol.record import new_task_id
 from worker.protocol.status import Status
-from worker.sdk import argparse_patch, runtime
+from worker.sdk import argparse_patch, ranks, runtime
 from worker.sdk.logger import Logger
 from worker.sdk.session import LocalSession, Session
 from worker.sdk.task_artifacts import TaskArtifacts
@@ -108,7 +109,7 @@ class Task(TaskParameters, TaskArtifacts, TaskReports, TaskQueries, TaskLife):
         Raises:
             RedisUnavailable: the Redis that ``REDIS_URL`` names can't be used.
         """
-        current = cls.current_task()
+        current = cls.current_task() or cls._of_rank_0()
         if current is None:
             uri = _store_url(output_uri)
             from worker.sdk import standalone  # noqa: PLC0415 - redis, which a worker's program does without
@@ -118,6 +119,7 @@ class Task(TaskParameters, TaskArtifacts, TaskReports, TaskQueries, TaskLife):
             standalone.end_with_program(current, found[1])
             runtime.enter(current)
             standalone.hear_children(current)
+            ranks.announce(os.environ.get(runtime.JOIN_VARIABLE, ""))
         if auto_connect_arg_parser:
             for parser, namespace in argparse_patch.take_seen():
                 current.connect_arguments(parser, namespace)
@@ -125,6 +127,15 @@ class Task(TaskParameters, TaskArtifacts, TaskReports, TaskQueries, TaskLife):
             argparse_patch.take_seen()
             current.about["no_argparse"] = True
         return current
+
+    @classmethod
+    def _of_rank_0(cls) -> Task | None:
+        """The task of local rank 0, for another rank that was started beside it by hand."""
+        invitation = ranks.invitation_of_rank_0()
+        if not invitation:
+            return None
+        os.environ[runtime.JOIN_VARIABLE] = invitation
+        return cls.current_task()
 
     @classmethod
     def unlisted(cls) -> Task:

@@ -180,8 +180,10 @@ class TaskParameters(TaskCore):
             self._connect_hydra(namespace)
             return
         arguments = Arguments(parser, namespace)
-        for path, value in self._override(arguments, "Args").items():
-            setattr(namespace, path[0], value)
+        changed = {path[0]: value for path, value in self._override(arguments, "Args").items()}
+        for name, value in changed.items():
+            setattr(namespace, name, value)
+        arguments.check_groups(changed)
 
     def _connect_hydra(self, namespace: argparse.Namespace) -> None:
         """Connect what Hydra's command line overrides, by the config's names in section Hydra."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -68,12 +67,10 @@ class TaskQueries(TaskCore):
         if project_name is None and task_name is None and not tags:
             raise BadInput("Task.get_task: name a task_id, or a project_name and a task_name")
         wanted = _Wanted(project_name, None if task_name is None else re.escape(task_name), tags, task_filter)
-        for record in _records(at, studies=bool(task_filter)):
-            if wanted.fits(record) and (allow_archived or ARCHIVED not in record.spec.tags):
-                return cls.of_record(record, at)
-        for record in _records(at, studies=True):
-            if wanted.fits(record):
-                return cls.of_record(record, at)
+        for studies in (bool(task_filter), True):
+            for record in _records(at, studies=studies):
+                if wanted.fits(record) and (allow_archived or ARCHIVED not in record.spec.tags):
+                    return cls.of_record(record, at)
         raise BadInput(_nothing(at, project_name, task_name, wanted))
 
     @classmethod
@@ -159,7 +156,7 @@ class TaskQueries(TaskCore):
                 artifacts=at.artifacts_url,
                 task_type=str(task_type or "training"),
             ),
-            created_at=time.time(),
+            created_at=at.store.clock.now(),
         )
         at.store.tasks.create(record)
         return cls.of_record(record, at)
@@ -190,7 +187,7 @@ class TaskQueries(TaskCore):
             project=project or source.project,
             parent=parent or source.id,
             spec=replace(source.spec, metrics=(), check_only=False),
-            created_at=time.time(),
+            created_at=at.store.clock.now(),
         )
         at.store.tasks.create(record)
         return cls.of_record(record, at)
@@ -346,7 +343,8 @@ def _nothing(at: Home, project: str | None, name: str | None, wanted: _Wanted) -
         count = "the only one of that name" if len(named) == 1 else f"the newest of {len(named)} of that name"
         if name is None:
             count = "the only one there" if len(named) == 1 else f"the newest of {len(named)} there"
-        return f"{what}; {count} has {', '.join(wanted.objections(newest))}"
+        against = wanted.objections(newest)
+        return f"{what}; {count} {'has ' + ', '.join(against) if against else 'is archived'}"
     known = [(record.project, record.name) for record in _records(at, studies=False)]
     if not known:
         return f"{what}: run its script once by hand, so that Task.init makes it"
