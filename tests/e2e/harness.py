@@ -230,10 +230,10 @@ class Bench:
 
 
 @contextmanager
-def serving(bench: Bench, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def serving(bench: Bench, *options: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
     """A worker of the bench's queue, with one slot; nothing in its log may be a traceback."""
     log = bench.folder / "worker.log"
-    with started("worker", *options, cwd=bench.folder, log=log, REDIS_URL=bench.url) as process:
+    with started("worker", *options, cwd=bench.folder, log=log, REDIS_URL=bench.url, **env) as process:
         wait_for(lambda: bench.store.workers.list("default"), "the worker")
         yield process
     assert "Traceback" not in log.read_text(), log.read_text()

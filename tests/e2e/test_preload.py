@@ -1,4 +1,4 @@
-"""A trial's process is replaced after a failure without paying for the objective's imports again."""
+"""Libraries are imported beforehand, by a process that trials are forked from; nothing of the user's is."""
 
 from __future__ import annotations
 
@@ -16,11 +16,19 @@ from tests.e2e.harness import Bench, alive, assert_nothing_left, descendants, se
 from tests.redisserver import RedisServer
 from worker.protocol import Reason, Status
 
-HEAVY = """
-import os, signal, socket, subprocess, sys, threading, time
-with open("imports", "a") as file:
+LIBRARY = """
+import os, socket, subprocess, sys, threading, time
+with open(os.environ["IMPORTS"] + "/" + __name__, "a") as file:
     file.write(f"{os.getpid()}\\n")
-print("imported")
+seen = os.environ.get("SET_BY_THE_USER")
+AT_IMPORT
+"""
+OWN = """
+import os, signal, sys, threading, time
+os.environ["SET_BY_THE_USER"] = "yes"
+import big_library
+with open(os.environ["IMPORTS"] + "/own", "a") as file:
+    file.write(f"{os.getpid()}\\n")
 AT_IMPORT
 def go(task, how):
     if how == "fails":
@@ -31,6 +39,9 @@ def go(task, how):
         threading.Thread(target=time.sleep, args=(300,), daemon=True).start()
     if how == "long":
         time.sleep(60)
+    if how == "lazy":
+        import late_library
+    assert big_library.seen == "yes"
     return os.getpid()
 """
 
@@ -46,18 +57,26 @@ def bench(server: RedisServer, tmp_path: Path) -> Bench:
     with server.client() as client:
         client.flushall()
     made = Bench(server.url(), tmp_path)
-    made.module("heavy.py", HEAVY.replace("AT_IMPORT", ""))
+    (tmp_path / "site-packages").mkdir()
+    library(made, "big_library")
+    library(made, "late_library")
+    made.module("heavy.py", OWN.replace("AT_IMPORT", ""))
     return made
+
+
+def library(bench: Bench, name: str, at_import: str = "") -> None:
+    bench.module(f"site-packages/{name}.py", LIBRARY.replace("AT_IMPORT", at_import))
 
 
 @pytest.fixture
 def worker(bench: Bench) -> Iterator[Any]:
-    with serving(bench) as process:
+    with serving(bench, PYTHONPATH=str(bench.folder / "site-packages"), IMPORTS=str(bench.folder)) as process:
         yield process
 
 
-def imports(bench: Bench) -> list[int]:
-    path = bench.folder / "imports"
+def imports(bench: Bench, name: str) -> list[int]:
+    """Processes that have imported a module, in that order."""
+    path = bench.folder / name
     return [int(text) for text in path.read_text().split()] if path.exists() else []
 
 
@@ -72,34 +91,39 @@ def go(bench: Bench, how: str = "value") -> tuple[str, int]:
     return task_id, int(bench.store.reports.scalars([task_id])[0]["loss"].last)
 
 
-def test_what_was_imported_outlives_failures(bench: Bench, worker: Any) -> None:
-    first, one = go(bench)
-    assert go(bench)[1] == one
-    pids = [one]
-    for how in ("fails", "killed"):
-        failed, _ = go(bench, how)
-        assert "imported" not in bench.output(failed)
+def test_libraries_are_imported_once_and_own_code_by_each_trial(bench: Bench, worker: Any) -> None:
+    _, first = go(bench)
+    pids = [first]
+    for how in ("value", "fails", "killed", "thread", "value"):
+        go(bench, how)
         pids.append(go(bench)[1])
-    pids.append(go(bench, "thread")[1])
-    assert pids[-1] == pids[-2]
-    pids.append(go(bench)[1])
-    assert len(set(pids)) == 4
-    (parent,) = imports(bench)
-    assert parent not in pids
-    assert bench.output(first).splitlines() == ["imported"]
-    assert [pid for pid in pids if alive(pid)] == [pids[-1]]
+    assert len(set(pids)) == len(pids)
+    assert not any(alive(pid) for pid in pids)
+    # The first trial itself, and the process that the others are forked from.
+    by_trial, nursery = imports(bench, "big_library")
+    assert by_trial == first
+    assert nursery not in pids
+    assert len(imports(bench, "own")) == 11
     worker.terminate()
     assert worker.wait(20) == 0
     assert_nothing_left(bench.folder)
 
 
-def test_a_changed_file_is_imported_anew(bench: Bench, worker: Any) -> None:
+def test_what_a_trial_imports_late_is_there_for_the_next(bench: Bench, worker: Any) -> None:
     go(bench)
-    go(bench, "fails")
-    path = bench.folder / "heavy.py"
-    path.write_text(path.read_text() + "\n# changed\n")
+    pids = [go(bench, "lazy")[1] for _ in range(3)]
+    late = imports(bench, "late_library")
+    assert len(late) == 2
+    assert late[0] == pids[0]
+    assert late[1] == imports(bench, "big_library")[1]
+
+
+def test_changes_of_own_files_are_seen_with_the_next_trial(bench: Bench, worker: Any) -> None:
     go(bench)
-    assert len(set(imports(bench))) == 2
+    go(bench)
+    bench.module("heavy.py", OWN.replace("AT_IMPORT", "").replace("return os.getpid()", "return 7.0"))
+    assert go(bench)[1] == 7
+    assert len(imports(bench, "big_library")) == 2
 
 
 @pytest.mark.parametrize(
@@ -112,80 +136,73 @@ def test_a_changed_file_is_imported_anew(bench: Bench, worker: Any) -> None:
     ],
     ids=["thread", "connection", "process", "jax"],
 )
-def test_what_does_not_survive_a_fork_is_not_forked(bench: Bench, worker: Any, at_import: str) -> None:
-    bench.module("heavy.py", HEAVY.replace("AT_IMPORT", at_import))
-    _, pid = go(bench)
-    assert imports(bench) == [pid]
-    go(bench, "fails")
-    _, other = go(bench)
-    assert len(imports(bench)) >= 2
-    assert imports(bench)[-1] == other
+def test_a_library_that_does_not_survive_a_fork_is_left_out(
+    bench: Bench, worker: Any, at_import: str
+) -> None:
+    library(bench, "late_library", at_import)
+    bench.module("heavy.py", OWN.replace("AT_IMPORT", "import late_library"))
+    pids = [go(bench)[1] for _ in range(4)]
+    # Each trial imports it, after one process has found out.
+    late = imports(bench, "late_library")
+    assert set(pids) < set(late)
+    assert len(late) == 5
+    # The first trial, the process that found out, and the one that took its place.
+    assert len(imports(bench, "big_library")) == 3
 
 
 def test_linear_algebra_may_have_threads(bench: Bench, worker: Any) -> None:
-    bench.module(
-        "heavy.py",
-        HEAVY.replace("AT_IMPORT", "import numpy; numpy.ones((300, 300)) @ numpy.ones((300, 300))"),
-    )
-    source = (
-        (bench.folder / "heavy.py")
-        .read_text()
-        .replace(
-            "return os.getpid()",
-            "return os.getpid() + 0 * float((numpy.ones((300, 300)) @ numpy.ones((300, 300))).sum())",
-        )
-    )
-    bench.module("heavy.py", source)
-    _, one = go(bench)
-    go(bench, "fails")
-    _, other = go(bench)
-    assert one != other
-    assert len(imports(bench)) == 1
+    product = "float((numpy.ones((300, 300)) @ numpy.ones((300, 300))).sum())"
+    source = OWN.replace("AT_IMPORT", f"import numpy; {product}")
+    bench.module("heavy.py", source.replace("return os.getpid()", f"return os.getpid() + 0 * {product}"))
+    assert len({go(bench)[1] for _ in range(3)}) == 3
+    assert len(imports(bench, "big_library")) == 2
 
 
-@pytest.mark.parametrize("victim", ["parent", "child"])
+@pytest.mark.parametrize("victim", ["nursery", "parent"])
 def test_whatever_is_killed_while_it_idles_is_replaced(bench: Bench, worker: Any, victim: str) -> None:
-    _, child = go(bench)
-    (parent,) = imports(bench)
-    os.kill({"parent": parent, "child": child}[victim], signal.SIGKILL)
-    wait_for(lambda: not alive(child), "its end")
-    _, other = go(bench)
-    assert other != child
-    assert len(imports(bench)) == (2 if victim == "parent" else 1)
+    go(bench)
+    go(bench)
+    nursery = imports(bench, "big_library")[-1]
+    parent = psutil.Process(nursery).ppid()
+    os.kill({"parent": parent, "nursery": nursery}[victim], signal.SIGKILL)
+    wait_for(lambda: not alive(nursery), "its end")
+    go(bench)
+    go(bench)
+    assert len(imports(bench, "big_library")) == 4
 
 
-def test_killing_the_parent_ends_a_running_trial(bench: Bench, worker: Any) -> None:
+@pytest.mark.parametrize("victim", ["nursery", "parent"])
+def test_killing_what_forked_it_ends_a_running_trial(bench: Bench, worker: Any, victim: str) -> None:
+    go(bench)
+    go(bench)
+    nursery = imports(bench, "big_library")[-1]
     task_id = bench.submit("heavy:go", parameters={"how": "long"})
-    wait_for(
-        lambda: imports(bench) and bench.store.tasks.get(task_id).status is Status.IN_PROGRESS, "its start"
-    )
-    (parent,) = imports(bench)
-    wait_for(lambda: descendants(parent), "the child")
-    os.kill(parent, signal.SIGKILL)
+    wait_for(lambda: descendants(nursery), "the trial")
+    os.kill(nursery if victim == "nursery" else psutil.Process(nursery).ppid(), signal.SIGKILL)
     record = bench.ended(task_id)
     assert (record.status, record.reason) == (Status.FAILED, "its process was killed by SIGKILL")
     go(bench)
 
 
 def test_a_stop_request_during_the_import_is_kept(bench: Bench, worker: Any) -> None:
-    bench.module("heavy.py", HEAVY.replace("AT_IMPORT", "time.sleep(2)"))
+    bench.module("heavy.py", OWN.replace("AT_IMPORT", "time.sleep(2)"))
     task_id = bench.submit("heavy:go", parameters={"how": "long"}, grace_s=30.0)
-    wait_for(lambda: imports(bench), "the import")
+    wait_for(lambda: imports(bench, "own"), "the import")
     begun = time.monotonic()
     bench.store.transitions.request_stop(task_id, Reason.USER, "enough")
     record = bench.ended(task_id)
     assert (record.status, record.reason) == (Status.STOPPED, "enough")
     # Neither its minute nor the grace period after which it would have been killed.
     assert time.monotonic() - begun < 30
-    # And what was imported is there for the next one.
-    go(bench)
-    assert len(imports(bench)) == 1
 
 
 def test_nobody_is_left_when_the_slot_is_killed(bench: Bench, worker: Any) -> None:
-    _, child = go(bench)
-    (parent,) = imports(bench)
-    slot = psutil.Process(parent).parent()
+    go(bench)
+    go(bench)
+    nursery = imports(bench, "big_library")[-1]
+    parent = psutil.Process(nursery).parent()
+    assert parent is not None
+    slot = parent.parent()
     assert slot is not None
     slot.kill()
-    wait_for(lambda: not alive(parent) and not alive(child), "their end")
+    wait_for(lambda: not alive(nursery) and not alive(parent.pid), "their end")
