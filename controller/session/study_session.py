@@ -175,6 +175,7 @@ class StudySession:
                 queue=wanted.queue,
                 storage=wanted.storage,
                 artifacts=self.backend.artifacts_url,
+                artifact_stores=_stores_before(record, self.backend.artifacts_url),
                 fingerprint=fingerprint(wanted.metrics, wanted.parameters),
                 sweep=record.sweep if keeps else wanted.described(self.name),
                 base_task=base_task.id if base_task is not None else record.base_task,
@@ -201,6 +202,12 @@ class StudySession:
         self.workers = local_workers(self.backend, count, self.definition.queue)
         self.workers.start()
         self.observer.workers = self.workers
+
+
+def _stores_before(record: StudyRecord, now: str) -> tuple[str, ...]:
+    """The artifact stores that a study had before the present one."""
+    known = dict.fromkeys((record.artifacts, *record.artifact_stores))
+    return tuple(url for url in known if url and url != now)
 
 
 def _from_sweep(record: StudyRecord) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from worker.protocol.errors import ArtifactError
+from worker.protocol.errors import InvalidKey
 
 MAX_BYTES = 255
 """Longest safe name, in bytes of UTF-8: what file systems allow."""
@@ -45,10 +45,10 @@ def checked_key(key: str) -> str:
     """`key`, if it is one that every store can keep: names divided by single slashes, no ``.`` or ``..``.
 
     Raises:
-        ArtifactError: it isn't.
+        InvalidKey: it isn't.
     """
     if any(part in ("", ".", "..") or "\x00" in part for part in key.split("/")):
-        raise ArtifactError(f"{key!r} is no valid key of an artifact")
+        raise InvalidKey(f"{key!r:.300} is no valid key of an artifact")
     return key
 
 

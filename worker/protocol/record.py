@@ -279,8 +279,8 @@ class StudyState:
     FAILED = "failed"
 
 
-_SINCE_2 = ("budget_since",)
-"""Fields of a study's record that version 1 did not have."""
+_SINCE = ("budget_since", "artifact_stores")
+"""Fields of a study's record that it may lack: earlier versions did not have them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,6 +295,8 @@ class StudyRecord:
     """Optuna's storage, without credentials."""
     artifacts: str = ""
     """URL of the artifact store, without credentials."""
+    artifact_stores: tuple[str, ...] = ()
+    """URLs of the stores that it had before: its earlier artifacts are there."""
     fingerprint: str = ""
     """Of the search space and the objectives; a different one is a different study."""
     sweep: dict[str, Any] = field(default_factory=dict)
@@ -327,11 +329,12 @@ class StudyRecord:
         try:
             known: dict[str, Any] = {}
             for f in fields(cls):
-                if f.name not in data and f.name in _SINCE_2:
+                if f.name not in data and f.name in _SINCE:
                     continue
                 text = data[f.name]
                 known[f.name] = text if f.type == "str" else json.loads(text)
             known["metrics"] = tuple(ObjectiveMetric.from_dict(metric) for metric in known["metrics"])
+            known["artifact_stores"] = tuple(str(url) for url in known.get("artifact_stores", ()))
             return cls(**known)
         except KeyError as error:
             raise RecordError(f"study record {name}: field {error} is missing") from error

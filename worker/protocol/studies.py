@@ -51,6 +51,10 @@ class Studies:
         ids: list[str] = self._redis.zrange(key, 0, -1)
         return ids
 
+    def has(self, name: str, task_id: str) -> bool:
+        """Whether a task is the study's: its own record, which workers write, may say anything."""
+        return self._redis.zscore(keys.study_tasks(name), task_id) is not None
+
     def status_counts(self, name: str) -> dict[Status, int]:
         """How many of its tasks are in each status."""
         with self._redis.pipeline(transaction=False) as pipe:
