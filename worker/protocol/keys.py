@@ -24,6 +24,7 @@ study ``a``. Task ids are 32 hexadecimal digits.
 | `orq:task:T:series` | list | batches of points, see `Batch.encode`; capped | both | with the task |
 | `orq:task:T:log` | string | standard output and error, the last part | both | with the task |
 | `orq:task:T:artifacts` | hash | artifact name → its description | both | with the task |
+| `orq:used:N` | string, expires | slot that has run the job signed with nonce N | worker | 24 h 5 min |
 | `orq:workers` | set | names of workers seen | worker | pruned when read |
 | `orq:worker:W` | hash, expires | host, queues, pause, and what each slot runs | both | its lease |
 | `orq:control:W` | pub/sub | wakes worker W: id of a task to stop, or `pause` | controller | - |
@@ -108,6 +109,10 @@ def log(task_id: str) -> str:
 
 def artifacts(task_id: str) -> str:
     return f"orq:task:{task_id}:artifacts"
+
+
+def used_signature(nonce: str) -> str:
+    return f"orq:used:{nonce}"
 
 
 def worker(name: str) -> str:
