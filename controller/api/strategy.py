@@ -139,7 +139,7 @@ class SearchStrategy:
 
     def _check_base_task(self, allow_new_parameters: bool) -> None:
         if self._search is None:
-            base = self._backend.base_task(self._base_task_id)
+            base = self._backend.base_task(self._base_task_id, self._state.study)
             check_base_task(base, self._hyper_parameters, allow_new_parameters=allow_new_parameters)
 
     # How it does

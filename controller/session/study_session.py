@@ -175,6 +175,7 @@ class StudySession:
                 queue=wanted.queue,
                 storage=wanted.storage,
                 artifacts=self.backend.artifacts_url,
+                signed=self.backend.store.tasks.sealing is not None,
                 artifact_stores=_stores_before(record, self.backend.artifacts_url),
                 fingerprint=fingerprint(wanted.metrics, wanted.parameters),
                 sweep=record.sweep if keeps else wanted.described(self.name),

@@ -211,6 +211,14 @@ class TaskRecord:
         return data
 
     @classmethod
+    def of_task(cls, task_id: str, data: Mapping[str, str]) -> TaskRecord:
+        """As `decode`, of what stands in that task's place. Raises `NewerRecord`, `RecordError`."""
+        record = cls.decode(data)
+        if record.id != task_id:
+            raise RecordError(f"task record {task_id}: it is that of another task")
+        return record
+
+    @classmethod
     def decode(cls, data: Mapping[str, str]) -> TaskRecord:
         """Parse a Redis hash.
 
@@ -279,7 +287,7 @@ class StudyState:
     FAILED = "failed"
 
 
-_SINCE = ("budget_since", "artifact_stores")
+_SINCE = ("budget_since", "artifact_stores", "signed")
 """Fields of a study's record that it may lack: earlier versions did not have them."""
 
 
@@ -311,6 +319,8 @@ class StudyRecord:
     """Used, reserved and limit of every budget, as the controller last saw them."""
     budget_since: float = 0.0
     """Tasks created before this moment don't count: the study was continued with its own budget."""
+    signed: bool = False
+    """Its controllers sign: base tasks that they take have seals."""
 
     def encode(self) -> dict[str, str | int]:
         data: dict[str, str | int] = {"v": VERSION}

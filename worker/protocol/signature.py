@@ -29,6 +29,9 @@ MAX_AGE_S = 24 * 3600.0
 MAX_AHEAD_S = 300.0
 """How far a signature may lie in the future, in seconds: clocks differ."""
 
+RECORD_SIGNATURE = "seal"
+"""Field of a task's record in Redis, see `Signer.sign_record`."""
+
 _NONCE = re.compile(r"[0-9a-f]{24}")
 _SALT = "optuna-rq.job.1"
 _RECORD_SALT = "optuna-rq.task.1"

@@ -19,7 +19,7 @@ MAX_TRIES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Once:
-    """Something that is good for one change only, whoever makes it."""
+    """Something that is good for one change only, in the whole fleet."""
 
     key: str
     """Redis key that says that it was used."""

@@ -11,7 +11,7 @@ from worker.protocol import keys
 from worker.protocol.attempt_guard import GUARD, check_holder
 from worker.protocol.batch import Batch
 from worker.protocol.clock import Clock
-from worker.protocol.errors import NoSuchTask, RecordError, StaleAttempt, TransitionRefused
+from worker.protocol.errors import NoSuchTask, StaleAttempt, TransitionRefused
 from worker.protocol.event_stream import emit
 from worker.protocol.events import Event, EventKind
 from worker.protocol.ranking_index import rank_completed, unrank
@@ -342,9 +342,7 @@ class Transitions:
         def write(pipe: Any, data: Mapping[str, str]) -> TaskRecord:
             if not data:
                 raise NoSuchTask(f"task {task_id} has no record (deleted?)")
-            old = TaskRecord.decode(data)
-            if old.id != task_id:
-                raise RecordError(f"task record {task_id}: it is that of another task")
+            old = TaskRecord.of_task(task_id, data)
             if (attempt is None or old.attempt == attempt or new is Status.QUEUED) and done(old):
                 return old
             if attempt is not None and old.attempt != attempt:
