@@ -22,6 +22,7 @@ from controller.commands.settings import (
 )
 from worker.protocol import Store, StudyRecord
 from worker.protocol.errors import BadInput, OptunaRQError
+from worker.protocol.printable import one_line
 
 if TYPE_CHECKING:
     # Every command imports this module; what only these commands need is imported inside them.
@@ -255,10 +256,10 @@ def gc(
         # What objectives put into stores of their own belongs to them.
         outside = [one for one in (found.outside_top(int(keep)) if keep else ()) if found.is_here(one)]
         for key, size in stray:
-            click.echo(f"unlisted  {size:>12}  {key}")
+            click.echo(f"unlisted  {size:>12}  {one_line(key)}")
         for one in outside:
             size = one.meta.size if one.meta else 0
-            click.echo(f"not top {keep:<2} {size:>11}  task {one.owner[:8]} {one.name}")
+            click.echo(f"not top {keep:<2} {size:>11}  task {one.owner[:8]} {one_line(one.name)}")
         if dry_run or not (stray or outside):
             click.echo(f"{len(stray)} unlisted, {len(outside)} outside the top: nothing removed")
             return
@@ -290,7 +291,7 @@ def _remove(found: Artifacts, listed: Sequence[Listed], yes: bool) -> None:
         click.echo("nothing to remove")
         return
     for one in listed:
-        click.echo(f"{one.owner[:8] or '(study)':<8}  {one.name}")
+        click.echo(f"{one.owner[:8] or '(study)':<8}  {one_line(one.name)}")
     if not yes:
         click.confirm(
             f"Remove {'these' if len(listed) > 1 else 'this'} {len(listed)} artifact(s)?", abort=True
@@ -370,5 +371,5 @@ def _named(listed: Sequence[Listed], task: str, name: str) -> Listed:
     for one in listed:
         if name in (one.name, one.artifact_id):
             return one
-    there = ", ".join(one.name for one in listed) or "none"
+    there = ", ".join(one_line(one.name, 100) for one in listed[:100]) or "none"
     raise BadInput(f"task {task[:8]} has no artifact {name!r}; there are: {there}")

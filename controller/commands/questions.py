@@ -14,6 +14,7 @@ from controller.commands.settings import open_store, pick_study, pick_task, reso
 from worker.protocol import FINISHED, Status
 from worker.protocol.clock import iso
 from worker.protocol.errors import BadInput
+from worker.protocol.printable import lines, one_line, output
 
 
 @click.command()
@@ -37,7 +38,7 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
     out = console()
     out.print(
         f"study {report['study']}: {report['state']}"
-        + (f" ({report['reason']})" if report["reason"] else ""),
+        + (f" ({one_line(report['reason'])})" if report["reason"] else ""),
         markup=False,
     )
     out.print(
@@ -217,7 +218,7 @@ def show(task: str, redis_url: str | None, output_format: str) -> None:
              "created_at", "started_at", "ended_at", "compute_s", "iterations")  # fmt: skip
     for name in plain:
         if about[name] not in (None, ""):
-            out.print(f"{name:<14} {about[name]}", markup=False)
+            out.print(f"{name:<14} {one_line(str(about[name]))}", markup=False)
     if about["hyper_parameters"]:
         out.print(table_of([{"parameter": k, "value": v} for k, v in about["hyper_parameters"].items()]))
     if about["metrics"]:
@@ -239,7 +240,7 @@ def show(task: str, redis_url: str | None, output_format: str) -> None:
             )
         )
     if about["error"]:
-        out.print(about["error"], markup=False)
+        out.print(lines(about["error"]), markup=False)
 
 
 @click.command()
@@ -249,7 +250,8 @@ def show(task: str, redis_url: str | None, output_format: str) -> None:
 def logs(task: str, follow: bool, redis_url: str | None) -> None:
     """What a task has written to its standard output and error.
 
-    TASK is its id, or the beginning of it. The newest part is kept, at least 1 MiB.
+    TASK is its id, or the beginning of it. The newest part is kept, at least 1 MiB. Colors are shown, other
+    control sequences as text.
     """
     with open_store(resolve(redis_url)) as store:
         task_id = pick_task(store, task)
@@ -258,7 +260,7 @@ def logs(task: str, follow: bool, redis_url: str | None) -> None:
             # The status comes first: once a task has ended, the next read has all of its output.
             over = store.tasks.get(task_id).status in FINISHED
             text, position = store.logs.read(task_id, position)
-            sys.stdout.write(text)
+            sys.stdout.write(output(text))
             sys.stdout.flush()
             if over or not follow:
                 return

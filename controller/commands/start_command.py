@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 from pathlib import Path
 
@@ -86,7 +85,6 @@ def start(
     from controller.commands.view import make_view
     from controller.sweep import load_sweep
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     settings = resolve(redis_url, storage_url, artifacts_url)
     loaded = load_sweep(Path(sweep), overrides)
     options = StartOptions(workers=workers, resume=resume, hand_over=hand_over, wait=wait)

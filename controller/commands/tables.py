@@ -15,7 +15,11 @@ from rich.text import Text
 
 from controller.results.ranking import Ranking
 from worker.protocol import Store, StudyRecord
+from worker.protocol.printable import cell, one_line
 from worker.protocol.values import bare
+
+LONGEST_CELL = 10_000
+"""Characters of a cell that are shown."""
 
 
 def top_table(
@@ -71,7 +75,7 @@ def _short(text: str) -> str:
 def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Table:
     """A table with a column for every key that occurs."""
     # As `Text`, names and values are shown as they are: in a str, "[x]" is markup.
-    heading = Text(title) if title else None
+    heading = Text(one_line(title)) if title else None
     table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     for name in columns:
@@ -79,7 +83,10 @@ def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Table:
         # Of a table too wide for the screen only the long texts are broken.
         breakable = name in ("parameters", "reason", "url", "value", "worker")
         table.add_column(
-            Text(name), justify="right" if numeric else "left", overflow="fold", no_wrap=not breakable
+            Text(one_line(name)),
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=not breakable,
         )
     for row in rows:
         table.add_row(*(_cell(row.get(name)) for name in columns))
@@ -89,7 +96,7 @@ def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Table:
 def _cell(value: Any) -> Text:
     if value is None:
         return Text()
-    return Text(f"{value:.6g}" if isinstance(value, float) else str(value))
+    return Text(f"{value:.6g}" if isinstance(value, float) else one_line(str(value), LONGEST_CELL))
 
 
 def show(
@@ -116,9 +123,9 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as CSV with a header."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(cell, columns))
+    writer.writerows([cell(row.get(name, "")) for name in columns] for row in rows)
     return text.getvalue()
 
 

@@ -19,6 +19,7 @@ from controller.commands.tables import console, top_table
 from controller.session.printing import PROGRESS_S, View, ended_parts, goals
 from worker.protocol import Status, Store, StudyState
 from worker.protocol.clock import iso
+from worker.protocol.printable import one_line
 from worker.protocol.urls import redact
 
 if TYPE_CHECKING:
@@ -125,12 +126,12 @@ class RichView(View):
         shown, parameters, why = ended_parts(job, self.value_of(job))
         self._console.print(
             f"trial {job.trial:>4} [{style}]{record.status.value:<9}[/] {shown} "
-            f"{record.compute_s:6.1f} s  {escape(parameters)}[{style}]{escape(why)}[/]",
+            f"{record.compute_s:6.1f} s  {escape(one_line(parameters))}[{style}]{escape(one_line(why))}[/]",
             soft_wrap=True,
         )
 
     def note(self, text: str) -> None:
-        self._console.print(f"[cyan]·[/] {escape(text)}", soft_wrap=True)
+        self._console.print(f"[cyan]·[/] {escape(one_line(text))}", soft_wrap=True)
 
     def summary(self, store: Store, study: str, state: str, reason: str) -> None:
         screen = self._console
@@ -140,7 +141,7 @@ class RichView(View):
         )
         style = {StudyState.COMPLETED: "green", StudyState.FAILED: "red"}.get(state, "yellow")
         screen.print(
-            f"study [bold]{escape(study)}[/] [{style}]{state}[/]: {escape(reason)} "
+            f"study [bold]{escape(study)}[/] [{style}]{state}[/]: {escape(one_line(reason))} "
             f"({numbers or 'no trial ended'})"
         )
         record = store.studies.get(study)
@@ -149,7 +150,7 @@ class RichView(View):
             screen.print(table)
         if state == StudyState.FAILED:
             for line in _failures(store, study):
-                screen.print(f"  [red]{escape(line)}[/]", soft_wrap=True)
+                screen.print(f"  [red]{escape(one_line(line))}[/]", soft_wrap=True)
         screen.print("Next:")
         lines = [f"top {shlex.quote(study)} -k 10 --all-metrics"]
         if rows:

@@ -28,11 +28,12 @@ from rq.utils import now
 from rq.worker import SimpleWorker, WorkerStatus
 
 from worker.health.attempts import HealthReporter
-from worker.process.logs import configure, one_line
+from worker.process.logs import configure
 from worker.process.parent_death import HAND_BACK_NOW, adopt_orphans, die_with_parent
 from worker.protocol.connection import AWAY, connect, trouble
 from worker.protocol.errors import ForbiddenJob, RecordError, TransitionRefused
 from worker.protocol.keys import RQ
+from worker.protocol.printable import one_line
 from worker.protocol.record import TaskRecord, job_id
 from worker.protocol.redis_time import RedisTime
 from worker.protocol.secrets import JOB_SECRET, REDIS_URL
