@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from controller.loop.backend import Backend
@@ -98,12 +99,27 @@ class Job:
         return self._record
 
     def update(self, record: TaskRecord) -> None:
-        """Take a fresher record."""
-        self._record = record
+        """Take a fresher record of the same task: what was launched stays what it was, whatever Redis says.
+
+        Of the record's specification only the queue counts, and parameters that the program has added.
+        """
+        own: TaskRecord | None = self.__dict__.get("_record")
+        if own is None:  # just adopted
+            self._record = record
+            return
+        if record.spec is not own.spec and record.spec != own.spec:
+            spec = replace(
+                own.spec,
+                parameters={**record.spec.parameters, **own.spec.parameters},
+                connected=record.spec.connected,
+                queue=record.spec.queue,
+            )
+            record = replace(record, spec=spec)
+        self._record = replace(record, id=own.id, study=own.study, trial=own.trial, created_at=own.created_at)
 
     def refresh(self) -> TaskRecord:
         """Read the task's record."""
-        self._record = self.backend.store.tasks.get(self._record.id)
+        self.update(self.backend.store.tasks.get(self._record.id))
         return self._record
 
     def task_id(self) -> str:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 from controller.results.ranking import hyper_parameters, metrics
+from worker.artifacts import ArtifactMeta
 from worker.protocol import Store, TaskRecord
 from worker.protocol.clock import iso
+from worker.protocol.errors import RecordError
 
 
 def describe(store: Store, record: TaskRecord) -> dict[str, Any]:
     """Everything about a task, as JSON types: what `controller show` prints."""
     scalars = store.reports.scalars([record.id])[0]
-    artifacts = {name: json.loads(text) for name, text in store.artifacts.of_task(record.id).items()}
+    artifacts = {}
+    for name, text in store.artifacts.of_task(record.id).items():
+        with contextlib.suppress(RecordError):
+            ArtifactMeta.from_json(text)
+            artifacts[name] = json.loads(text)
     return {
         "task_id": record.id,
         "name": record.name,

@@ -74,7 +74,7 @@ HOSTILE: dict[str, Callable[[ArtifactMeta, Path, str], ArtifactMeta]] = {
     "the study's folder": lambda m, at, other: replace(m, key="s"),
     "a longer name": lambda m, at, other: replace(m, key=f"s-2/{m.artifact_id}"),
     "a study below": lambda m, at, other: replace(m, key=f"s/inner/{m.artifact_id}"),
-    "an endless key": lambda m, at, other: replace(m, key="s/" + "x/" * 100_000),
+    "an endless key": lambda m, at, other: replace(m, key="s/" + "x/" * 4000),
 }
 
 

@@ -13,6 +13,7 @@ from worker.protocol.errors import RecordError
 from worker.protocol.metrics import Summary, violations
 from worker.protocol.ranking_index import rank
 from worker.protocol.record import TaskRecord
+from worker.protocol.reports import summaries_of
 from worker.protocol.status import Status
 from worker.protocol.store import Store
 
@@ -83,12 +84,12 @@ def read_tasks(store: Store, task_ids: Sequence[str]) -> Iterable[TaskCopy]:
             data, scalars, artifacts, series = answers[4 * place : 4 * place + 4]
             if data:
                 yield TaskCopy(
-                    record=TaskRecord.decode(data),
-                    scalars={key: Summary.from_list(json.loads(text)) for key, text in scalars.items()},
+                    record=TaskRecord.of_task(task_id, data),
+                    scalars=summaries_of(scalars),
                     artifacts=artifacts,
                     series=series,
                     log=store.logs.raw(task_id),
-                    log_dropped=int(data.get("log_dropped", 0)),
+                    log_dropped=store.logs.dropped(data.get("log_dropped")),
                 )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
+from worker.protocol.bounds import MAX_NUMBER, MAX_STAMP, MAX_TEXT, bounded_float, bounded_int
 from worker.protocol.errors import NewerRecord, RecordError
 from worker.protocol.metrics import ObjectiveMetric
 from worker.protocol.status import Reason, Status
@@ -56,8 +57,8 @@ class StopRequest:
             return cls(
                 reason_class=Reason(reason_class), reason=str(reason), iteration=int(at) if at else None
             )
-        except (ValueError, TypeError) as error:
-            raise RecordError(f"task record: field 'stop' is malformed: {text!r}") from error
+        except (ValueError, TypeError, RecursionError) as error:
+            raise RecordError(f"task record: field 'stop' is malformed: {text!r:.300}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,33 +239,36 @@ class TaskRecord:
         """
         check_version(data, "task record")
         try:
+            for name in _TEXTS:
+                if len(data.get(name, "")) > MAX_TEXT:
+                    raise ValueError(f"field {name!r} is too long: {len(data[name])} characters")
             return cls(
                 id=data["id"],
                 name=data.get("name", ""),
                 study=data.get("study", ""),
                 project=data.get("project", ""),
                 parent=data.get("parent", ""),
-                trial=int(data.get("trial", -1)),
+                trial=bounded_int(data.get("trial", -1), -1, MAX_NUMBER),
                 spec=TaskSpec.decode(data["spec"]),
                 status=Status(data["status"]),
-                attempt=int(data["attempt"]),
-                created_at=float(data["created_at"]),
+                attempt=bounded_int(data["attempt"], 0, MAX_NUMBER),
+                created_at=bounded_float(data["created_at"], 0.0, MAX_STAMP),
                 queued_at=_number(data.get("queued_at")),
                 started_at=_number(data.get("started_at")),
                 ended_at=_number(data.get("ended_at")),
-                compute_s=float(data.get("compute_s", 0.0)),
+                compute_s=bounded_float(data.get("compute_s", 0.0), 0.0, MAX_STAMP),
                 worker=data.get("worker", ""),
                 reason_class=Reason(data["reason_class"]) if data.get("reason_class") else None,
                 reason=data.get("reason", ""),
                 error=data.get("error", ""),
                 stop=StopRequest.decode(data.get("stop"), data.get("stop_at")),
-                iterations=int(data.get("iterations", 0)),
-                handed_back=int(data.get("handed_back", 0)),
+                iterations=bounded_int(data.get("iterations", 0), 0, MAX_NUMBER),
+                handed_back=bounded_int(data.get("handed_back", 0), 0, MAX_NUMBER),
             )
         except KeyError as error:
-            raise RecordError(f"task record {data.get('id', '?')}: field {error} is missing") from error
+            raise RecordError(f"task record {data.get('id', '?'):.40}: field {error} is missing") from error
         except ValueError as error:
-            raise RecordError(f"task record {data.get('id', '?')}: {error}") from error
+            raise RecordError(f"task record {data.get('id', '?'):.40}: {error}") from error
 
 
 def check_version(data: Mapping[str, str], what: str) -> None:
@@ -280,7 +284,10 @@ def check_version(data: Mapping[str, str], what: str) -> None:
 
 
 def _number(text: str | None) -> float | None:
-    return float(text) if text else None
+    return bounded_float(text, 0.0, MAX_STAMP) if text else None
+
+
+_TEXTS = ("id", "name", "study", "project", "parent", "worker", "reason", "error", "stop")
 
 
 class StudyState:

@@ -12,6 +12,9 @@ from worker.protocol.record import StudyRecord
 from worker.protocol.status import Status
 from worker.protocol.task_records import delete_base_task
 
+FINISH = "finish"
+"""What an objective asks for: launch no more."""
+
 
 class Studies:
     """Reads and writes studies; no attempt guards them. Thread-safe as far as the client is."""
@@ -51,6 +54,11 @@ class Studies:
         ids: list[str] = self._redis.zrange(key, 0, -1)
         return ids
 
+    def trials(self, name: str) -> dict[str, int]:
+        """Id of each of a study's tasks → number of its trial, by trial number."""
+        pairs = self._redis.zrange(keys.study_tasks(name), 0, -1, withscores=True)
+        return {task_id: int(number) for task_id, number in pairs}
+
     def has(self, name: str, task_id: str) -> bool:
         """Whether a task is the study's: its own record, which workers write, may say anything."""
         return self._redis.zscore(keys.study_tasks(name), task_id) is not None
@@ -64,22 +72,30 @@ class Studies:
 
     def request(self, name: str, request: str) -> None:
         """Ask the study's controller to ``stop``, ``pause``, ``resume`` or ``finish``: launch no more."""
+        # Workers may ask for the end of launching, and for nothing else.
+        key = keys.study_finish(name) if request == FINISH else keys.study_request(name)
         with self._redis.pipeline() as pipe:
-            pipe.set(keys.study_request(name), request)
+            pipe.set(key, request)
             emit(pipe, name, Event(kind=EventKind.CONTROL, data={"request": request}))
             pipe.execute()
 
     def pending_request(self, name: str) -> str:
         """The request that waits for the controller; empty if none does."""
-        return self._redis.get(keys.study_request(name)) or ""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.get(keys.study_request(name))
+            pipe.get(keys.study_finish(name))
+            request, finish = pipe.execute()
+        return request or (FINISH if finish else "")
 
     def take_request(self, name: str) -> str:
         """Take the request that waits for the controller, so that it waits no longer; empty if none does."""
+        both = keys.study_request(name), keys.study_finish(name)
         with self._redis.pipeline() as pipe:
-            pipe.get(keys.study_request(name))
-            pipe.delete(keys.study_request(name))
-            request, _ = pipe.execute()
-        return request or ""
+            for key in both:
+                pipe.get(key)
+            pipe.delete(*both)
+            request, finish, _ = pipe.execute()
+        return request or (FINISH if finish else "")
 
     def delete(self, name: str) -> int:
         """Remove a study with its tasks and base task. Returns how many tasks it had."""
