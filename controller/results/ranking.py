@@ -52,13 +52,25 @@ class Ranking:
             return self._best_of_several(top_k, only_completed)
         if top_k is None:
             raise BadInput(f"study {self._study!r} has one objective; a Pareto front needs several")
-        ids = self._store.ranking.best(self._study, top_k, only_completed=only_completed)
+        ids = self._own_best(top_k, only_completed)
         return Best(records=self._records(ids), fronts={}, front_size=0)
+
+    def _own_best(self, top_k: int, only_completed: bool) -> list[str]:
+        """Ids of the best of the study's own tasks: workers write the index, and may list others there."""
+        count = top_k
+        while True:
+            ids = self._store.ranking.best(self._study, count, only_completed=only_completed)
+            own = self._store.studies.own(self._study, ids)
+            if len(own) >= top_k or len(ids) < count:
+                return own[: max(0, top_k)]
+            count += max(count, top_k - len(own))
 
     def _best_of_several(self, top_k: int | None, only_completed: bool) -> Best:
         from controller.results import pareto  # noqa: PLC0415 - numpy takes long to import
 
         scores = self._store.ranking.scores(self._study, len(self._metrics), only_completed=only_completed)
+        own = set(self._store.studies.tasks(self._study))
+        scores = {task_id: score for task_id, score in scores.items() if task_id in own}
         ids, points = list(scores), list(scores.values())
         size = len(next(pareto.fronts(points), ()))
         order = pareto.order(points, size if top_k is None else top_k)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 
@@ -47,7 +48,12 @@ def checked_key(key: str) -> str:
     Raises:
         InvalidKey: it isn't.
     """
-    if any(part in ("", ".", "..") or "\x00" in part for part in key.split("/")):
+    try:
+        os.fsencode(key)  # halves of characters, but not the bytes that a file system may have
+        is_valid = not any(part in ("", ".", "..") or "\x00" in part for part in key.split("/"))
+    except UnicodeEncodeError:
+        is_valid = False
+    if not is_valid:
         raise InvalidKey(f"{key!r:.300} is no valid key of an artifact")
     return key
 

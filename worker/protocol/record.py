@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -274,8 +275,8 @@ class TaskRecord:
 def check_version(data: Mapping[str, str], what: str) -> None:
     """Refuse a record of a newer version. Raises `NewerRecord` or `RecordError`."""
     text = data.get("v", "")
-    if not text.isdigit():
-        raise RecordError(f"{what}: field 'v' (its version) is missing or malformed: {text!r}")
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise RecordError(f"{what}: field 'v' (its version) is missing or malformed: {text!r:.40}")
     if int(text) > VERSION:
         raise NewerRecord(
             f"{what}: version {text}, but this optuna-rq reads up to version {VERSION}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from worker.protocol import keys
@@ -61,7 +62,16 @@ class Studies:
 
     def has(self, name: str, task_id: str) -> bool:
         """Whether a task is the study's: its own record, which workers write, may say anything."""
-        return self._redis.zscore(keys.study_tasks(name), task_id) is not None
+        return self.own(name, [task_id]) == [task_id]
+
+    def own(self, name: str, task_ids: Sequence[str]) -> list[str]:
+        """Those of some tasks that are the study's, in one round trip."""
+        if not task_ids:
+            return []
+        with self._redis.pipeline(transaction=False) as pipe:
+            for task_id in task_ids:
+                pipe.zscore(keys.study_tasks(name), task_id)
+            return [one for one, trial in zip(task_ids, pipe.execute(), strict=True) if trial is not None]
 
     def status_counts(self, name: str) -> dict[Status, int]:
         """How many of its tasks are in each status."""
