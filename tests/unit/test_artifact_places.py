@@ -20,6 +20,7 @@ from worker.artifacts import ArtifactMeta, open_store, save
 from worker.artifacts.beneath import LinkInTheWay, opened_folder
 from worker.protocol import Status, Store, StudyRecord, TaskRecord
 from worker.protocol.errors import ArtifactError, InvalidKey
+from worker.sdk.artifact_saving import forget
 from worker.sdk.optuna_store import OptunaArtifactStore
 
 
@@ -354,3 +355,17 @@ def test_optunas_functions_on_our_store(tmp_path: Path) -> None:
         store.remove(identifier)
         with pytest.raises(optuna.artifacts.exceptions.ArtifactNotFound):
             store.remove(identifier)
+
+
+# Checkpoints that a program no longer keeps
+
+
+@pytest.mark.parametrize("how", [*HOSTILE, "its own"])
+def test_a_program_forgets_only_its_own_checkpoints(
+    scene: tuple[Artifacts, TaskRecord, ArtifactMeta, str, list[str]], base: Path, tmp_path: Path, how: str
+) -> None:
+    """Their descriptions come from Redis; local workers run on the head node."""
+    _, _, own, other, before = scene
+    forged = own if how == "its own" else HOSTILE[how](own, tmp_path, other)
+    forget({"study": "s", "artifacts": f"file://{base}"}, [forged])
+    assert paths(tmp_path) == [path for path in before if how != "its own" or path != f"artifacts/{own.key}"]
