@@ -24,6 +24,8 @@ from worker.trials.storage import check_storage, open_storage
 
 _READS = frozenset(("GET", "HEAD", "OPTIONS"))
 _OF_STUDY = re.compile(r"/(?:api/)?artifacts/(\d+)/")
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""Of artifacts: Optuna's are UUIDs."""
 
 Respond = Callable[..., Any]
 Application = Callable[[dict[str, Any], Respond], Iterable[bytes]]
@@ -76,11 +78,11 @@ class StudiesArtifacts:
     def _stores(self, artifact_id: str) -> tuple[OptunaArtifactStore, OptunaArtifactStore]:
         """The study's part of its store, which its tasks write to, and the store's root, which others may.
 
-        Raises Optuna's ``ArtifactNotFound`` for an id that would reach into another study's part.
+        Raises Optuna's ``ArtifactNotFound`` for what is no id: it might name another study's, or any file.
         """
         from optuna.artifacts.exceptions import ArtifactNotFound
 
-        if "/" in artifact_id:
+        if not _ID.fullmatch(artifact_id):
             raise ArtifactNotFound(f"no artifact {artifact_id!r:.200}")
         study_id = getattr(self._asked, "study_id", None)
         name = self._storage.get_study_name_from_id(study_id) if study_id is not None else ""

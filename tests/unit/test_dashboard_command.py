@@ -108,11 +108,14 @@ def test_a_host_that_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert served[0]["allow_hosts"] == ("a.example", "b")
 
 
-@pytest.mark.parametrize("identifier", ["t/x", "../t/x", "a/../../b", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "identifier", ["t/x", "../t/x", "a/../../b", "/etc/passwd", "notes.txt", "", "..", "0" * 36]
+)
 def test_an_id_does_not_reach_into_another_study(identifier: str, tmp_path: Path) -> None:
     found = StudiesArtifacts(None, f"file://{tmp_path}", {})
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "x").write_text("theirs")
+    (tmp_path / "notes.txt").write_text("at the store's root")
     from optuna.artifacts.exceptions import ArtifactNotFound
 
     for call in (found.open_reader, found.remove):

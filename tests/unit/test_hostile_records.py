@@ -21,6 +21,7 @@ from worker.protocol import Reason, Status, Store, StudyRecord, Summary, TaskRec
 from worker.protocol.copies import read_tasks
 from worker.protocol.errors import RecordError
 from worker.protocol.events import Event
+from worker.protocol.host import place
 from worker.protocol.worker_registry import MAX_SLOTS
 
 HOSTILE_TEXT = "\x1b[2J=cmd()<script>\u202e\n\x00'\"" + "x" * 100
@@ -292,6 +293,24 @@ def test_a_log_that_says_it_was_cut(store: Store, dropped: str) -> None:
     store.redis.hset(keys.task(task.id), "log_dropped", dropped)
     assert store.logs.read(task.id) == ("text", 4)
     assert next(iter(read_tasks(store, [task.id]))).log == b"text"
+
+
+def test_a_flood_of_output_is_read_in_part(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from worker.protocol import logs
+
+    monkeypatch.setattr(logs, "MOST_READ", 1000)
+    task = task_in(store)
+    store.redis.set(keys.log(task.id), "x" * 5000 + "end")
+    assert len(store.logs.read(task.id)[0]) == len(store.logs.raw(task.id)) == 1000
+    assert store.logs.raw(task.id).endswith(b"end")
+
+
+@pytest.mark.parametrize("pid", ["²", "9" * 5000, "-1", "x", "1\n"])
+def test_a_forged_process_id(store: Store, pid: str) -> None:
+    store.workers.register("w", {"queues": "default", "slots": 2, "place": place(), "pid": pid}, 60)
+    fleet = Fleet(store, "default")
+    fleet.look(1.0)
+    assert fleet.slots in (0, 2)
 
 
 def test_a_forged_end_is_an_end(store: Store) -> None:

@@ -13,6 +13,7 @@ import pytest
 from controller.loop.backend import Backend
 from tests.fakes import LOSS, record
 from worker.protocol import Status, Store, StudyRecord, TaskRecord, TaskSpec, keys
+from worker.protocol.copies import TaskCopy, write_tasks
 from worker.protocol.errors import BadInput
 from worker.protocol.sealing import Sealing, Unsealed
 from worker.sdk import home as homes
@@ -187,3 +188,10 @@ def test_studies_own_tasks_are_sealed_where_they_are_launched(store: Store) -> N
     task = record()
     store.tasks.create(task)
     assert store.redis.hget(keys.task(task.id), "seal") is None
+
+
+def test_a_base_task_that_redis_has_lost_is_sealed_again(store: Store) -> None:
+    task = base(store)
+    store.redis.flushall()
+    write_tasks(store, [TaskCopy(record=task)])
+    assert store.tasks.vouched(task.id) == task

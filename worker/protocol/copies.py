@@ -99,10 +99,10 @@ def write_tasks(store: Store, copies: Iterable[TaskCopy]) -> int:
     Returns:
         How many.
     """
-    count = 0
+    count, sealing = 0, store.tasks.sealing
     with store.redis.pipeline() as pipe:
         for copy in copies:
-            _write(pipe, copy)
+            _write(pipe, copy, {} if sealing is None or copy.record.study else sealing.seal(copy.record))
             count += 1
             if count % CHUNK == 0:
                 pipe.execute()
@@ -110,10 +110,10 @@ def write_tasks(store: Store, copies: Iterable[TaskCopy]) -> int:
     return count
 
 
-def _write(pipe: Any, copy: TaskCopy) -> None:
+def _write(pipe: Any, copy: TaskCopy, seal: Mapping[str, str]) -> None:
     record = copy.record
     pipe.unlink(*keys.of_task(record.id))
-    fields = dict(record.encode())
+    fields = {**record.encode(), **seal}
     if copy.log_dropped:
         fields["log_dropped"] = copy.log_dropped
     pipe.hset(keys.task(record.id), mapping=fields)

@@ -11,6 +11,9 @@ from worker.protocol.bounds import MAX_NUMBER, bounded_int
 LOG_LIMIT = 1 << 20
 """Bytes of output kept per task, the newest; up to twice as much between two trims."""
 
+MOST_READ = 16 << 20
+"""Bytes of one task's output that are read at once, the newest."""
+
 
 class Logs:
     """Appends and reads output. Thread-safe if the client is."""
@@ -57,6 +60,7 @@ class Logs:
         return self._bytes(keys.log(task_id), 0)
 
     def _bytes(self, key: str, start: int) -> bytes:
-        # Output is cut at arbitrary bytes, which a decoding client can't handle.
-        answer = self._redis.execute_command("GETRANGE", key, start, -1, NEVER_DECODE=True)
+        # Never more than slots leave there, and as bytes: output is cut anywhere, also within a character.
+        first = start or -MOST_READ
+        answer = self._redis.execute_command("GETRANGE", key, first, -1, NEVER_DECODE=True)
         return answer if isinstance(answer, bytes) else str(answer).encode()

@@ -122,6 +122,9 @@ def checked_registration(name: str, data: Mapping[str, str]) -> dict[str, str] |
     busy = sorted(field for field in data if _SLOT.fullmatch(field))[:MAX_SLOTS]
     kept.update({field: data[field][:MAX_FIELD] for field in busy})
     paused = repr(_moment(data.get("paused_until")))
+    pid = kept.get("pid", "")
+    if not (pid.isascii() and pid.isdigit()):
+        kept["pid"] = ""
     return {**kept, "name": name, "slots": str(min(int(slots[:9]), MAX_SLOTS)), "paused_until": paused}
 
 
