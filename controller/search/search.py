@@ -14,7 +14,6 @@ from optuna.trial import TrialState
 from controller.search.artifact_links import LINK, link_text
 from controller.search.older_trials import copy_trials
 from controller.search.parameters import Parameter
-from controller.search.sampler_state import MARK, SamplerState
 from controller.search.samplers import ignores_history
 from controller.search.space import chosen_by, replay
 from controller.search.study import study_uid, task_id_of
@@ -25,6 +24,7 @@ from worker.artifacts import ArtifactMeta
 from worker.optuna_internals import open_trial, storage_of, trial_id
 from worker.protocol.errors import BadInput
 from worker.protocol.nearest import nearest
+from worker.trials.sampler_state import MARK, SamplerState
 from worker.trials.storage_retry import retry_while_away
 
 log = logging.getLogger(__name__)
@@ -91,8 +91,11 @@ class Search:
 
     @property
     def can_ask_ahead(self) -> bool:
-        """Whether asking before results are in gives the same suggestions."""
-        return ignores_history(self._study.sampler)
+        """Whether asking before results are in gives the same suggestions.
+
+        An objective that suggests by itself goes on where the trial before it stood, once that is told.
+        """
+        return self._reports and ignores_history(self._study.sampler)
 
     @property
     def prunes(self) -> bool:

@@ -15,10 +15,11 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from controller.search.parameters import SweepParameter
-from controller.search.sampler_state import MARK, SamplerState, continued
 from controller.search.samplers import make_sampler, seed_after
 from controller.search.search import Search
 from controller.search.trial_cache import cached
+from worker.optuna_internals import trial_id
+from worker.trials.sampler_state import MARK, OBJECTIVE_MARK, SamplerState, continued, continued_in
 
 CONTINUOUS = {
     "x": FloatDistribution(-5, 5),
@@ -117,6 +118,36 @@ def test_what_was_not_written_is_suggested_again(tmp_path: Path) -> None:
         first.parameters["x"],
         second.parameters["x"],
     ]
+
+
+def test_an_objective_that_suggests_by_itself_goes_on_where_the_trial_before_stood() -> None:
+    space = {"x": FloatDistribution(0, 1)}
+    study = optuna.create_study()
+
+    def suggest(trial: optuna.Trial, number: int) -> float:
+        state = continued_in(study, number, lambda place: optuna.samplers.RandomSampler(seed=100 + place))
+        value = state.sampler.sample_independent(study, study.trials[number], "x", space["x"])
+        mark = state.mark()
+        assert mark is not None
+        trial.storage.set_trial_system_attr(trial_id(trial), OBJECTIVE_MARK, mark)
+        return float(value)
+
+    def plain(seed: int, count: int) -> list[float]:
+        rng = np.random.RandomState(seed)
+        return [rng.uniform() for _ in range(count)]
+
+    trials = [study.ask()]
+    assert suggest(trials[0], 0) == plain(100, 1)[0]
+    assert suggest(trials[0], 0) == plain(100, 2)[1]  # a further attempt
+    study.tell(trials[0], 1.0)
+    trials += [study.ask(), study.ask()]
+    assert suggest(trials[1], 1) == plain(100, 3)[2]  # what was asked ahead doesn't count
+    assert suggest(trials[2], 2) == plain(102, 1)[0]  # the one before runs
+    assert suggest(trials[2], 2) == plain(102, 2)[1]
+    study.tell(trials[1], 1.0)
+    study.tell(trials[2], 1.0)
+    trials.append(study.ask())
+    assert suggest(trials[3], 3) == plain(102, 3)[2]
 
 
 def test_a_mark_is_small_and_says_where_it_was_made() -> None:

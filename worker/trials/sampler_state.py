@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from worker.optuna_internals import fitted_kernels, random_states, restore_kernels
 
 MARK = "optuna-rq:sampler"
-"""System attribute of a trial: where the sampler stood when it had suggested the trial."""
+"""System attribute of a trial: where the controller's sampler stood when it had suggested the trial."""
+OBJECTIVE_MARK = "optuna-rq:objective_sampler"
+"""The same of the sampler by which an objective that takes Optuna's trial suggests."""
 _WORDS = 624
 """Numbers that a twister makes at once."""
 _MOST_BLOCKS = 100_000
@@ -116,21 +118,42 @@ class SamplerState:
 def continued(study: optuna.Study, make: Callable[[int], BaseSampler]) -> SamplerState:
     """The sampler for a study as it stands: it goes on where it stood when it suggested the last trial.
 
-    A study whose trials don't tell, as another version, sampler or seed made them, gets a sampler that is
-    seeded by how many there are: the same seed would repeat them.
-
     Args:
         make: gives the sampler for a study that has so many trials.
     """
-    trials = study.get_trials(deepcopy=False)
-    text = _last_mark(trials)
+    return _after(study.get_trials(deepcopy=False), MARK, make)
+
+
+def continued_in(study: optuna.Study, number: int, make: Callable[[int], BaseSampler]) -> SamplerState:
+    """The sampler for the objective of trial `number`, which suggests by itself, maybe beside others.
+
+    It goes on where an earlier attempt stood, or after the trial before. While another one before it still
+    runs, it takes random numbers of its own.
+
+    Args:
+        make: gives the sampler of a trial by its number.
+    """
+    earlier = [trial for trial in study.get_trials(deepcopy=False) if trial.number <= number]
+    beside = any(trial.state is TrialState.RUNNING for trial in earlier if trial.number != number)
+    if beside and OBJECTIVE_MARK not in earlier[-1].system_attrs:
+        return SamplerState(make(number), number)
+    return _after(earlier[-1:] if beside else earlier, OBJECTIVE_MARK, make, number)
+
+
+def _after(
+    trials: Sequence[FrozenTrial], key: str, make: Callable[[int], BaseSampler], place: int | None = None
+) -> SamplerState:
+    """The sampler that made the last of these trials.
+
+    Where they don't tell, as another version, sampler or seed made them, it is seeded by how many there are:
+    the same seed would repeat them.
+    """
+    found = (trial.system_attrs[key] for trial in reversed(trials) if key in trial.system_attrs)
+    text = next(found, None)
     if text is not None:
         after = int(json.loads(text)["after"])
         state = SamplerState(make(after), after)
         if state.restore(text):
             return state
-    return SamplerState(make(len(trials)), len(trials))
-
-
-def _last_mark(trials: Sequence[FrozenTrial]) -> str | None:
-    return next((trial.system_attrs[MARK] for trial in reversed(trials) if MARK in trial.system_attrs), None)
+    place = len(trials) if place is None else place
+    return SamplerState(make(place), place)
