@@ -9,6 +9,7 @@ from typing import Any
 
 from controller.loop.backend import Backend
 from worker.protocol import FINISHED, Reason, Status, Summary, TaskRecord, TaskSpec, new_task_id
+from worker.protocol.errors import NewerRecord, RecordError
 from worker.protocol.values import full
 
 
@@ -98,21 +99,24 @@ class Job:
         """The task's record as last read."""
         return self._record
 
-    def update(self, record: TaskRecord) -> None:
+    def update(self, record: TaskRecord, *, queue: str | None = None) -> None:
         """Take a fresher record of the same task: what was launched stays what it was, whatever Redis says.
 
-        Of the record's specification only the queue counts, and parameters that the program has added.
+        Of the record's specification only parameters that the program has added count.
+
+        Args:
+            queue: that the task was put on, if it is another one.
         """
         own: TaskRecord | None = self.__dict__.get("_record")
         if own is None:  # just adopted
             self._record = record
             return
-        if record.spec is not own.spec and record.spec != own.spec:
+        if queue is not None or (record.spec is not own.spec and record.spec != own.spec):
             spec = replace(
                 own.spec,
                 parameters={**record.spec.parameters, **own.spec.parameters},
                 connected=record.spec.connected,
-                queue=record.spec.queue,
+                queue=queue or own.spec.queue,
             )
             record = replace(record, spec=spec)
         self._record = replace(record, id=own.id, study=own.study, trial=own.trial, created_at=own.created_at)
@@ -151,9 +155,15 @@ class Job:
         Args:
             iteration: the last one of the objective that counts; None where all do.
         """
-        self._record = self.backend.store.transitions.request_stop(
-            self._record.id, reason_class, reason, iteration
-        )
+        try:
+            found = self.backend.store.transitions.request_stop(
+                self._record.id, reason_class, reason, iteration
+            )
+        except NewerRecord:
+            raise
+        except RecordError:
+            return  # spoiled: the next look takes it for lost, and writes it again
+        self.update(found)
         if self._record.status is Status.STOPPED and self._record.started_at is None:
             self.backend.launcher.withdraw(self._record.spec.queue, self._record.id, self._record.attempt)
 

@@ -106,6 +106,7 @@ class Stranger:
         )
         client.zadd("orq:study:s:status:completed", {foreign: 5, new_task_id(): 6, TEXT: 7})
         client.zadd("orq:study:s:rank", {foreign: -99.0, TEXT: -98.0, new_task_id(): -97.0})
+        client.hset(f"orq:task:{running}", mapping={"spec": "{", "trial": "x", "compute_s": "nan"})
         client.sadd("orq:workers", TEXT, "flood", "odd")
         client.hset(f"orq:worker:{TEXT}", mapping={"queues": "default", "slots": "5"})
         client.hset(
