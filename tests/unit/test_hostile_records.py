@@ -18,7 +18,8 @@ from controller.results.tasks import describe
 from tests.fakes import LOSS, record
 from worker.artifacts import ArtifactMeta
 from worker.protocol import Reason, Status, Store, StudyRecord, Summary, TaskRecord, TaskSpec, keys
-from worker.protocol.copies import read_tasks
+from worker.protocol.connection import connect
+from worker.protocol.copies import TaskCopy, read_tasks, write_tasks
 from worker.protocol.errors import RecordError
 from worker.protocol.events import Event
 from worker.protocol.host import place
@@ -326,3 +327,28 @@ def test_a_forged_end_is_an_end(store: Store) -> None:
         Reason.OUT_OF_MEMORY,
         HOSTILE_TEXT,
     )
+
+
+# Keys of another type
+
+
+def test_a_key_of_another_type_hides_no_other(store: Store) -> None:
+    bad, good = task_in(store), task_in(store, trial=1)
+    for of in (keys.task, keys.scalars, keys.artifacts):
+        store.redis.delete(of(bad.id))
+        store.redis.set(of(bad.id), "spoiled")
+    assert store.tasks.get_many([bad.id, good.id]) == [None, good]
+    assert store.tasks.look([bad.id, good.id]) == [(None, {}, {}), (good, {}, {})]
+    assert store.reports.scalars([bad.id, good.id]) == [{}, {}]
+    assert store.artifacts.of_tasks([bad.id, good.id]) == [{}, {}]
+    write_tasks(store, [TaskCopy(record=bad)])  # as a controller does with what is lost
+    assert store.tasks.get(bad.id) == bad
+
+
+def test_events_of_another_type(redis_url: str) -> None:
+    store = Store(connect(redis_url, patience_s=0))
+    monitor = Monitor(store, "s")
+    store.redis.set(keys.events("s"), "spoiled")
+    assert not monitor.read(0)
+    store.studies.request("s", "pause")
+    assert monitor.read(0).request == "pause"

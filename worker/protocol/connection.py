@@ -118,6 +118,26 @@ def watch_all(pipe: Any, keys: Sequence[str], commands: Sequence[Sequence[Any]])
         raise
 
 
+def hashes(pipe: Any) -> list[Any]:
+    """The answers of a pipeline of HGETALLs. A key that is no hash counts as empty: somebody has spoiled it.
+
+    Raises:
+        redis.RedisError: of any other kind.
+    """
+    answers = pipe.execute(raise_on_error=False)
+    for place, answer in enumerate(answers):
+        if is_spoiled(answer):
+            answers[place] = {}
+        elif isinstance(answer, Exception):
+            raise answer
+    return list(answers)
+
+
+def is_spoiled(answer: Any) -> bool:
+    """Whether an answer of Redis says that a key holds another type of value than it should."""
+    return isinstance(answer, redis.ResponseError) and "WRONGTYPE" in str(answer)
+
+
 def check(client: Any, url: str) -> tuple[int, ...]:
     """Prove that Redis answers, lets us in and is new enough.
 

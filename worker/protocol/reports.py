@@ -12,6 +12,7 @@ from worker.protocol.attempt_guard import GUARD, check_holder
 from worker.protocol.batch import Batch, as_json
 from worker.protocol.bounds import MAX_NUMBER, MAX_STAMP, bounded_float, bounded_int
 from worker.protocol.checkpoint import ResumePoint, resume_points
+from worker.protocol.connection import hashes
 from worker.protocol.errors import RecordError
 from worker.protocol.event_stream import emit
 from worker.protocol.events import Event, EventKind
@@ -68,7 +69,7 @@ class Reports:
         with self._redis.pipeline(transaction=False) as pipe:
             for task_id in task_ids:
                 pipe.hgetall(keys.scalars(task_id))
-            return [summaries_of(data) for data in pipe.execute()]
+            return [summaries_of(data) for data in hashes(pipe)]
 
     def series(self, task_id: str) -> dict[str, list[tuple[int, float, float]]]:
         """All points kept of a task: metric key → [(iteration, value, seconds since the epoch)]."""

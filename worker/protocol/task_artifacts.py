@@ -7,6 +7,7 @@ from typing import Any
 
 from worker.protocol import keys
 from worker.protocol.attempt_guard import change_in_attempt
+from worker.protocol.connection import hashes
 
 
 class TaskArtifacts:
@@ -25,7 +26,7 @@ class TaskArtifacts:
         with self._redis.pipeline(transaction=False) as pipe:
             for task_id in task_ids:
                 pipe.hgetall(keys.artifacts(task_id))
-            return [dict(sorted(found.items())) for found in pipe.execute()]
+            return [dict(sorted(found.items())) for found in hashes(pipe)]
 
     def add(self, task_id: str, attempt: int | None, name: str, meta: str) -> None:
         """List an artifact whose bytes are stored. A later one of the same name replaces it.

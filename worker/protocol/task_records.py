@@ -9,6 +9,7 @@ from typing import Any
 
 from worker.protocol import keys
 from worker.protocol.attempt_guard import change_in_attempt
+from worker.protocol.connection import hashes
 from worker.protocol.errors import NewerRecord, NoSuchTask, RecordError, TransitionRefused
 from worker.protocol.event_stream import emit
 from worker.protocol.events import Event
@@ -72,7 +73,7 @@ class TaskRecords:
         with self._redis.pipeline(transaction=False) as pipe:
             for task_id in task_ids:
                 pipe.hgetall(keys.task(task_id))
-            found = pipe.execute()
+            found = hashes(pipe)
         return [_readable(task_id, data) for task_id, data in zip(task_ids, found, strict=True)]
 
     def look(
@@ -87,7 +88,7 @@ class TaskRecords:
                 pipe.hgetall(keys.task(task_id))
                 pipe.hgetall(keys.scalars(task_id))
                 pipe.hgetall(keys.artifacts(task_id))
-            found = pipe.execute()
+            found = hashes(pipe)
         return [
             (_readable(task_id, data), summaries_of(scalars), dict(sorted(artifacts.items())))
             for task_id, data, scalars, artifacts in zip(
