@@ -121,9 +121,7 @@ class Artifacts:
         """The artifacts of tasks that have ended and are not among the best."""
         ids = [id for status in FINISHED for id in self._store.studies.tasks(self.study.name, status)]
         kept = set(self.top(top_k))
-        # Workers write the lists by status; which tasks are the study's stands where they can't.
-        own = set(self._store.studies.tasks(self.study.name))
-        return self.of_tasks([task_id for task_id in ids if task_id in own and task_id not in kept])
+        return self.of_tasks([task_id for task_id in ids if task_id not in kept])
 
     def _links(self) -> dict[str, list[Listed]]:
         """Optuna's links by task id (empty for the study's own), without those that were removed."""

@@ -9,13 +9,14 @@ from typing import Any
 import fakeredis
 import pytest
 
-from controller.loop.fleet import Fleet
+from controller.loop.fleet import MOST_SLOTS, Fleet
 from controller.loop.job import Job
 from controller.loop.monitor import Monitor
 from controller.loop.recovery import reconcile
+from controller.results.ranking import Ranking
 from controller.results.status import describe_study
 from controller.results.tasks import describe
-from tests.fakes import LOSS, record
+from tests.fakes import ACCURACY, LOSS, record
 from worker.artifacts import ArtifactMeta
 from worker.protocol import Reason, Status, Store, StudyRecord, Summary, TaskRecord, TaskSpec, keys
 from worker.protocol.connection import connect
@@ -352,3 +353,28 @@ def test_events_of_another_type(redis_url: str) -> None:
     assert not monitor.read(0)
     store.studies.request("s", "pause")
     assert monitor.read(0).request == "pause"
+
+
+def test_tasks_of_others_in_a_studys_lists(store: Store) -> None:
+    own, foreign = task_in(store), task_in(store, study="t")
+    store.redis.zadd(keys.study_status("s", Status.CREATED), {foreign.id: 3, "\x1b[2J": 4})
+    store.redis.zadd(keys.rank("s"), {foreign.id: -9.0, "\x1b[2J": -8.0, own.id: 1.0, "0" * 32: 2.0})
+    assert store.studies.tasks("s", Status.CREATED) == [own.id]
+    for top_k in (1, 2, 10):
+        assert [best.id for best in Ranking(store, "s", (LOSS,)).records(top_k)] == [own.id]
+    assert Ranking(store, "s", (LOSS,)).records(0) == []
+    store.redis.zadd(keys.rank("s", index=1), {foreign.id: -9.0, own.id: 1.0})
+    two = Ranking(store, "s", (LOSS, ACCURACY)).best(None)
+    assert [best.id for best in two.records] == [own.id]
+
+
+def test_a_fleet_has_an_end(store: Store) -> None:
+    for number in range(30):
+        store.workers.register(
+            f"w{number}", {"queues": "default", "slots": 10**8, "refused": f"job x: {number}"}, 60
+        )
+    fleet = Fleet(store, "default")
+    fleet.look(1.0)
+    assert fleet.slots == MOST_SLOTS
+    assert len(fleet.new_refusals()) == 30
+    assert fleet.new_refusals() == []

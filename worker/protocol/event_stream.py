@@ -44,12 +44,15 @@ class EventStream:
             return [], "0-0"
         entries = _stream_entries(answer)
         events: list[Event] = []
+        problems: list[str] = []
         for entry_id, entry in entries:
             after = entry_id
             try:
                 events.append(Event.decode(entry))
             except RecordError as error:
-                log.warning("study %s: skipped an event: %s", study, error)
+                problems.append(str(error))
+        if problems:
+            log.warning("study %s: skipped %d event(s): %s", study, len(problems), problems[0])
         return events, after
 
     def trim(self, study: str, read: str) -> None:

@@ -50,10 +50,19 @@ class Studies:
         return names
 
     def tasks(self, name: str, status: Status | None = None) -> list[str]:
-        """Ids of a study's tasks, all or those in one status, by trial number."""
-        key = keys.study_status(name, status) if status else keys.study_tasks(name)
-        ids: list[str] = self._redis.zrange(key, 0, -1)
-        return ids
+        """Ids of a study's tasks, all or those in one status, by trial number.
+
+        Workers write the lists by status: what the study's own list lacks is left out.
+        """
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zrange(keys.study_tasks(name), 0, -1)
+            if status:
+                pipe.zrange(keys.study_status(name, status), 0, -1)
+            own, *listed = pipe.execute()
+        if status is None:
+            return list(own)
+        known = set(own)
+        return [task_id for task_id in listed[0] if task_id in known]
 
     def trials(self, name: str) -> dict[str, int]:
         """Id of each of a study's tasks → number of its trial, by trial number."""
