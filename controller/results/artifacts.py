@@ -76,7 +76,12 @@ class Artifacts:
         self._study = study
         self._optuna = optuna
         own = (study.artifacts, *study.artifact_stores) if study is not None else ()
-        self._places = ArtifactPlaces(study.name if study else None, (*own, *stores), self._is_of_another)
+        self._places = ArtifactPlaces(
+            study.name if study else None,
+            (*own, *stores),
+            self._is_of_another,
+            study.copied_from if study else "",
+        )
         self._listed_by: dict[str, frozenset[str]] = {}
 
     @property
@@ -150,7 +155,7 @@ class Artifacts:
             url: the store of an artifact that only Optuna's storage knows of; by default the study's.
         """
         if listed.meta is not None:
-            store, _ = self._places.of(listed.meta)
+            store, _ = self._places.of(listed.meta, to_read=True)
             return fetch(listed.meta, target, overwrite=overwrite, store=store)
         store, key = self._place_of(listed, url)
         return fetch(_undescribed(listed, store, key), target, overwrite=overwrite, store=store, verify=False)

@@ -346,6 +346,7 @@ class _Import:
                 record,
                 name=self._target,
                 storage=redact(self._url),
+                copied_from=record.copied_from or (record.name if record.name != self._target else ""),
                 controller="",
                 base_task=task_id_of(uid, -1) if record.base_task else "",
                 state=StudyState.INTERRUPTED if open_now else record.state,

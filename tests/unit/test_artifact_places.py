@@ -221,6 +221,24 @@ def test_studies_whose_keys_meet(store: Store, base: Path, name: str, other: str
     assert not (base / kept.key).exists()
 
 
+def test_a_copy_reads_what_is_the_originals_and_leaves_it(store: Store, base: Path, tmp_path: Path) -> None:
+    """As after `controller import --name`."""
+    original = study_in(store, base)
+    kept = saved(store, task_in(store), base)
+    copy = study_in(store, base, "copy", copied_from="s")
+    task = task_in(store, "copy")
+    store.artifacts.add(task.id, None, kept.name, kept.to_json())
+    for known in (True, False):  # the original is in this Redis, or isn't
+        found = Artifacts(store, copy)
+        assert found.get(found.all()[0], tmp_path / f"copy {known}", overwrite=False).exists()
+        assert len(found.remove(found.all())) == 1
+        assert (base / kept.key).exists()
+        store.studies.delete(original.name)
+    stranger = Artifacts(store, study_in(store, base, "other"))
+    with pytest.raises(ArtifactError, match="is not in the study's"):
+        stranger.get(found.all()[0], tmp_path / "stolen", overwrite=False)
+
+
 def test_tasks_outside_studies_do_not_reach_studies(store: Store, base: Path) -> None:
     study_in(store, base)
     kept = saved(store, task_in(store), base)

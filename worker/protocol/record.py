@@ -305,7 +305,7 @@ class StudyState:
     FAILED = "failed"
 
 
-_SINCE = ("budget_since", "artifact_stores", "signed")
+_SINCE = ("budget_since", "artifact_stores", "copied_from", "signed")
 """Fields of a study's record that it may lack: earlier versions did not have them."""
 
 
@@ -323,6 +323,8 @@ class StudyRecord:
     """URL of the artifact store, without credentials."""
     artifact_stores: tuple[str, ...] = ()
     """URLs of the stores that it had before: its earlier artifacts are there."""
+    copied_from: str = ""
+    """Name of the study that it was imported from under another name: artifacts of then are that one's."""
     fingerprint: str = ""
     """Of the search space and the objectives; a different one is a different study."""
     sweep: dict[str, Any] = field(default_factory=dict)
