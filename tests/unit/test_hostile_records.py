@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +17,21 @@ from controller.loop.recovery import reconcile
 from controller.results.ranking import Ranking
 from controller.results.status import describe_study
 from controller.results.tasks import describe
+from controller.search.artifact_links import link_text
+from controller.search.trial_snapshot import take_snapshot
 from tests.fakes import ACCURACY, LOSS, record
 from worker.artifacts import ArtifactMeta
-from worker.protocol import Reason, Status, Store, StudyRecord, Summary, TaskRecord, TaskSpec, keys
+from worker.protocol import (
+    Reason,
+    Status,
+    StopRequest,
+    Store,
+    StudyRecord,
+    Summary,
+    TaskRecord,
+    TaskSpec,
+    keys,
+)
 from worker.protocol.connection import connect
 from worker.protocol.copies import TaskCopy, read_tasks, write_tasks
 from worker.protocol.errors import RecordError
@@ -378,3 +391,33 @@ def test_a_fleet_has_an_end(store: Store) -> None:
     assert fleet.slots == MOST_SLOTS
     assert len(fleet.new_refusals()) == 30
     assert fleet.new_refusals() == []
+
+
+@pytest.mark.parametrize("letter", ["x", "\x1b", "模", "🙂"])
+def test_what_a_database_keeps_fits(store: Store, letter: str) -> None:
+    """The smallest text column of Optuna's databases holds 65,535 bytes."""
+    text = letter * 500_000
+    stop = StopRequest(reason_class=Reason.USER, reason=text)
+    spoiled = record(name=text, reason=text, worker=text, project=text, parent=text, error=text, stop=stop)
+    meta = {"a": json.dumps({"x": text})}
+    assert len(take_snapshot(spoiled, {"loss": GOOD}, meta, 1.0).encode()) < 65_535
+    good = {
+        "artifact_id": str(uuid.uuid4()), "name": "m", "filename": "f" * 255, "mimetype": "text/plain", "encoding": None,
+        "size": 1, "sha256": "0" * 64, "url": "u", "store": "s", "key": "k", "kind": "file", "created_at": "2026-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    assert ArtifactMeta.from_json(json.dumps({"v": 1, **good}))
+    for field in ("filename", "mimetype", "encoding"):
+        with pytest.raises(RecordError):
+            ArtifactMeta.from_json(json.dumps({"v": 1, **good, field: letter * 1025}))
+        longest = ArtifactMeta.from_json(json.dumps({"v": 1, **good, field: letter * 1024}))
+        assert len(link_text(longest).encode()) < 65_535 / 3
+
+
+def test_a_flood_of_artifacts_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from worker.protocol import task_artifacts
+
+    monkeypatch.setattr(task_artifacts, "MAX_ARTIFACTS", 10)
+    task = task_in(store)
+    store.redis.hset(keys.artifacts(task.id), mapping={f"a{n}": "{}" for n in range(100)})
+    assert len(store.artifacts.of_task(task.id)) == len(store.artifacts.of_tasks([task.id])[0]) == 10
+    assert len(store.tasks.look([task.id])[0][2]) == 10

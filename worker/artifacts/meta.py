@@ -18,6 +18,8 @@ MAX_DESCRIPTION = 16 << 20
 """Longest description that is accepted, in characters: that of a checkpoint holds all metrics."""
 MAX_TEXT = 16 << 10
 """Longest text in it."""
+MAX_SHORT = 1 << 10
+"""Longest file name, type and encoding: a database keeps them, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,10 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_TEXT
 
 
+def _is_short(value: object) -> bool:
+    return _is_text(value) and len(str(value)) <= MAX_SHORT
+
+
 def _is_checksum(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
@@ -111,9 +117,9 @@ def _is_utc(value: object) -> bool:
 _VALID: dict[str, Callable[[object], bool]] = {
     "artifact_id": _is_uuid,
     "name": _is_text,
-    "filename": _is_text,
-    "mimetype": _is_text,
-    "encoding": lambda value: value is None or _is_text(value),
+    "filename": _is_short,
+    "mimetype": _is_short,
+    "encoding": lambda value: value is None or _is_short(value),
     "size": lambda value: type(value) is int and 0 <= value <= MAX_NUMBER,
     "sha256": _is_checksum,
     "url": _is_text,

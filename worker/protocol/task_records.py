@@ -18,6 +18,7 @@ from worker.protocol.record import TaskRecord, TaskSpec
 from worker.protocol.reports import summaries_of
 from worker.protocol.sealing import Sealing, Unsealed
 from worker.protocol.signature import RECORD_SIGNATURE
+from worker.protocol.task_artifacts import listed
 from worker.protocol.transaction import compare_and_set
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class TaskRecords:
                 pipe.hgetall(keys.artifacts(task_id))
             found = hashes(pipe)
         return [
-            (_readable(task_id, data), summaries_of(scalars), dict(sorted(artifacts.items())))
+            (_readable(task_id, data), summaries_of(scalars), listed(artifacts))
             for task_id, data, scalars, artifacts in zip(
                 task_ids, found[::3], found[1::3], found[2::3], strict=True
             )
