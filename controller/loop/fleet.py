@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 from worker.protocol.host import is_gone, pause_left
@@ -55,7 +54,10 @@ class Fleet:
             for registration in alive
             if registration.get("refused")
         }
-        slots = sum(int(registration.get("slots", 0)) for registration in alive if _takes_jobs(registration))
+        moment = self._store.clock.now()
+        slots = sum(
+            int(registration.get("slots", 0)) for registration in alive if _takes_jobs(registration, moment)
+        )
         self.slots = min(slots, MOST_SLOTS)
         if self.slots:
             self.empty_since = None
@@ -89,5 +91,5 @@ class Fleet:
         return slots + (1 + slots // 16 if slots > 1 else 0) if slots else 1
 
 
-def _takes_jobs(registration: Mapping[str, str]) -> bool:
-    return registration.get("state") != "draining" and not pause_left(registration, time.time())
+def _takes_jobs(registration: Mapping[str, str], now: float) -> bool:
+    return registration.get("state") != "draining" and not pause_left(registration, now)

@@ -10,6 +10,7 @@ from typing import Any
 import fakeredis
 import pytest
 
+from controller.loop.backend import Backend
 from controller.loop.fleet import MOST_SLOTS, Fleet
 from controller.loop.job import Job
 from controller.loop.monitor import Monitor
@@ -104,7 +105,7 @@ def test_texts_of_any_kind_are_data(store: Store) -> None:
 def test_a_running_job_is_what_was_launched(store: Store, changes: dict[str, str]) -> None:
     """Another study, trial, objective or value in Redis is not what its controller tells and launches."""
     task = task_in(store, status=Status.IN_PROGRESS)
-    job = Job.adopt(task, {"x": 1.5}, None)  # type: ignore[arg-type]
+    job = Job.adopt(task, {"x": 1.5}, Backend("redis://127.0.0.1:1/0", "", "file:///tmp/x"))
     store.redis.hset(keys.task(task.id), mapping={**changes, "status": "completed"})
     (read, _, _) = store.tasks.look([task.id])[0]
     assert read is not None
@@ -119,7 +120,7 @@ def test_a_running_job_is_what_was_launched(store: Store, changes: dict[str, str
 
 def test_what_a_program_adds_is_seen(store: Store) -> None:
     task = task_in(store, status=Status.IN_PROGRESS)
-    job = Job.adopt(task, {}, None)  # type: ignore[arg-type]
+    job = Job.adopt(task, {}, Backend("redis://127.0.0.1:1/0", "", "file:///tmp/x"))
     store.tasks.add_parameters(task.id, 1, {"General/epochs": 10})
     job.update(store.tasks.get(task.id))
     assert job.record.spec.parameters == {**task.spec.parameters, "General/epochs": 10}
@@ -133,7 +134,8 @@ def test_a_controller_that_starts_takes_trials_from_its_own_list(store: Store) -
     foreign = task_in(store, study="t", trial=5)
     store.redis.hset(keys.task(foreign.id), "study", "s")
     store.redis.zadd(keys.study_status("s", Status.CREATED), {foreign.id: 5})
-    backend = type("Backend", (), {"store": store})()
+    backend = Backend("redis://127.0.0.1:1/0", "", "file:///tmp/x")
+    backend.store = store
     left = reconcile(backend, None, "s")
     assert {(job.task_id(), job.trial, job.record.study) for job in left.running} == {
         (one.id, 0, "s"), (other.id, 1, "s"),

@@ -13,6 +13,7 @@ from worker.protocol.bounds import MAX_NUMBER, MAX_STAMP, MAX_TEXT, bounded_floa
 from worker.protocol.errors import NewerRecord, RecordError
 from worker.protocol.metrics import ObjectiveMetric
 from worker.protocol.status import Reason, Status
+from worker.protocol.words import with_article
 
 VERSION = 2
 """Version of the records in Redis. A newer one is refused rather than misread."""
@@ -121,7 +122,7 @@ class TaskSpec:
             data = json.loads(text)
             for name, kinds in _TYPES.items():
                 if not isinstance(data.get(name, _DEFAULTS[name]), kinds):
-                    raise TypeError(f"{name} is a {type(data[name]).__name__}")
+                    raise TypeError(f"{name} is {with_article(type(data[name]).__name__)}")
             for name in ("lease_s", "grace_s"):
                 if not 0 <= data.get(name, 1.0) <= MAX_S:
                     raise ValueError(f"{name} is {data[name]}")
@@ -182,8 +183,15 @@ class TaskRecord:
     stop: StopRequest | None = None
     iterations: int = 0
     """Distinct iterations reported for the first objective metric by the current attempt."""
+    last_iteration: int = -1
+    """The highest of them; -1 while there is none."""
     handed_back: int = 0
     """Attempts that ended because their worker shut down in an orderly way: they don't count as lost."""
+
+    @property
+    def used_iterations(self) -> int:
+        """What counts against its limit and the budget: how many, or their highest number if that is more."""
+        return max(self.iterations, self.last_iteration)
 
     @property
     def spent_attempts(self) -> int:
@@ -200,6 +208,7 @@ class TaskRecord:
             worker="",
             stop=None,
             iterations=0,
+            last_iteration=-1,
             reason=reason,
         )
 
@@ -264,6 +273,7 @@ class TaskRecord:
                 error=data.get("error", ""),
                 stop=StopRequest.decode(data.get("stop"), data.get("stop_at")),
                 iterations=bounded_int(data.get("iterations", 0), 0, MAX_NUMBER),
+                last_iteration=bounded_int(data.get("last_iteration", -1), -MAX_NUMBER, MAX_NUMBER),
                 handed_back=bounded_int(data.get("handed_back", 0), 0, MAX_NUMBER),
             )
         except KeyError as error:
@@ -305,7 +315,7 @@ class StudyState:
     FAILED = "failed"
 
 
-_SINCE = ("budget_since", "artifact_stores", "copied_from", "signed")
+_SINCE = ("budget_since", "artifact_stores", "copied_from", "signed", "judged_from")
 """Fields of a study's record that it may lack: earlier versions did not have them."""
 
 
@@ -341,6 +351,8 @@ class StudyRecord:
     """Tasks created before this moment don't count: the study was continued with its own budget."""
     signed: bool = False
     """Its controllers sign: base tasks that they take have seals."""
+    judged_from: int = 0
+    """Number of the trial that counts as the study's first, of which not all may fail alike."""
 
     def encode(self) -> dict[str, str | int]:
         data: dict[str, str | int] = {"v": VERSION}

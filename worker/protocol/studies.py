@@ -82,6 +82,11 @@ class Studies:
                 pipe.zscore(keys.study_tasks(name), task_id)
             return [one for one, trial in zip(task_ids, pipe.execute(), strict=True) if trial is not None]
 
+    def next_trial(self, name: str) -> int:
+        """The number after the highest trial that has a task; 0 for none."""
+        last = self._redis.zrange(keys.study_tasks(name), -1, -1, withscores=True)
+        return int(last[0][1]) + 1 if last else 0
+
     def status_counts(self, name: str) -> dict[Status, int]:
         """How many of its tasks are in each status."""
         with self._redis.pipeline(transaction=False) as pipe:

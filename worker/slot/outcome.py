@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from worker.process.channel import Message
 from worker.protocol.batch import Point
+from worker.protocol.clock import STEADY
 from worker.protocol.errors import ObjectiveLoadError
 from worker.protocol.metrics import ObjectiveMetric, Summary, split_key
 from worker.protocol.record import StopRequest, TaskRecord
@@ -93,6 +93,8 @@ def judge(record: TaskRecord, ended: Ended, reports: Reports) -> Outcome:
         # Nobody asked: the objective has given up by itself.
         reason_class = Reason.PRUNED if result.get("class") == "pruned" else Reason.USER
         return Outcome(status=Status.STOPPED, reason_class=reason_class, reason=str(result.get("reason", "")))
+    if kind == "invalid_value":
+        return _failed(Reason.INVALID_VALUE, str(result["reason"]))
     if kind in ("error", "out_of_memory"):
         reason_class = Reason.OUT_OF_MEMORY if kind == "out_of_memory" else Reason.OBJECTIVE_ERROR
         return _failed(reason_class, str(result["reason"]), str(result.get("error", "")))
@@ -140,7 +142,7 @@ def _completed(record: TaskRecord, result: Message, reports: Reports) -> Outcome
         )
     values = dict(result.get("values", {}))
     values.update({metric.key: value for metric, value in zip(metrics, ordered, strict=False)})
-    at = time.time()
+    at = STEADY.now()
     for key, value in values.items():
         title, series = _split(metrics, key)
         last = reports.summary(key)
