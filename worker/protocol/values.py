@@ -203,6 +203,11 @@ def cast_like(value: Any, default: Any) -> Any:
         return _as_int(value)
     if isinstance(default, (float, str)):
         return float(value) if isinstance(default, float) else str(value)
+    return _cast_container(value, default)
+
+
+def _cast_container(value: Any, default: Any) -> Any:
+    """As `cast_like`, for a default that holds others, or is a path."""
     if isinstance(default, (list, tuple, dict)) and isinstance(value, str):
         value = _literal(value, default)
     if isinstance(default, PurePath) and isinstance(value, str):
