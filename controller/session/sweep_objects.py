@@ -86,6 +86,10 @@ def task_spec(
         }
     if given.env:
         description["env"] = dict(given.env)
+    if given.reuse:
+        description["reuse"] = True
+    if given.reuse_limit is not None:
+        description["reuse_limit"] = given.reuse_limit
     return TaskSpec(
         objective=description,
         parameters={name: None for parameter in parameters for name in parameter.names},

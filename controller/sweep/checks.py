@@ -167,6 +167,12 @@ def _objective(objective: ObjectiveSection, doubtful: frozenset[str], source: st
         if any("\0" in text for text in texts):
             yield Problem(path=("objective", path), text="an argument can't have a NUL character")
     yield from _environment(objective)
+    if objective.reuse and (objective.script is not None or objective.command is not None):
+        text = "a script or a command is a program of its own each time; only a function's process is reused"
+        yield Problem(path=("objective", "reuse"), text=text)
+    if objective.reuse_limit is not None and not objective.reuse and "reuse" not in doubtful:
+        text = "no process is reused; set reuse = true, or leave it out"
+        yield Problem(path=("objective", "reuse_limit"), text=text)
 
 
 def _environment(objective: ObjectiveSection) -> Iterator[Problem]:

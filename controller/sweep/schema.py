@@ -149,6 +149,8 @@ class ObjectiveSection(Section):
         command: a program and its arguments, with `{name}` placeholders (see `worker.protocol.command`).
         optuna: `module:name` of a function that takes an Optuna trial.
         env: environment variables for the objective.
+        reuse: keep the process of a function for the next trials.
+        reuse_limit: trials after which it is replaced.
     """
 
     function: str | None = None
@@ -157,6 +159,8 @@ class ObjectiveSection(Section):
     command: Annotated[tuple[str, ...] | None, BeforeValidator(_split)] = None
     optuna: str | None = None
     env: dict[str, str] = Field(default_factory=dict)
+    reuse: bool = False
+    reuse_limit: _Positive | None = None
 
     @property
     def kinds(self) -> tuple[ObjectiveKind, ...]:

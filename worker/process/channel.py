@@ -80,9 +80,17 @@ class Endpoint:
         with contextlib.suppress(OSError):
             self._socket.sendall(b"\n")
 
-    def waits(self) -> bool:
-        """Whether `receive` would return without waiting."""
-        return bool(select.select([self._socket], [], [], 0)[0])
+    def waits(self, until: int | None = None, timeout_s: float = 0.0) -> bool:
+        """Whether `receive` would return without waiting.
+
+        Args:
+            until: wait for that until this descriptor can be read.
+            timeout_s: wait for so many seconds, without `until`.
+        """
+        if until is None:
+            return bool(select.select([self._socket], [], [], timeout_s)[0])
+        readable: list[Any] = [self._socket, until]
+        return until not in select.select(readable, [], [])[0]
 
     def receive(self) -> list[Message] | None:
         """Wait for the next messages. Returns None once the slot has closed the channel."""

@@ -21,6 +21,7 @@ from worker.protocol.errors import ObjectiveLoadError
 from worker.protocol.returned import InvalidValue, values_of
 from worker.runner.libraries import Learner, reseed
 from worker.runner.objective import call_function, check_signature, load_function
+from worker.runner.process_state import ProcessState, holds_gpu
 from worker.sdk import runtime
 from worker.sdk.exceptions import TaskStopped
 from worker.sdk.session import ChannelSession
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 
 ORDERS = ("run", "check")
 """Messages that a result answers."""
+IDLE_S = 10.0
+"""How long a process that is reused waits for its next trial, in seconds."""
+IDLE = 76
+"""Exit code of a process that has waited for a trial in vain."""
+GPU_IDLE_S = 2.0
+"""The same of one that holds a GPU's memory."""
 
 
 class Runner:
@@ -48,30 +55,56 @@ class Runner:
         self._orders: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._session: ChannelSession | None = None
         self._modules = 0
+        self._stopped, self._stop = os.pipe()
+        self._reading: threading.Thread
+        self._state: ProcessState | None = None
 
-    def serve(self, messages: list[Message]) -> None:
+    def serve(self, messages: list[Message]) -> int:
         """Run one trial; where the objective reuses its process, the next ones too, until the channel closes.
 
         Args:
             messages: that were read already, an order among them.
+
+        Returns:
+            The process' exit code.
         """
         reseed()
         self._take(messages)
         if self._endpoint.waits():
             # A stop request may have come while the objective was imported.
             self._take(self._endpoint.receive() or [])
-        threading.Thread(target=self._read, name="optuna-rq-reader", daemon=True).start()
-        while (order := self._orders.get()) is not None:
+        while (order := self._next()) is not None:
             result = self._run(order)
             self._learner.note()
             self._endpoint.send(result)
             if not order["objective"].get("reuse"):
-                return
+                break
+            if not self._waits_for_more():
+                return IDLE
+        return 0
+
+    def _next(self) -> Message | None:
+        """The next order; None once the channel is closed. From then on a thread reads what follows."""
+        while self._orders.empty():
+            messages = self._endpoint.receive()
+            if messages is None:
+                return None
+            self._take(messages)
+        self._reading = threading.Thread(target=self._read, name="optuna-rq-reader", daemon=True)
+        self._reading.start()
+        return self._orders.get()
 
     def _read(self) -> None:
-        while (messages := self._endpoint.receive()) is not None:
+        while self._endpoint.waits(self._stopped) and (messages := self._endpoint.receive()) is not None:
             self._take(messages)
-        self._orders.put(None)
+
+    def _waits_for_more(self) -> bool:
+        """Wait for another order with nothing read ahead. False when none comes: this process ends."""
+        os.write(self._stop, b".")
+        self._reading.join()
+        os.read(self._stopped, 1)
+        idle_s = GPU_IDLE_S if holds_gpu() else IDLE_S
+        return not self._orders.empty() or self._endpoint.waits(timeout_s=idle_s)
 
     def _take(self, messages: list[Message]) -> None:
         for message in messages:
@@ -94,6 +127,8 @@ class Runner:
             function = load_function(target, folder)
             self._learner.note()
             self._imported()
+            if objective.get("reuse") and self._state is None:
+                self._state = ProcessState()  # what the import has set stays
             call: Callable[[], Message]
             if objective["kind"] == "optuna":
                 call = _trial_of(function, task, order)
@@ -124,12 +159,16 @@ class Runner:
                 sys.stderr.flush()
             session.close()
         if objective.get("reuse"):
-            result["dirty"] = _left_behind(before)
+            result["dirty"] = _left_behind(before) or not self._put_back()
             result["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             if len(sys.modules) != self._modules:
                 self._modules = len(sys.modules)
                 result["files"] = _own_files(folder)
         return result
+
+    def _put_back(self) -> bool:
+        reseed()
+        return self._state is None or self._state.put_back()
 
     @contextlib.contextmanager
     def _stoppable(self, session: ChannelSession) -> Iterator[None]:

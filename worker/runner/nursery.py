@@ -64,8 +64,7 @@ class Trials:
             os.setsid()
             die_with_parent(parent)
             self._endpoint.send({"op": "hello", "pid": os.getpid()})
-            Runner(self._endpoint, Learner(self._notebook), imported).serve(messages)
-            status = 0
+            status = Runner(self._endpoint, Learner(self._notebook), imported).serve(messages)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -77,9 +76,10 @@ class Trials:
     def await_end(self, pid: int) -> None:
         """Wait for the end of a process that was begun, and tell of it."""
         _, ended = os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(ended)
         # It may have been killed in the middle of a line.
         self._endpoint.end_line()
-        self._endpoint.send({"op": "exited", "pid": pid, "code": os.waitstatus_to_exitcode(ended)})
+        self._endpoint.send({"op": "exited", "pid": pid, "code": code})
 
 
 @dataclass

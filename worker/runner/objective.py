@@ -9,7 +9,8 @@ A description is a JSON object:
 - ``{"kind": "optuna", "target": "module:name", "storage": URL without its password, "sampler": {"type": ...},
   "pruner": {"type": ...}, "min_iterations": 0}``, called with an Optuna trial, see `worker.trials.trial`
 
-each optionally with ``"env": {...}`` (added to the program's environment).
+each optionally with ``"env": {...}`` (added to the program's environment); those that are called also with
+``"reuse": true`` (keep the process for the next trials) and ``"reuse_limit": 100`` (for so many).
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ def check_description(objective: Mapping[str, Any]) -> None:
             return not isinstance(value, dict) or not all(
                 text(key) and key and "=" not in key and text(item) for key, item in value.items()
             )
+        if name == "reuse":
+            return not isinstance(value, bool)
+        if name == "reuse_limit":
+            return type(value) is not int or value < 1
         return False
 
     problems = [name for name, value in objective.items() if bad(name, value)]

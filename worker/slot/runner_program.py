@@ -14,6 +14,7 @@ from typing import Any
 
 from worker.process.channel import Lines, Message
 from worker.process.process_tree import children, kill_tree, lives, orphans, signal_group
+from worker.runner.execution import IDLE
 from worker.slot.programs import Program, program_environment
 
 _RUNNER = "import sys; sys.path[:] = [p for p in sys.path if p]; from worker.runner.main import main; main()"
@@ -55,6 +56,8 @@ class RunnerProgram(Program):
             self._child, self._child_ended = int(message["pid"]), None
         elif message.get("op") == "exited" and message.get("pid") == self._child:
             self._child_ended = int(message["code"])
+            if self._child_ended == IDLE:
+                self._child = self._child_ended = None  # between two trials
 
     def poll(self) -> int | None:
         code = super().poll()
@@ -99,7 +102,7 @@ class RunnerProgram(Program):
     def _hear_of_its_end(self) -> bool:
         assert self.channel is not None
         lines, deadline = Lines(), time.monotonic() + 5.0
-        while self._child_ended is None:
+        while self._child is not None and self._child_ended is None:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self.channel], [], [], left)[0]:
                 return False
