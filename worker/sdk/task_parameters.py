@@ -179,7 +179,7 @@ class TaskParameters(TaskCore):
         if is_hydras(namespace):
             self._connect_hydra(namespace)
             return
-        arguments = Arguments(parser, namespace)
+        arguments = Arguments(parser, namespace, self.about.get("arguments"))
         changed = {path[0]: value for path, value in self._override(arguments, "Args").items()}
         for name, value in changed.items():
             setattr(namespace, name, value)
