@@ -200,9 +200,10 @@ def cast_like(value: Any, default: Any) -> Any:
         return _member(value, type(default))
     if isinstance(default, bool):
         return _as_bool(value)
+    if isinstance(default, (int, float)) and isinstance(value, (list, dict)):
+        return value
     if isinstance(default, int):
-        number = float(value)
-        return int(number) if number.is_integer() else number
+        return _as_int(value)
     if isinstance(default, (float, str)):
         return float(value) if isinstance(default, float) else str(value)
     if isinstance(default, (list, tuple, dict)) and isinstance(value, str):
@@ -213,3 +214,11 @@ def cast_like(value: Any, default: Any) -> Any:
         named = hasattr(default, "_fields") and len(value) == len(default)
         return type(default)(*value) if named else tuple(value)
     return value
+
+
+def _as_int(value: Any) -> int | float:
+    """A whole number, where it is one; of a text every digit counts, also those that no float holds."""
+    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
+        return int(value)
+    number = float(value)
+    return int(number) if number.is_integer() else number

@@ -183,7 +183,7 @@ class Runner:
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
                 sys.stderr.flush()
-            session.flush()
+            session.close()
         result["dirty"] = _left_behind(before)
         result["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if len(sys.modules) != self._modules:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -145,6 +144,7 @@ class ChannelSession:
     """A task under a worker, or another program's task that this process is a child of.
 
     Thread-safe. `report` appends to a list and returns; a thread sends what has gathered every `BATCH_S`.
+    It begins with the first report and ends with `close`.
 
     Args:
         at_once: send each report before `report` returns: a child may end without notice.
@@ -156,7 +156,8 @@ class ChannelSession:
         self._pending: deque[RawPoint] = deque()
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._sender: threading.Thread | None = None
+        self._sender: threading.Event | None = None
+        """Ends the thread that sends; None while there is none."""
         self._stop: TaskStopped | None = None
         self._answers: dict[int, Message] = {}
         self._answered = threading.Condition()
@@ -183,17 +184,30 @@ class ChannelSession:
     def _start_sender(self) -> None:
         with self._lock:
             if self._sender is None:
-                self._sender = threading.Thread(target=self._send_loop, name="optuna-rq-sender", daemon=True)
-                self._sender.start()
+                self._sender = threading.Event()
+                signals = (self._wake, self._sender)
+                threading.Thread(
+                    target=self._send_loop, args=signals, name="optuna-rq-sender", daemon=True
+                ).start()
 
-    def _send_loop(self) -> None:
+    def _send_loop(self, wake: threading.Event, over: threading.Event) -> None:
         while not self._endpoint.closed:
-            self._wake.wait()
-            time.sleep(BATCH_S)
-            self._wake.clear()
+            wake.wait()
+            if over.wait(BATCH_S):
+                return
+            wake.clear()
             self.flush()
 
     def close(self) -> None:
+        """Send what is left, and end the thread; a later report starts another."""
+        if self._is_copy():
+            return
+        with self._lock:
+            over, self._sender = self._sender, None
+            wake, self._wake = self._wake, threading.Event()
+        if over is not None:
+            over.set()
+            wake.set()
         self.flush()
 
     def flush(self) -> None:
