@@ -206,10 +206,15 @@ def cast_like(value: Any, default: Any) -> Any:
         return _as_int(value)
     if isinstance(default, (float, str)):
         return float(value) if isinstance(default, float) else str(value)
-    if isinstance(default, (list, tuple, dict)) and isinstance(value, str):
-        value = _literal(value, default)
     if isinstance(default, PurePath) and isinstance(value, str):
         return type(default)(value)
+    return _as_container(value, default)
+
+
+def _as_container(value: Any, default: Any) -> Any:
+    """A list, tuple or dict of the default's kind, where the value is one or the text of one."""
+    if isinstance(default, (list, tuple, dict)) and isinstance(value, str):
+        value = _literal(value, default)
     if isinstance(default, tuple) and isinstance(value, list):
         named = hasattr(default, "_fields") and len(value) == len(default)
         return type(default)(*value) if named else tuple(value)
