@@ -289,7 +289,9 @@ def test_what_the_record_says_of_enums() -> None:
     assert [type(value) for value in known] == [str, str, int]
 
 
-@pytest.mark.parametrize("value", [3, "text", [1], {1}, None, (1, 2), b"a", object()], ids=repr)
+@pytest.mark.parametrize(
+    "value", [3, "text", [1], {1}, None, (1, 2), b"a", object()], ids=lambda value: type(value).__name__
+)
 def test_what_has_no_names_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="Task.connect takes a dict, a namespace or an object"):
         task().connect(value)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import datetime
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from pathlib import PurePath
 from typing import Any
+from uuid import UUID
 
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off", ""}
 
@@ -115,7 +119,7 @@ def taken(value: Any, default: Any, *, searched: bool) -> Any:
         return cast_like(value, default)
     if searched or type(value) is not type(known):
         return made_like(value, default)
-    if _is_written(default) or _is_number(default):
+    if isinstance(default, _WRITTEN) or _is_number(default):
         try:
             return made_like(value, default)
         except (ValueError, TypeError, ArithmeticError):
@@ -123,15 +127,8 @@ def taken(value: Any, default: Any, *, searched: bool) -> Any:
     return default
 
 
-def _is_written(value: Any) -> bool:
-    """Whether its text says all of it."""
-    return isinstance(value, (Enum, PurePath)) or _is_a(value, "Decimal", "Fraction", "UUID")
-
-
-def _is_a(value: Any, *names: str) -> bool:
-    """Whether it is of one of these classes of Python's own, which aren't imported for that."""
-    modules = ("datetime", "decimal", "fractions", "uuid")
-    return any(cls.__name__ in names and cls.__module__ in modules for cls in type(value).__mro__)
+_WRITTEN = (Enum, PurePath, Decimal, Fraction, UUID)
+"""Types whose text says all of a value."""
 
 
 def made_like(value: Any, default: Any) -> Any:
@@ -143,15 +140,15 @@ def made_like(value: Any, default: Any) -> Any:
         return _member(value, kind)
     if isinstance(default, (set, frozenset, deque)):
         return kind(_items(value) if isinstance(value, str) else value)
-    if _is_a(default, "date", "time"):
+    if isinstance(default, (datetime.date, datetime.time)):
         return kind.fromisoformat(str(value))
-    if _is_a(default, "timedelta"):
-        return kind(seconds=float(value))
+    if isinstance(default, datetime.timedelta):
+        return datetime.timedelta(seconds=float(value))
     if _is_number(default):
         return kind(cast_like(value, default.item()))
     if isinstance(default, (list, tuple)) and isinstance(value, (list, tuple)):
         return kind(value)
-    if _is_written(default) or isinstance(default, complex):
+    if isinstance(default, (*_WRITTEN, complex)):
         return kind(str(value))
     raise TypeError(
         f"the program's own value is a {kind.__name__}, which can't be made from {value!r:.80}; connect a "
@@ -206,15 +203,15 @@ def cast_like(value: Any, default: Any) -> Any:
         return _as_int(value)
     if isinstance(default, (float, str)):
         return float(value) if isinstance(default, float) else str(value)
-    if isinstance(default, PurePath) and isinstance(value, str):
-        return type(default)(value)
-    return _as_container(value, default)
+    return _cast_container(value, default)
 
 
-def _as_container(value: Any, default: Any) -> Any:
-    """A list, tuple or dict of the default's kind, where the value is one or the text of one."""
+def _cast_container(value: Any, default: Any) -> Any:
+    """As `cast_like`, for a default that holds others, or is a path."""
     if isinstance(default, (list, tuple, dict)) and isinstance(value, str):
         value = _literal(value, default)
+    if isinstance(default, PurePath) and isinstance(value, str):
+        return type(default)(value)
     if isinstance(default, tuple) and isinstance(value, list):
         named = hasattr(default, "_fields") and len(value) == len(default)
         return type(default)(*value) if named else tuple(value)
