@@ -36,6 +36,9 @@ PATIENCE = 3
 MOST_DUPLICATES = 500
 """Duplicates in a row after which a sampler is taken to have nothing new."""
 
+LARGEST_STEP = 2**31 - 1
+"""Largest iteration that Optuna's databases all take."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -262,7 +265,8 @@ class Search:
         Pruners expect to be asked after each report, in the order of the reports.
 
         Args:
-            step: the iteration; one that was told before, or that is negative, is skipped.
+            step: the iteration; one that was told before, that is negative, or larger than every database
+                takes, is skipped.
             value: as the program reported it, also when it isn't a number.
             least: reports that a trial may make before it is given up.
         """
@@ -270,7 +274,7 @@ class Search:
         if trial is None or len(self._study.directions) > 1 or not self._reports:
             return False
         told = self._reported.setdefault(number, set())
-        if step in told or step < 0:
+        if step in told or not 0 <= step <= LARGEST_STEP:
             return False
         told.add(step)
         trial.report(value, step)

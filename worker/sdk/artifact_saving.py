@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker.protocol.errors import ArtifactError
+from worker.protocol.errors import ArtifactError, BadInput
 
 if TYPE_CHECKING:
     from worker.artifacts import ArtifactMeta
@@ -99,10 +99,9 @@ def upload(
     name = name.encode("utf-8", "replace").decode()  # no record can hold half a character
     # A path as it is: in a URL, a "%" or "#" in it would mean something.
     url = about.get("artifacts") or str(Path.cwd() / STATE_FOLDER / "artifacts")
-    group = about.get("study") or about.get("project") or "tasks"
     meta = save(
         open_store(url),
-        group,
+        _group(about),
         name,
         source,
         mimetype=mimetype,
@@ -115,14 +114,30 @@ def upload(
     return ArtifactHandle(meta)
 
 
-def forget(metas: Iterable[ArtifactMeta]) -> None:
-    """Remove the bytes of artifacts that nothing lists any more; what can't be removed is left."""
+def _group(about: Mapping[str, Any]) -> str:
+    """What the keys of a task's artifacts begin with, before it is made safe."""
+    return str(about.get("study") or about.get("project") or "tasks")
+
+
+def forget(about: Mapping[str, Any], metas: Iterable[ArtifactMeta]) -> None:
+    """Remove the bytes of artifacts that nothing lists any more; what can't be removed is left.
+
+    Descriptions come from Redis, where others may write: only what is in the task's own store and part of it
+    is removed.
+
+    Args:
+        about: the task, as for `upload`.
+    """
     from worker.artifacts import open_store  # noqa: PLC0415 - programs that store nothing don't wait for it
+    from worker.sdk.optuna_store import group_key  # noqa: PLC0415 - programs that store nothing don't wait for it
 
     for meta in metas:
         try:
-            open_store(meta.store).delete(meta.key)
-        except ArtifactError as error:
+            store = open_store(about.get("artifacts") or str(Path.cwd() / STATE_FOLDER / "artifacts"))
+            if meta.store != store.url or meta.key != f"{group_key(_group(about))}/{meta.artifact_id}":
+                raise ArtifactError(f"it is said to be at {meta.key!r:.200} of {meta.store!r:.200}")
+            store.delete(meta.key)
+        except (ArtifactError, BadInput) as error:
             log.warning("artifact %r is listed no more, but its bytes are left: %s", meta.name, error)
 
 
