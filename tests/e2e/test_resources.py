@@ -255,7 +255,8 @@ def test_each_trial_finds_its_scratch_folder_empty_and_nothing_is_left(
             places.add(here)
         assert len(places) == 1
         # A program that stays warm has no more to find out than its first trial.
-        ids = [bench.submit("obj:listen") for _ in range(4)]
+        warm = {"kind": "function", "target": "obj:listen", "reuse": True}
+        ids = [bench.submit(warm) for _ in range(4)]
         completed(bench, *ids)
         # Some of them in one process. (The first one's may be replaced: the runner before it left an orphan.)
         assert len({bench.store.reports.scalars([each])[0]["loss"].last for each in ids}) <= 2

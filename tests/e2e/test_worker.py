@@ -347,7 +347,8 @@ def test_a_killed_program_is_told_apart_and_the_slot_goes_on(bench: Bench, worke
     task_id = bench.submit("fn:slow")
     bench.reported(task_id)
     for pid in descendants(slot_of(worker)):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it died with the one before
+            os.kill(pid, signal.SIGKILL)
     task = bench.ended(task_id)
     assert (task.reason_class, task.reason) == (Reason.OBJECTIVE_ERROR, "its process was killed by SIGKILL")
     assert bench.ended(bench.submit("fn:value")).status is Status.COMPLETED
@@ -421,29 +422,6 @@ def test_an_idle_worker_ends_at_once(bench: Bench, worker: Any) -> None:
     worker.terminate()
     assert worker.wait(10) == 0
     assert_nothing_left(bench.folder)
-
-
-def test_a_runner_stays_warm_as_long_as_it_is_sound(bench: Bench, worker: Any) -> None:
-    def pid_of(target: str) -> float:
-        task_id = bench.submit(target)
-        bench.ended(task_id)
-        return bench.store.reports.scalars([task_id])[0]["loss"].last
-
-    bench.module(
-        "same.py",
-        FUNCTIONS.replace("def pid(task):", "def unused(task):") + "\ndef pid(task): return os.getpid()\n",
-    )
-    first = pid_of("same:pid")
-    assert pid_of("same:pid") == first
-    (bench.folder / "same.py").write_text((bench.folder / "same.py").read_text() + "\n# changed\n")
-    changed = pid_of("same:pid")
-    assert changed != first
-    assert pid_of("same:changes_things") == pid_of("same:changes_things")
-    task_id = bench.submit("same:sees_things")
-    bench.ended(task_id)
-    assert bench.store.reports.scalars([task_id])[0]["clean"].last == 1.0
-    assert pid_of("same:leaves_thread") != pid_of("same:leaves_thread")
-    assert pid_of("same:chance") != pid_of("same:chance")
 
 
 def test_output_goes_to_its_own_trials_log(bench: Bench, worker: Any) -> None:
