@@ -1,4 +1,4 @@
-"""Waiting for an artifact store that is away."""
+"""Waiting for an artifact store that is away or full."""
 
 from __future__ import annotations
 

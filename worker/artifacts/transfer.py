@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from concurrent import futures
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from worker.artifacts.checksum import (
 from worker.artifacts.content import from_file, to_file
 from worker.artifacts.meta import ArtifactMeta
 from worker.artifacts.names import safe_name
-from worker.artifacts.protocol import ArtifactStore
+from worker.artifacts.protocol import ArtifactStore, not_written
 from worker.artifacts.retrying import retry_while_away
 from worker.artifacts.stores import open_store
 from worker.protocol.clock import Clock, SystemClock, iso
@@ -53,24 +54,24 @@ def save(
         store: where to.
         prefix: the key's beginning, as a rule the study's name; its parts are made safe. The artifact's id
             follows, by which Optuna's stores find it as well.
-        name: of the artifact, any text.
-        source: see `worker.artifacts.content`.
+        name: of the artifact, any text; `source` is as `worker.artifacts.content` has it.
         mimetype, encoding: guessed from the file's name when not given.
-        patience_s: how long a store that is away is waited for, in seconds.
+        patience_s: how long a store that is away, or a full disk, is waited for, in seconds.
         waiting: called now and then meanwhile; what it raises ends the waiting.
         keep_in: folder for the file of an object that could not be stored, so that it isn't lost.
 
     Returns:
-        Its description; the bytes are stored.
+        Its description.
 
     Raises:
         ArtifactError: it can't be read or stored, or changed meanwhile. `ArtifactStoreUnavailable`, which
-            is `Retryable` too, when the store is away or overloaded.
+            is `Retryable` too, when the store is away, overloaded or full, or this machine's disk is.
     """
     if not name:
         raise ArtifactError("an artifact needs a name")
-    with tempfile.TemporaryDirectory(prefix="orq-artifact-") as scratch:
-        path, kind = to_file(name, source, Path(scratch))
+    patiently = partial(retry_while_away, patience_s=patience_s, waiting=waiting)
+    with patiently(lambda: _scratch(name)) as scratch:
+        path, kind = patiently(lambda: to_file(name, source, Path(scratch)))
         filename = safe_name(path.name)
         guessed, guessed_encoding = mimetypes.guess_type(filename)
         guessed = "application/vnd.plotly.v1+json" if kind == "plotly" else guessed
@@ -94,6 +95,16 @@ def save(
         **stored,
         created_at=iso((clock or SystemClock()).now()) or "",
     )
+
+
+def _scratch(name: str) -> tempfile.TemporaryDirectory[str]:
+    """A folder for the file of an object. Raises `ArtifactError`."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="orq-artifact-")
+    except OSError as error:
+        raise not_written(
+            f"artifact {name!r}: no temporary folder: {error.strerror or error}", error
+        ) from error
 
 
 class _NotStored(Exception):

@@ -52,7 +52,7 @@ class WorkerRegistry:
     def pause(self, name: str, until: float, reason: str) -> None:
         """Have a worker take no jobs until a moment (seconds since the epoch); kept in its registration."""
         with self._redis.pipeline() as pipe:
-            pipe.hset(keys.worker(name), mapping={"paused_until": repr(until), "paused": reason})
+            pipe.hset(keys.worker(name), mapping={"paused_until": repr(until), "paused": reason, "fault": ""})
             # If the worker has just ended, this must not leave a registration behind.
             pipe.pexpire(keys.worker(name), milliseconds(REGISTRATION_LIFE_S))
             pipe.publish(keys.control(name), "pause")
@@ -76,6 +76,29 @@ class WorkerRegistry:
         if queue is None:
             return alive
         return [worker for worker in alive if serves(worker, queue)]
+
+    def show_fault(self, slot: str, until: float, reason_class: str, reason: str) -> None:
+        """Show in its worker's registration that a slot takes no jobs for a fault of its machine's.
+
+        The worker pauses with it, unless it pauses for longer already.
+
+        Args:
+            until: seconds since the epoch.
+            reason_class: one of `Reason`'s.
+        """
+        name = worker_name(slot)
+        key = keys.worker(name)
+        if until <= self.paused_until(name):
+            return
+        about = {
+            "paused_until": repr(until),
+            "paused": f"{reason_class}: {reason}"[:500],
+            "fault": reason_class,
+        }
+        with self._redis.pipeline() as pipe:
+            pipe.hset(key, mapping=about)
+            pipe.pexpire(key, milliseconds(REGISTRATION_LIFE_S))
+            pipe.execute()
 
     def show_idle(self, slot: str) -> None:
         """Show in its worker's registration that a slot runs nothing."""

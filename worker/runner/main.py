@@ -10,6 +10,7 @@ as a whole; so it is when the objective's files change. It knows no Redis and ho
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib
 import os
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from worker.process.channel import Endpoint, Message
 from worker.process.parent_death import die_with_parent
 from worker.protocol.errors import ObjectiveLoadError
+from worker.protocol.faults import fault_of
 from worker.runner import preload
 from worker.runner.objective import call_function, check_signature, load_function
 from worker.sdk import runtime
@@ -207,7 +209,15 @@ class Runner:
 
 def _load_error(error: ObjectiveLoadError) -> Message:
     trace = "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""
-    return {"op": "result", "kind": "load_error", "reason": str(error), "error": trace}
+    return {"op": "result", "kind": "load_error", "reason": str(error), "error": trace, **_fault(error)}
+
+
+def _fault(error: BaseException) -> Message:
+    """The machine's fault behind an error, for the result that tells of it; empty where there is none."""
+    fault = fault_of(error)
+    if fault is None:
+        return {}
+    return {"fault": [fault.reason_class.value, fault.lacking.value, fault.place]}
 
 
 def _call(function: Callable[..., Any], task: Task, parameters: Mapping[str, Any]) -> Message:
@@ -266,12 +276,17 @@ def _explain(error: BaseException) -> Message:
             "reason": f"called sys.exit({code!r})",
             "error": _trace(error),
         }
-    name = type(error).__name__
+    name, fault = type(error).__name__, _fault(error)
     # By name as well: torch's and jax's out-of-memory errors must not cost an import here.
-    kind = "out_of_memory" if isinstance(error, MemoryError) or "OutOfMemory" in name else "error"
+    memory = isinstance(error, MemoryError) or "OutOfMemory" in name or _is_refused_memory(error)
+    kind = "out_of_memory" if memory and not fault else "error"
     text = str(error).strip().splitlines()
     reason = f"{name}: {text[0]}" if text else name
-    return {"op": "result", "kind": kind, "reason": reason[:500], "error": _trace(error)}
+    return {"op": "result", "kind": kind, "reason": reason[:500], "error": _trace(error), **fault}
+
+
+def _is_refused_memory(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ENOMEM
 
 
 def _is_pruned(error: BaseException) -> bool:

@@ -23,6 +23,7 @@ from worker.process.channel import Message
 from worker.protocol.batch import Point
 from worker.protocol.checkpoint import ResumePoint
 from worker.protocol.errors import ObjectiveLoadError
+from worker.protocol.faults import Fault, fault_of
 from worker.protocol.metrics import MACHINE, split_key
 from worker.protocol.record import TaskRecord
 from worker.runner.objective import check_description
@@ -90,6 +91,8 @@ class Attempt:
         self._program: Program | None = None
         self._exit: int | None = None
         self._exit_descriptor: int | None = None
+        self._fault: Fault | None = None
+        """What the machine refused this slot itself."""
 
     @property
     def ended_as(self) -> tuple[str, str]:
@@ -122,6 +125,11 @@ class Attempt:
             if self._program:
                 self._supervise(self._program, started)
                 self._drain()
+        except (OSError, MemoryError) as error:
+            self._fault = fault_of(error, starting=True)
+            if self._fault is None:
+                raise
+            log.exception("task %s: attempt %d is given up", self._record.id, self._record.attempt)
         finally:
             self._clean_up()
         return self._finish(started, kills, load_error)
@@ -205,7 +213,12 @@ class Attempt:
 
     def _sample(self, monitor: ResourceMonitor, program: Program, elapsed_s: float) -> None:
         at = time.time()
-        for series, value in monitor.sample(program.runs_as).items():
+        try:
+            found = monitor.sample(program.runs_as)
+        except OSError as error:  # no descriptor is left: the program need not suffer
+            log.debug("task %s: no sample: %s", self._record.id, error)
+            return
+        for series, value in found.items():
             self._reporter.add(
                 Point(title=MACHINE, series=series, value=value, iteration=round(elapsed_s), at=at)
             )
@@ -292,6 +305,7 @@ class Attempt:
             request=request,
             mark=self._channel.mark,
             load_error=load_error,
+            fault=self._fault,
             killed=stopping.killed,
             over_memory=stopping.over_memory,
             out_of_memory=self._exit == -signal.SIGKILL and _kills.count(now=True) > kills,

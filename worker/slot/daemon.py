@@ -176,14 +176,16 @@ class Daemon:
         assert self._store is not None
         until = self._store.workers.paused_until(self._settings.name)
         if until > time.time() and until != self._paused_until:
+            is_new = not self._paused_until
             self._paused_until = until
             with contextlib.suppress(OSError):
                 self._scratch.pause_file.touch()
-            log.warning(
-                "worker %s takes no jobs for %.0f s: all that it was given has failed at once",
-                self._settings.name,
-                until - time.time(),
-            )
+            if is_new:
+                log.warning(
+                    "worker %s takes no jobs for %.0f s: `controller status` says why",
+                    self._settings.name,
+                    until - time.time(),
+                )
 
     def _resume(self) -> None:
         self._paused_until = 0.0
