@@ -82,7 +82,7 @@ class Ending:
             return Verdict(ok=False, final=True, reason="an objective called study.stop()")
         if self._launching.exhausted:
             return Verdict(ok=False, final=True, reason="search space exhausted")
-        if self._requests.paused:
+        if self._requests.paused or self._state.held:
             return None
         verdict = self._budget.may_create()
         if verdict.final:

@@ -23,6 +23,8 @@ class Fleet:
         self.workers: list[str] = []
         self.refusals: dict[str, str] = {}
         """Worker → why it has refused a job last."""
+        self.faults: dict[str, str] = {}
+        """Worker → which fault of its machine's keeps it from taking jobs now."""
         self.empty_since: float | None = None
         """Monotonic time since when the queue has had no worker; None while it has one."""
         self._next = 0.0
@@ -51,10 +53,15 @@ class Fleet:
             for registration in alive
             if registration.get("refused")
         }
+        self.faults = {
+            registration["name"]: registration.get("paused", "")
+            for registration in alive
+            if registration.get("fault") and pause_left(registration, time.time())
+        }
         self.slots = sum(
             int(registration.get("slots", 0)) for registration in alive if _takes_jobs(registration)
         )
-        if self.slots:
+        if self.slots or self.faults:
             self.empty_since = None
         elif self.empty_since is None:
             self.empty_since = now
@@ -72,6 +79,11 @@ class Fleet:
                 self._told.add(said)
                 found.append(f"worker {worker} refuses jobs: {why}")
         return found
+
+    @property
+    def all_ill(self) -> bool:
+        """Whether the machine of each worker has a fault."""
+        return bool(self.workers) and len(self.faults) == len(self.workers)
 
     def target(self, *, ahead: bool) -> int:
         """How many jobs to have launched when nothing limits them: every slot busy, and a few in wait.

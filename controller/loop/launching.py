@@ -71,7 +71,7 @@ class Launching:
             raise
 
     def _may_create(self) -> bool:
-        if self._ends or self._requests.paused or self.exhausted:
+        if self._ends or self._is_paused or self.exhausted:
             return False
         ahead = self._search is not None and self._search.can_ask_ahead
         # A sampler that learns from results is not asked for more than the workers can run.
@@ -85,6 +85,11 @@ class Launching:
     def _ends(self) -> bool:
         """Whether the end was asked for, or has begun."""
         return self._state.verdict is not None or self._requests.stops or self._requests.finish
+
+    @property
+    def _is_paused(self) -> bool:
+        """Whether a person, or the machines' state, wants nothing launched now."""
+        return self._requests.paused or bool(self._state.held)
 
     def _launch_one(self) -> bool:
         if not self._may_create():
@@ -111,7 +116,7 @@ class Launching:
         search = self._search
         if search is None or not search.can_ask_ahead or self._state.asked or not self._state.running:
             return
-        if self._ends or search.exhausted or self._requests.paused:
+        if self._ends or search.exhausted or self._is_paused:
             return
         limit = self._budget.jobs.limit
         if self._budget.iterations.limit is None and (limit is None or self._budget.jobs.used < limit):

@@ -157,7 +157,7 @@ class JobTracker:
             by_itself=job.is_completed(),
             counts=record.reason_class is not Reason.STUDY_STOPPED,
         )
-        if job.is_failed():
+        if job.is_failed() and not (record.reason_class and record.reason_class.is_machine_fault):
             self._budget.failures.update(task_id, 1)
 
     def abort(self, job: Job, reason_class: Reason, reason: str) -> None:

@@ -342,7 +342,8 @@ class Search:
             yield TrialSnapshot(number=trial.number, task_id=task_id, parameters=parameters, text=text)
 
     def discard(self, number: int) -> None:
-        """Close a trial that was asked for and never run: its parameters may come again."""
+        """Close a trial that was asked for and never run, or not to its end for no fault of its own: its
+        parameters may come again, once the study is continued."""
         trial = self._trials.get(number)
         if trial is not None:
             trial.set_user_attr(NOT_RUN, True)

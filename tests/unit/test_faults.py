@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from worker.artifacts.protocol import ArtifactStoreUnavailable
 from worker.protocol.errors import ArtifactError, ObjectiveLoadError, StorageUnavailable
-from worker.protocol.faults import MEND, Lacking, fault_in, fault_of
+from worker.protocol.faults import Lacking, fault_in, fault_of
 from worker.protocol.status import Reason
 
 DISK = (Reason.DISK_FULL, Lacking.SPACE)
@@ -96,7 +96,8 @@ def test_of_the_machine(error: BaseException, wanted: object) -> None:
     fault = fault_of(error)
     assert fault is not None
     assert fault.reason_class.is_machine_fault
-    assert MEND[fault.lacking]
+    assert fault.advice.startswith(f"{fault.reason_class}: {fault.reason[:300]}")
+    assert "; " in fault.advice
 
 
 @pytest.mark.parametrize(

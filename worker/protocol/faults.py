@@ -33,6 +33,16 @@ class Lacking(str, Enum):
     """A server outside of it."""
 
 
+_MEND = {
+    Lacking.SPACE: "free space there, or mend the disk",
+    Lacking.FILES: "raise the limit of open files (ulimit -n), or end what holds them",
+    Lacking.PROCESSES: "raise the limit of processes (ulimit -u, the cgroup's pids.max), or free memory",
+    Lacking.GPU: "see to the node's GPU and its driver (nvidia-smi)",
+    Lacking.STORE: "see that it is up, has room, and can be reached from there",
+}
+"""What a person can do about it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """One fault of a machine."""
@@ -44,15 +54,13 @@ class Fault:
     place: str = ""
     """The file or folder that it is about, where that is known."""
 
+    @property
+    def advice(self) -> str:
+        """What is wrong and what to do, in one line."""
+        reason = self.reason[:300]
+        place = f" ({self.place})" if self.place and self.place not in reason else ""
+        return f"{self.reason_class}: {reason}{place}; {_MEND[self.lacking]}"
 
-MEND = {
-    Lacking.SPACE: "free space there, or mend the disk",
-    Lacking.FILES: "raise the limit of open files (ulimit -n), or end what holds them",
-    Lacking.PROCESSES: "raise the limit of processes (ulimit -u, the cgroup's pids.max), or free memory",
-    Lacking.GPU: "see to the node's GPU and its driver (nvidia-smi)",
-    Lacking.STORE: "see that it is up, has room, and can be reached from there",
-}
-"""What a person can do about it."""
 
 _ERRNO = {
     errno.ENOSPC: (Reason.DISK_FULL, Lacking.SPACE),

@@ -77,7 +77,7 @@ class WorkerRegistry:
             return alive
         return [worker for worker in alive if serves(worker, queue)]
 
-    def show_fault(self, slot: str, until: float, reason_class: str, reason: str) -> None:
+    def show_fault(self, slot: str, until: float, reason_class: str, advice: str) -> None:
         """Show in its worker's registration that a slot takes no jobs for a fault of its machine's.
 
         The worker pauses with it, unless it pauses for longer already.
@@ -85,6 +85,7 @@ class WorkerRegistry:
         Args:
             until: seconds since the epoch.
             reason_class: one of `Reason`'s.
+            advice: what is wrong and what to do, in one line.
         """
         name = worker_name(slot)
         key = keys.worker(name)
@@ -92,7 +93,7 @@ class WorkerRegistry:
             return
         about = {
             "paused_until": repr(until),
-            "paused": f"{reason_class}: {reason}"[:500],
+            "paused": advice[:600],
             "fault": reason_class,
         }
         with self._redis.pipeline() as pipe:

@@ -56,7 +56,7 @@ class Machine:
         self._fault: Fault | None = None
         self._store: str | None = None
         self._in_a_row = 0
-        self._until = self._look_at = 0.0
+        self._look_at = 0.0
         self._pause_s = FIRST_LOOK_S
 
     def lasts(self, fault: Fault, store: str | None) -> bool:
@@ -88,13 +88,13 @@ class Machine:
         self._in_a_row += 1
         self._fault, self._store = fault, store
         # What comes back at once, or was not seen any more, is given time.
-        pause = 0.0
+        pause = FIRST_LOOK_S
         if not lasts or self._in_a_row > 1:
             pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._in_a_row - 1 - lasts))
         self._pause_s = FIRST_LOOK_S
-        self._until, self._look_at = self._now() + pause, self._now() + FIRST_LOOK_S
-        log.warning("no jobs are taken for now: %s: %s", fault.reason_class, fault.reason)
-        self._show(fault, max(pause, FIRST_LOOK_S))
+        self._look_at = self._now() + pause
+        log.warning("no jobs are taken for now: %s", fault.advice)
+        self._show(fault, pause)
 
     def works(self) -> None:
         """An attempt has ended without a fault of the machine's."""
@@ -107,14 +107,13 @@ class Machine:
             return False
         if now < self._look_at:
             return True
-        if now >= self._until and not self.lasts(fault, self._store):
+        if not self.lasts(fault, self._store):
             log.info("jobs are taken again: it is gone: %s", fault.reason)
             self._fault = None
             return False
         self._pause_s = min(2 * self._pause_s, LONGEST_LOOK_S)
         self._look_at = self._now() + self._pause_s
-        if now >= self._until:
-            self._show(fault, self._pause_s)
+        self._show(fault, self._pause_s)
         return True
 
 

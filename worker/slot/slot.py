@@ -326,7 +326,7 @@ class Slot(SimpleWorker):
         """Have the worker's registration say why no jobs are taken, and the worker pause. Never raises."""
         until = time.time() + seconds + FAULT_SHOWN_S
         try:
-            self.store.workers.show_fault(self.label, until, fault.reason_class.value, fault.reason)
+            self.store.workers.show_fault(self.label, until, fault.reason_class.value, fault.advice)
         except Exception as error:
             log.debug("slot %s: registration not written: %s", self.label, error)
 
