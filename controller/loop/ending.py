@@ -6,13 +6,15 @@ import logging
 import time
 from collections.abc import Callable
 
+import redis
+
 from controller.loop.budget import Verdict
 from controller.loop.context import LoopContext
 from controller.loop.launching import Launching
 from controller.loop.progress import StudyProgress
 from controller.loop.tracking import JobTracker
 from worker.protocol import Reason, Status, StudyState
-from worker.protocol.connection import AWAY
+from worker.protocol.connection import can_pass
 from worker.protocol.errors import StorageUnavailable
 
 log = logging.getLogger(__name__)
@@ -112,7 +114,9 @@ class Ending:
             state.status = self._final_status()
             if not self._progress.save(ended=True) and restore_lost():
                 self._progress.save(ended=True)
-        except AWAY as error:
+        except redis.RedisError as error:
+            if not can_pass(error):
+                raise
             log.warning("study %s: its state was not written, Redis is away: %s", state.study, error)
 
     def _flush(self) -> None:

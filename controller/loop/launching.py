@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import redis
+
 from controller.loop.context import LoopContext
 from controller.loop.fleet import Fleet
 from controller.loop.job import Job
 from controller.loop.tracking import JobTracker
 from controller.search.search import Asked
-from worker.protocol.connection import AWAY
+from worker.protocol.connection import can_pass
 
 
 class Launching:
@@ -100,9 +102,9 @@ class Launching:
             return False
         try:
             job.launch(self._state.queue)
-        except AWAY:
+        except redis.RedisError as error:
             # The trial is asked for already: launch it when Redis is back.
-            if job.trial >= 0:
+            if can_pass(error) and job.trial >= 0:
                 self._state.asked.appendleft(
                     Asked(number=job.trial, task_id=job.task_id(), parameters=job.parameters)
                 )
