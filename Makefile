@@ -10,8 +10,8 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?=
-# Tests wait more than they compute: twice as many at once as there are cores.
-JOBS ?= $(shell expr 2 \* $$(nproc))
+# Tests wait more than they compute: five at once on two cores.
+JOBS ?= $(shell expr 5 \* $$(nproc) / 2)
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .PHONY: help demo test test-fast test-slow lint chaos bench clean

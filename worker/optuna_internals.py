@@ -6,10 +6,13 @@ gone. Nothing here is imported from Optuna before it is needed, as compute nodes
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import optuna
+    from numpy.random import RandomState
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler, PartialFixedSampler
     from optuna.storages import BaseStorage, RDBStorage
@@ -94,6 +97,52 @@ def forget_search_space(value: Any) -> bool:
         return False
     value.__init__(include_pruned=value._include_pruned)
     return True
+
+
+def random_states(sampler: BaseSampler) -> dict[str, RandomState]:
+    """The seeded random generators of a sampler and of those that it is made of, by where they are kept."""
+    from numpy.random import RandomState
+
+    found: dict[str, RandomState] = {}
+    seen: set[int] = set()
+
+    def walk(value: Any, path: str) -> None:
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        if isinstance(value, RandomState):
+            found[path] = value
+        elif type(value).__module__.startswith(("optuna.", "worker.")):
+            for name, inner in sorted(getattr(value, "__dict__", {}).items()):
+                walk(inner, f"{path}.{name}" if path else name)
+
+    walk(sampler, "")
+    return found
+
+
+_KERNELS = ("_gprs_cache_list", "_constraints_gprs_cache_list")
+_KERNEL = ("inverse_squared_lengthscales", "kernel_scale", "noise_var")
+
+
+def fitted_kernels(sampler: BaseSampler) -> dict[str, list[list[Any]]]:
+    """What a ``GPSampler`` begins its next fit with: numbers by where they are kept; empty for others."""
+    found = {name: getattr(sampler, name, None) for name in _KERNELS}
+    return {
+        name: [[getattr(fit, part).tolist() for part in _KERNEL] for fit in fits]
+        for name, fits in found.items()
+        if fits
+    }
+
+
+def restore_kernels(sampler: BaseSampler, kernels: Mapping[str, Sequence[Sequence[Any]]]) -> None:
+    """Inverse of `fitted_kernels`."""
+    if not kernels:
+        return
+    import torch  # type: ignore[import-not-found,unused-ignore] # of the extra `samplers`
+
+    for name, fits in kernels.items():
+        parts = [[torch.tensor(part, dtype=torch.float64) for part in fit] for fit in fits]
+        setattr(sampler, name, [SimpleNamespace(**dict(zip(_KERNEL, fit, strict=True))) for fit in parts])
 
 
 # Storages

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler
 
 from controller.loop.observer import Observer
 from controller.search.parameters import Parameter
-from controller.search.samplers import made_for_each, make_pruner, make_sampler, seed_after
+from controller.search.samplers import make_pruner, make_sampler, seed_after
 from controller.search.search import Search
 from controller.search.study import open_study, refuse_other_trials
 from controller.search.trial_cache import cached
@@ -19,6 +19,7 @@ from worker.optuna_internals import storage_of
 from worker.protocol.errors import BadInput
 from worker.protocol.nearest import nearest
 from worker.protocol.urls import redact
+from worker.trials.sampler_state import SamplerState, continued
 from worker.trials.storage import open_storage, quietly
 
 
@@ -78,6 +79,7 @@ class OptunaSource:
         self._allow_duplicates = allow_duplicates
         self._start_from = start_from
         self._tries: list[dict[str, Any]] = []
+        self._sampler_state: SamplerState | None = None
         self.stored: optuna.Study | None = None
         """The study in its own storage, once it is open."""
 
@@ -130,7 +132,7 @@ class OptunaSource:
             cached(study),
             self._space,
             allow_duplicates=self._allow_duplicates,
-            sampler_for=self._sampler_for(),
+            sampler_state=self._sampler_state,
         )
         if self._start_from is not None:
             copied, left = search.start_from(self._older(study))
@@ -154,7 +156,8 @@ class OptunaSource:
                 "with it"
             )
         study = open_study(storage, name, self._directions, self._make_sampler(), self._make_pruner())
-        study.sampler = self._make_sampler(len(study.get_trials(deepcopy=False)))
+        self._sampler_state = continued(study, self._make_sampler)
+        study.sampler = self._sampler_state.sampler
         return study
 
     def _continue(self, study: optuna.Study) -> optuna.Study:
@@ -195,12 +198,6 @@ class OptunaSource:
             return self._sampler
         kind = self._kind()
         return make_sampler(kind, {}, seed_after(self._seed, trials, kind), self._space)
-
-    def _sampler_for(self) -> Callable[[int], BaseSampler] | None:
-        """The sampler of each suggestion, where a seed is given that can be kept so."""
-        if isinstance(self._sampler, BaseSampler) or self._seed is None:
-            return None
-        return self._make_sampler if made_for_each(self._kind(), {}) else None
 
     def _make_pruner(self) -> BasePruner:
         return self._pruner if isinstance(self._pruner, BasePruner) else make_pruner(self._pruner, {})

@@ -17,6 +17,7 @@ from controller.loop.state import (
     LoopSettings,
     LoopState,
     Requests,
+    checked_on_nan,
     checked_retries,
     refuse_contradictions,
 )
@@ -57,6 +58,7 @@ class SearchStrategy:
         wall_clock_limit: minutes that the whole search may take.
         max_failures: failed jobs at which the search fails.
         constraints: ``{"metric": "title/series", "max": bound}`` (or ``min``): what violates one never ranks.
+        on_nan: "fail", "prune" or "ignore" jobs that report not a number; by default as the pruner says.
         allow_new_parameters: search parameters that the base task doesn't have.
         workers: local workers to start; by default one per CPU where Redis is embedded and nobody serves
             the queue, else none.
@@ -99,6 +101,7 @@ class SearchStrategy:
         wall_clock_limit: float | None = None,
         max_failures: int | None = None,
         constraints: Sequence[Mapping[str, Any]] = (),
+        on_nan: str | None = None,
         allow_new_parameters: bool = False,
         workers: int | None = None,
         observer: Observer | None = None,
@@ -127,13 +130,12 @@ class SearchStrategy:
             max_attempts=max_attempts,
             retry_on=checked_retries(retry_on),
             constraints=tuple(dict(constraint) for constraint in constraints),
+            on_nan=checked_on_nan(on_nan, len(objective_metric.metrics)),
         )
         self._backend = backend or Backend.at_home()
         self._search, self._lease, self._workers = search, lock, workers
-        self.observer = observer or LinesView()
-        """Is told what happens; may be replaced before `start`."""
-        self._state = LoopState(study=study or "")
-        self._requests = Requests()
+        self.observer = observer or LinesView()  # may be replaced before `start`
+        self._state, self._requests = LoopState(study=study or ""), Requests()
         self._jobs = JobFactory(self._backend, self._state, objective_metric, self.budget, self._settings)
         self._check_base_task(allow_new_parameters)
 

@@ -293,6 +293,7 @@ class _Start:
             max_failures=budget.max_failures,
             max_attempts=budget.max_attempts,
             retry_on=budget.retry_on,
+            on_nan=sweep.study.on_nan or ("ignore" if sweep.objective.kind == "optuna" else None),
             lease_s=budget.lease_s,
             lock=session.lock,
         )

@@ -127,9 +127,17 @@ class Job:
         self._record = self.backend.launch(self._record, queue_name)
         return not self._record.status.is_finished
 
-    def abort(self, reason_class: Reason = Reason.USER, reason: str = "aborted") -> None:
-        """Ask for the job's end; it stops within its grace period."""
-        self._record = self.backend.store.transitions.request_stop(self._record.id, reason_class, reason)
+    def abort(
+        self, reason_class: Reason = Reason.USER, reason: str = "aborted", iteration: int | None = None
+    ) -> None:
+        """Ask for the job's end; it stops within its grace period.
+
+        Args:
+            iteration: the last one of the objective that counts; None where all do.
+        """
+        self._record = self.backend.store.transitions.request_stop(
+            self._record.id, reason_class, reason, iteration
+        )
         if self._record.status is Status.STOPPED and self._record.started_at is None:
             self.backend.launcher.withdraw(self._record.spec.queue, self._record.id, self._record.attempt)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, cast, get_args
 
 from controller.loop.budget import Verdict
 from controller.loop.job import Job
 from controller.search.search import Asked
 from worker.protocol import Reason, Status, StudyState
 from worker.protocol.errors import BadInput
+
+OnNan = Literal["fail", "prune", "ignore"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,11 @@ class LoopSettings:
     """Classes of failures after which a task gets another attempt."""
     constraints: tuple[Mapping[str, Any], ...] = ()
     """``{"metric": "title/series", "max": bound}``, or ``min``."""
+    on_nan: OnNan | None = None
+    """What becomes of a job whose objective is reported as not a number, where the pruner lets it go on.
+
+    None fails it where there is no pruner to ask, and leaves it to the pruner otherwise.
+    """
 
 
 @dataclass
@@ -127,6 +134,20 @@ def checked_retries(given: Sequence[str]) -> tuple[str, ...]:
     if isinstance(given, str) or wrong:
         raise BadInput(f"retry_on: a list of {', '.join(known)}; not {given!r:.80}")
     return tuple(given)
+
+
+def checked_on_nan(given: str | None, objectives: int) -> OnNan | None:
+    """What becomes of a job whose objective is not a number. Raises `BadInput` for what can't be."""
+    if given is None:
+        return None
+    if given == "prune" and objectives > 1:
+        raise BadInput(
+            f"on_nan: {objectives} objectives can't be pruned, Optuna prunes a single one; use fail or ignore"
+        )
+    for known in get_args(OnNan):
+        if given == known:
+            return cast("OnNan", given)
+    raise BadInput(f"on_nan: one of {', '.join(get_args(OnNan))}; not {given!r:.80}")
 
 
 _LIMITS = (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from controller.loop.context import LoopContext
+from controller.loop.decisions import Decisions
 from controller.loop.job import Job
 from controller.loop.tracking import JobTracker
 from controller.loop.verdicts import trial_state
@@ -40,6 +41,7 @@ class Telling:
         self._objective = context.objective
         self._settings = context.settings
         self._search = context.search
+        self._decisions = Decisions(context)
         self._tracker = tracker
         self._observer = context.observer
         self._on_ended = on_ended
@@ -60,11 +62,12 @@ class Telling:
             job = self._state.running.get(task_id) or ended.get(task_id)
             if job is None or job.trial < 0:
                 continue
-            first = [(step, value) for index, step, value in reported if index == 0]
-            hopeless = self._search.report(job.trial, first)
-            is_running = task_id in self._state.running
-            if hopeless and is_running and job.record.iterations >= self._settings.min_iterations:
-                self._tracker.abort(job, Reason.PRUNED, f"given up at iteration {reported[-1][1]}")
+            self._tell_points(job, reported)
+
+    def _tell_points(self, job: Job, points: Iterable[tuple[int, int, float]]) -> None:
+        request = self._decisions.take(job, points)
+        if request is not None and job.task_id() in self._state.running:
+            self._tracker.abort(job, request.reason_class, request.reason, request.iteration)
 
     def tell_recorded(self, job: Job) -> None:
         """Tell what a task has reported while no controller listened: it stands in Redis."""
@@ -72,7 +75,7 @@ class Telling:
             return
         key = self._objective.metrics[0].key
         points = self._store.reports.series(job.task_id()).get(key, [])
-        self._search.report(job.trial, [(iteration, value) for iteration, value, _ in points])
+        self._tell_points(job, [(0, iteration, value) for iteration, value, _ in points])
 
     def tell_ended(self) -> None:
         """Tell the trials of all jobs that have ended."""
@@ -84,13 +87,15 @@ class Telling:
             self._on_ended(job)
             # Not before: if Redis goes away meanwhile, this job is told again, which changes nothing.
             self._state.ended.pop(0)
+            self._decisions.forget(job.task_id())
             self._observer.ended(job)
 
     def _tell_end(self, search: Search, job: Job) -> None:
-        record = job.record
-        state, values = trial_state(record, self._objective.values(job.scalars))
         if job.task_id() in self.adopted:
             self.tell_recorded(job)
+        self._overrule(job)
+        record = job.record
+        state, values = trial_state(record, self._objective.values(job.scalars))
         if record.reason_class is Reason.STUDY_STOPPED:
             # It was cut short with its study: when that goes on, these parameters are tried again.
             search.try_again(job.trial)
@@ -104,6 +109,17 @@ class Telling:
             return
         constraints = self._settings.constraints
         search.tell(job.trial, state, values, violations(constraints, job.scalars) if constraints else None)
+
+    def _overrule(self, job: Job) -> None:
+        """Have a decision stand that came too late for the job's program."""
+        request = self._decisions.against(job)
+        if request is None:
+            return
+        summary = self._decisions.counted(job)
+        job.update(self._store.overruling.overrule(job.task_id(), request, summary))
+        if summary is not None:
+            job.scalars = {**job.scalars, summary.key: summary}
+        self._budget.failures.update(job.task_id(), int(job.is_failed()))
 
     def _check_metrics(self, job: Job) -> None:
         """Warn if the first job that ended by itself lacks one of the objective's metrics."""

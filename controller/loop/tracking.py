@@ -160,9 +160,9 @@ class JobTracker:
         if job.is_failed() and not (record.reason_class and record.reason_class.is_machine_fault):
             self._budget.failures.update(task_id, 1)
 
-    def abort(self, job: Job, reason_class: Reason, reason: str) -> None:
-        """Ask a running job to stop; once is enough."""
+    def abort(self, job: Job, reason_class: Reason, reason: str, iteration: int | None = None) -> None:
+        """Ask a running job to stop, see `Job.abort`; once is enough."""
         if job.record.stop is None and not job.is_stopped():
-            job.abort(reason_class, reason)
+            job.abort(reason_class, reason, iteration)
             if job.is_stopped():
                 self.refresh([job.task_id()])

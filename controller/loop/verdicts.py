@@ -21,8 +21,8 @@ def trial_state(
     """
     if record.status is Status.COMPLETED:
         return TrialState.COMPLETE, values
-    if record.reason_class is Reason.PRUNED and record.spec.objective.get("kind") == "optuna":
-        return TrialState.PRUNED, None  # as Optuna has it, also where nothing was reported
+    if record.reason_class is Reason.PRUNED and len(record.spec.metrics) == 1:
+        return TrialState.PRUNED, None  # as Optuna has it, also where nothing finite was reported
     if record.status is Status.STOPPED and values is not None:
         if record.reason_class is Reason.ITERATION_LIMIT:
             return TrialState.COMPLETE, values

@@ -17,9 +17,6 @@ from worker.trials.storage import quietly
 
 __all__ = ["BoundedHistory", "grid", "ignores_history", "make_pruner", "make_sampler", "seed_after"]
 
-# BruteForceSampler is not among them: asked ahead, it would repeat itself when it has tried everything.
-_FOR_EACH = ("random", "tpe", "cmaes", "nsgaii", "nsgaiii")
-
 _IGNORE_HISTORY = ("RandomSampler", "GridSampler", "QMCSampler")
 
 
@@ -113,16 +110,6 @@ def seed_after(seed: int | None, trials: int, kind: str) -> int | None:
         return seed
     digest = hashlib.blake2b(f"{seed}/{trials}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big")
-
-
-def made_for_each(kind: str, options: Mapping[str, Any]) -> bool:
-    """Whether a seeded sampler of this kind holds nothing but its random numbers, so that a new one can be
-    made for each suggestion, seeded by its place in the study.
-    """
-    if kind == "partial_fixed":
-        base = options.get("base") or {}
-        return str(base.get("type", "tpe")) in _FOR_EACH
-    return kind in _FOR_EACH
 
 
 def ignores_history(sampler: optuna.samplers.BaseSampler) -> bool:

@@ -19,11 +19,12 @@ from controller.search.space import chosen_by, replay
 from controller.search.study import study_uid, task_id_of
 from controller.search.trial_cache import TrialCache
 from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot
-from controller.search.tried import DUPLICATE, FIXED, NOT_RUN, TriedPoints
+from controller.search.tried import DUPLICATE, NOT_RUN, TriedPoints
 from worker.artifacts import ArtifactMeta
-from worker.optuna_internals import has_fixed_parameters, open_trial, storage_of, trial_id
+from worker.optuna_internals import open_trial, storage_of, trial_id
 from worker.protocol.errors import BadInput
 from worker.protocol.nearest import nearest
+from worker.trials.sampler_state import MARK, SamplerState
 from worker.trials.storage_retry import retry_while_away
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,8 @@ class Search:
         parameters: what is searched, in the order in which conditions are decided.
         allow_duplicates: run the same parameters again when the sampler asks for them.
         reports: tell Optuna what tasks report, and ask its pruner; False where objectives do so themselves.
-        sampler_for: gives the sampler that the n-th suggestion of the study comes from, from 0; by default
-            all come from the study's own. By it, a seeded search that was killed goes on as if it was not.
+        sampler_state: of the study's sampler: each trial keeps where that stood, so that a seeded search
+            that was killed goes on as if it was not. None where it is not to be kept.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Search:
         *,
         allow_duplicates: bool = False,
         reports: bool = True,
-        sampler_for: Callable[[int], optuna.samplers.BaseSampler] | None = None,
+        sampler_state: SamplerState | None = None,
     ) -> None:
         self._study = study
         self._parameters = list(parameters)
@@ -78,9 +79,7 @@ class Search:
         self._simple = not any(parameter.conditional for parameter in parameters)
         self._allow_duplicates = allow_duplicates
         self._reports = reports
-        self._sampler_for = sampler_for
-        self._suggested: int | None = None
-        """Suggestions until now; None until the first ask."""
+        self._sampler_state = sampler_state if sampler_state is not None and sampler_state.seeded else None
         self._tried = TriedPoints(study, self._parameters)
         self.exhausted = False
         """Nothing is left to try."""
@@ -92,8 +91,11 @@ class Search:
 
     @property
     def can_ask_ahead(self) -> bool:
-        """Whether asking before results are in gives the same suggestions."""
-        return ignores_history(self._study.sampler)
+        """Whether asking before results are in gives the same suggestions.
+
+        An objective that suggests by itself goes on where the trial before it stood, once that is told.
+        """
+        return self._reports and ignores_history(self._study.sampler)
 
     @property
     def prunes(self) -> bool:
@@ -170,10 +172,6 @@ class Search:
         return None
 
     def _ask(self) -> Asked:
-        if self._sampler_for is not None:
-            if self._suggested is None:
-                self._suggested = len(self._ordinals())
-            self._study.sampler = self._sampler_for(self._suggested)
         if self._simple:
             trial = self._study.ask({p.name: p.distribution() for p in self._parameters})
             parameters = {p.name: p.decode(trial.params[p.name]) for p in self._parameters}
@@ -181,15 +179,10 @@ class Search:
             trial = self._study.ask()
             parameters = self._suggest(trial)
         self._trials[trial.number] = trial
-        if self._suggested is not None and not has_fixed_parameters(trial):
-            self._suggested += 1
+        mark = self._sampler_state.mark() if self._sampler_state is not None else None
+        if mark is not None:
+            trial.storage.set_trial_system_attr(trial_id(trial), MARK, mark)
         return Asked(number=trial.number, task_id=task_id_of(self._uid, trial.number), parameters=parameters)
-
-    def _ordinals(self) -> dict[int, int]:
-        """Number of each trial that was suggested → its place among them, from 0."""
-        trials = self._study.get_trials(deepcopy=False)
-        numbers = [trial.number for trial in trials if FIXED not in trial.system_attrs]
-        return {number: place for place, number in enumerate(numbers)}
 
     # What is known beforehand
 
@@ -224,10 +217,7 @@ class Search:
         """The trials that Optuna counts as running: after a restart, those to take up again."""
         found = []
         states = (TrialState.RUNNING,)
-        suggested = self._ordinals() if self._sampler_for is not None else {}
         for frozen in self._study.get_trials(deepcopy=False, states=states):
-            if self._sampler_for is not None and frozen.number in suggested:
-                self._study.sampler = self._sampler_for(suggested[frozen.number])
             trial = optuna.Trial(self._study, trial_id(frozen))
             self._trials[frozen.number] = trial
             self._reported[frozen.number] = set(frozen.intermediate_values)
@@ -245,24 +235,31 @@ class Search:
         """The task of a trial."""
         return task_id_of(self._uid, number)
 
-    def report(self, number: int, points: Sequence[tuple[int, float]]) -> bool:
-        """Tell a running trial's values, and ask whether it should be given up.
+    def report(self, number: int, step: int, value: float, *, least: int = 0) -> bool:
+        """Tell a running trial's value, and ask whether the trial should be given up there.
+
+        Pruners expect to be asked after each report, in the order of the reports.
 
         Args:
-            points: (iteration, value), oldest first; an iteration that was told before is skipped, and
-                a value that isn't finite is not told.
+            step: the iteration; one that was told before, or that is negative, is skipped.
+            value: as the program reported it, also when it isn't a number.
+            least: reports that a trial may make before it is given up.
         """
         trial = self._trials.get(number)
         if trial is None or len(self._study.directions) > 1 or not self._reports:
             return False
         told = self._reported.setdefault(number, set())
-        fresh = False
-        for step, value in points:
-            if step not in told and step >= 0 and math.isfinite(value):
-                told.add(step)
-                trial.report(value, step)
-                fresh = True
-        return fresh and self.prunes and bool(trial.should_prune())
+        if step in told or step < 0:
+            return False
+        told.add(step)
+        trial.report(value, step)
+        # Pruners note what they see, also where their answer doesn't count yet.
+        return self.prunes and bool(trial.should_prune()) and len(told) >= least
+
+    def told_values(self, number: int) -> dict[int, float]:
+        """What was told of a running trial: iteration → value."""
+        trial = self._trials.get(number)
+        return trial.storage.get_trial(trial_id(trial)).intermediate_values if trial is not None else {}
 
     def tell(
         self,

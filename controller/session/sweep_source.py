@@ -10,13 +10,14 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
 from controller.loop.observer import Observer
-from controller.search.samplers import grid, made_for_each, make_pruner, make_sampler, seed_after
+from controller.search.samplers import grid, make_pruner, make_sampler, seed_after
 from controller.search.search import Search
 from controller.search.study import open_study, refuse_other_trials
 from controller.search.trial_cache import cached
 from controller.session.sweep_objects import objective_of, parameters_of
 from controller.sweep import Sweep
 from worker.protocol.errors import BadInput
+from worker.trials.sampler_state import SamplerState, continued
 
 
 class SweepSource:
@@ -33,6 +34,7 @@ class SweepSource:
         self._make_sampler(0)
         pruner = sweep.pruner
         self._pruner = make_pruner(pruner.type if pruner else None, pruner.options if pruner else {})
+        self._sampler_state: SamplerState | None = None
 
     @property
     def max_trials(self) -> int | None:
@@ -50,7 +52,8 @@ class SweepSource:
             storage, sweep.study.name, self.objective.directions, self._make_sampler(0), self._pruner
         )
         refuse_other_trials(study, {p.name: p.distribution() for p in self.parameters})
-        study.sampler = self._make_sampler(len(study.get_trials(deepcopy=False)))
+        self._sampler_state = continued(study, self._make_sampler)
+        study.sampler = self._sampler_state.sampler
         return study
 
     def open_search(
@@ -73,7 +76,7 @@ class SweepSource:
             # What an objective chooses by itself is not known beforehand.
             allow_duplicates=self._sweep.study.allow_duplicates or by_objective,
             reports=not by_objective,
-            sampler_for=self._sampler_for(),
+            sampler_state=self._sampler_state,
         )
         older = self._sweep.study.start_from
         if older is not None:
@@ -88,13 +91,6 @@ class SweepSource:
         given = self._sweep.sampler
         seed = seed_after(given.seed, trials, given.type)
         return make_sampler(given.type, given.options, seed, self.parameters)
-
-    def _sampler_for(self) -> Callable[[int], BaseSampler] | None:
-        """The sampler of each suggestion, where a seed is given that can be kept so."""
-        given = self._sweep.sampler
-        if given.seed is None or not made_for_each(given.type, given.options):
-            return None
-        return self._make_sampler
 
 
 def _older(name: str, storage: BaseStorage) -> optuna.Study:

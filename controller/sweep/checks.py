@@ -83,6 +83,9 @@ def check(parts: Parts, source: str) -> Iterator[Problem]:
     if parts.pruner is not None and parts.metrics is not None and len(parts.metrics) > 1:
         text = f"{len(parts.metrics)} metrics can't be pruned: Optuna prunes a single one; leave [pruner] out"
         yield Problem(path=("pruner",), text=text, related=(("study", "metric"),))
+    if parts.study is not None and parts.study.on_nan == "prune" and len(parts.metrics or ()) > 1:
+        text = "several metrics can't be pruned: Optuna prunes a single one; take fail or ignore"
+        yield Problem(path=("study", "on_nan"), text=text, related=(("study", "metric"),))
     if parts.budget is not None:
         yield from _budget(parts.budget, parts)
     if parts.queue is not None:

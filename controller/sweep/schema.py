@@ -132,6 +132,8 @@ class StudySection(Section):
         constraints: limits that a task must keep in order to rank.
         start_from: an older study of the same storage, whose trials the sampler starts with.
         allow_duplicates: run the same parameters again when the sampler asks for them.
+        on_nan: what becomes of a trial whose objective is reported as not a number, where the pruner lets it
+            go on; None leaves it to the pruner, and is "fail" without one.
     """
 
     name: str
@@ -140,6 +142,7 @@ class StudySection(Section):
     constraints: tuple[Constraint, ...] = ()
     start_from: str | None = None
     allow_duplicates: bool = False
+    on_nan: Literal["fail", "prune", "ignore"] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         metrics = [{"name": metric.name, "goal": metric.goal} for metric in self.metrics]

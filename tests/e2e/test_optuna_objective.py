@@ -160,17 +160,38 @@ def test_a_space_that_only_the_objective_knows(cli: Cli) -> None:
 
 
 def test_what_the_sweep_declares_is_chosen_by_the_controller(cli: Cli) -> None:
-    """The rest is chosen on the worker, by the same sampler; a seed gives the same trials on any slots."""
+    """The rest is chosen on the worker, by the same sampler; a seed gives the same trials each time."""
     found = []
-    for name, workers in (("one", 1), ("two", 2)):
+    for name in ("one", "again"):
         study = {"name": name, "metric": {"name": "loss", "goal": "minimize"}}
         given = {"parameters": {"x": {"type": "float", "low": 2.0, "high": 3.0}}, "study": study}
         sweep = cli.sweep(f"{name}.yaml", **sections("conditional", **given, budget={"max_trials": 6}))
-        assert cli.start(sweep, workers=workers).returncode == 0
+        assert cli.start(sweep, workers=1).returncode == 0
         found.append([trial.params for trial in cli.trials(name)])
     assert found[0] == found[1]
     assert all(2.0 <= params["x"] <= 3.0 for params in found[0])
     assert len({params["kind"] for params in found[0]}) > 1
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_seed_gives_the_parameters_of_optunas_own_loop(cli: Cli, sampler: str) -> None:
+    budget = {"max_trials": 14, "max_concurrent": 1}
+    sweep = cli.sweep(**sections("conditional", budget=budget, sampler={"type": sampler, "seed": 3}))
+    done = cli.start(sweep, workers=1)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = {}
+    exec(OBJECTIVES, found)
+    samplers = {"random": optuna.samplers.RandomSampler, "tpe": optuna.samplers.TPESampler}
+    study = optuna.create_study(sampler=samplers[sampler](seed=3))
+    study.optimize(found["conditional"], n_trials=14)
+    assert [trial.params for trial in cli.trials()] == [trial.params for trial in study.trials]
+
+
+def test_trials_at_once_have_random_numbers_of_their_own(cli: Cli) -> None:
+    budget = {"max_trials": 8}
+    sweep = cli.sweep(**sections("conditional", budget=budget, sampler={"type": "random", "seed": 3}))
+    assert cli.start(sweep, workers=2).returncode == 0
+    assert len({trial.params["x"] for trial in cli.trials()}) == 8
 
 
 def test_reports_prune_and_count(cli: Cli) -> None:

@@ -26,19 +26,19 @@ def client() -> Any:
 
 
 def test_the_holder_gets_the_stop_request() -> None:
-    assert check_holder(TASK, ["in_progress", "2", None, "w/0"], 2, "w/0") is None
-    assert check_holder(TASK, ["in_progress", "2", STOP.encode(), "w/0"], 2, "w/0") == STOP
+    assert check_holder(TASK, ["in_progress", "2", None, None, "w/0"], 2, "w/0") is None
+    assert check_holder(TASK, ["in_progress", "2", STOP.to_fields()["stop"], None, "w/0"], 2, "w/0") == STOP
 
 
 @pytest.mark.parametrize(
     ("guard", "message"),
     [
-        (["in_progress", "3", None, "w/0"], "attempt 2 is over, attempt 3 is current"),
-        (["in_progress", "1", None, "w/0"], "attempt 2 is over, attempt 1 is current"),
-        ([None, None, None, None], "attempt 2 is over"),
-        (["in_progress", "2", None, "w/1"], r"in_progress \(worker w/1\)"),
-        (["queued", "2", None, ""], r"queued \(worker -\)"),
-        (["stopped", "2", STOP.encode(), "w/0"], r"stopped \(worker w/0\)"),
+        (["in_progress", "3", None, None, "w/0"], "attempt 2 is over, attempt 3 is current"),
+        (["in_progress", "1", None, None, "w/0"], "attempt 2 is over, attempt 1 is current"),
+        ([None, None, None, None, None], "attempt 2 is over"),
+        (["in_progress", "2", None, None, "w/1"], r"in_progress \(worker w/1\)"),
+        (["queued", "2", None, None, ""], r"queued \(worker -\)"),
+        (["stopped", "2", STOP.to_fields()["stop"], None, "w/0"], r"stopped \(worker w/0\)"),
     ],
 )
 def test_everybody_else_is_refused(guard: list[str | None], message: str) -> None:

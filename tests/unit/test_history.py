@@ -13,8 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from controller import BoundedHistory
 from controller.search.parameters import SweepParameter
-from controller.search.samplers import ignores_history, made_for_each, make_sampler
-from controller.search.search import Search
+from controller.search.samplers import ignores_history, make_sampler
 from worker.protocol.errors import BadInput
 
 X = SweepParameter("x", FloatDistribution(-5, 5))
@@ -99,26 +98,6 @@ def test_within_the_bound_it_suggests_what_it_would_without() -> None:
         return [trial.params["x"] for trial in study.trials]
 
     assert suggested(BoundedHistory(TPESampler(seed=1))) == suggested(TPESampler(seed=1))
-
-
-def test_a_seeded_study_goes_on_as_if_it_had_not_stopped() -> None:
-    def sampler(place: int) -> BaseSampler:
-        return make_sampler("tpe", {"history": 100}, place, [X])
-
-    def run(parts: list[int]) -> list[Any]:
-        study = optuna.create_study()
-        found = []
-        for count in parts:
-            search = Search(study, [X], sampler_for=sampler)
-            for _ in range(count):
-                asked = search.ask()
-                assert asked is not None
-                found.append(asked.parameters["x"])
-                search.tell(asked.number, TrialState.COMPLETE, [asked.parameters["x"] ** 2])
-        return found
-
-    assert made_for_each("tpe", {"history": 100})
-    assert run([150]) == run([120, 30])
 
 
 def test_it_can_be_kept() -> None:

@@ -51,14 +51,20 @@ def test_a_result_that_is_not_finite_fails_its_trial(values: list[float] | None)
     assert study.trials[0].state is TrialState.FAIL
 
 
-def test_iterations_are_told_once_and_nan_never() -> None:
+def test_iterations_are_told_once_and_as_they_were_reported() -> None:
     one, study = search()
     asked = one.ask()
-    one.report(asked.number, [(0, 1.0), (1, math.nan), (0, 5.0), (2, 3.0)])
+    for step, value in [(0, 1.0), (1, math.inf), (0, 5.0), (-1, 2.0), (2, 3.0)]:
+        one.report(asked.number, step, value)
     again = Search(study, [X])
     again.running()
-    again.report(asked.number, [(0, 9.0), (3, 4.0)])
-    assert study.trials[0].intermediate_values == {0: 1.0, 2: 3.0, 3: 4.0}
+    for step, value in [(0, 9.0), (3, 4.0)]:
+        again.report(asked.number, step, value)
+    again.report(asked.number, 4, math.nan)
+    told = study.trials[0].intermediate_values
+    assert math.isnan(told.pop(4))
+    assert told == {0: 1.0, 1: math.inf, 2: 3.0, 3: 4.0}
+    assert list(again.told_values(asked.number)) == [0, 1, 2, 3, 4]
 
 
 def test_trials_are_taken_up_with_their_parameters() -> None:
@@ -83,7 +89,7 @@ def test_prune_decisions_are_optunas(name: str, options: dict[str, object]) -> N
         asked, other = one.ask(), reference.ask({"x": FloatDistribution(0, 1)})
         for step in range(6):
             value = ((trial * 7 + step * 3) % 11) / 10
-            decisions.append(one.report(asked.number, [(step, value)]))
+            decisions.append(one.report(asked.number, step, value))
             other.report(value, step)
             expected.append(other.should_prune())
         one.tell(asked.number, TrialState.COMPLETE, [value])
@@ -96,7 +102,7 @@ def test_no_pruner_unless_asked_for() -> None:
     one, _ = search()
     assert not one.prunes
     asked = one.ask()
-    assert not any(one.report(asked.number, [(step, 9.9)]) for step in range(50))
+    assert not any(one.report(asked.number, step, 9.9) for step in range(50))
 
 
 def test_interrupted_parameters_come_first_next_time() -> None:

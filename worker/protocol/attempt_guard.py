@@ -11,7 +11,7 @@ from worker.protocol.record import StopRequest
 from worker.protocol.status import Status
 from worker.protocol.transaction import compare_and_set
 
-GUARD = ("status", "attempt", "stop", "worker")
+GUARD = ("status", "attempt", "stop", "stop_at", "worker")
 """Fields of a task's record that `check_holder` looks at."""
 
 
@@ -27,12 +27,12 @@ def check_holder(task_id: str, guard: Iterable[str | None], attempt: int, worker
     Raises:
         StaleAttempt: another attempt is current, another slot has the task, or it has ended.
     """
-    status, current, stop, holder = guard
+    status, current, stop, stop_at, holder = guard
     if current is None or int(current) != attempt:
         raise StaleAttempt(f"task {task_id}: attempt {attempt} is over, attempt {current} is current")
     if status != Status.IN_PROGRESS.value or holder != worker:
         raise StaleAttempt(f"task {task_id}: attempt {attempt} is {status} (worker {holder or '-'})")
-    return StopRequest.decode(stop)
+    return StopRequest.decode(stop, stop_at)
 
 
 def change_in_attempt(

@@ -48,6 +48,7 @@ class Summary:
     title: str
     series: str
     last: float
+    """Value of the highest iteration; of several reports there, the latest."""
     min: float
     """Smallest finite value; NaN while there is none."""
     max: float
@@ -75,7 +76,7 @@ class Summary:
         rises = iteration > self.last_iteration
         return replace(
             self,
-            last=value,
+            last=value if iteration >= self.last_iteration else self.last,
             min=low,
             max=high,
             count=self.count + 1,

@@ -38,17 +38,24 @@ class StopRequest:
 
     reason_class: Reason
     reason: str
+    iteration: int | None = None
+    """The last iteration of the objective that counts; None where all that was reported does."""
 
-    def encode(self) -> str:
-        return json.dumps([self.reason_class.value, self.reason])
+    def to_fields(self) -> dict[str, str | int]:
+        """As fields of a task's record."""
+        fields: dict[str, str | int] = {"stop": json.dumps([self.reason_class.value, self.reason])}
+        return fields if self.iteration is None else {**fields, "stop_at": self.iteration}
 
     @classmethod
-    def decode(cls, text: str | None) -> StopRequest | None:
+    def decode(cls, text: str | None, at: str | None) -> StopRequest | None:
+        """The request in a record's fields ``stop`` and ``stop_at``. Raises `RecordError`."""
         if not text:
             return None
         try:
             reason_class, reason = json.loads(text)
-            return cls(reason_class=Reason(reason_class), reason=str(reason))
+            return cls(
+                reason_class=Reason(reason_class), reason=str(reason), iteration=int(at) if at else None
+            )
         except (ValueError, TypeError) as error:
             raise RecordError(f"task record: field 'stop' is malformed: {text!r}") from error
 
@@ -201,7 +208,10 @@ class TaskRecord:
             value = getattr(self, f.name)
             if value is None or value == "":
                 continue
-            if isinstance(value, (TaskSpec, StopRequest)):
+            if isinstance(value, StopRequest):
+                data.update(value.to_fields())
+                continue
+            if isinstance(value, TaskSpec):
                 value = value.encode()
             elif isinstance(value, (Status, Reason)):
                 value = value.value
@@ -239,7 +249,7 @@ class TaskRecord:
                 reason_class=Reason(data["reason_class"]) if data.get("reason_class") else None,
                 reason=data.get("reason", ""),
                 error=data.get("error", ""),
-                stop=StopRequest.decode(data.get("stop")),
+                stop=StopRequest.decode(data.get("stop"), data.get("stop_at")),
                 iterations=int(data.get("iterations", 0)),
                 handed_back=int(data.get("handed_back", 0)),
             )

@@ -15,6 +15,7 @@ from typing import Any
 from worker.protocol.clock import Clock, SystemClock
 from worker.protocol.event_stream import EventStream
 from worker.protocol.logs import Logs
+from worker.protocol.overruling import Overruling
 from worker.protocol.ranking_index import RankingIndex
 from worker.protocol.reports import Reports
 from worker.protocol.studies import Studies
@@ -40,6 +41,7 @@ class Store:
         self.reports = Reports(client, self.artifacts)
         self.tasks = TaskRecords(client)
         self.transitions = Transitions(client, self.clock, self.tasks, self.reports)
+        self.overruling = Overruling(client)
         self.studies = Studies(client)
         self.ranking = RankingIndex(client)
         self.events = EventStream(client)

@@ -196,7 +196,7 @@ class Transitions:
             # A study that is continued wants the next attempt to run.
             with_study = old.stop is not None and old.stop.reason_class is Reason.STUDY_STOPPED
             return {
-                **({"stop": ""} if handed_back and with_study else {}),
+                **({"stop": "", "stop_at": ""} if handed_back and with_study else {}),
                 "status": Status.QUEUED.value,
                 "attempt": attempt + 1,
                 "queued_at": repr(now),
@@ -276,18 +276,24 @@ class Transitions:
 
         return extra
 
-    def request_stop(self, task_id: str, reason_class: Reason, reason: str) -> TaskRecord:
+    def request_stop(
+        self, task_id: str, reason_class: Reason, reason: str, iteration: int | None = None
+    ) -> TaskRecord:
         """Ask a task to stop. The first request wins; a task that nobody runs yet ends at once.
+
+        Args:
+            iteration: the last one of the objective that counts; None where all do.
 
         Returns:
             The record afterwards. A task that has ended is left as it is.
         """
+        request = StopRequest(reason_class=reason_class, reason=reason, iteration=iteration)
         while True:
             record = self._records.get(task_id)
             if record.status in FINISHED:
                 return record
             if record.status is Status.IN_PROGRESS:
-                stop = self._ask_to_stop(task_id, StopRequest(reason_class=reason_class, reason=reason))
+                stop = self._ask_to_stop(task_id, request)
                 if stop:
                     return replace(record, stop=stop)
                 continue
@@ -299,17 +305,18 @@ class Transitions:
         key = keys.task(task_id)
 
         def change(pipe: Any, found: Sequence[str | None]) -> StopRequest | None:
-            status, stop, worker = found
+            status, stop, stop_at, worker = found
             if status != Status.IN_PROGRESS.value:
                 return None
             pipe.multi()
             if not stop:
-                pipe.hset(key, "stop", request.encode())
+                pipe.hset(key, mapping=request.to_fields())
             # Published every time: the message about the first request may have been lost.
             pipe.publish(keys.control(worker_name(str(worker))), task_id)
-            return StopRequest.decode(stop) or request
+            return StopRequest.decode(stop, stop_at) or request
 
-        return compare_and_set(self._redis, key, ("HMGET", key, "status", "stop", "worker"), change)[0]
+        read = ("HMGET", key, "status", "stop", "stop_at", "worker")
+        return compare_and_set(self._redis, key, read, change)[0]
 
     def _move(
         self,

@@ -15,6 +15,7 @@ from worker.protocol.errors import TransitionRefused
 from worker.protocol.metrics import Summary
 from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.store import Store
+from worker.sdk.iterations import Iterations
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,10 @@ class Reporter:
         self.over_limit = False
         self._first = record.spec.metrics[0].key if record.spec.metrics else None
         self._iterations, self._last_iteration = 0, -1
+        self._seen: dict[str, Iterations] = {}
+        """What was reported of the objective's metrics, by key."""
+        self._repeated: set[str] = set()
+        """Those of them of which an iteration was reported twice."""
         if resumed is not None:
             self._summaries = dict(resumed.summaries)
             known = self._summaries.get(self._first) if self._first else None
@@ -83,6 +88,8 @@ class Reporter:
 
     def add(self, point: Point) -> None:
         key = point.key
+        if key in self._objective and not point.is_final and not self._is_new(point):
+            return
         if key == self._first and point.iteration > self._last_iteration and not point.is_final:
             limit = self._record.spec.max_iterations
             if limit is not None and self._iterations >= limit:
@@ -92,6 +99,21 @@ class Reporter:
         self._points.append(point)
         urgent = key in self._objective
         self._ask(OBJECTIVE_S if urgent else OTHER_S)
+
+    def _is_new(self, point: Point) -> bool:
+        """Whether an objective's report counts: the first of each iteration does, for all who use it."""
+        key = point.key
+        if key not in self._seen:
+            known = self._summaries.get(key)
+            self._seen[key] = Iterations(known.last_iteration if known else -1)
+        if self._seen[key].add(point.iteration):
+            return True
+        if key not in self._repeated:
+            self._repeated.add(key)
+            text = f"{key!r} was reported twice for iteration {point.iteration}: its first value counts"
+            log.warning("task %s: %s", self._record.id, text)
+            self.write(f"optuna-rq: {text}\n".encode())
+        return False
 
     def write(self, data: bytes) -> None:
         """Take some of the program's output."""

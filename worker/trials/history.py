@@ -112,7 +112,7 @@ class _Window:
 
 
 _windows: weakref.WeakKeyDictionary[optuna.Study, _Window] = weakref.WeakKeyDictionary()
-"""By study: a seeded study has a new sampler for each suggestion."""
+"""By study: those who look at it share what they have read."""
 
 
 class _Part(optuna.Study):

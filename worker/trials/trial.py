@@ -23,6 +23,7 @@ from worker.protocol.metrics import split_key
 from worker.protocol.urls import redact
 from worker.protocol.values import plain
 from worker.sdk import runtime
+from worker.trials.sampler_state import OBJECTIVE_MARK, SamplerState, continued_in
 from worker.trials.samplers import build_sampler, known_sampler, make_pruner
 from worker.trials.storage import file_of, open_storage, quietly
 from worker.trials.storage_retry import PAUSE_S, retry_while_away
@@ -51,11 +52,15 @@ class TaskTrial(optuna.Trial):
         trial_id: Optuna's id of the trial in its storage, not its number.
         task: the task that runs the trial.
         min_iterations: reports of this attempt before `should_prune` may say yes.
+        state: of the study's sampler; the trial keeps where that stands.
     """
 
-    def __init__(self, study: optuna.Study, trial_id: int, task: Any, min_iterations: int) -> None:
+    def __init__(
+        self, study: optuna.Study, trial_id: int, task: Any, min_iterations: int, state: SamplerState
+    ) -> None:
         super().__init__(study, trial_id)
         self._task = task
+        self._state = state
         self._min_iterations = min_iterations
         self._known = set(task.get_parameters())
         # Keep only what was reported before this attempt's checkpoint: it reports the rest again.
@@ -78,7 +83,11 @@ class TaskTrial(optuna.Trial):
         return super().should_prune() if enough else False
 
     def _suggest(self, name: str, distribution: optuna.distributions.BaseDistribution) -> Any:
+        new = name not in self._cached_frozen_trial.params
         value = super()._suggest(name, distribution)
+        mark = self._state.mark() if new else None
+        if mark is not None:
+            self.storage.set_trial_system_attr(self._trial_id, OBJECTIVE_MARK, mark)
         if name not in self._known:
             self._known.add(name)
             self._task.session.parameters({name: plain(value)})
@@ -130,7 +139,7 @@ def open_trial(task: Any, objective: Mapping[str, Any], storage_url: str | None)
     Raises:
         ObjectiveLoadError: the study can't be reached from here; says what to set.
     """
-    study = open_trial_study(task.study, objective, storage_url, task.trial_number)
+    study, state = open_trial_study(task.study, objective, storage_url, task.trial_number)
     # Optuna's cache writes only to trials that it has read.
     study.get_trials(deepcopy=False)
     try:
@@ -140,13 +149,13 @@ def open_trial(task: Any, objective: Mapping[str, Any], storage_url: str | None)
         raise ObjectiveLoadError(
             f"study {task.study!r} has no trial {task.trial_number} in {where}; {_advice(objective)}"
         ) from error
-    return TaskTrial(study, found, task, int(objective.get("min_iterations", 0)))
+    return TaskTrial(study, found, task, int(objective.get("min_iterations", 0)), state)
 
 
 def open_trial_study(
     name: str, objective: Mapping[str, Any], storage_url: str | None, number: int
-) -> optuna.Study:
-    """The study, with the sampler and seed of trial `number`. Raises `ObjectiveLoadError`."""
+) -> tuple[optuna.Study, SamplerState]:
+    """The study with the sampler of trial `number`, and where that stands. Raises `ObjectiveLoadError`."""
     if not storage_url:
         raise ObjectiveLoadError(f"this worker doesn't know where Optuna's trials are; {_advice(objective)}")
     path = file_of(storage_url)
@@ -162,14 +171,20 @@ def open_trial_study(
             if storage_url not in _storages:
                 _storages[storage_url] = _open_with_retries(storage_url)
         kind = known_sampler(str(sampler.pop("type")))
-        seed = _seed(sampler.pop("seed", None), number, kind)
+        seed = sampler.pop("seed", None)
+
+        def make(place: int) -> optuna.samplers.BaseSampler:
+            return build_sampler(kind, sampler, _seed(seed, place, kind))
+
         with quietly():
-            return optuna.load_study(
+            study = optuna.load_study(
                 study_name=name,
                 storage=_storages[storage_url],
-                sampler=build_sampler(kind, sampler, seed),
                 pruner=make_pruner(pruner.pop("type", None), pruner),
             )
+            state = continued_in(study, number, make)
+        study.sampler = state.sampler
+        return study, state
     except BadInput as error:
         raise ObjectiveLoadError(f"{error}; {_advice(objective)}") from error
     except KeyError as error:
@@ -206,8 +221,8 @@ def call_objective(function: Callable[..., Any], trial: TaskTrial) -> tuple[list
 
 
 def _seed(seed: int | None, number: int, kind: str) -> int | None:
-    """A trial's own seed: the same on every worker, different for each trial."""
-    if seed is None or kind in _SEQUENCES:
+    """The seed of a trial's sampler: the same on every worker, and the study's own for the first trial."""
+    if seed is None or kind in _SEQUENCES or not number:
         return seed
     return int.from_bytes(hashlib.blake2b(f"{seed}/trial {number}".encode(), digest_size=4).digest(), "big")
 
