@@ -143,10 +143,8 @@ def test_the_only_node_is_full_for_a_while(cli: Cli, redis_url: str, disk: Path)
 
 def test_the_artifact_folder_is_full_for_a_while(cli: Cli, redis_url: str, disk: Path) -> None:
     env = {"REDIS_URL": redis_url, "ARTIFACT_STORE": f"file://{disk}/store"}
-    filler = fill(disk)
     log = cli.folder / "controller.log"
     file = cli.sweep(objective={"function": "obj:uploads"}, budget={"max_trials": 30, "max_failures": 2})
-    filler.unlink()
     with (
         started("worker", "--slots", "2", cwd=cli.folder, **env),
         started("controller", "start", file, cwd=cli.folder, log=log, **env) as process,
@@ -182,6 +180,27 @@ def test_redis_disk_is_full_for_a_while(cli: Cli, disk: Path) -> None:
     text = log.read_text()
     assert "Traceback" not in text, text
     assert "refused" not in text, text
+
+
+@pytest.mark.parametrize("objective", ["uploads", "writes"])
+def test_one_machine_with_everything_on_one_full_disk(tmp_path: Path, objective: str) -> None:
+    """Redis, the SQLite storage, the artifacts and what programs write."""
+    (tmp_path / "disk").mkdir()
+    log = tmp_path / "log"
+    with small_disk(tmp_path / "disk", "24m") as disk, folder_of(disk, OBJECTIVES) as cli:
+        file = cli.sweep(
+            objective={"function": f"obj:{objective}"}, budget={"max_trials": 40, "max_failures": 2}
+        )
+        own = {"DATA": str(disk), "NODE": "n"}
+        with started("controller", "start", file, "--workers", "2", cwd=disk, log=log, **own) as process:
+            wait_for(lambda: log.read_text().count(" completed ") >= 3, "some trials")
+            filler = fill(disk)
+            time.sleep(8.0)
+            filler.unlink()
+            assert process.wait(120) == 0, log.read_text()
+        assert "Traceback" not in log.read_text(), log.read_text()
+        assert [row["status"] for row in cli.json("tasks")] == ["completed"] * 40
+        assert [trial.state.name for trial in cli.trials()] == ["COMPLETE"] * 40
 
 
 # The worker alone
