@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from worker.protocol.host import is_gone, pause_left
+from worker.protocol.host import is_gone, machine_fault, pause_left
 from worker.protocol.store import Store
 
 LOOK_S = 2.0
@@ -53,11 +53,8 @@ class Fleet:
             for registration in alive
             if registration.get("refused")
         }
-        self.faults = {
-            registration["name"]: registration.get("paused", "")
-            for registration in alive
-            if registration.get("fault") and pause_left(registration, time.time())
-        }
+        found = {each["name"]: machine_fault(each, time.time()) for each in alive}
+        self.faults = {name: fault for name, fault in found.items() if fault}
         self.slots = sum(
             int(registration.get("slots", 0)) for registration in alive if _takes_jobs(registration)
         )

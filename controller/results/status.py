@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.protocol import Store, StudyState, keys
 from worker.protocol.clock import iso
-from worker.protocol.host import busy_slots, pause_left
+from worker.protocol.host import busy_slots, pause_left, slot_faults
 
 
 def describe_study(store: Store, name: str) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
             "slots": int(registration.get("slots", 0)),
             "busy": busy_slots(registration),
             "state": _state(registration, now),
-            "reason": registration.get("paused", "") if pause_left(registration, now) else "",
+            "reason": _reason(registration, now),
             "queues": registration.get("queues", ""),
         }
         for registration in store.workers.list(record.queue)
@@ -48,6 +48,14 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
         "budget": record.budget,
         "workers": workers,
     }
+
+
+def _reason(registration: Mapping[str, str], now: float) -> str:
+    """Why a worker, or some of its slots, take no jobs."""
+    if pause_left(registration, now):
+        return registration.get("paused", "")
+    ailing = slot_faults(registration, now)
+    return "; ".join(f"slot {number} takes no jobs: {advice}" for number, advice in sorted(ailing.items()))
 
 
 def _state(registration: Mapping[str, str], now: float) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from tests.disks import fill, small_disk
@@ -17,6 +18,7 @@ from tests.e2e.harness import Bench, started, wait_for
 from tests.redisserver import RedisServer
 from worker.protocol import Reason, Status, Store
 from worker.protocol.connection import connect
+from worker.trials.storage import open_storage
 
 OBJECTIVES = """
 import os, subprocess, sys, time
@@ -141,6 +143,13 @@ def test_the_only_node_is_full_for_a_while(cli: Cli, redis_url: str, disk: Path)
         study.ends_without_a_loss(60)
 
 
+def waiting_in(store: Store) -> str:
+    """The id of a task that waits for its artifact store; empty for none."""
+    running = store.studies.tasks("s", Status.IN_PROGRESS)
+    said = ((task, store.logs.read(task)[0]) for task in running)
+    return next((task for task, text in said if "trying again for up to 300 s" in text), "")
+
+
 def test_the_artifact_folder_is_full_for_a_while(cli: Cli, redis_url: str, disk: Path) -> None:
     env = {"REDIS_URL": redis_url, "ARTIFACT_STORE": f"file://{disk}/store"}
     log = cli.folder / "controller.log"
@@ -153,8 +162,7 @@ def test_the_artifact_folder_is_full_for_a_while(cli: Cli, redis_url: str, disk:
         study.said(" completed ", 3)
         filler = fill(disk)
         store = Store(connect(redis_url))
-        waiting = wait_for(lambda: store.studies.tasks("s", Status.IN_PROGRESS), "a trial that waits")[0]
-        wait_for(lambda: "trying again for up to 300 s" in store.logs.read(waiting)[0], "its waiting")
+        waiting = wait_for(lambda: waiting_in(store), "a trial that waits")
         time.sleep(6.0)  # longer than a lease
         filler.unlink()
         study.ends_without_a_loss(30)
@@ -182,9 +190,9 @@ def test_redis_disk_is_full_for_a_while(cli: Cli, disk: Path) -> None:
     assert "refused" not in text, text
 
 
-@pytest.mark.parametrize("objective", ["uploads", "writes"])
-def test_one_machine_with_everything_on_one_full_disk(tmp_path: Path, objective: str) -> None:
-    """Redis, the SQLite storage, the artifacts and what programs write."""
+@pytest.mark.parametrize(("objective", "storage"), [("uploads", ""), ("writes", "journal")])
+def test_one_machine_with_everything_on_one_full_disk(tmp_path: Path, objective: str, storage: str) -> None:
+    """Redis, the storage (SQLite, or a journal), the artifacts and what programs write."""
     (tmp_path / "disk").mkdir()
     log = tmp_path / "log"
     with small_disk(tmp_path / "disk", "24m") as disk, folder_of(disk, OBJECTIVES) as cli:
@@ -192,6 +200,8 @@ def test_one_machine_with_everything_on_one_full_disk(tmp_path: Path, objective:
             objective={"function": f"obj:{objective}"}, budget={"max_trials": 40, "max_failures": 2}
         )
         own = {"DATA": str(disk), "NODE": "n"}
+        if storage:
+            own["OPTUNA_STORAGE"] = f"journal://{disk}/study.log"
         with started("controller", "start", file, "--workers", "2", cwd=disk, log=log, **own) as process:
             wait_for(lambda: log.read_text().count(" completed ") >= 3, "some trials")
             filler = fill(disk)
@@ -200,7 +210,9 @@ def test_one_machine_with_everything_on_one_full_disk(tmp_path: Path, objective:
             assert process.wait(120) == 0, log.read_text()
         assert "Traceback" not in log.read_text(), log.read_text()
         assert [row["status"] for row in cli.json("tasks")] == ["completed"] * 40
-        assert [trial.state.name for trial in cli.trials()] == ["COMPLETE"] * 40
+        url = own.get("OPTUNA_STORAGE") or f"sqlite:///{disk}/.optuna-rq/optuna.db"
+        study = optuna.load_study(study_name="s", storage=open_storage(url))
+        assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 40
 
 
 # The worker alone

@@ -15,9 +15,11 @@ from controller.loop.launching import Launching
 from controller.loop.machines import Machines
 from controller.loop.quarantine import NodeQuarantine
 from controller.loop.telling import Telling
+from controller.results.status import describe_study
 from controller.search.tried import NOT_RUN
 from tests.loop_parts import STUDY, LoopParts
 from worker.protocol import Reason, Status, StudyState
+from worker.protocol.host import slot_faults
 
 FULL = "disk_full: OSError: No space left on device (/data); free space there, or mend the disk"
 
@@ -111,6 +113,22 @@ def test_a_pause_of_the_controllers_is_no_fault_of_the_machines(parts: LoopParts
     parts.store.workers.pause("a", time.time() + 600.0, "3 configurations failed")
     look(parts, machines)
     assert parts.state.held == ""
+
+
+def test_a_device_of_one_slot_is_not_the_whole_node(parts: LoopParts) -> None:
+    machines = Machines(parts.state, parts.requests, parts.fleet, parts.observer)
+    about = {"queues": "default", "slots": 2, "state": "running"}
+    parts.store.workers.register("a", about, 60.0)
+    advice = "machine_fault: GPU is lost; see to the node's GPU"
+    for slot, held in (("a/0", False), ("a/1", True)):
+        parts.store.workers.show_fault(slot, time.time() + 60.0, "machine_fault", advice, alone=True)
+        look(parts, machines)
+        assert bool(parts.state.held) is held
+        assert parts.store.workers.paused_until("a") == 0.0
+    (shown,) = describe_study(parts.store, STUDY)["workers"]
+    assert shown["reason"] == f"slot 0 takes no jobs: {advice}; slot 1 takes no jobs: {advice}"
+    # What somebody else wrote there is no fault.
+    assert slot_faults({"fault:0": "x", "fault:1": "[1", "fault:2": "{}", "fault:3": "[9e9]"}, 0.0) == {}
 
 
 def test_a_longer_pause_stays(parts: LoopParts) -> None:

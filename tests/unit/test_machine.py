@@ -126,11 +126,12 @@ def test_no_descriptors() -> None:
 
 
 def test_a_gpu_is_what_its_tool_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     tool = tmp_path / "nvidia-smi"
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     machine = Machine(())
     for body, lasts in (
-        ("echo 'GPU 0: NVIDIA H200 (UUID: GPU-1)'", False),
+        ("echo 'NVIDIA H200'", False),
         ("echo 'No devices were found'; exit 6", True),
         ("echo 'No devices were found'", True),
         ("echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18", True),
@@ -138,6 +139,11 @@ def test_a_gpu_is_what_its_tool_says(tmp_path: Path, monkeypatch: pytest.MonkeyP
         tool.write_text(f"#!/bin/sh\n{body}\n")
         tool.chmod(0o755)
         assert machine.lasts(fault(Lacking.GPU), None) is lasts, body
+    # Of a slot with a GPU of its own, that one is asked.
+    tool.write_text('#!/bin/sh\n[ "$4" = 3 ] && exit 15; echo NVIDIA H200\n')
+    for own, lasts in (("3", True), ("2", False), ("", False)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", own)
+        assert machine.lasts(fault(Lacking.GPU), None) is lasts, own
 
 
 def test_a_store_that_refuses_is_not_away(tmp_path: Path) -> None:

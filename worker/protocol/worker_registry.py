@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,7 +78,9 @@ class WorkerRegistry:
             return alive
         return [worker for worker in alive if serves(worker, queue)]
 
-    def show_fault(self, slot: str, until: float, reason_class: str, advice: str) -> None:
+    def show_fault(
+        self, slot: str, until: float, reason_class: str, advice: str, *, alone: bool = False
+    ) -> None:
         """Show in its worker's registration that a slot takes no jobs for a fault of its machine's.
 
         The worker pauses with it, unless it pauses for longer already.
@@ -86,9 +89,14 @@ class WorkerRegistry:
             until: seconds since the epoch.
             reason_class: one of `Reason`'s.
             advice: what is wrong and what to do, in one line.
+            alone: it is only about this slot's device, and the others work on.
         """
-        name = worker_name(slot)
+        name, number = slot.rsplit("/", 1)
         key = keys.worker(name)
+        if alone:
+            self._redis.hset(key, f"fault:{number}", json.dumps([until, advice[:600]]))
+            self._redis.pexpire(key, milliseconds(REGISTRATION_LIFE_S))
+            return
         if until <= self.paused_until(name):
             return
         about = {

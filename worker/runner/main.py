@@ -87,7 +87,18 @@ class Parent:
             sys.stderr.flush()
         gc.freeze()  # or the child's first collection would copy all that was imported
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._endpoint.send(
+                {
+                    "op": "result",
+                    "kind": "error",
+                    "reason": f"no process: {error}",
+                    **_fault(error, starting=True),
+                }
+            )
+            return
         if pid == 0:
             status = 1
             try:
@@ -212,9 +223,13 @@ def _load_error(error: ObjectiveLoadError) -> Message:
     return {"op": "result", "kind": "load_error", "reason": str(error), "error": trace, **_fault(error)}
 
 
-def _fault(error: BaseException) -> Message:
-    """The machine's fault behind an error, for the result that tells of it; empty where there is none."""
-    fault = fault_of(error)
+def _fault(error: BaseException, *, starting: bool = False) -> Message:
+    """The machine's fault behind an error, for the result that tells of it; empty where there is none.
+
+    Args:
+        starting: as for `fault_of`.
+    """
+    fault = fault_of(error, starting=starting)
     if fault is None:
         return {}
     return {"fault": [fault.reason_class.value, fault.lacking.value, fault.place]}

@@ -22,6 +22,7 @@ from worker.artifacts import open_store
 from worker.artifacts.folder import PROBE_BYTES
 from worker.protocol.errors import BadInput
 from worker.protocol.faults import Fault, Lacking, fault_of
+from worker.slot.devices import VISIBLE
 
 log = logging.getLogger(__name__)
 
@@ -158,17 +159,16 @@ def _starts_processes() -> bool:
 
 
 def _finds_gpu() -> bool:
-    tools = [
-        command
-        for command in (["nvidia-smi", "-L"], ["rocm-smi", "--showid"])
-        if shutil.which(command[0]) is not None
-    ]
+    """Whether a GPU answers: those of this slot, where it has its own."""
+    own = os.environ.get(VISIBLE, "")
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", *(["-i", own] if own else [])]
+    tools = [command for command in (query, ["rocm-smi", "--showid"]) if shutil.which(command[0]) is not None]
     for command in tools:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             answer = subprocess.run(
                 command, capture_output=True, check=False, timeout=TOOL_S, stdin=subprocess.DEVNULL
             )
-            if answer.returncode == 0 and b"GPU" in answer.stdout:
+            if answer.returncode == 0 and answer.stdout.strip() and b"o devices" not in answer.stdout:
                 return True
     return not tools and bool(glob.glob("/dev/nvidia[0-9]*") or os.path.exists("/dev/kfd"))
 

@@ -33,7 +33,7 @@ from worker.process.logs import configure, one_line
 from worker.process.parent_death import HAND_BACK_NOW, adopt_orphans, die_with_parent
 from worker.protocol.connection import AWAY, can_pass, connect, trouble
 from worker.protocol.errors import ForbiddenJob, RecordError, TransitionRefused
-from worker.protocol.faults import Fault, fault_of
+from worker.protocol.faults import Fault, Lacking, fault_of
 from worker.protocol.keys import RQ
 from worker.protocol.record import TaskRecord, job_id
 from worker.protocol.redis_time import RedisTime
@@ -46,6 +46,7 @@ from worker.slot.allowance import Allowance
 from worker.slot.attempt import Attempt
 from worker.slot.code import CodeFolders
 from worker.slot.context import SlotContext
+from worker.slot.devices import VISIBLE
 from worker.slot.machine import Machine
 from worker.slot.programs import WarmRunner, share_with_programs
 from worker.slot.scratch import TaskScratch
@@ -250,9 +251,12 @@ class Slot(SimpleWorker):
                 log.warning("slot %s: task %s attempt %d: %s", self.label, task_id, attempt, trouble(error))
             else:  # a key that isn't what it should be
                 self._refuse(f"job {job.id}: {error}")
-        except Exception:
-            # The lease runs out, and the task gets another attempt.
+        except Exception as error:
+            # The lease runs out, and the task gets another attempt; unless it was not begun: then this one.
             log.exception("slot %s: task %s attempt %d", self.label, task_id, attempt)
+            fault = fault_of(error, starting=True)
+            if fault:
+                self._machine.hold(fault, None, lasts=True)
 
     def _refuse(self, why: str) -> None:
         """Say that a job was not run: in the log and in this worker's registration."""
@@ -326,9 +330,15 @@ class Slot(SimpleWorker):
         """Have the worker's registration say why no jobs are taken, and the worker pause. Never raises."""
         until = time.time() + seconds + FAULT_SHOWN_S
         try:
-            self.store.workers.show_fault(self.label, until, fault.reason_class.value, fault.advice)
+            self.store.workers.show_fault(
+                self.label, until, fault.reason_class.value, fault.advice, alone=self._is_of_its_device(fault)
+            )
         except Exception as error:
             log.debug("slot %s: registration not written: %s", self.label, error)
+
+    def _is_of_its_device(self, fault: Fault) -> bool:
+        """Whether other slots of the worker, which have GPUs of their own, need not suffer."""
+        return fault.lacking is Lacking.GPU and int(self._options["slots"]) > 1 and VISIBLE in os.environ
 
     def _show_idle(self) -> None:
         """Have the worker's registration say so, where no task's end has. Never in the way of work."""
