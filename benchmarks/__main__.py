@@ -31,6 +31,7 @@ SECTIONS = (
     "storage",
     "top",
     "artifacts",
+    "regret",
 )
 """Modules here, each with ``rows(runs, quick, say)``."""
 PACKAGES = ("optuna", "rq", "redis", "boto3", "ray", "syne-tune", "distributed")

@@ -13,7 +13,7 @@ from controller.loop.observer import Observer
 from controller.search.parameters import Parameter
 from controller.search.samplers import make_pruner, make_sampler, seed_after
 from controller.search.search import Search
-from controller.search.study import open_study, refuse_other_trials
+from controller.search.study import find_study, open_study, refuse_other_trials
 from controller.search.trial_cache import cached
 from worker.optuna_internals import storage_of
 from worker.protocol.errors import BadInput
@@ -175,10 +175,10 @@ class OptunaSource:
         older = self._start_from
         if isinstance(older, optuna.Study):
             return older
-        try:
-            return optuna.load_study(study_name=older, storage=storage_of(study))
-        except KeyError as error:
-            raise BadInput(f"start_from: no study {older!r} in {self.storage_shown()}") from error
+        found = find_study(storage_of(study), older or "")
+        if found is None:
+            raise BadInput(f"start_from: no study {older!r} in {self.storage_shown()}")
+        return found
 
     def _open_storage(self) -> Any:
         if self._storage is None:

@@ -312,23 +312,15 @@ def optuna_study(record: StudyRecord, settings: Settings, *, must: bool = False)
     """
     if not must and "optuna" not in (record.sweep.get("objective") or {}):
         return None  # all its artifacts are listed in the records
-    import optuna
-
-    from controller.search.study import quiet_optuna
-    from worker.trials.storage import check_storage, open_storage
+    from controller.search.study import existing_study, quiet_optuna
 
     quiet_optuna()
     try:
-        url = study_storage(record, settings)
-        check_storage(url)
-        return optuna.load_study(study_name=record.name, storage=open_storage(url))
-    except KeyError:
-        problem = BadInput(f"study {record.name!r} is not in {record.storage} any more")
-    except BadInput as error:
-        problem = error
-    if must:
-        raise problem
-    click.echo(f"controller: what objectives have linked in Optuna is not shown: {problem}", err=True)
+        return existing_study(record, study_storage(record, settings))
+    except BadInput as problem:
+        if must:
+            raise
+        click.echo(f"controller: what objectives have linked in Optuna is not shown: {problem}", err=True)
     return None
 
 

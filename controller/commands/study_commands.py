@@ -85,15 +85,16 @@ def _delete_trials(store: Store, name: str, settings: Settings) -> int:
     """Remove a study from Optuna's storage; returns how many trials it had."""
     import optuna
 
-    from controller.search.study import quiet_optuna
+    from controller.search.study import find_study, quiet_optuna
     from worker.trials.storage import check_storage, open_storage
 
     quiet_optuna()
     url = study_storage(store.studies.get(name), settings)
     check_storage(url)
     storage = open_storage(url)
-    if name not in optuna.get_all_study_names(storage):
+    study = find_study(storage, name)
+    if study is None:
         return 0
-    count = len(optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False))
+    count = len(study.get_trials(deepcopy=False))
     optuna.delete_study(study_name=name, storage=storage)
     return count

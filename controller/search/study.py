@@ -28,10 +28,13 @@ def open_study(
     storage: BaseStorage,
     name: str,
     directions: Sequence[optuna.study.StudyDirection],
-    sampler: optuna.samplers.BaseSampler,
-    pruner: optuna.pruners.BasePruner,
+    sampler: optuna.samplers.BaseSampler | None = None,
+    pruner: optuna.pruners.BasePruner | None = None,
 ) -> optuna.Study:
-    """Create the study, or continue the one of that name.
+    """Create the study, or continue the one of that name: for sweep files, programs and helios' functions.
+
+    Args:
+        sampler, pruner: None for Optuna's own.
 
     Raises:
         BadInput: a study of that name optimizes in other directions.
@@ -53,6 +56,14 @@ def open_study(
     return study
 
 
+def find_study(storage: BaseStorage, name: str) -> optuna.Study | None:
+    """The study of that name; None where the storage has none."""
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        return None
+
+
 def existing_study(record: StudyRecord, url: str) -> optuna.Study:
     """The study of a record in its storage.
 
@@ -63,10 +74,10 @@ def existing_study(record: StudyRecord, url: str) -> optuna.Study:
         BadInput: the storage can't be used, or the study isn't there.
     """
     check_storage(url)
-    try:
-        return optuna.load_study(study_name=record.name, storage=open_storage(url))
-    except KeyError as error:
-        raise BadInput(f"study {record.name!r} is not in {record.storage} any more") from error
+    study = find_study(open_storage(url), record.name)
+    if study is None:
+        raise BadInput(f"study {record.name!r} is not in {record.storage} any more")
+    return study
 
 
 def refuse_other_trials(study: optuna.Study, space: Mapping[str, BaseDistribution]) -> None:

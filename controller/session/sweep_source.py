@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 from controller.loop.observer import Observer
 from controller.search.samplers import grid, make_pruner, make_sampler, seed_after
 from controller.search.search import Search
-from controller.search.study import open_study, refuse_other_trials
+from controller.search.study import find_study, open_study, refuse_other_trials
 from controller.search.trial_cache import cached
 from controller.session.sweep_objects import objective_of, parameters_of
 from controller.sweep import Sweep
@@ -94,7 +94,7 @@ class SweepSource:
 
 
 def _older(name: str, storage: BaseStorage) -> optuna.Study:
-    try:
-        return optuna.load_study(study_name=name, storage=storage)
-    except KeyError as error:
-        raise BadInput(f"study.start_from: there is no study {name!r} in Optuna's storage") from error
+    study = find_study(storage, name)
+    if study is None:
+        raise BadInput(f"study.start_from: there is no study {name!r} in Optuna's storage")
+    return study

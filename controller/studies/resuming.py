@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import optuna
 from optuna.study import StudyDirection
 
+from controller.search.study import find_study, open_study
 from controller.studies.sampler_checkpoints import prune_after, restore_sampler
 from controller.studies.study_copies import backup_folder, backup_study, cut_back
 from worker.protocol.errors import BadInput
@@ -60,13 +61,13 @@ def create_or_load_study(
         BadInput: an argument is missing or can't be; a checkpoint is of another version. Nothing was changed.
     """
     name, url, storage = _checked("create_or_load_study", study_args)
-    there = _exists(name, storage)
-    sampler = _restored(sampler_path, None, study_args.get("sampler")) if there else None
-    if there and backup_study:
+    known = find_study(storage, name)
+    sampler = _restored(sampler_path, None, study_args.get("sampler")) if known is not None else None
+    if known is not None and backup_study:
         _backup(name, url, storage)
     if backup_samplers and sampler_path is not None:
         _backup_samplers(Path(sampler_path))
-    return _create(storage, study_args, sampler)
+    return _open(name, storage, study_args, sampler)
 
 
 def create_study_starting_from_trial(
@@ -97,9 +98,9 @@ def create_study_starting_from_trial(
     name, url, storage = _checked("create_study_starting_from_trial", study_args)
     if isinstance(trial_id, bool) or not isinstance(trial_id, int) or trial_id < 0:
         raise BadInput(f"trial_id {trial_id!r}: the number of a trial, from 0")
-    if not _exists(name, storage):
+    study = find_study(storage, name)
+    if study is None:
         raise BadInput(f"create_study_starting_from_trial: there is no study {name!r} in this storage yet")
-    study = optuna.load_study(study_name=name, storage=storage)
     numbers = [trial.number for trial in study.get_trials(deepcopy=False)]
     if trial_id not in numbers:
         there = f"its trials are 0 to {max(numbers)}" if numbers else "it has none"
@@ -112,7 +113,7 @@ def create_study_starting_from_trial(
     cut_back(name, storage, trial_id)
     if sampler_path is not None:
         prune_after(sampler_path, trial_id)
-    return _create(open_storage(url), study_args, sampler)
+    return _open(name, open_storage(url), study_args, sampler)
 
 
 def _checked(function: str, study_args: StudyArgs) -> tuple[str, str, optuna.storages.BaseStorage]:
@@ -130,6 +131,8 @@ def _checked(function: str, study_args: StudyArgs) -> tuple[str, str, optuna.sto
         problems.append(f"{function}: study_name is missing: by it the study is found again")
     if study_args.get("load_if_exists") is not True:
         problems.append(f"{function}: load_if_exists must be True")
+    wrong = [d for d in _given_directions(study_args) if _direction(d) is None]
+    problems += [f"{function}: a direction is minimize or maximize, not {given!r:.80}" for given in wrong]
     if problems:
         raise BadInput(*problems)
     assert isinstance(url, str)
@@ -137,8 +140,14 @@ def _checked(function: str, study_args: StudyArgs) -> tuple[str, str, optuna.sto
     return name, url, open_storage(url)
 
 
-def _exists(name: str, storage: optuna.storages.BaseStorage) -> bool:
-    return name in optuna.get_all_study_names(storage)
+def _given_directions(study_args: StudyArgs) -> Sequence[str | StudyDirection]:
+    given = study_args.get("directions")
+    return given if given is not None else (study_args.get("direction") or "minimize",)
+
+
+def _direction(given: str | StudyDirection) -> StudyDirection | None:
+    known = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
+    return given if isinstance(given, StudyDirection) else known.get(given)
 
 
 def _restored(
@@ -168,13 +177,16 @@ def _backup_samplers(folder: Path) -> None:
         log.warning("samplers of %s were copied to %s", folder, copy)
 
 
-def _create(
+def _open(
+    name: str,
     storage: optuna.storages.BaseStorage,
     study_args: StudyArgs,
     sampler: optuna.samplers.BaseSampler | None,
 ) -> optuna.Study:
-    arguments: dict[str, Any] = dict(study_args)
-    arguments["storage"] = storage
-    if sampler is not None:
-        arguments["sampler"] = sampler
-    return optuna.create_study(**arguments)
+    """Begin or continue the study. One that exists keeps its directions, as in Optuna."""
+    known = find_study(storage, name)
+    given = [found for d in _given_directions(study_args) if (found := _direction(d)) is not None]
+    directions = known.directions if known is not None else given
+    return open_study(
+        storage, name, directions, sampler or study_args.get("sampler"), study_args.get("pruner")
+    )

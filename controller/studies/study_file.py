@@ -26,7 +26,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from controller.loop.launcher import sign_records
-from controller.search.study import UID, existing_study, quiet_optuna, task_id_of
+from controller.search.study import UID, existing_study, find_study, quiet_optuna, task_id_of
 from controller.session.lock import StudyLock
 from controller.studies.study_copies import attributes_until
 from worker import __version__
@@ -187,8 +187,8 @@ def import_study(store: Store, path: Path, url: str, *, name: str | None) -> Cou
         raise BadInput(f"study {target!r}: a controller acts on it; give the imported one another --name")
     try:
         storage = open_storage(url)
-        if target in optuna.get_all_study_names(storage):
-            known = optuna.load_study(study_name=target, storage=storage)
+        known = find_study(storage, target)
+        if known is not None:
             if not known.user_attrs.get(_IMPORTING):
                 raise BadInput(
                     f"study {target!r} is in Optuna's storage {redact(url)} already; give the imported one "

@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import sqlite3
-import statistics
 import subprocess
 import threading
 import time
@@ -635,8 +634,8 @@ def test_scraping_costs_the_loop_nothing_to_speak_of(cli: Cli, server: RedisServ
         assert process.wait(60) == 130
     # The loop itself never asks for a queue's length: all of these are scrapes', at most one a second.
     assert 1 <= calls <= took + 3, (calls, took)
-    with_scrapes, without = statistics.median(ended[True]), statistics.median(ended[False])
-    assert with_scrapes > 0.6 * without, ended
+    # What others do on this machine only ever lowers a turn: the best of each kind are compared.
+    assert max(ended[True]) > 0.6 * max(ended[False]), ended
 
 
 def _completed(store: Store) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 import optuna
 
-from worker.optuna_internals import begin_objective, last_step, number_to_id, stop_was_called
+from worker.optuna_internals import begin_objective, last_step, number_to_id, stop_was_called, trial_id
 from worker.protocol.errors import BadInput, ObjectiveLoadError, ServerAway
 from worker.protocol.metrics import split_key
 from worker.protocol.urls import redact
@@ -87,7 +87,7 @@ class TaskTrial(optuna.Trial):
         value = super()._suggest(name, distribution)
         mark = self._state.mark() if new else None
         if mark is not None:
-            self.storage.set_trial_system_attr(self._trial_id, OBJECTIVE_MARK, mark)
+            self.storage.set_trial_system_attr(trial_id(self), OBJECTIVE_MARK, mark)
         if name not in self._known:
             self._known.add(name)
             self._task.session.parameters({name: plain(value)})
