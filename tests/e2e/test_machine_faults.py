@@ -128,7 +128,7 @@ def test_the_only_node_is_full_for_a_while(cli: Cli, redis_url: str, disk: Path)
     env = {"REDIS_URL": redis_url, "DATA": str(disk), "NODE": "n"}
     with (
         started("worker", "--name", "n", "--slots", "4", cwd=cli.folder, **env),
-        studied(cli, redis_url, 60, function="obj:writes") as study,
+        studied(cli, redis_url, 40, function="obj:writes") as study,
     ):
         study.said(" completed ", 3)
         filler = fill(disk)
@@ -137,10 +137,10 @@ def test_the_only_node_is_full_for_a_while(cli: Cli, redis_url: str, disk: Path)
         assert status["state"] == "paused"
         assert f"({disk}/n-" in status["reason"]
         assert status["reason"].endswith("Mend it; the study goes on by itself")
-        time.sleep(12.0)  # longer than three attempts would have lasted
+        time.sleep(10.0)  # longer than three attempts would have lasted
         filler.unlink()
         study.said("resumed: a worker takes jobs again")
-        study.ends_without_a_loss(60)
+        study.ends_without_a_loss(40)
 
 
 def waiting_in(store: Store) -> str:
@@ -205,7 +205,7 @@ def test_one_machine_with_everything_on_one_full_disk(tmp_path: Path, objective:
         with started("controller", "start", file, "--workers", "2", cwd=disk, log=log, **own) as process:
             wait_for(lambda: log.read_text().count(" completed ") >= 3, "some trials")
             filler = fill(disk)
-            time.sleep(8.0)
+            time.sleep(6.0)
             filler.unlink()
             assert process.wait(120) == 0, log.read_text()
         assert "Traceback" not in log.read_text(), log.read_text()
