@@ -163,8 +163,11 @@ def test_the_artifact_folder_is_full_for_a_while(cli: Cli, redis_url: str, disk:
         filler = fill(disk)
         store = Store(connect(redis_url))
         waiting = wait_for(lambda: waiting_in(store), "a trial that waits")
-        time.sleep(6.0)  # longer than a lease
+        study.said("paused: no worker can run anything: disk_full: ")
+        assert study.status()["state"] == "paused"
+        time.sleep(4.0)  # longer than a lease
         filler.unlink()
+        study.said("resumed: a worker takes jobs again")
         study.ends_without_a_loss(30)
     assert store.tasks.get(waiting).attempt == 1
     assert "model" in store.artifacts.of_task(waiting)

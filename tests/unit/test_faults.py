@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from worker.artifacts.protocol import ArtifactStoreUnavailable
 from worker.protocol.errors import ArtifactError, ObjectiveLoadError, StorageUnavailable
-from worker.protocol.faults import Lacking, fault_in, fault_of
+from worker.protocol.faults import Lacking, fault_from, fault_in, fault_of
 from worker.protocol.status import Reason
 
 DISK = (Reason.DISK_FULL, Lacking.SPACE)
@@ -205,6 +205,20 @@ def test_lines_of_output(line: str, wanted: tuple[Reason, Lacking], place: str) 
 )  # fmt: skip
 def test_other_lines(line: str) -> None:
     assert fault_in(line) is None
+
+
+def test_what_a_program_tells_of() -> None:
+    fault = fault_of(system(errno.ENOSPC, "/data/x"))
+    assert fault is not None
+    about = [fault.reason_class.value, fault.lacking.value, fault.place]
+    assert fault_from(about, fault.reason) == fault
+
+
+@pytest.mark.parametrize(
+    "about", [None, "x", [], ["disk_full"], ["no", "space", ""], ["disk_full", "no", ""], {}, 3]
+)
+def test_what_tells_of_no_fault(about: object) -> None:
+    assert fault_from(about, "x") is None
 
 
 def test_which_reasons_are_the_machines() -> None:

@@ -84,6 +84,12 @@ def test_what_comes_back_at_once_is_given_time(slot: Slot) -> None:
     assert times == [1, 5, 10, 20]
 
 
+def test_what_a_program_waits_out_is_shown(slot: Slot) -> None:
+    slot.machine.waits_out(fault(), 10.0)
+    assert slot.shown == [14.0]
+    assert not slot.machine.holds()  # the slot is the program's
+
+
 # What is looked at
 
 

@@ -45,10 +45,11 @@ def save(
     encoding: str | None = None,
     patience_s: float = 0.0,
     waiting: Callable[[], None] = lambda: None,
+    away: Callable[[ArtifactError, float], None] = lambda error, seconds: None,
     keep_in: Path | None = None,
     clock: Clock | None = None,
 ) -> ArtifactMeta:
-    """Store a file, folder or object.
+    """Store a file, folder or object; returns its description.
 
     Args:
         store: where to.
@@ -57,11 +58,8 @@ def save(
         name: of the artifact, any text; `source` is as `worker.artifacts.content` has it.
         mimetype, encoding: guessed from the file's name when not given.
         patience_s: how long a store that is away, or a full disk, is waited for, in seconds.
-        waiting: called now and then meanwhile; what it raises ends the waiting.
+        waiting, away: as for `retry_while_away`.
         keep_in: folder for the file of an object that could not be stored, so that it isn't lost.
-
-    Returns:
-        Its description.
 
     Raises:
         ArtifactError: it can't be read or stored, or changed meanwhile. `ArtifactStoreUnavailable`, which
@@ -69,7 +67,7 @@ def save(
     """
     if not name:
         raise ArtifactError("an artifact needs a name")
-    patiently = partial(retry_while_away, patience_s=patience_s, waiting=waiting)
+    patiently = partial(retry_while_away, patience_s=patience_s, waiting=waiting, away=away)
     with patiently(lambda: _scratch(name)) as scratch:
         path, kind = patiently(lambda: to_file(name, source, Path(scratch)))
         filename = safe_name(path.name)
@@ -84,7 +82,7 @@ def save(
             mimetype=mimetype or guessed or "application/octet-stream",
         )
         try:
-            stored = upload.run(patience_s, waiting)
+            stored = upload.run(patiently)
         except _NotStored as failed:
             raise _with_place(failed.reason, name, path, Path(scratch), keep_in, artifact_id) from failed
     return upload.described(
@@ -125,8 +123,11 @@ class _Upload:
     key: str
     mimetype: str
 
-    def run(self, patience_s: float, waiting: Callable[[], None]) -> dict[str, Any]:
+    def run(self, patiently: Callable[[Callable[[], None]], None]) -> dict[str, Any]:
         """Store the file.
+
+        Args:
+            patiently: calls what it is given, again while the store is away.
 
         Returns:
             Its ``size`` in bytes, its ``sha256`` and its ``blake3``, both hexadecimal.
@@ -146,7 +147,7 @@ class _Upload:
         # Meanwhile: at 1 GiB, a checksum takes as long as a fast network.
         with checksums_meanwhile(self.path, self.name, new_sha256, new_blake3) as checked:
             try:
-                retry_while_away(put, patience_s, waiting=waiting)
+                patiently(put)
             except ArtifactError as error:
                 failure = error
                 with contextlib.suppress(futures.TimeoutError):

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from worker.protocol.errors import Retryable
 from worker.protocol.status import Reason
@@ -147,6 +148,20 @@ def fault_of(error: BaseException, *, starting: bool = False) -> Fault | None:
                 place=_place(each) or (fault.place if fault else ""),
             )
     return None
+
+
+def fault_from(about: Any, reason: str) -> Fault | None:
+    """A fault as a program tells of it: class, what is lacking and place; None where it is none."""
+    try:
+        reason_class, lacking, place = about
+        return Fault(
+            reason_class=Reason(reason_class),
+            lacking=Lacking(lacking),
+            reason=" ".join(reason.split())[:500],
+            place=str(place)[:500],
+        )
+    except (TypeError, ValueError):
+        return None
 
 
 def fault_in(line: str) -> Fault | None:

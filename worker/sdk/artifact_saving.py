@@ -109,6 +109,7 @@ def upload(
         encoding=encoding,
         patience_s=_patience_s(),
         waiting=session.check_stop,
+        away=session.waits,
         keep_in=Path.cwd() / STATE_FOLDER / "unsent",
     )
     session.artifact(name, meta.to_json(), checkpoint)

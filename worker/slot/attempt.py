@@ -83,7 +83,12 @@ class Attempt:
         self._reporter = Reporter(context.store, record, monotonic, checkpoints[-1] if checkpoints else None)
         self._selector = selectors.DefaultSelector()
         self._channel = ProgramChannel(
-            context.store, record, self._reporter, self._description(), self._selector
+            context.store,
+            record,
+            self._reporter,
+            self._description(),
+            self._selector,
+            context.machine.waits_out,
         )
         self._scalar_lines = ScalarLines() if record.spec.objective.get("kind") == "command" else None
         self._stopping = Stopping(record, context, self._channel, monotonic)

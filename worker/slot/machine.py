@@ -30,6 +30,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 60.0
 """Pauses after a fault that can't be seen any more, in seconds: the first, doubled each time."""
 FIRST_LOOK_S, LONGEST_LOOK_S = 1.0, 10.0
 """Between two looks whether a fault is gone, in seconds: the first, doubled each time up to the longest."""
+TRY_S = 4.0
+"""How long a program's try may take until its fault counts as gone, in seconds."""
 FILES = 8
 """Descriptors that have to be free."""
 TOOL_S = 10.0
@@ -96,6 +98,10 @@ class Machine:
         self._look_at = self._now() + pause
         log.warning("no jobs are taken for now: %s", fault.advice)
         self._show(fault, pause)
+
+    def waits_out(self, fault: Fault, seconds: float) -> None:
+        """The program that runs waits for a fault to pass, and tries again after so many seconds."""
+        self._show(fault, seconds + TRY_S)
 
     def works(self) -> None:
         """An attempt has ended without a fault of the machine's."""

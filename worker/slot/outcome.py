@@ -13,7 +13,7 @@ from typing import Protocol
 from worker.process.channel import Message
 from worker.protocol.batch import Point
 from worker.protocol.errors import ObjectiveLoadError
-from worker.protocol.faults import Fault, Lacking, fault_in, fault_of
+from worker.protocol.faults import Fault, fault_from, fault_in, fault_of
 from worker.protocol.metrics import ObjectiveMetric, Summary, split_key
 from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.status import Reason, Status
@@ -121,15 +121,7 @@ def _blamed(outcome: Outcome, fault: Fault | None) -> Outcome:
 
 def _told_fault(result: Message) -> Fault | None:
     """The machine's fault that a runner has told of."""
-    if not result.get("fault"):
-        return None
-    reason_class, lacking, place = result["fault"]
-    return Fault(
-        reason_class=Reason(reason_class),
-        lacking=Lacking(lacking),
-        reason=str(result["reason"]),
-        place=str(place),
-    )
+    return fault_from(result["fault"], str(result["reason"])) if result.get("fault") else None
 
 
 def _marked(record: TaskRecord, mark: Message, reports: Reports) -> Outcome:
