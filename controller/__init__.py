@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 from worker.version import __version__
 
 if TYPE_CHECKING:
+    from controller.api.bohb import OptimizerBOHB
     from controller.api.local_job import LocalJob
+    from controller.api.local_job import LocalJob as LocalClearmlJob
     from controller.api.optimizer import HyperParameterOptimizer
     from controller.api.optuna_strategy import GridSearch, OptimizerOptuna, RandomSearch
     from controller.api.strategy import SearchStrategy
     from controller.loop.budget import Budget
     from controller.loop.job import Job
+    from controller.loop.job import Job as ClearmlJob
     from controller.search.objective import MultiObjective, Objective
     from controller.search.parameters import (
         DiscreteParameterRange,
         LogUniformParameterRange,
+        Parameter,
         ParameterSet,
         UniformIntegerParameterRange,
         UniformParameterRange,
@@ -45,7 +49,9 @@ _HOMES = {
     "LogUniformParameterRange": "search.parameters",
     "MultiObjective": "search.objective",
     "Objective": "search.objective",
+    "OptimizerBOHB": "api.bohb",
     "OptimizerOptuna": "api.optuna_strategy",
+    "Parameter": "search.parameters",
     "ParameterSet": "search.parameters",
     "RandomSearch": "api.optuna_strategy",
     "SearchStrategy": "api.strategy",
@@ -53,12 +59,31 @@ _HOMES = {
     "UniformParameterRange": "search.parameters",
 }
 
+_ALIASES = {"ClearmlJob": "Job", "LocalClearmlJob": "LocalJob"}
+"""ClearML's names of what has another one here."""
+
+_ELSEWHERE = {
+    "AutoScaler": "workers --idle and deploy/ scale with the queue",
+    "OptunaObjective": "OptimizerOptuna has none: override its create_job, monitor_job or process_step",
+    "PipelineController": "pipelines are not part of optuna-rq; start its steps one after the other",
+    "PipelineDecorator": "pipelines are not part of optuna-rq; start its steps one after the other",
+    "RandomSeed": "give the optimizer a seed, as in OptimizerOptuna(..., seed=1)",
+    "TaskScheduler": "cron or a systemd timer starts `controller start` or Task.enqueue at its time",
+    "TriggerScheduler": "what brings the event can call Task.enqueue",
+}
+"""Names of ClearML's that are not there, and what to use."""
+
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _ELSEWHERE:
+        raise ImportError(f"there is no {name} in {__name__}: {_ELSEWHERE[name]}")
+    if name == "optuna":  # as in `from clearml.automation import optuna`
+        return import_module(f"{__name__}.api.optuna_strategy")
+    name = _ALIASES.get(name, name)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = found
     return found
@@ -67,15 +92,19 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "BoundedHistory",
     "Budget",
+    "ClearmlJob",
     "DiscreteParameterRange",
     "GridSearch",
     "HyperParameterOptimizer",
     "Job",
+    "LocalClearmlJob",
     "LocalJob",
     "LogUniformParameterRange",
     "MultiObjective",
     "Objective",
+    "OptimizerBOHB",
     "OptimizerOptuna",
+    "Parameter",
     "ParameterSet",
     "RandomSearch",
     "SearchStrategy",

@@ -63,6 +63,9 @@ class PlainHooks:
     def process_step(self) -> bool:
         return False
 
+    def get_running_jobs(self) -> Sequence[Job]:
+        return []
+
     def create_job(self) -> Job | None:
         return self.created.pop(0) if self.created else None
 

@@ -7,6 +7,7 @@ gone. Nothing here is imported from Optuna before it is needed, as compute nodes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import optuna
     from numpy.random import RandomState
     from optuna.distributions import BaseDistribution
-    from optuna.samplers import BaseSampler, PartialFixedSampler
+    from optuna.samplers import BaseSampler, GridSampler, PartialFixedSampler
     from optuna.storages import BaseStorage, RDBStorage
     from optuna.trial import FrozenTrial
 
@@ -79,6 +80,18 @@ def validate(trial: FrozenTrial) -> None:
 
 
 # Samplers and distributions
+
+
+def order_grid(sampler: GridSampler, names: Sequence[str]) -> None:
+    """Have a grid's points asked for one after the other, those of the first name changing last.
+
+    Args:
+        names: of all its parameters.
+    """
+    space = sampler._search_space
+    rows = product(*(space[name] for name in names))
+    places = [names.index(name) for name in sampler._param_names]
+    sampler._all_grids = [tuple(row[place] for place in places) for row in rows]
 
 
 def base_sampler(sampler: PartialFixedSampler) -> BaseSampler:

@@ -12,6 +12,7 @@ import redis
 from controller.api.optimizer_task import OptimizerTask
 from controller.api.strategy import SearchStrategy
 from controller.loop.job import Job
+from worker.protocol import Reason
 from worker.protocol.connection import AWAY, can_pass
 
 log = logging.getLogger(__name__)
@@ -34,12 +35,20 @@ class EndedJobs:
         self._reports = reports
         self.keep_top = keep_top
         self.callback: Callback | None = None
+        self.ended = 0
+        """Jobs that ended by themselves, failed or were stopped for a reason of their own."""
+        self.cut_short = 0
+        """Jobs that were stopped with their study."""
         self._best: list[Any] = []
         self._kept: set[str] = set()
         """Ids of the best tasks, as long as they are not archived."""
 
     def handle(self, job: Job) -> None:
         """A job has ended and its trial was told."""
+        if job.record.reason_class is Reason.STUDY_STOPPED:
+            self.cut_short += 1
+        else:
+            self.ended += 1
         metrics = self._strategy.objective.metrics
         summaries = [job.scalars.get(metric.key) for metric in metrics]
         values = [
@@ -60,6 +69,22 @@ class EndedJobs:
                 if not can_pass(error):
                     raise
                 log.debug("nothing was archived: %s", error)
+
+    def after_all(self, *, waited: bool) -> str:
+        """What to say of an optimization that its program's end has cut short.
+
+        Args:
+            waited: the program has called `wait`.
+        """
+        study = self._strategy.study
+        name = f" of study {study!r}" if study else ""
+        cut = self.cut_short + len(self._strategy.get_running_jobs())
+        done = f"no trial{name} ran"
+        if self.ended or cut:
+            done = f"{self.ended} trial(s){name} ended, {cut} cut short"
+        if waited:
+            return f"the script has ended before its optimization: {done}"
+        return f"the script has ended without waiting for its optimization: {done}; call wait() after start()"
 
     def _call_back(self, job: Job, values: list[float | None], iterations: list[Any]) -> None:
         if self.callback is None:

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from controller.api.arguments import checked_minutes
 from controller.api.ended_jobs import Callback, EndedJobs
 from controller.api.job_events import JobEvents
-from controller.api.optimizer_task import OptimizerTask
+from controller.api.optimizer_task import OptimizerTask, own_task
 from controller.api.optuna_strategy import RandomSearch
 from controller.api.strategy import SearchStrategy
 from controller.loop.backend import Backend
@@ -22,13 +23,17 @@ from controller.loop.job import Job
 from controller.results.ranking import order_by_values
 from controller.search.objective import MultiObjective, Objective
 from controller.search.parameters import Parameter
-from worker.protocol import Status
+from worker.protocol import Reason, Status
+from worker.protocol.connection import AWAY
 from worker.protocol.errors import BadInput, OptunaRQError
 from worker.sdk.task import Task
 
 log = logging.getLogger(__name__)
 
 _STEP_S = 0.2
+_PATIENCE_S = 2.0
+"""For the optimizer's own step to hear of a request, in seconds."""
+_TIME_OVER = "optimization time limit reached"
 
 
 class HyperParameterOptimizer:
@@ -42,8 +47,8 @@ class HyperParameterOptimizer:
         optimizer_class: a subclass of `SearchStrategy`, or an instance of one, which is used as it is.
         max_number_of_concurrent_tasks: jobs at a time.
         execution_queue: queue to launch jobs on.
-        optimization_time_limit: minutes that the whole optimization may take.
-        compute_time_limit: minutes that all jobs together may compute.
+        optimization_time_limit: minutes that the whole optimization may take; None or 0 for no limit.
+        compute_time_limit: minutes that all jobs together may compute; None or 0 for no limit.
         auto_connect_task: report to this program's task (or to the `Task` given), if it has one.
         always_create_task: make a task to report to where there is none.
         spawn_project: project of the jobs, by default the base task's.
@@ -76,7 +81,7 @@ class HyperParameterOptimizer:
         objective = (MultiObjective if several else Objective)(
             objective_metric_title, objective_metric_series, objective_metric_sign
         )
-        self._reports = OptimizerTask(_own_task(auto_connect_task, always_create_task))
+        self._reports = OptimizerTask(own_task(auto_connect_task, always_create_task))
         if isinstance(optimizer_class, SearchStrategy):
             if optimizer_kwargs:
                 raise BadInput(
@@ -99,10 +104,15 @@ class HyperParameterOptimizer:
             )
         if save_top_k_tasks_only is not None and save_top_k_tasks_only < 0:
             save_top_k_tasks_only = None
+        self.base_task_id, self.hyper_parameters = base_task_id, hyper_parameters  # as ClearML's
+        self.max_number_of_concurrent_tasks = max_number_of_concurrent_tasks
+        self.execution_queue = execution_queue
         self._ended_jobs = EndedJobs(self.optimizer, self._reports, save_top_k_tasks_only)
         self._connect(spawn_project)
-        self._minutes = None if optimization_time_limit is None else float(optimization_time_limit)
+        self._minutes = checked_minutes("optimization_time_limit", optimization_time_limit)
         self._deadline: datetime | None = None
+        self._ends_at: float | None = None
+        """The deadline, by the monotonic clock: setting this machine's clock doesn't move it."""
         self._report_period_s = 300.0
         self._thread: threading.Thread | None = None
         self._watcher: threading.Thread | None = None
@@ -110,6 +120,7 @@ class HyperParameterOptimizer:
         self._started_at: float | None = None
         self._seconds: float | None = None
         self._error: BaseException | None = None
+        self._exiting = self._stopped = self._waited = False
 
     def _connect(self, project: str | None) -> None:
         """Hear of each job that ends, and make the optimizer's task the jobs' parent."""
@@ -119,6 +130,11 @@ class HyperParameterOptimizer:
             self.optimizer.set_optimizer_task(task)
         if task is not None or project:
             self.optimizer.set_job_default_parent(task.id if task is not None else None, project_name=project)
+
+    @property
+    def objective_metric(self) -> Objective:
+        """What is optimized."""
+        return self.optimizer.objective
 
     @property
     def save_top_k_tasks_only(self) -> int | None:
@@ -174,6 +190,9 @@ class HyperParameterOptimizer:
             self.optimizer.start()
         except BaseException as error:
             self._error = error
+            if self._exiting:  # nothing can begin in a program that ends
+                log.debug("not begun: %s", error)
+                return
             level = logging.ERROR if isinstance(error, OptunaRQError) else logging.CRITICAL
             log.log(level, "the optimization has ended with an error: %s", error)
         finally:
@@ -186,7 +205,8 @@ class HyperParameterOptimizer:
         due = time.monotonic() + self._report_period_s
         while not self._ended.wait(_STEP_S):
             if self.reached_time_limit():
-                self.optimizer.end("optimization time limit reached")
+                self.optimizer.end(_TIME_OVER)
+                self._wait_for_end(_PATIENCE_S + _STEP_S, Reason.TIME_LIMIT, _TIME_OVER)
             if time.monotonic() >= due:
                 self._report()
                 due = time.monotonic() + self._report_period_s
@@ -206,6 +226,7 @@ class HyperParameterOptimizer:
         """
         if self._thread is None:
             return True
+        self._waited = True
         # In steps, so that Ctrl-C is heard.
         deadline = None if timeout is None else time.monotonic() + timeout * 60
         while not self._ended.wait(
@@ -228,14 +249,30 @@ class HyperParameterOptimizer:
         """
         if self._thread is None:
             return
+        self._stopped = True
         self.optimizer.stop()
         if threading.current_thread() is not self._thread:
-            self._ended.wait(None if timeout is None else timeout * 60)
+            self._wait_for_end(None if timeout is None else timeout * 60, Reason.STUDY_STOPPED, "stopped")
+
+    def _wait_for_end(self, timeout_s: float | None, reason_class: Reason, reason: str) -> None:
+        """Wait for the end, which was asked for; a step that does not return gets its jobs stopped."""
+        patience = _PATIENCE_S if timeout_s is None else min(_PATIENCE_S, timeout_s)
+        if not self._ended.wait(patience):
+            try:
+                self.optimizer.abort_running(reason_class, reason)
+            except AWAY as error:  # the loop stops them when Redis is back
+                log.debug("nothing was stopped: %s", error)
+            self._ended.wait(None if timeout_s is None else timeout_s - patience)
 
     def _at_exit(self) -> None:
-        if not self._ended.is_set():
-            self.optimizer.interrupt()
-            self._ended.wait(30)
+        """End what the program did not wait for, and say how far it got."""
+        if self._ended.is_set():
+            return
+        self._exiting = True
+        self.optimizer.interrupt()
+        self._wait_for_end(30, Reason.STUDY_STOPPED, "interrupted")
+        if not self._stopped:
+            self.optimizer.observer.note(self._ended_jobs.after_all(waited=self._waited))
 
     def is_active(self) -> bool:
         """True until it has ended; also before `start`."""
@@ -251,15 +288,17 @@ class HyperParameterOptimizer:
         """Limit the time of the whole optimization.
 
         Args:
-            in_minutes: from now, or from `start` when that comes later.
-            specific_time: instead, the moment itself.
+            in_minutes: from now, or from `start` when that comes later; None or 0 for no limit.
+            specific_time: instead, the moment itself, by this machine's clock as it is now.
         """
-        if in_minutes is not None and not in_minutes > 0:
-            raise BadInput(f"set_time_limit: {in_minutes} minutes must be above 0")
+        in_minutes = checked_minutes("set_time_limit: in_minutes", in_minutes)
         self._minutes = in_minutes if specific_time is None else None
-        self._deadline = specific_time
-        if specific_time is None and in_minutes is not None and self._started_at is not None:
+        self._deadline, self._ends_at = specific_time, None
+        if specific_time is not None:
+            self._ends_at = time.monotonic() + specific_time.timestamp() - time.time()
+        elif in_minutes is not None and self._started_at is not None:
             self._deadline = datetime.now() + timedelta(minutes=in_minutes)
+            self._ends_at = time.monotonic() + in_minutes * 60
 
     def get_time_limit(self) -> datetime | None:
         """The moment at which the optimization ends at the latest; None without a limit or before `start`."""
@@ -267,9 +306,7 @@ class HyperParameterOptimizer:
 
     def reached_time_limit(self) -> bool:
         """Whether the time is over; False without a limit."""
-        if self._deadline is None:
-            return False
-        return datetime.now(self._deadline.tzinfo) >= self._deadline
+        return self._ends_at is not None and time.monotonic() >= self._ends_at
 
     def elapsed(self) -> float:
         """Minutes since `start`, until the end; -1 before."""
@@ -353,13 +390,3 @@ class HyperParameterOptimizer:
             self.optimizer.budget.to_dict(),
             lambda: self.optimizer.get_top_experiments_details(10, all_hyper_parameters=True),
         )
-
-
-def _own_task(connect: bool | Task, create: bool) -> Task | None:
-    """The task to report to: the one given, this program's, or one made for it."""
-    if isinstance(connect, Task):
-        return connect
-    current = Task.current_task() if connect else None
-    if current is None and create:
-        current = Task.init(task_type="optimizer")
-    return current

@@ -15,6 +15,16 @@ SUMMARY = "summary"
 """Name of the artifact that lists the best experiments."""
 
 
+def own_task(connect: bool | Task, create: bool) -> Task | None:
+    """The task to report to: the one given, this program's, or one made for it."""
+    if isinstance(connect, Task):
+        return connect
+    current = Task.current_task() if connect else None
+    if current is None and create:
+        current = Task.init(task_type="optimizer")
+    return current
+
+
 class OptimizerTask:
     """Reports to a task, if it is one that this program reports to. Never in the way of the loop.
 

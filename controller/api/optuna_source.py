@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, GridSampler
 
 from controller.loop.observer import Observer
 from controller.search.parameters import Parameter
@@ -15,7 +15,7 @@ from controller.search.samplers import make_pruner, make_sampler, seed_after
 from controller.search.search import Search
 from controller.search.study import find_study, open_study, refuse_other_trials
 from controller.search.trial_cache import cached
-from worker.optuna_internals import storage_of
+from worker.optuna_internals import order_grid, storage_of
 from worker.protocol.errors import BadInput
 from worker.protocol.nearest import nearest
 from worker.protocol.urls import redact
@@ -98,6 +98,10 @@ class OptunaSource:
     def try_first(self, parameters: Mapping[str, Any]) -> None:
         """A known configuration to try first: name → value."""
         self._tries.append(dict(parameters))
+
+    def use(self, sampler: BaseSampler, pruner: BasePruner) -> None:
+        """Search with these instead."""
+        self._sampler, self._pruner = sampler, pruner
 
     def check(self) -> None:
         """Make sampler and pruner, so that mistakes show before anything starts. Raises `BadInput`."""
@@ -197,7 +201,10 @@ class OptunaSource:
                 raise BadInput("seed: the sampler is given; seed it where it is made")
             return self._sampler
         kind = self._kind()
-        return make_sampler(kind, {}, seed_after(self._seed, trials, kind), self._space)
+        sampler = make_sampler(kind, {}, seed_after(self._seed, trials, kind), self._space)
+        if isinstance(sampler, GridSampler) and self._default_sampler == "grid" and self._seed is None:
+            order_grid(sampler, [parameter.name for parameter in self._space])
+        return sampler
 
     def _make_pruner(self) -> BasePruner:
         return self._pruner if isinstance(self._pruner, BasePruner) else make_pruner(self._pruner, {})

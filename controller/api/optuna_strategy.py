@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
+from controller.api.arguments import names_of, rest
 from controller.api.optuna_source import OptunaSource
 from controller.api.strategy import SearchStrategy
 from controller.search.objective import Objective
@@ -19,7 +19,6 @@ from controller.search.samplers import grid
 from controller.search.search import Search
 from controller.session.study_session import StudyDefinition
 from worker.protocol.errors import BadInput
-from worker.protocol.nearest import nearest
 
 _KNOWN = (
     "optuna_sampler",
@@ -64,10 +63,8 @@ class OptunaStrategy(SearchStrategy):
             allow_duplicates: run the same parameters again when the sampler asks for them.
             start_from: a study whose trials the sampler starts with, itself or its name.
         """
-        known = [*inspect.signature(SearchStrategy.__init__).parameters, "seed", "start_from"]
-        problems = [_unknown(name, known) for name in options if name not in known]
-        if problems:
-            raise BadInput(*problems)
+        known = [*names_of(SearchStrategy.__init__), "seed", "start_from"]
+        options = rest(options, known)
         super().__init__(base_task_id, hyper_parameters, objective_metric, *args, **options)
         self._source = OptunaSource(
             self._space(),
@@ -84,8 +81,8 @@ class OptunaStrategy(SearchStrategy):
             start_from=start_from,
         )
         if self._source.name:
-            self._state.study = self._source.name
-        if self._search is None:
+            self._inside.state.study = self._source.name
+        if self._inside.search is None:
             # Mistakes in names and options show before anything starts.
             self._source.check()
 
@@ -98,16 +95,16 @@ class OptunaStrategy(SearchStrategy):
         Raises:
             BadInput: a name or value that the search space doesn't have (said by `start`), or it runs.
         """
-        if self._search is not None:
+        if self._inside.search is not None:
             raise BadInput("enqueue_trial: the search has begun; call it before start()")
         self._source.try_first(parameters)
 
     @property
     def optuna_study(self) -> optuna.Study | None:
         """Optuna's study; None before `start`. To look at while the loop runs, which owns it."""
-        if self._state.closed and self._source.stored is not None:
+        if self._inside.state.closed and self._source.stored is not None:
             return self._source.stored
-        return self._search.study if self._search else None
+        return self._inside.search.study if self._inside.search else None
 
     def _definition(self) -> StudyDefinition:
         return replace(
@@ -118,7 +115,7 @@ class OptunaStrategy(SearchStrategy):
         )
 
     def _open_search(self) -> Search:
-        return self._source.open(self._state.study, self.observer)
+        return self._source.open(self._inside.state.study, self.observer)
 
     def _space(self) -> list[Parameter]:
         return self._hyper_parameters
@@ -164,8 +161,7 @@ class OptimizerOptuna(OptunaStrategy):
         compute_time_limit: float | None = None,
         **optuna_kwargs: Any,
     ) -> None:
-        options = dict(optuna_kwargs)
-        _refuse_unknown(options)
+        options = rest(optuna_kwargs, _known(), prefix="optuna_kwargs: ")
         if "study_name" in options:
             options["study"] = options.pop("study_name")
         if "continue_previous_study" in options:
@@ -199,7 +195,8 @@ class RandomSearch(OptunaStrategy):
 class GridSearch(OptunaStrategy):
     """All combinations of the parameters' values, each once; arguments as `SearchStrategy`'s.
 
-    Ranges need a step; a `ParameterSet` counts with each of its combinations.
+    In ClearML's order: the first parameter's values change last; with a ``seed`` shuffled. A `ParameterSet`
+    counts with each of its combinations, a range without steps with 100 of them.
     """
 
     DEFAULT_SAMPLER = "grid"
@@ -216,21 +213,12 @@ class GridSearch(OptunaStrategy):
         return rows_of(self._hyper_parameters)
 
 
-def _refuse_unknown(options: Mapping[str, Any]) -> None:
-    """Arguments that neither Optuna nor the strategy has. Raises `BadInput`."""
-    ours = [
-        name
-        for cls in (SearchStrategy, OptunaStrategy)
-        for name, parameter in inspect.signature(cls.__init__).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+def _known() -> list[str]:
+    """Arguments of Optuna's optimizer, those first that ClearML has beside the strategies'."""
+    every = [
+        *_KNOWN,
+        *names_of(OptimizerOptuna.__init__),
+        *names_of(SearchStrategy.__init__),
+        *names_of(OptunaStrategy.__init__),
     ]
-    known = [*_KNOWN, *(name for name in ours if name not in _KNOWN)]
-    problems = [_unknown(name, known) for name in options if name not in known]
-    if problems:
-        raise BadInput(*(f"optuna_kwargs: {problem}" for problem in problems))
-
-
-def _unknown(name: str, known: Sequence[str]) -> str:
-    near = nearest(name, known)
-    hint = f"did you mean {near!r}?" if near else f"there are {', '.join(known)}"
-    return f"unknown argument {name!r}; {hint}"
+    return list(dict.fromkeys(every))

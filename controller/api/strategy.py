@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from controller.api.arguments import budget_of, checked_limits, names_of, rest
+from controller.api.inside import Inside
 from controller.api.local_job import LocalJob
 from controller.loop.backend import Backend
-from controller.loop.budget import Budget
-from controller.loop.context import LoopContext, StudyLease
+from controller.loop.context import StudyLease
+from controller.loop.first_failures import FIRST
 from controller.loop.job import Job
-from controller.loop.job_factory import JobFactory, Naming
-from controller.loop.loop import Loop
+from controller.loop.job_factory import Naming
 from controller.loop.observer import Observer
-from controller.loop.state import (
-    LoopSettings,
-    LoopState,
-    Requests,
-    checked_on_nan,
-    checked_retries,
-    refuse_contradictions,
-)
-from controller.results.ranking import Ranking
+from controller.loop.state import settings_of
 from controller.search.objective import Objective
 from controller.search.parameters import Parameter
 from controller.search.search import Search
+from controller.search.sets import apart
 from controller.session.base_task import check_base_task
 from controller.session.local_workers import local_queue
 from controller.session.printing import LinesView
 from controller.session.study_session import StudyDefinition, StudySession
-from worker.protocol import StudyState
+from worker.protocol import Reason, StudyState
 from worker.protocol.errors import BadInput
 from worker.sdk.task import Task
 
@@ -57,6 +52,8 @@ class SearchStrategy:
         retry_on: classes of failures after which a task is tried again, such as ``objective_error``.
         wall_clock_limit: minutes that the whole search may take.
         max_failures: failed jobs at which the search fails.
+        first_failures: the search fails when its first so many jobs have all failed alike; 0 for never.
+        retry_failed: run the failed configurations of a study that is continued again, each once.
         constraints: ``{"metric": "title/series", "max": bound}`` (or ``min``): what violates one never ranks.
         on_nan: "fail", "prune" or "ignore" jobs that report not a number; by default as the pruner says.
         allow_new_parameters: search parameters that the base task doesn't have.
@@ -64,19 +61,16 @@ class SearchStrategy:
             the queue, else none.
         observer: is told what happens; by default it is printed.
         lock: the right to act on the study; the loop waits while it does not hold it.
+        more: arguments that ClearML takes and ignores; a warning says what to use instead.
+
+    For the limits that ClearML has, 0 is the same as None: no limit.
 
     Raises:
-        BadInput: there is no such base task, it lacks a parameter, or limits contradict each other.
+        BadInput: there is no such base task, it lacks a parameter, limits contradict each other, or there is
+            no such argument.
 
     The loop runs in the thread that calls `start`; all else may be called from any other.
     """
-
-    _loop: Loop | None = None
-    """Made by `start`."""
-    _ranking: Ranking | None = None
-    """Made by `start`."""
-    _optimizer_task: Any = None
-    _begun = False
 
     def __init__(
         self,
@@ -100,48 +94,42 @@ class SearchStrategy:
         retry_on: Sequence[str] = (),
         wall_clock_limit: float | None = None,
         max_failures: int | None = None,
+        first_failures: int = FIRST,
+        retry_failed: bool = False,
         constraints: Sequence[Mapping[str, Any]] = (),
         on_nan: str | None = None,
         allow_new_parameters: bool = False,
         workers: int | None = None,
         observer: Observer | None = None,
         lock: StudyLease | None = None,
+        **more: Any,
     ) -> None:
-        refuse_contradictions(locals(), min_iteration_per_job)
-        self.budget = Budget(
-            total_max_jobs,
-            None,
-            compute_time_limit,
-            max_iteration_per_job=max_iteration_per_job,
-            wall_clock_limit=wall_clock_limit,
-            max_concurrent=num_concurrent_workers,
-            max_failures=max_failures,
-        )
+        rest(more, names_of(SearchStrategy.__init__))
+        given = checked_limits(locals())
+        self.budget = budget_of(given)
         """What may be used and what has been; `monitor_job` keeps it."""
         self._base_task_id = base_task_id  # ClearML's names, which subclasses of its users read
-        self._hyper_parameters = list(hyper_parameters)
+        self._hyper_parameters = apart("hyper_parameters", hyper_parameters)
         self._objective_metric = objective_metric
         self._execution_queue, self._num_concurrent_workers = execution_queue, num_concurrent_workers
-        self._settings = LoopSettings(
-            pool_period_s=pool_period_min * 60,
-            lease_s=lease_s,
-            time_limit_s=time_limit_per_job * 60 if time_limit_per_job else None,
-            min_iterations=min_iteration_per_job or 0,
-            max_attempts=max_attempts,
-            retry_on=checked_retries(retry_on),
-            constraints=tuple(dict(constraint) for constraint in constraints),
-            on_nan=checked_on_nan(on_nan, len(objective_metric.metrics)),
-        )
-        self._backend = backend or Backend.at_home()
-        self._search, self._lease, self._workers = search, lock, workers
-        self.observer = observer or LinesView()  # may be replaced before `start`
-        self._state, self._requests = LoopState(study=study or ""), Requests()
-        self._jobs = JobFactory(self._backend, self._state, objective_metric, self.budget, self._settings)
-        self._check_base_task(allow_new_parameters)
-
-    def _check_base_task(self, allow_new_parameters: bool) -> None:
-        if self._search is None:
-            base = self._backend.base_task(self._base_task_id)
+        self.pool_period_minutes, self.time_limit_per_job = pool_period_min, given["time_limit_per_job"]
+        self.compute_time_limit, self.total_max_jobs = given["compute_time_limit"], given["total_max_jobs"]
+        self.min_iteration_per_job = min_iteration_per_job
+        self.max_iteration_per_job = given["max_iteration_per_job"]
+        self._current_jobs: list[Job] = []
+        self._pending_jobs: list[Job] = []
+        self._num_jobs = 0
+        self._stop_event = threading.Event()
+        self._optimizer_task: Any = None
+        self.observer = observer or LinesView()
+        """Is told what happens; may be replaced before `start`."""
+        self._inside = Inside(
+            backend or Backend.at_home(), objective_metric, self.budget, settings_of(given), study or "",
+            search, lock,
+        )  # fmt: skip
+        self._inside.local_workers = workers
+        if search is None:
+            base = self.backend.base_task(base_task_id)
             check_base_task(base, self._hyper_parameters, allow_new_parameters=allow_new_parameters)
 
     # How it does
@@ -149,17 +137,17 @@ class SearchStrategy:
     @property
     def study(self) -> str:
         """Name of the study; empty before `start` when none was given."""
-        return self._state.study
+        return self._inside.state.study
 
     @property
     def state(self) -> str:
         """One of `StudyState`."""
-        return self._state.status
+        return self._inside.state.status
 
     @property
     def reason(self) -> str:
         """Why it ended; empty until then."""
-        return self._state.reason
+        return self._inside.state.reason
 
     @property
     def objective(self) -> Objective:
@@ -169,7 +157,7 @@ class SearchStrategy:
     @property
     def backend(self) -> Backend:
         """Redis, RQ, storage and artifacts."""
-        return self._backend
+        return self._inside.backend
 
     # Running
 
@@ -179,40 +167,42 @@ class SearchStrategy:
         Raises:
             BadInput: the study exists with another search space, or its storage can't be used.
         """
-        if self._begun:
+        inside = self._inside
+        if inside.begun:
             raise BadInput("start: this optimizer has run already; make another one")
-        self._begun = True
-        if issubclass(self._jobs.job_class, LocalJob):
-            self._execution_queue = local_queue(self._backend)
-        self._state.queue = self._execution_queue
-        if self._search is not None or self._lease is not None:  # `controller start` has opened the study
+        inside.begun = True
+        if issubclass(inside.factory.job_class, LocalJob):
+            self._execution_queue = local_queue(self.backend)
+        inside.state.queue = self._execution_queue
+        if inside.search is not None or inside.lease is not None:  # `controller start` has opened the study
             self._run()
             return
         with StudySession(
-            self._backend, self._definition(), self.observer, lambda: self._requests.stops
+            self.backend, self._definition(), self.observer, lambda: inside.requests.stops
         ) as session:
             if not session.acquire():
-                self._state.status, self._state.reason = StudyState.INTERRUPTED, "stopped before it began"
+                inside.state.status = StudyState.INTERRUPTED
+                inside.state.reason = "stopped before it began"
                 return
             session.refuse_other_study()
-            self._state.study, self._lease = session.name, session.lock
-            self._search = self._open_search()
+            inside.state.study, inside.lease = session.name, session.lock
+            inside.search = self._open_search()
             session.register()
-            if self._workers != 0:
-                session.start_workers(self._workers, self.budget.max_concurrent)
+            if inside.local_workers != 0:
+                session.start_workers(inside.local_workers, self.budget.max_concurrent)
             self._run()
 
     def _definition(self) -> StudyDefinition:
         """What this search's study is."""
-        base = self._backend.base_task(self._base_task_id)
+        base = self.backend.base_task(self._base_task_id)
         return StudyDefinition(
-            name=self._state.study,
+            name=self.study,
             stem=getattr(self._optimizer_task, "name", "") or base.name or "optimization",
             metrics=self._objective_metric.metrics,
             parameters=self._hyper_parameters,
-            queue=self._state.queue,
+            queue=self._inside.state.queue,
             storage="",
-            lease_s=self._settings.lease_s,
+            lease_s=self._inside.settings.lease_s,
         )
 
     def _open_search(self) -> Search | None:
@@ -220,24 +210,9 @@ class SearchStrategy:
         return None
 
     def _run(self) -> None:
-        self._ranking = Ranking(self._backend.store, self._state.study, self._objective_metric.metrics)
-        self._loop = Loop(
-            LoopContext(
-                base_task_id=self._base_task_id,
-                backend=self._backend,
-                objective=self._objective_metric,
-                budget=self.budget,
-                settings=self._settings,
-                state=self._state,
-                requests=self._requests,
-                search=self._search,
-                observer=self.observer,
-                lease=self._lease,
-                hooks=self,
-            )
-        )
-        self.observer.begin(self._loop)
-        if self._loop.run():
+        loop = self._inside.make_loop(self._base_task_id, self.observer, self)
+        self.observer.begin(loop)
+        if loop.run():
             raise KeyboardInterrupt
 
     def run_locally(self, workers: int, queue: str) -> None:
@@ -248,23 +223,32 @@ class SearchStrategy:
             queue: that nobody else serves.
         """
         self._execution_queue = queue
-        self._workers = workers
+        self._inside.local_workers = workers
 
     def stop(self) -> None:
         """End the search: what runs is stopped, nothing more is created."""
-        self._requests.stop()
+        self._inside.requests.stop()
+        self._stop_event.set()
 
     def end(self, reason: str) -> None:
         """End the search because its time is over: what runs is stopped."""
-        self._requests.time_over = reason
+        self._inside.requests.time_over = reason
+        self._stop_event.set()
 
     def interrupt(self) -> None:
         """As `stop`, but the study can be continued: what was cut short is tried again then."""
-        self._requests.interrupt()
+        self._inside.requests.interrupt()
+        self._stop_event.set()
 
     def hand_over(self) -> None:
         """As `interrupt`, but what runs goes on: the next controller adopts it."""
-        self._requests.hand_over()
+        self._inside.requests.hand_over()
+        self._stop_event.set()
+
+    def abort_running(self, reason_class: Reason, reason: str) -> None:
+        """Ask what runs to stop, from any thread: where a step of a subclass does not return."""
+        for job in self.get_running_jobs():
+            self.backend.store.transitions.request_stop(job.task_id(), reason_class, reason)
 
     # What a subclass may replace
 
@@ -274,11 +258,17 @@ class SearchStrategy:
         Returns:
             True to go on, False when the search has ended.
         """
-        return self._loop is not None and self._loop.step()
+        if self._inside.loop is None:
+            return False
+        goes_on = self._inside.loop.step()
+        if self._inside.loop.own_jobs.of_a_subclass:
+            self._current_jobs = self._inside.running(self._current_jobs)
+            self._num_jobs = len(self._inside.state.created)
+        return goes_on
 
     def create_job(self) -> Job | None:
         """A new job if one may be created now, else None. The caller launches it."""
-        return self._loop.launching.create() if self._loop else None
+        return self._inside.loop.launching.create() if self._inside.loop else None
 
     def monitor_job(self, job: Job) -> bool:
         """Look at one job: account for it, and stop it if it is over a limit.
@@ -286,7 +276,12 @@ class SearchStrategy:
         Returns:
             False when the job has ended and belongs off the list.
         """
-        return self._loop is not None and self._loop.tracker.check_limits(job)
+        return self._inside.loop is not None and self._inside.loop.tracker.check_limits(job)
+
+    def update_budget_per_job(self, job: Job) -> bool:
+        """Account for a job, for a `monitor_job` of one's own. True when a limit ends the job."""
+        SearchStrategy.monitor_job(self, job)
+        return job.record.stop is not None
 
     def helper_create_job(
         self,
@@ -310,28 +305,30 @@ class SearchStrategy:
         Raises:
             BadInput: there is no such base task, or a field isn't one.
         """
-        return self._jobs.create(base_task_id, parameter_override, task_overrides, tags, parent, **kwargs)
+        return self._inside.factory.create(
+            base_task_id, parameter_override, task_overrides, tags, parent, **kwargs
+        )
 
     # Questions
 
     def get_created_jobs_ids(self) -> Mapping[str, dict[str, Any]]:
         """Task id → the parameters chosen for it, of all jobs created until now."""
-        return dict(self._state.created)
+        return dict(self._inside.state.created)
 
     def get_created_jobs_tasks(self) -> Mapping[str, Job]:
         """Task id → job, of all jobs created until now."""
-        ids = list(self._state.created)
+        ids = list(self._inside.state.created)
         found: dict[str, Job] = {}
-        for task_id, record in zip(ids, self._backend.store.tasks.get_many(ids), strict=True):
+        for task_id, record in zip(ids, self._inside.backend.store.tasks.get_many(ids), strict=True):
             if record:
-                found[task_id] = self._state.running.get(task_id) or Job.adopt(
-                    record, self._state.created[task_id], self._backend
+                found[task_id] = self._inside.state.running.get(task_id) or Job.adopt(
+                    record, self._inside.state.created[task_id], self._inside.backend
                 )
         return found
 
     def get_running_jobs(self) -> Sequence[Job]:
         """The jobs that were launched and have not ended."""
-        return self._state.jobs_running()
+        return self._inside.running(self._current_jobs)
 
     def get_objective_metric(self) -> Any:
         """(title, series) of the objective; a list of such pairs for several objectives."""
@@ -339,8 +336,8 @@ class SearchStrategy:
 
     def get_top_experiments(self, top_k: int) -> Sequence[Task]:
         """The best tasks, the best first; none before `start`."""
-        records = self._ranking.records(top_k) if self._ranking else []
-        return [self._backend.task(record) for record in records]
+        records = self._inside.ranking.records(top_k) if self._inside.ranking else []
+        return [self._inside.backend.task(record) for record in records]
 
     def get_top_experiments_details(
         self,
@@ -357,9 +354,9 @@ class SearchStrategy:
             all_hyper_parameters: all parameters, not just the searched ones.
             only_completed: only tasks that completed.
         """
-        if self._ranking is None:
+        if self._inside.ranking is None:
             return []
-        return self._ranking.details(
+        return self._inside.ranking.details(
             top_k,
             all_metrics=all_metrics,
             all_hyper_parameters=all_hyper_parameters,
@@ -379,15 +376,15 @@ class SearchStrategy:
 
     def set_job_class(self, job_class: type[Job]) -> None:
         """The class that `helper_create_job` makes jobs of."""
-        self._jobs.job_class = job_class
+        self._inside.factory.job_class = job_class
 
     def set_job_default_parent(self, job_parent_task_id: str | None, project_name: str | None = None) -> None:
         """Parent, and optionally project, of all jobs that `helper_create_job` makes."""
-        self._jobs.parent, self._jobs.project = job_parent_task_id, project_name
+        self._inside.factory.parent, self._inside.factory.project = job_parent_task_id, project_name
 
     def set_job_naming_scheme(self, naming_function: Naming | None) -> None:
         """``naming_function(base task's name, parameters) -> name`` of a job's task."""
-        self._jobs.naming = naming_function
+        self._inside.factory.naming = naming_function
 
     def get_optimizer_task(self) -> Any:
         """The task that `set_optimizer_task` named."""

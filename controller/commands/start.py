@@ -53,6 +53,8 @@ class StartOptions:
     """SIGTERM leaves what runs to the next controller."""
     wait: bool = False
     """Wait for a Redis or a storage that can't be reached yet."""
+    retry_failed: bool = False
+    """Run the configurations of the failed trials again."""
     grace_s: float = 10.0
     pool_period_min: float = 2.0
 
@@ -191,7 +193,7 @@ class _Start:
         before = store.studies.find(self._name)
         if not session.acquire():
             return INTERRUPTED
-        if session.stood_by:
+        if session.stood_by and not self._options.retry_failed:
             record = store.studies.find(self._name)
             if record and _ended_meanwhile(record, before):
                 return self._end(session.backend, record.state, record.reason)
@@ -291,6 +293,8 @@ class _Start:
             constraints=constraints_of(sweep),
             wall_clock_limit=_minutes(budget.wall_clock_s),
             max_failures=budget.max_failures,
+            first_failures=budget.first_failures,
+            retry_failed=self._options.retry_failed,
             max_attempts=budget.max_attempts,
             retry_on=budget.retry_on,
             on_nan=sweep.study.on_nan or ("ignore" if sweep.objective.kind == "optuna" else None),

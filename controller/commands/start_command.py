@@ -49,6 +49,11 @@ from controller.commands.settings import resolve
     help="Only continue a study that exists, or only begin a new one. [default: either]",
 )
 @click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Run what has failed in the study again, each configuration once, in the place of the failed trial.",
+)
+@click.option(
     "--hand-over",
     is_flag=True,
     help="On SIGTERM leave what runs to the next controller, rather than stop it.",
@@ -70,6 +75,7 @@ def start(
     storage_url: str | None,
     artifacts_url: str | None,
     resume: bool | None,
+    retry_failed: bool,
     hand_over: bool,
     wait: bool,
     metrics_port: str | None,
@@ -85,11 +91,18 @@ def start(
     from controller.commands.start import start as run
     from controller.commands.view import make_view
     from controller.sweep import load_sweep
+    from worker.protocol.errors import BadInput
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     settings = resolve(redis_url, storage_url, artifacts_url)
     loaded = load_sweep(Path(sweep), overrides)
-    options = StartOptions(workers=workers, resume=resume, hand_over=hand_over, wait=wait)
+    if retry_failed and resume is False:
+        raise BadInput(
+            "--retry-failed: what --no-resume begins has no failed trials; leave out one of the two"
+        )
+    options = StartOptions(
+        workers=workers, resume=resume, retry_failed=retry_failed, hand_over=hand_over, wait=wait
+    )
     view = make_view(output_format)
     if metrics_port is None:
         sys.exit(run(loaded, settings, options, view))

@@ -157,6 +157,8 @@ class RichView(View):
             lines.append(f"artifacts list --task {rows[0]['task_id'][:8]}")
         elif failed := store.studies.tasks(study, Status.FAILED):
             lines = [f"show {failed[0][:8]}", f"logs {failed[0][:8]}"]
+        if state == StudyState.FAILED and counts[Status.FAILED]:
+            lines.append("start <the same sweep file> --retry-failed        runs them again once mended")
         if state == StudyState.INTERRUPTED:
             lines.append("start <the same sweep file>        continues where this stopped")
         for line in lines:

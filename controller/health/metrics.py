@@ -5,7 +5,6 @@ They cost the loop a few additions per trial.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -167,7 +166,7 @@ class Meter(Observer):
 
     def started(self, job: Job) -> None:
         if job.record.queued_at is not None:
-            self._queue_wait.observe(max(0.0, time.time() - job.record.queued_at))
+            self._queue_wait.observe(max(0.0, job.backend.clock.now() - job.record.queued_at))
         self._view.started(job)
 
     def reported(self, job: Job) -> None:

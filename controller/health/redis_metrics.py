@@ -104,28 +104,33 @@ class RedisMetrics:
             up=True,
             queued=queued,
             best=float(best[0][1]) if best else None,
-            workers=self._workers(sorted(names)) if names is not None else None,
+            workers=self._workers(sorted(names), _seconds(now)) if names is not None else None,
             lag_s=_age(unread[0], now) if unread else None,
         )
 
-    def _workers(self, names: list[str]) -> tuple[SeenWorker, ...]:
+    def _workers(self, names: list[str], now: float) -> tuple[SeenWorker, ...]:
         with self._client.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hgetall(keys.worker(name))
                 pipe.pttl(keys.worker(name))
             found = [_unless_refused(answer) for answer in pipe.execute(raise_on_error=False)]
         served = [
-            _worker(name, registration, left_ms)
+            _worker(name, registration, left_ms, now)
             for name, registration, left_ms in zip(names, found[::2], found[1::2], strict=True)
             if registration and serves(registration, self._queue)
         ]
         return tuple(worker for worker in served if worker is not None)
 
 
-def _worker(name: str, registration: Mapping[str, str], left_ms: int | None) -> SeenWorker | None:
+def _seconds(now: Any) -> float:
+    """Redis' time in seconds since the epoch; this machine's where that was not told."""
+    return now[0] + now[1] / 1e6 if now else time.time()
+
+
+def _worker(name: str, registration: Mapping[str, str], left_ms: int | None, now: float) -> SeenWorker | None:
     """A worker from its registration, which expires in `left_ms`; None if that can't be read."""
     try:
-        state = "paused" if pause_left(registration, time.time()) else registration.get("state", "")
+        state = "paused" if pause_left(registration, now) else registration.get("state", "")
         return SeenWorker(
             name=name,
             slots=int(registration["slots"]),

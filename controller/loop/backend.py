@@ -9,7 +9,7 @@ from typing import Any
 
 from controller.loop.launcher import Launcher
 from worker.artifacts import open_store as open_artifacts
-from worker.protocol import Clock, Reason, Status, Store, SystemClock, TaskRecord
+from worker.protocol import Clock, Reason, Status, Store, TaskRecord
 from worker.protocol.connection import connect
 from worker.protocol.errors import BadInput, ForbiddenJob, TransitionRefused
 from worker.protocol.secrets import STORAGE, secret
@@ -43,9 +43,9 @@ class Backend:
         self.artifacts_url = (
             artifacts_url if isinstance(artifacts_url, str) else open_artifacts(artifacts_url).url
         )
-        self.clock = clock or SystemClock()
         # A short patience: the loop itself waits for a Redis that is away, and says so.
-        self.store = Store(connect(redis_url, patience_s=PATIENCE_S), self.clock)
+        self.store = Store(connect(redis_url, patience_s=PATIENCE_S), clock)
+        self.clock = self.store.clock
         self.launcher = Launcher(redis_url, patience_s=PATIENCE_S)
         self.home = home or Home(redis_url, self.artifacts_url, Path.cwd(), None)
         self._bases: dict[str, TaskRecord] = {}

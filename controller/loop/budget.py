@@ -1,9 +1,10 @@
 """Budgets: what a study may use, what it has used, and the verdicts that follow. Pure, apart from counting.
 
-Iterations are those reported for the first objective metric. A running job reserves
-``max_iteration_per_job`` until it ends, then is charged what it used; a job that ended by itself with
-fewer than two reports is not iterative and is charged a full share. So early stopping buys more jobs, and
-the sum never passes the limit.
+Iterations are those reported for the first objective metric: how many, or their highest number where that is
+more. A running job reserves ``max_iteration_per_job`` until it ends, then is charged what it used. So early
+stopping buys more jobs, and the sum never passes the limit. A full share is charged to a job that ended by
+itself with fewer than two reports, since it is not iterative, and to one that was stopped before its first:
+neither has saved anything. Besides, no more jobs fail than ``total_max_jobs``, whatever they have used.
 """
 
 from __future__ import annotations
@@ -85,6 +86,8 @@ class Budget:
         self.compute_time = Limit(compute_time_limit, "minutes")
         self.wall_clock = Limit(wall_clock_limit, "minutes")
         self.failures = Limit(max_failures)
+        self.hopeless = ""
+        """Why going on is of no use, as the tracker found; empty while it may be."""
         self._open: set[str] = set()
 
     # Counting
@@ -94,21 +97,32 @@ class Budget:
         self.jobs.update(uid, 1)
         self._open.add(uid)
 
-    def close_job(self, uid: str, *, iterations: int, by_itself: bool, counts: bool = True) -> None:
+    def close_job(
+        self, uid: str, *, iterations: int, by_itself: bool, counts: bool = True, reports: int | None = None
+    ) -> None:
         """A job has ended: charge what it used.
 
         Args:
-            iterations: reported for the objective metric.
+            iterations: used, of the objective metric.
             by_itself: it was not stopped.
-            counts: False for a job that was interrupted with its study and will be tried again.
+            counts: False for a job that leaves the budget: it was interrupted with its study, or has failed
+                and is tried again.
+            reports: how many iterations were reported, by default as many as were used.
         """
         self._open.discard(uid)
-        charge = iterations
-        if by_itself and iterations < 2 and self.max_iteration_per_job is not None:
-            charge = self.max_iteration_per_job
+        charge = float(iterations)
+        if (iterations if reports is None else reports) < (2 if by_itself else 1):
+            charge = max(charge, self._share)
         self.iterations.update(uid, charge if counts else 0)
         if not counts:
             self.jobs.update(uid, 0)
+
+    @property
+    def _share(self) -> float:
+        """Iterations that are set aside for one job; 0 where they are not limited."""
+        if self.max_iteration_per_job is not None:
+            return self.max_iteration_per_job
+        return 0.0 if self.iterations.limit is None else 1.0
 
     @property
     def running(self) -> int:
@@ -132,8 +146,10 @@ class Budget:
         if over:
             return over
         if self.iterations.limit is not None:
-            needed = self.iterations.used + self.reserved + (self.max_iteration_per_job or 1)
-            if needed > self.iterations.limit:
+            over = self._too_many_may_fail()
+            if over:
+                return over
+            if self.iterations.used + self.reserved + self._share > self.iterations.limit:
                 # What running jobs give back may suffice later.
                 return Verdict(
                     ok=False,
@@ -144,6 +160,15 @@ class Budget:
             return Verdict(ok=False, final=True, reason=f"all {self.jobs.limit:g} trials created")
         return Verdict(ok=True, final=False, reason="")
 
+    def _too_many_may_fail(self) -> Verdict | None:
+        """The verdict when one more job might be one failed job more than jobs are allowed."""
+        limit, failed = self.jobs.limit, self.failures.used
+        if limit is None or failed + self.running < limit:
+            return None
+        # Those that run and don't fail make room again.
+        reason = f"{failed:g} trials failed, as many as may run in all"
+        return Verdict(ok=False, final=not self._open, reason=reason)
+
     def exceeded(self) -> Verdict | None:
         """The limit that ends the study now, and stops what runs; None when none is reached."""
         for field, kind, reason_class in (
@@ -153,10 +178,12 @@ class Budget:
             if field.limit is not None and field.used >= field.limit:
                 reason = f"{kind} limit of {duration(field.limit)} reached"
                 return Verdict(ok=False, final=True, stop=True, reason=reason, reason_class=reason_class)
+        failed = ""
         if self.failures.limit is not None and self.failures.used >= self.failures.limit:
-            return Verdict(
-                ok=False, final=True, stop=True, failed=True, reason=f"{self.failures.used:g} trials failed"
-            )
+            failed = f"{self.failures.used:g} trials failed"
+        if failed or self.hopeless:
+            reason = self.hopeless or failed
+            return Verdict(ok=False, final=True, stop=True, failed=True, reason=reason)
         return None
 
     def to_dict(self) -> dict[str, dict[str, Any]]:

@@ -43,11 +43,17 @@ class Ending:
         self._lease = context.lease
         self._deadline = 0.0
 
-    def go_on(self) -> bool:
-        """Whether there is anything left to do; decides how the search ends."""
+    def go_on(self, *, wanted: bool = True) -> bool:
+        """Whether there is anything left to do; decides how the search ends.
+
+        Args:
+            wanted: False where the subclass' own step has ended the search.
+        """
         running = self._state.running
         if self._state.verdict is None:
             verdict = self._judge()
+            if verdict is None and not wanted:
+                verdict = Verdict(ok=False, final=True, stop=True, reason="process_step has ended it")
             if verdict and running and not self._requests.hands_over:
                 self._stop_running(verdict)
             # Only once all have been asked to stop: if Redis goes away before, this step is run again.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 from worker.protocol.host import is_gone, machine_fault, pause_left
@@ -53,10 +52,11 @@ class Fleet:
             for registration in alive
             if registration.get("refused")
         }
-        found = {each["name"]: machine_fault(each, time.time()) for each in alive}
+        moment = self._store.clock.now()
+        found = {each["name"]: machine_fault(each, moment) for each in alive}
         self.faults = {name: fault for name, fault in found.items() if fault}
         self.slots = sum(
-            int(registration.get("slots", 0)) for registration in alive if _takes_jobs(registration)
+            int(registration.get("slots", 0)) for registration in alive if _takes_jobs(registration, moment)
         )
         if self.slots or self.faults:
             self.empty_since = None
@@ -95,5 +95,5 @@ class Fleet:
         return slots + (1 + slots // 16 if slots > 1 else 0) if slots else 1
 
 
-def _takes_jobs(registration: Mapping[str, str]) -> bool:
-    return registration.get("state") != "draining" and not pause_left(registration, time.time())
+def _takes_jobs(registration: Mapping[str, str], now: float) -> bool:
+    return registration.get("state") != "draining" and not pause_left(registration, now)

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from controller.loop.backend import Backend
+from controller.loop.run_time import RunTime
 from worker.protocol import FINISHED, Reason, Status, Summary, TaskRecord, TaskSpec, new_task_id
 from worker.protocol.values import full
+
+
+class Keeper(Protocol):
+    """Whose budget a job counts in."""
+
+    def allows(self, job: Job) -> bool:
+        """Whether the job may be launched now."""
+
+    def launched(self, job: Job) -> None:
+        """It was launched."""
 
 
 class Job:
@@ -71,6 +82,9 @@ class Job:
 
     saved: dict[str, str] | None = None
     """Artifacts of a task that has ended: name → description as JSON text; None while they were not read."""
+    keeper: Keeper | None = None
+    """Is asked before the job is launched, and told when it was; None for a job that counts in no budget."""
+    _run_time: RunTime | None = None
     watched = False
     """A loop keeps the record fresh; otherwise each question reads it."""
 
@@ -100,10 +114,16 @@ class Job:
     def update(self, record: TaskRecord) -> None:
         """Take a fresher record."""
         self._record = record
+        self._timer().see(record)
+
+    def _timer(self) -> RunTime:
+        if self._run_time is None:
+            self._run_time = RunTime(self.backend.clock)
+        return self._run_time
 
     def refresh(self) -> TaskRecord:
         """Read the task's record."""
-        self._record = self.backend.store.tasks.get(self._record.id)
+        self.update(self.backend.store.tasks.get(self._record.id))
         return self._record
 
     def task_id(self) -> str:
@@ -123,9 +143,20 @@ class Job:
     # What it does
 
     def launch(self, queue_name: str | None = None) -> bool:
-        """Write the record, then enqueue the job. True once it is queued; twice is harmless."""
-        self._record = self.backend.launch(self._record, queue_name)
-        return not self._record.status.is_finished
+        """Write the record, then enqueue the job. Twice is harmless.
+
+        Returns:
+            True once it is queued; False when it has ended already, or the budget allows no further job.
+        """
+        if self.keeper is not None and not self.keeper.allows(self):
+            return False
+        self._timer().launched()
+        self.update(self.backend.launch(self._record, queue_name))
+        if self._record.status.is_finished:
+            return False
+        if self.keeper is not None:
+            self.keeper.launched(self)
+        return True
 
     def abort(
         self, reason_class: Reason = Reason.USER, reason: str = "aborted", iteration: int | None = None
@@ -135,8 +166,8 @@ class Job:
         Args:
             iteration: the last one of the objective that counts; None where all do.
         """
-        self._record = self.backend.store.transitions.request_stop(
-            self._record.id, reason_class, reason, iteration
+        self.update(
+            self.backend.store.transitions.request_stop(self._record.id, reason_class, reason, iteration)
         )
         if self._record.status is Status.STOPPED and self._record.started_at is None:
             self.backend.launcher.withdraw(self._record.spec.queue, self._record.id, self._record.attempt)
@@ -144,11 +175,7 @@ class Job:
     def computed_s(self) -> float:
         """Seconds computed so far, over all attempts."""
         record = self._record
-        now = self.backend.clock.now()
-        running = (
-            now - record.started_at if record.status is Status.IN_PROGRESS and record.started_at else 0.0
-        )
-        return record.compute_s + max(0.0, running)
+        return record.compute_s + (self._timer().seconds() if record.status is Status.IN_PROGRESS else 0.0)
 
     def elapsed(self) -> float:
         """Seconds computed so far, over all attempts; -1 while it has not begun."""

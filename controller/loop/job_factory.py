@@ -8,12 +8,15 @@ from typing import Any
 
 from controller.loop.backend import Backend
 from controller.loop.budget import Budget
-from controller.loop.job import Job
+from controller.loop.job import Job, Keeper
 from controller.loop.state import LoopSettings, LoopState
 from controller.search.objective import Objective
 from worker.protocol import TaskSpec
 from worker.protocol.errors import BadInput
 from worker.protocol.nearest import nearest
+
+_SHOWN_CHARS = 60
+"""Of one value, in a job's name: a list may be long."""
 
 Naming = Callable[[str, dict[str, Any]], str]
 """``(base task's name, parameters) -> name`` of a job's task."""
@@ -36,6 +39,8 @@ class JobFactory:
         self.project: str | None = None
         """Of the jobs' tasks; by default the base task's."""
         self.naming: Naming | None = None
+        self.keeper: Keeper | None = None
+        """Of the jobs, while a loop runs."""
 
     def create(
         self,
@@ -50,7 +55,7 @@ class JobFactory:
         _refuse_unknown_fields(task_overrides or {})
         base = self._backend.base_task(base_task_id)
         parameters = dict(parameter_override or {})
-        return self.job_class(
+        job = self.job_class(
             base_task_id,
             parameter_override=parameters,
             task_overrides={**self._common(), **(task_overrides or {})},
@@ -62,6 +67,8 @@ class JobFactory:
             study=self._state.study,
             **kwargs,
         )
+        job.keeper = self.keeper
+        return job
 
     def _common(self) -> dict[str, Any]:
         """The fields of a task's specification that the search sets."""
@@ -85,7 +92,8 @@ def default_name(base: str, parameters: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
 
 
 def _refuse_unknown_fields(overrides: Mapping[str, Any]) -> None:

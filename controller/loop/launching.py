@@ -100,6 +100,7 @@ class Launching:
         self.gave_nothing = job is None and not self.exhausted
         if job is None:
             return False
+        job.keeper = None  # what it would ask was asked
         try:
             job.launch(self._state.queue)
         except redis.RedisError as error:

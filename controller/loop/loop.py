@@ -19,6 +19,7 @@ from controller.loop.lease_monitor import LeaseMonitor
 from controller.loop.machines import Machines
 from controller.loop.monitor import Changes, Monitor
 from controller.loop.outages import Outages
+from controller.loop.own_jobs import OwnJobs
 from controller.loop.periodic import PeriodicChecks
 from controller.loop.progress import StudyProgress
 from controller.loop.quarantine import NodePauses
@@ -78,6 +79,11 @@ class Loop:
         )
         self._changes = Changes()
         self._next_flush = 0.0
+        self.own_jobs = OwnJobs(context, self.tracker)
+        self._stepped = False
+        """`step` has run since the last `process_step` began."""
+        self._is_replaced = False
+        """A subclass does the steps itself, as far as is known."""
 
     # To look at: what observers are handed
 
@@ -118,6 +124,7 @@ class Loop:
         """Continue the study and run the search to its end. True when Ctrl-C ended it."""
         storage_recovers = self._outages.wait_for_storage(self._context.search)
         try:
+            self.own_jobs.begin()
             self._open()
             try:
                 return self._run_steps()
@@ -131,6 +138,8 @@ class Loop:
     def step(self) -> bool:
         """One step of the loop. False when the search has ended."""
         changes = self._changes
+        self._stepped = True
+        self.own_jobs.take_up()
         self.tracker.apply(changes)
         if changes.request:
             self._control.take()
@@ -147,15 +156,42 @@ class Loop:
         self._flush(at_once=not goes_on)
         return goes_on
 
+    def _process_step(self) -> bool:
+        """One step as the subclass wants it; what it leaves out of ours is done all the same."""
+        if self._is_replaced and (self._context.state.verdict or self._context.requests.paused):
+            return self._oversee(goes_on=True)
+        self._stepped = False
+        goes_on = self._context.hooks.process_step()
+        self._is_replaced = not self._stepped
+        return goes_on if self._stepped else self._oversee(goes_on=goes_on)
+
+    def _oversee(self, *, goes_on: bool) -> bool:
+        """Keep budgets and requests where the subclass creates, launches and monitors jobs by itself.
+
+        Args:
+            goes_on: what its `process_step` has returned.
+        """
+        changes = self._changes
+        self.own_jobs.take_up()
+        self.tracker.apply(changes)
+        if changes.request:
+            self._control.take()
+        self._periodic.run(time.monotonic())
+        self.tracker.account_due()
+        self._telling.tell_reports(changes.points)
+        self._telling.tell_ended()
+        self._changes = Changes()
+        goes_on = self._ending.go_on(wanted=goes_on)
+        self._flush(at_once=not goes_on)
+        return goes_on
+
     def _run_steps(self) -> bool:
         """Step by step to the end. Ctrl-C stops in order what runs; True then."""
         outages, requests = self._outages, self._context.requests
         interrupted = False
         while True:
             try:
-                while outages.keep_lease(self._context.lease) and outages.survive(
-                    self._context.hooks.process_step
-                ):
+                while outages.keep_lease(self._context.lease) and outages.survive(self._process_step):
                     outages.survive(self._wait)
                 return interrupted
             except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from typing import Any
 
 from controller.loop.backend import Backend
 from controller.loop.context import LoopContext
+from controller.loop.failed_trials import FailedTrials
 from controller.loop.job import Job
 from controller.loop.monitor import Monitor
 from controller.loop.progress import StudyProgress
@@ -90,6 +91,7 @@ class Recovery:
         self._progress = progress
         self._observer = context.observer
         self._hooks = context.hooks
+        self._failed = FailedTrials(context.search, context.observer, retry=context.settings.retry_failed)
 
     # What an earlier controller left
 
@@ -102,10 +104,14 @@ class Recovery:
         left = reconcile(self._backend, self._search, self._state.study)
         restored, wall_clock = self._restore_told({record.id for record in left.closed})
         record = self._progress.record
+        again = self._failed.look_at((*left.closed, *restored))
         for closed in (*left.closed, *restored):
             self._observer.known(closed)
-            if record is None or closed.created_at >= record.budget_since:  # else of an earlier optimization
-                self._count(closed)
+            if record is not None and closed.created_at < record.budget_since:
+                continue  # of an earlier optimization
+            self._count(closed, counts=closed.id not in again)
+            if closed.id not in again and (record is None or closed.trial >= record.judged_from):
+                self._tracker.first_failures.know(closed)
         for job, scalars in left.ended:
             job.scalars = scalars
             self._state.ended.append(job)
@@ -127,12 +133,16 @@ class Recovery:
                 f"{len(left.unlaunched)} unlaunched trial(s)"
             )
 
-    def _count(self, closed: TaskRecord) -> None:
-        """Charge a task that ended before this controller began."""
+    def _count(self, closed: TaskRecord, *, counts: bool) -> None:
+        """Charge a task that ended before this controller began.
+
+        Args:
+            counts: False for one that has failed and is tried again: only its time is charged.
+        """
         chosen = {name: closed.spec.parameters.get(name) for name in closed.spec.searched}
         self._state.created[closed.id] = chosen or closed.spec.parameters
         self._budget.open_job(closed.id)
-        self._tracker.charge(Job.adopt(closed, closed.spec.parameters, self._backend))
+        self._tracker.charge(Job.adopt(closed, closed.spec.parameters, self._backend), counts=counts)
 
     # What Redis has lost
 

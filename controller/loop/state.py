@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Literal, Protocol, cast, get_args
 
 from controller.loop.budget import Verdict
+from controller.loop.first_failures import FIRST
 from controller.loop.job import Job
 from controller.search.search import Asked
 from worker.protocol import Reason, Status, StudyState
 from worker.protocol.errors import BadInput
 
 OnNan = Literal["fail", "prune", "ignore"]
+
+
+SHORTEST_POOL_S = 0.5
+"""Between two readings of all running records, where no time is wanted between them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +38,10 @@ class LoopSettings:
     """Executions of one task before it is given up."""
     retry_on: tuple[str, ...] = ()
     """Classes of failures after which a task gets another attempt."""
+    first_failures: int = FIRST
+    """The study ends when its first so many trials have all failed alike; 0 for never."""
+    retry_failed: bool = False
+    """The failed trials of the study so far run again."""
     constraints: tuple[Mapping[str, Any], ...] = ()
     """``{"metric": "title/series", "max": bound}``, or ``min``."""
     on_nan: OnNan | None = None
@@ -112,6 +122,8 @@ class Hooks(Protocol):
 
     def process_step(self) -> bool: ...
 
+    def get_running_jobs(self) -> Sequence[Job]: ...
+
     def create_job(self) -> Job | None: ...
 
     def monitor_job(self, job: Job) -> bool: ...
@@ -150,8 +162,24 @@ def checked_on_nan(given: str | None, objectives: int) -> OnNan | None:
     raise BadInput(f"on_nan: one of {', '.join(get_args(OnNan))}; not {given!r:.80}")
 
 
+def settings_of(arguments: Mapping[str, Any]) -> LoopSettings:
+    """How the loop treats its jobs, by the arguments of `SearchStrategy`. Raises `BadInput`."""
+    minutes = arguments["time_limit_per_job"]
+    return LoopSettings(
+        pool_period_s=max(arguments["pool_period_min"] * 60, SHORTEST_POOL_S),
+        lease_s=arguments["lease_s"],
+        time_limit_s=minutes * 60 if minutes else None,
+        min_iterations=arguments["min_iteration_per_job"] or 0,
+        max_attempts=arguments["max_attempts"],
+        retry_on=checked_retries(arguments["retry_on"]),
+        first_failures=arguments["first_failures"],
+        retry_failed=arguments["retry_failed"],
+        constraints=tuple(dict(constraint) for constraint in arguments["constraints"]),
+        on_nan=checked_on_nan(arguments["on_nan"], len(arguments["objective_metric"].metrics)),
+    )
+
+
 _LIMITS = (
-    "pool_period_min",
     "time_limit_per_job",
     "compute_time_limit",
     "max_iteration_per_job",
@@ -160,6 +188,7 @@ _LIMITS = (
     "wall_clock_limit",
     "max_failures",
 )
+_NOT_BELOW_ZERO = ("pool_period_min", "min_iteration_per_job")
 
 
 def refuse_contradictions(arguments: Mapping[str, Any], min_iterations: int | None) -> None:
@@ -169,14 +198,25 @@ def refuse_contradictions(arguments: Mapping[str, Any], min_iterations: int | No
         arguments: of `SearchStrategy`, by name.
 
     Raises:
-        BadInput: a line for each limit that is not above 0, or contradicts another.
+        BadInput: a line for each limit that is no number, not above 0, or contradicts another.
     """
-    given = {name: arguments[name] for name in _LIMITS if arguments[name] is not None}
-    problems = [f"{name} {value} must be above 0" for name, value in given.items() if not value > 0]
-    most = given.get("max_iteration_per_job")
-    if min_iterations is not None and min_iterations < 0:
-        problems.append(f"min_iteration_per_job {min_iterations} must not be below 0")
-    if min_iterations is not None and most is not None and min_iterations > most:
+    problems: list[str] = []
+    given = {**arguments, "min_iteration_per_job": min_iterations}
+    for name in (*_LIMITS, *_NOT_BELOW_ZERO):
+        value = given[name]
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, Real):
+            problems.append(f"{name} {value!r:.80} must be a number")
+        elif name in _LIMITS and not float(value) > 0:
+            problems.append(f"{name} {value} must be above 0")
+        elif not float(value) >= 0:
+            problems.append(f"{name} {value} must not be below 0")
+    most: int | None = arguments["max_iteration_per_job"]
+    if not problems and min_iterations is not None and most is not None and min_iterations > most:
         problems.append(f"min_iteration_per_job {min_iterations} is above max_iteration_per_job {most}")
+    first = arguments.get("first_failures")
+    if isinstance(first, bool) or not isinstance(first, int) or first < 0:
+        problems.append(f"first_failures {first!r}: a number of jobs; 0 for never")
     if problems:
         raise BadInput(*problems)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from controller.loop.context import LoopContext
+from controller.loop.first_failures import FirstFailures
 from controller.loop.job import Job
 from controller.loop.lease_monitor import LeaseMonitor
 from controller.loop.monitor import Changes
@@ -34,6 +35,8 @@ class JobTracker:
         self._observer = context.observer
         self._hooks = context.hooks
         self._restore_lost = restore_lost
+        self.first_failures = FirstFailures(context.settings.first_failures)
+        """How the study's first trials have ended."""
 
     def adopt(self, job: Job) -> None:
         """Count a launched job among the running ones."""
@@ -85,7 +88,8 @@ class JobTracker:
                 summary = job.scalars.get(metric.key) or Summary.of(metric.title, metric.series)
                 job.scalars[metric.key] = summary.add(value, iteration)
         first = job.scalars.get(metrics[0].key)
-        job.update(replace(job.record, iterations=first.iterations if first else 0))
+        count, highest = (first.iterations, first.last_iteration) if first else (0, -1)
+        job.update(replace(job.record, iterations=count, last_iteration=highest))
         self._observer.reported(job)
 
     def refresh(self, task_ids: Sequence[str]) -> None:
@@ -114,22 +118,38 @@ class JobTracker:
 
     def monitor_due(self) -> None:
         """Monitor each job of which something is new, and take those that have ended off the list."""
-        for task_id in [task_id for task_id in self._state.due if task_id in self._state.running]:
-            self._monitor(self._state.running[task_id])
-        self._state.due.clear()
+        self._look_at_due(self._hooks.monitor_job)
 
-    def _monitor(self, job: Job) -> None:
+    def account_due(self) -> None:
+        """As `monitor_due`, for a subclass that monitors its jobs itself."""
+        self._look_at_due(self.check_limits)
+
+    def _look_at_due(self, monitor: Callable[[Job], bool]) -> None:
+        due = list(self._state.due)
+        self._state.due.clear()
+        for place, task_id in enumerate(due):
+            job = self._state.running.get(task_id)
+            try:
+                if job is not None:
+                    self._monitor(job, monitor)
+            except BaseException:
+                self._state.due.update(due[place:])  # the step that was cut short is run again
+                raise
+
+    def _monitor(self, job: Job, monitor: Callable[[Job], bool]) -> None:
         state, task_id = self._state, job.task_id()
-        if task_id not in state.dismissed and not self._hooks.monitor_job(job) and not job.is_stopped():
+        if task_id not in state.dismissed and not monitor(job) and not job.is_stopped():
             # A subclass has given it up: it is stopped now, and told when it has ended.
             state.dismissed.add(task_id)
             self.abort(job, Reason.USER, "given up by the optimizer")
-        if job.is_stopped():
+        if job.is_stopped() and task_id in state.running:
             self.charge(job)
             del state.running[task_id]
             state.dismissed.discard(task_id)
             self._leases.forget(task_id)
             state.ended.append(job)
+            hopeless = self.first_failures.ended(job.record, state.running.values())
+            self._budget.hopeless = self._budget.hopeless or hopeless
 
     def check_limits(self, job: Job) -> bool:
         """Account for a job, and stop it if it is over a limit. False when it has ended."""
@@ -137,7 +157,7 @@ class JobTracker:
         self._budget.compute_time.update(task_id, job.computed_s() / 60)
         if job.is_stopped():
             return False
-        iterations = job.record.iterations
+        iterations = job.record.used_iterations
         self._budget.iterations.update(task_id, iterations)
         limit, seconds = self._budget.max_iteration_per_job, self._settings.time_limit_s
         # The worker itself keeps both limits; this is for one that does not.
@@ -147,17 +167,23 @@ class JobTracker:
             self.abort(job, Reason.TIME_LIMIT, f"ran for its limit of {seconds:g} s")
         return True
 
-    def charge(self, job: Job) -> None:
-        """Charge the budget with what an ended job has used."""
+    def charge(self, job: Job, *, counts: bool = True) -> None:
+        """Charge the budget with what an ended job has used.
+
+        Args:
+            counts: False for one that has failed and is tried again: only its time is charged.
+        """
         task_id, record = job.task_id(), job.record
         self._budget.compute_time.update(task_id, job.computed_s() / 60)
         self._budget.close_job(
             task_id,
-            iterations=record.iterations,
-            by_itself=job.is_completed(),
-            counts=record.reason_class is not Reason.STUDY_STOPPED,
+            iterations=record.used_iterations,
+            reports=record.iterations,
+            by_itself=not job.is_aborted(),
+            counts=counts and record.reason_class is not Reason.STUDY_STOPPED,
         )
-        if job.is_failed() and not (record.reason_class and record.reason_class.is_machine_fault):
+        machine = record.reason_class is not None and record.reason_class.is_machine_fault
+        if counts and job.is_failed() and not machine:
             self._budget.failures.update(task_id, 1)
 
     def abort(self, job: Job, reason_class: Reason, reason: str, iteration: int | None = None) -> None:

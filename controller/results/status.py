@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
     state = record.state
     if state in (StudyState.RUNNING, StudyState.PAUSED) and not acts:
         state = StudyState.INTERRUPTED
-    now = time.time()
+    now = store.clock.now()
     workers = [
         {
             "worker": registration["name"],

@@ -34,6 +34,11 @@ class Parameter(ABC):
             _KINDS[cls.__name__] = cls
 
     @property
+    def named(self) -> bool:
+        """False where `name` is a stopgap that the search space may replace."""
+        return True
+
+    @property
     def conditional(self) -> bool:
         """True when what is suggested depends on other values of the same trial."""
         return False
@@ -88,7 +93,7 @@ class Parameter(ABC):
         """All values, as ``{name: value}`` each, in order: the grid.
 
         Raises:
-            BadInput: the range is continuous.
+            BadInput: a continuous range of a sweep file.
         """
 
     def get_value(self) -> dict[str, Any]:

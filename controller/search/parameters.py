@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from optuna.distributions import (
     BaseDistribution,
@@ -16,6 +16,7 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
+from controller.search.choices import Choices
 from controller.search.parameter import Parameter
 from controller.search.points import same, steps, suggest
 from controller.search.ranges import (
@@ -23,6 +24,8 @@ from controller.search.ranges import (
     UniformIntegerParameterRange,
     UniformParameterRange,
 )
+from controller.search.sets import UNNAMED, Labelled, apart, combinations_of
+from controller.sweep.values import same as equal
 from worker.protocol.errors import BadInput
 
 __all__ = [
@@ -37,69 +40,83 @@ __all__ = [
     "rows_of",
 ]
 
-_SCALARS = (str, int, float, bool, type(None))
-
 
 class DiscreteParameterRange(Parameter):
     """One of some values, which may be of any JSON type.
 
     Args:
         name: of the parameter.
-        values: to choose from.
+        values: to choose from. A path counts as its text, a tuple as a list, an array as its numbers.
+
+    Raises:
+        BadInput: there are no values, or one that JSON can't hold.
     """
 
     def __init__(self, name: str, values: Sequence[Any] = ()) -> None:
         super().__init__(name)
-        # An array's numbers are no JSON types, but hold one.
-        self.values = [v.item() if hasattr(v, "item") and hasattr(v, "dtype") else v for v in values]
-        if not self.values:
-            raise BadInput(f"parameter {name}: there are no values to choose from")
+        if isinstance(values, (str, bytes, Mapping)):
+            raise BadInput(f"parameter {name}: values must be a list, not {values!r:.80}")
+        self._choices = Choices(name, values)
+        self.values = self._choices.values
 
     def distribution(self) -> BaseDistribution:
-        return CategoricalDistribution(self.values if self._plain() else [json.dumps(v) for v in self.values])
-
-    def _plain(self) -> bool:
-        return all(isinstance(value, _SCALARS) for value in self.values)
+        return self._choices.distribution
 
     def decode(self, value: Any) -> Any:
-        return value if self._plain() else json.loads(value)
+        return self._choices.decode(value)
 
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        if self._plain() or self.name not in values:
-            return super().encode(values)
-        for known in self.values:
-            if same(known, values[self.name]):
-                return {self.name: json.dumps(known)}
-        raise BadInput(
-            f"parameter {self.name}: {values[self.name]!r} is not possible; one of "
-            f"{', '.join(map(repr, self.values))}"
-        )
+        return {self.name: self._choices.encode(values[self.name])} if self.name in values else {}
 
     def to_list(self) -> list[dict[str, Any]]:
         return [{self.name: value} for value in self.values]
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), **_encoded(self._choices)}
+
+
+def _encoded(choices: Choices | None) -> dict[str, Any]:
+    """What tells a list from the text that Optuna gets for it."""
+    return {"encoded": True} if choices is not None and choices.encoded else {}
 
 
 class ParameterSet(Parameter):
     """One of several combinations, each with values and ranges of its own: a conditional branch.
 
+    Sets are independent of each other, named or not. A combination may hold a set in turn.
+
     Args:
         parameter_combinations: dicts of name → value, or name → range.
-        name: under which the choice of the combination is known to the sampler.
+        name: under which the choice of the combination is known to the sampler; without one it gets one
+            of its own, see `apart`.
+
+    Attributes:
+        values: `parameter_combinations`, as ClearML has them.
+
+    Raises:
+        BadInput: there are none, one is no dict or has a name twice, or JSON can't hold a value.
     """
 
     def __init__(
-        self, parameter_combinations: Sequence[Mapping[str, Any]] = (), name: str = "parameter_set"
+        self, parameter_combinations: Sequence[Mapping[str, Any]] = (), name: str | None = None
     ) -> None:
-        super().__init__(name)
-        if not parameter_combinations:
-            raise BadInput(f"{name}: there are no combinations to choose from")
+        super().__init__(UNNAMED if name is None else name)
+        self._named = name is not None
+        self.values = combinations_of(self.name, parameter_combinations)
         self._combinations = [
-            [
-                value if isinstance(value, Parameter) else DiscreteParameterRange(key, [value])
-                for key, value in combination.items()
-            ]
-            for combination in parameter_combinations
+            apart(
+                f"{self.name}: combination {place}",
+                [
+                    value if isinstance(value, Parameter) else DiscreteParameterRange(key, [value])
+                    for key, value in combination.items()
+                ],
+            )
+            for place, combination in enumerate(self.values)
         ]
+
+    @property
+    def named(self) -> bool:
+        return self._named
 
     @property
     def conditional(self) -> bool:
@@ -113,7 +130,7 @@ class ParameterSet(Parameter):
     def optional(self) -> list[str]:
         everywhere = set(self.names)
         for combination in self._combinations:
-            everywhere &= {name for parameter in combination for name in parameter.names}
+            everywhere &= {name for p in combination for name in p.names if name not in p.optional}
         return [name for name in self.names if name not in everywhere]
 
     def distribution(self) -> BaseDistribution:
@@ -121,14 +138,15 @@ class ParameterSet(Parameter):
 
     def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
         which = suggest(trial, self.name, self.distribution())
+        # The same name may mean another range in another branch, which Optuna would refuse.
+        inside: Any = Labelled(trial, f"{self.name}.{which}.")
         found: dict[str, Any] = {}
         for parameter in self._combinations[which]:
-            if isinstance(parameter, DiscreteParameterRange) and len(parameter.values) == 1:
-                found[parameter.name] = parameter.values[0]
-                continue
-            # The same name may mean another range in another branch, which Optuna would refuse.
-            label = f"{self.name}.{which}.{parameter.name}"
-            found[parameter.name] = parameter.decode(suggest(trial, label, parameter.distribution()))
+            found.update(
+                {parameter.name: parameter.values[0]}
+                if _is_fixed(parameter)
+                else parameter.suggest(inside, {})
+            )
         return found
 
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,9 +159,9 @@ class ParameterSet(Parameter):
             found: dict[str, Any] = {self.name: which}
             try:
                 for parameter in combination:
-                    for value in parameter.encode(given).values():
-                        if not (isinstance(parameter, DiscreteParameterRange) and len(parameter.values) == 1):
-                            found[f"{self.name}.{which}.{parameter.name}"] = value
+                    encoded = parameter.encode(given)
+                    if not _is_fixed(parameter):
+                        found |= {f"{self.name}.{which}.{name}": value for name, value in encoded.items()}
             except BadInput:
                 continue
             return found
@@ -166,13 +184,16 @@ class ParameterSet(Parameter):
 
     def seed(self, seed: int) -> None:
         super().seed(seed)
+        if not self.named:  # several may have the same stopgap
+            self._random.seed(f"{seed}/{' '.join(self.names)}")
         for combination in self._combinations:
             for parameter in combination:
                 parameter.seed(seed)
 
     def to_dict(self) -> dict[str, Any]:
         parts = [{p.name: p.to_dict() for p in combination} for combination in self._combinations]
-        return {"type": type(self).__name__, "name": self.name, "parameter_combinations": parts}
+        name = self.name if self.named else None
+        return {"type": type(self).__name__, "name": name, "parameter_combinations": parts}
 
     def describe(self) -> dict[str, Any]:
         return {"combinations": [{p.name: p.describe() for p in parts} for parts in self._combinations]}
@@ -184,6 +205,11 @@ class ParameterSet(Parameter):
             for combination in fields["parameter_combinations"]
         ]
         return cls(**fields)
+
+
+def _is_fixed(parameter: Parameter) -> TypeGuard[DiscreteParameterRange]:
+    """Whether it has one value only, which no sampler needs to know of."""
+    return isinstance(parameter, DiscreteParameterRange) and len(parameter.values) == 1
 
 
 class ParameterRows(Parameter):
@@ -230,11 +256,7 @@ class ParameterRows(Parameter):
 
 
 def rows_of(parameters: Sequence[Parameter]) -> list[Parameter]:
-    """The parameters with each `ParameterSet` replaced by its rows, as a grid needs it.
-
-    Raises:
-        BadInput: a range in a set is continuous.
-    """
+    """The parameters with each `ParameterSet` replaced by its rows, as a grid needs it."""
     return [
         ParameterRows(parameter.name, parameter.to_list())
         if isinstance(parameter, ParameterSet)
@@ -244,19 +266,23 @@ def rows_of(parameters: Sequence[Parameter]) -> list[Parameter]:
 
 
 class SweepParameter(Parameter):
-    """A parameter of a sweep file: an Optuna distribution, perhaps under a condition.
+    """A parameter of a sweep file: an Optuna distribution or choices, perhaps under a condition.
 
     Args:
         name: of the parameter.
-        distribution: Optuna's.
+        searched: Optuna's distribution, or values to choose from.
         when: the trial gets it only if each named parameter has one of the given values.
     """
 
     def __init__(
-        self, name: str, distribution: BaseDistribution, when: Mapping[str, Sequence[Any]] | None = None
+        self,
+        name: str,
+        searched: BaseDistribution | Choices,
+        when: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
         super().__init__(name)
-        self._distribution = distribution
+        self._choices = searched if isinstance(searched, Choices) else None
+        self._distribution = searched.distribution if isinstance(searched, Choices) else searched
         self._when = {key: list(values) for key, values in (when or {}).items()}
 
     @property
@@ -272,16 +298,23 @@ class SweepParameter(Parameter):
 
     def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
         for key, values in self._when.items():
-            # An absent parameter never meets a condition; type matters, as 1 and True are equal in Python.
-            if key not in chosen or not any(
-                chosen[key] == value and isinstance(chosen[key], bool) == isinstance(value, bool)
-                for value in values
-            ):
+            # An absent parameter never meets a condition.
+            if key not in chosen or not any(equal(chosen[key], value) for value in values):
                 return {}
         return super().suggest(trial, chosen)
 
+    def decode(self, value: Any) -> Any:
+        return super().decode(value) if self._choices is None else self._choices.decode(value)
+
+    def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        if self._choices is None or self.name not in values:
+            return super().encode(values)
+        return {self.name: self._choices.encode(values[self.name])}
+
     def to_list(self) -> list[dict[str, Any]]:
         d = self._distribution
+        if self._choices is not None:
+            return [{self.name: value} for value in self._choices.values]
         if isinstance(d, CategoricalDistribution):
             return [{self.name: choice} for choice in d.choices]
         if isinstance(d, IntDistribution):
@@ -294,14 +327,20 @@ class SweepParameter(Parameter):
 
     def to_dict(self) -> dict[str, Any]:
         described = json.loads(distribution_to_json(self._distribution))
-        return {"type": type(self).__name__, "name": self.name, "distribution": described, "when": self._when}
+        values = {"values": self._choices.values} if self._choices is not None else {}
+        found = {"type": type(self).__name__, "name": self.name, "distribution": described}
+        return {**found, "when": self._when, **values}
 
     def describe(self) -> dict[str, Any]:
         # The values of a condition are a set: their order is the writer's whim.
         when = {parent: sorted(values, key=json.dumps) for parent, values in self._when.items()}
-        return {**super().describe(), **({"when": when} if when else {})}
+        return {**super().describe(), **_encoded(self._choices), **({"when": when} if when else {})}
 
     @classmethod
     def build(cls, fields: dict[str, Any]) -> Parameter:
-        distribution = json_to_distribution(json.dumps(fields["distribution"]))
-        return cls(fields["name"], distribution, fields.get("when"))
+        searched: BaseDistribution | Choices
+        if "values" in fields:
+            searched = Choices(fields["name"], fields["values"])
+        else:
+            searched = json_to_distribution(json.dumps(fields["distribution"]))
+        return cls(fields["name"], searched, fields.get("when"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,8 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
+from controller.sweep.values import inexact
+from controller.sweep.values import same as equal
 from worker.protocol.errors import BadInput
 
 
@@ -59,26 +62,52 @@ def on_step(distribution: BaseDistribution, value: Any) -> Any:
 
 def possible(name: str, distribution: BaseDistribution, value: Any) -> Any:
     """`value` as `distribution` has it. Raises `BadInput` when it hasn't."""
-    refused = BadInput(f"parameter {name}: {value!r} is not possible; {described(distribution)}")
+    found: float | None = None
     if isinstance(distribution, CategoricalDistribution):
-        for choice in distribution.choices:
-            if same(choice, value):
-                return choice
-        raise refused
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise refused
-    assert isinstance(distribution, (FloatDistribution, IntDistribution))
-    if isinstance(distribution, IntDistribution) and float(value) != int(value):
-        raise refused
+        index = find(distribution.choices, value)
+        if index is not None:
+            return distribution.choices[index]
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and _finite(value):
+        found = _whole(distribution, value) if isinstance(distribution, IntDistribution) else None
+        if isinstance(distribution, FloatDistribution):
+            reason = inexact(value, as_float=True)
+            if reason is not None and distribution.low <= value <= distribution.high:
+                raise BadInput(f"parameter {name}: {reason}")
+            found = _number(distribution, value) if reason is None else None
+    if found is None:
+        raise BadInput(f"parameter {name}: {value!r} is not possible; {described(distribution)}")
+    return found
+
+
+def find(choices: Sequence[Any], value: Any) -> int | None:
+    """The place of a value among choices; None where it isn't. One that is exactly it goes first."""
+    exact = (index for index, choice in enumerate(choices) if equal(choice, value))
+    near = (index for index, choice in enumerate(choices) if same(choice, value))
+    return next(exact, next(near, None))
+
+
+def _finite(value: float) -> bool:
+    # Of a whole number beyond all floats, math.isfinite raises.
+    return isinstance(value, int) or math.isfinite(value)
+
+
+def _whole(distribution: IntDistribution, value: float) -> int | None:
+    """The whole number of the range, not by way of floats, where large ones drift; None if it has none."""
+    whole = int(value)
+    inside = distribution.low <= whole <= distribution.high
+    on = (whole - distribution.low) % distribution.step == 0
+    return whole if whole == value and inside and on else None
+
+
+def _number(distribution: FloatDistribution, value: float) -> float | None:
+    """The number of the range, on its step; None if it has none."""
     low, high, step = distribution.low, distribution.high, distribution.step
     if step is not None:
         snapped = step_value(low, step, round((value - low) / step))
         if abs(snapped - value) > 1e-8 * step:
-            raise refused
+            return None
         value = snapped
-    if not low <= value <= high:
-        raise refused
-    return int(value) if isinstance(distribution, IntDistribution) else float(value)
+    return float(value) if low <= value <= high else None
 
 
 def described(distribution: BaseDistribution) -> str:
@@ -90,9 +119,18 @@ def described(distribution: BaseDistribution) -> str:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal as JSON is: true is not 1; floats may differ by what their text loses."""
+    """Equal as JSON is: true is not 1, a tuple is a list; floats may differ by what their text loses."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
+    if isinstance(one, int) and isinstance(other, int):
+        return one == other
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
-        return math.isclose(one, other, rel_tol=1e-9)
+        try:
+            return math.isclose(one, other, rel_tol=1e-9)
+        except OverflowError:  # a whole number that no float comes near
+            return False
     return bool(one == other)

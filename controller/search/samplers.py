@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from controller.search.parameters import Parameter, ParameterRows
 from worker.optuna_internals import base_sampler
@@ -16,6 +18,10 @@ from worker.trials.samplers import build_sampler, known_sampler, make_pruner
 from worker.trials.storage import quietly
 
 __all__ = ["BoundedHistory", "grid", "ignores_history", "make_pruner", "make_sampler", "seed_after"]
+
+MOST_POINTS = 1_000_000
+"""Points of a grid, and values of one range that a sampler lists."""
+_FEWER = f"at most {MOST_POINTS}: give a larger step, or take another sampler"
 
 _IGNORE_HISTORY = ("RandomSampler", "GridSampler", "QMCSampler")
 
@@ -35,6 +41,8 @@ def make_sampler(
     kind = known_sampler(name)
     if kind == "partial_fixed":
         return _partial_fixed(options, seed, parameters, constraints)
+    if kind == "brute_force":
+        _refuse_endless(kind, parameters)
     more: dict[str, Any] = {}
     if kind == "grid":
         more["search_space"] = grid(parameters)
@@ -72,7 +80,7 @@ def _partial_fixed(
         str(base.get("type", "tpe")),
         {name: value for name, value in base.items() if name != "type"},
         seed,
-        parameters,
+        [parameter for parameter in parameters if parameter.name not in kept],
         constraints,
     )
     with quietly():
@@ -80,8 +88,14 @@ def _partial_fixed(
 
 
 def grid(parameters: Sequence[Parameter]) -> dict[str, list[Any]]:
-    """Name → all its values. Raises `BadInput` for a continuous range or a condition."""
-    problems, space = [], {}
+    """Name → all its values.
+
+    Raises:
+        BadInput: a range of a sweep file is continuous, there is a condition, or the grid is too large.
+    """
+    _refuse_endless("grid", [each for each in parameters if not each.conditional])
+    problems: list[str] = []
+    space: dict[str, list[Any]] = {}
     for parameter in parameters:
         if parameter.conditional and not isinstance(parameter, ParameterRows):
             problems.append(
@@ -98,7 +112,25 @@ def grid(parameters: Sequence[Parameter]) -> dict[str, list[Any]]:
             problems += error.problems
     if problems:
         raise BadInput(*problems)
+    size = math.prod(map(len, space.values()))
+    if size > MOST_POINTS:
+        raise BadInput(f"sampler: the grid has {size} points; {_FEWER}")
     return space
+
+
+def _refuse_endless(kind: str, parameters: Sequence[Parameter]) -> None:
+    """Raises `BadInput` for a range with more values than the sampler, which lists them, can hold."""
+    problems = []
+    for parameter in parameters:
+        found = parameter.distribution()
+        if not isinstance(found, (FloatDistribution, IntDistribution)) or found.step is None:
+            continue
+        count = int((found.high - found.low) // found.step) + 1
+        if count > MOST_POINTS:
+            name = f"parameters.{parameter.name}"
+            problems.append(f"{name}: has {count} values, which the {kind} sampler can't list; {_FEWER}")
+    if problems:
+        raise BadInput(*problems)
 
 
 def seed_after(seed: int | None, trials: int, kind: str) -> int | None:

@@ -12,14 +12,16 @@ import optuna
 from optuna.trial import TrialState
 
 from controller.search.artifact_links import LINK, link_text
+from controller.search.enqueued import enqueue_as_meant, foreign_trials, is_foreign
 from controller.search.older_trials import copy_trials
 from controller.search.parameters import Parameter
+from controller.search.retries import NOT_RUN, once_more, retried
 from controller.search.samplers import ignores_history
 from controller.search.space import chosen_by, replay
-from controller.search.study import study_uid, task_id_of
+from controller.search.study import given_before, study_uid, task_id_of
 from controller.search.trial_cache import TrialCache
 from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot
-from controller.search.tried import DUPLICATE, NOT_RUN, TriedPoints
+from controller.search.tried import DUPLICATE, TriedPoints
 from worker.artifacts import ArtifactMeta
 from worker.optuna_internals import open_trial, storage_of, trial_id
 from worker.protocol.errors import BadInput
@@ -29,7 +31,6 @@ from worker.trials.storage_retry import retry_while_away
 
 log = logging.getLogger(__name__)
 
-_GRID_ATTRS = ("grid_id", "search_space")
 PATIENCE = 3
 """Duplicates in a row after which an unseen point of a finite space is chosen for the sampler."""
 MOST_DUPLICATES = 500
@@ -172,6 +173,23 @@ class Search:
         return None
 
     def _ask(self) -> Asked:
+        while True:
+            try:
+                return self._ask_once()
+            except ValueError:
+                found = foreign_trials(self._study, self._trials, self._parameters)
+                if not found:
+                    raise
+                for trial in found:
+                    self._replace(trial)
+
+    def _replace(self, trial: optuna.trial.FrozenTrial) -> None:
+        """Close a trial that somebody has enqueued with values that Optuna can't take as they are."""
+        self._trials[trial.number] = open_trial(self._study, trial.number)
+        self.discard(trial.number)
+        enqueue_as_meant(self._study, trial, self._parameters)
+
+    def _ask_once(self) -> Asked:
         if self._simple:
             trial = self._study.ask({p.name: p.distribution() for p in self._parameters})
             parameters = {p.name: p.decode(trial.params[p.name]) for p in self._parameters}
@@ -204,7 +222,8 @@ class Search:
         encoded: dict[str, Any] = {}
         for parameter in self._parameters:
             encoded.update(parameter.encode(parameters))
-        self._study.enqueue_trial(encoded, skip_if_exists=True)
+        if not given_before(self._study, encoded):
+            self._study.enqueue_trial(encoded)
 
     def start_from(self, older: optuna.Study) -> tuple[int, int]:
         """Let the sampler know an older study's trials, see `older_trials.copy_trials`."""
@@ -221,14 +240,16 @@ class Search:
             trial = optuna.Trial(self._study, trial_id(frozen))
             self._trials[frozen.number] = trial
             self._reported[frozen.number] = set(frozen.intermediate_values)
-            # Suggesting again gives what was suggested, and the rest where a crash cut it short.
-            found.append(
-                Asked(
-                    number=frozen.number,
-                    task_id=task_id_of(self._uid, frozen.number),
-                    parameters=self._suggest(trial),
-                )
-            )
+            try:
+                # Suggesting again gives what was suggested, and the rest where a crash cut it short.
+                parameters = self._suggest(trial)
+            except ValueError:
+                if not is_foreign(frozen, self._parameters):
+                    raise
+                self._replace(frozen)
+                continue
+            task_id = task_id_of(self._uid, frozen.number)
+            found.append(Asked(number=frozen.number, task_id=task_id, parameters=parameters))
         return found
 
     def task_id(self, number: int) -> str:
@@ -355,11 +376,22 @@ class Search:
         # What an objective has chosen by itself stands in the storage only.
         chosen = trial.params if self._reports else trial.storage.get_trial(trial_id(trial)).params
         self._tried.release(chosen, trial.params)
-        # What Optuna's `enqueue_trial` does, and what the grid sampler knows its points by.
-        attributes = trial.storage.get_trial_system_attrs(trial_id(trial))
-        kept = {name: attributes[name] for name in _GRID_ATTRS if name in attributes}
-        self._study.add_trial(
-            optuna.trial.create_trial(
-                state=TrialState.WAITING, system_attrs={"fixed_params": dict(chosen), **kept}
-            )
-        )
+        self._study.add_trial(once_more(chosen, trial.storage.get_trial_system_attrs(trial_id(trial))))
+
+    def retried(self) -> set[int]:
+        """Numbers of the failed trials that were given another try."""
+        return retried(self._study)
+
+    def retry(self, numbers: Sequence[int]) -> set[int]:
+        """Have later trials use the parameters of failed ones, which have no other try yet.
+
+        Returns:
+            Numbers of those that there are.
+        """
+        trials = {trial.number: trial for trial in self._study.get_trials(deepcopy=False)}
+        found = [trials[number] for number in numbers if number in trials]
+        for trial in found:
+            self._tried.release(trial.params, trial.params)
+            self._study.add_trial(once_more(trial.params, trial.system_attrs, retry_of=trial.number))
+        self.flush()
+        return {trial.number for trial in found}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.storages import BaseStorage
 
+from controller.sweep.values import same
 from worker.protocol import StudyRecord
 from worker.protocol.errors import BadInput
 from worker.trials.storage import check_storage, open_storage
@@ -99,6 +101,14 @@ def refuse_other_trials(study: optuna.Study, space: Mapping[str, BaseDistributio
                     f"study {study.study_name!r} in Optuna's storage has trials with another parameter "
                     f"{name!r} ({old}); give this one another study.name"
                 ) from None
+
+
+def given_before(study: optuna.Study, params: Mapping[str, Any]) -> bool:
+    """Whether a trial was given exactly these parameters, or had them; Optuna itself skips what is near."""
+    for trial in study.get_trials(deepcopy=False):
+        if same(trial.system_attrs.get("fixed_params", trial.params), params):
+            return True
+    return False
 
 
 def _words(directions: Sequence[optuna.study.StudyDirection]) -> str:

@@ -166,6 +166,9 @@ class StudySession:
         record = known or StudyRecord(name=self.name, created_at=now, metrics=tuple(wanted.metrics))
         # What a sweep file says of its study stays, also while a program continues it.
         keeps = wanted.sweep is None and _from_sweep(record)
+        if record.state in ENDED:
+            # Whatever has made its first trials fail may be mended now.
+            record = replace(record, judged_from=store.studies.next_trial(self.name))
         if wanted.continues and record.state in ENDED:
             record = replace(record, budget_since=now, budget={})
         store.studies.save(

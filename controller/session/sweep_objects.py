@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
 
+from controller.search.choices import Choices
 from controller.search.objective import Objective
 from controller.search.parameters import Parameter, SweepParameter
 from controller.sweep import FloatParameter, IntParameter, Sweep
@@ -18,14 +19,14 @@ def parameters_of(sweep: Sweep) -> list[Parameter]:
     """The sweep's parameters, in the file's order."""
     found: list[Parameter] = []
     for name, given in sweep.parameters.items():
-        distribution: FloatDistribution | IntDistribution | CategoricalDistribution
+        searched: FloatDistribution | IntDistribution | Choices
         if isinstance(given, FloatParameter):
-            distribution = FloatDistribution(given.low, given.high, log=given.log, step=given.step)
+            searched = FloatDistribution(given.low, given.high, log=given.log, step=given.step)
         elif isinstance(given, IntParameter):
-            distribution = IntDistribution(given.low, given.high, log=given.log, step=given.step)
+            searched = IntDistribution(given.low, given.high, log=given.log, step=given.step)
         else:
-            distribution = CategoricalDistribution(list(given.choices))
-        found.append(SweepParameter(name, distribution, given.when))
+            searched = Choices(name, given.choices)
+        found.append(SweepParameter(name, searched, given.when))
     return found
 
 

@@ -52,7 +52,15 @@ def rewind(store: Store, name: str, url: str, trial: int, *, backup: bool) -> tu
                 store.tasks.remove(task)
         gone = cut_back(name, storage, trial)
         reason = f"taken back to trial {trial}"
-        store.studies.save(replace(record, state=StudyState.INTERRUPTED, reason=reason, ended_at=None))
+        store.studies.save(
+            replace(
+                record,
+                state=StudyState.INTERRUPTED,
+                reason=reason,
+                ended_at=None,
+                judged_from=min(record.judged_from, trial + 1),
+            )
+        )
     finally:
         lock.release()
     return gone, copied

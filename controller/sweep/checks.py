@@ -18,6 +18,7 @@ from controller.sweep.problems import Path, Problem, closest, show
 from controller.sweep.schema import (
     ArtifactsSection,
     BudgetSection,
+    ChoiceParameter,
     CodeSection,
     Constraint,
     FloatParameter,
@@ -27,11 +28,11 @@ from controller.sweep.schema import (
     PrunerSection,
     QueueSection,
     SamplerSection,
-    Scalar,
     StudySection,
 )
 from controller.sweep.tries import check_tries, check_values
-from worker.protocol.command import RESERVED, placeholders
+from controller.sweep.values import Value
+from worker.protocol.command import FLAG, RESERVED, flags, placeholders
 from worker.protocol.errors import BadInput
 
 MAX_NAME_CHARS = 200
@@ -55,7 +56,7 @@ class Parts:
     constraints: tuple[Constraint | None, ...] = ()
     objective: ObjectiveSection | None = None
     parameters: dict[str, Parameter | None] | None = None
-    tries: tuple[Mapping[str, Scalar] | None, ...] = ()
+    tries: tuple[Mapping[str, Value] | None, ...] = ()
     sampler: SamplerSection | None = None
     pruner: PrunerSection | None = None
     budget: BudgetSection | None = None
@@ -240,6 +241,7 @@ def _placeholders(command: tuple[str, ...], parameters: Mapping[str, Parameter |
     except BadInput as error:
         yield from (Problem(path=path, text=text) for text in error.problems)
         return
+    yield from _flags(command, parameters)
     for name in sorted(placeholders(command[:1]) & parameters.keys()):
         parameter = parameters[name]
         if parameter is not None and parameter.when is not None:
@@ -251,12 +253,34 @@ def _placeholders(command: tuple[str, ...], parameters: Mapping[str, Parameter |
         text = f"no parameter for the placeholder {{{name}}}; {hint}(write {{{{ and }}}} for plain braces)"
         yield Problem(path=path, text=text)
     for name in parameters:
-        if name in RESERVED:
+        if name in RESERVED or name.startswith(FLAG):
             text = f"the placeholder {{{name}}} has a meaning of its own; give the parameter another name"
             yield Problem(path=("parameters", name), text=text)
         elif name and name not in used:
             text = f"the command does not use it: put {{{name}}} into objective.command or leave it out"
             yield Problem(path=("parameters", name), text=text, related=(path,))
+
+
+def _flags(command: tuple[str, ...], parameters: Mapping[str, Parameter | None]) -> Iterator[Problem]:
+    """Yield flags that are the program itself, and those of parameters that are not true or false."""
+    path: Path = ("objective", "command")
+    if flags(command[:1]):
+        yield Problem(path=path, text=f"the program itself can't be a flag: {show(command[0])}")
+    for name in sorted(flags(command)):
+        if name in RESERVED:
+            yield Problem(path=path, text=f"{{{name}}} is neither true nor false, and can't be a flag")
+        parameter = parameters.get(name)
+        if parameter is None:
+            continue
+        choices = parameter.choices if isinstance(parameter, ChoiceParameter) else None
+        others = [choice for choice in choices or () if not isinstance(choice, bool)]
+        if choices is None or others:
+            has = "a range of numbers" if choices is None else f"the choice {show(others[0])}"
+            text = (
+                f"the flag {{{FLAG}{name}}} takes true and false only, and {name} has {has}; "
+                f"write {name} = [true, false], or {{{name}}} for its value"
+            )
+            yield Problem(path=path, text=text, related=(("parameters", name),))
 
 
 # The parameters

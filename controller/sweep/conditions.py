@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 
 from controller.sweep.problems import Path, Problem, closest, show
-from controller.sweep.schema import ChoiceParameter, FloatParameter, IntParameter, Parameter, Scalar
+from controller.sweep.schema import ChoiceParameter, FloatParameter, IntParameter, Parameter
+from controller.sweep.values import Value, inexact, same
 
 
 def check_when(
@@ -41,6 +42,12 @@ def check_when(
         if not values:
             yield Problem(path=here, text="must have at least one value")
         on = earlier.get(parent)
+        whole = list(values)
+        meant_whole = isinstance(on, ChoiceParameter) and never(on, whole) is None
+        if meant_whole and any(never(on, value) is not None for value in values):
+            text = f"is a list of values; for the one value {show(whole)} write {show([whole])}"
+            yield Problem(path=here, text=text, related=(("parameters", parent),))
+            continue
         for value in values if on is not None else ():
             reason = never(on, value)
             if reason is not None:
@@ -48,7 +55,7 @@ def check_when(
                 yield Problem(path=here, text=text, related=(("parameters", parent),))
 
 
-def never(parameter: Parameter | None, value: Scalar) -> str | None:
+def never(parameter: Parameter | None, value: Value) -> str | None:
     """Why the parameter can't take the value; None if it can."""
     if isinstance(parameter, ChoiceParameter):
         if any(same(choice, value) for choice in parameter.choices):
@@ -63,16 +70,14 @@ def never(parameter: Parameter | None, value: Scalar) -> str | None:
         return "it is a number"
     if not parameter.low <= value <= parameter.high:
         return f"it goes from {parameter.low} to {parameter.high}"
-    if isinstance(parameter, IntParameter) and value != int(value):
-        return "it is a whole number"
+    if isinstance(parameter, IntParameter):
+        if value != int(value):
+            return "it is a whole number"
+    elif (reason := inexact(value, as_float=True)) is not None:
+        return reason
     if parameter.step is not None and parameter.step > 0 and not _on_step(parameter, value):
         return f"it goes from {parameter.low} in steps of {parameter.step}"
     return None
-
-
-def same(one: Scalar, other: Scalar) -> bool:
-    """Whether two values are equal; 1 and true are not, unlike in Python."""
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _on_step(parameter: FloatParameter | IntParameter, value: float) -> bool:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from controller.sweep.foreign import looks_like
 from controller.sweep.overrides import Override, apply_override, parse_override
 from controller.sweep.parsing import examine, plain_line
+from controller.sweep.places import TomlPlaces, YamlPlaces, with_line
 from controller.sweep.problems import Problem, key_text, one_line, show
 from controller.sweep.schema import Sweep
 from controller.sweep.yaml_reader import read_yaml
@@ -35,12 +37,16 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
             and key, or with `--set` if that override caused it.
     """
     source = str(path)
-    data = _read(Path(path))
+    text = _text_of(Path(path))
+    data = _read(Path(path), text)
+    foreign = looks_like(data)
+    if foreign is not None:
+        raise BadInput(one_line(f"{source}: {foreign}"))
     problems: list[str] = []
     applied: list[Override] = []
-    for text in overrides:
+    for given in overrides:
         try:
-            override = parse_override(text)
+            override = parse_override(given)
             data = apply_override(data, override)
         except ValueError as error:
             problems.append(one_line(str(error)))
@@ -49,23 +55,28 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
         applied = [old for old in applied if old.path[: len(override.path)] != override.path]
         applied.append(override)
     sweep, found = examine(data, source)
-    problems.extend(_line(problem, source, applied) for problem in found)
+    places = TomlPlaces(text) if _language(Path(path)) == "TOML" else YamlPlaces(text)
+    problems.extend(_line(problem, source, applied, places) for problem in found)
     if sweep is None or problems:
         raise BadInput(*problems)
     return sweep
 
 
-def _read(path: Path) -> dict[str, Any]:
-    text = _text_of(path)
-    language = "TOML" if path.suffix.lower() == ".toml" else "YAML"
+def _language(path: Path) -> str:
+    return "TOML" if path.suffix.lower() == ".toml" else "YAML"
+
+
+def _read(path: Path, text: str) -> dict[str, Any]:
+    language = _language(path)
     try:
         data: object = tomllib.loads(text) if language == "TOML" else read_yaml(text)
     except ValueError as error:
-        text = str(error)
+        problem = str(error)
         for jargon in ("Cannot overwrite a value", "Cannot declare", "Cannot mutate immutable namespace"):
             # tomllib's and tomli's words for a key or a table that is given twice.
-            text = text.replace(jargon, f"a key is given twice: {jargon[0].lower()}{jargon[1:]}")
-        raise BadInput(f"{path}: not valid {language}: {text}") from None
+            problem = problem.replace(jargon, f"a key is given twice: {jargon[0].lower()}{jargon[1:]}")
+        problem = with_line(problem, text, words=language == "TOML")
+        raise BadInput(f"{path}: not valid {language}: {problem}") from None
     except RecursionError:
         raise BadInput(f"{path}: not valid {language}: nested too deeply") from None
     if data is None:
@@ -95,8 +106,8 @@ def _text_of(path: Path) -> str:
         raise BadInput(f"{path}: not UTF-8 (at line {line}); save the file in UTF-8") from None
 
 
-def _line(problem: Problem, source: str, applied: Sequence[Override]) -> str:
-    """The problem's message, with the overrides that caused it or take part in it."""
+def _line(problem: Problem, source: str, applied: Sequence[Override], places: TomlPlaces | YamlPlaces) -> str:
+    """The problem's message, with its line, or the overrides that caused it or take part in it."""
     path = problem.path
     blamed = [
         override
@@ -113,4 +124,6 @@ def _line(problem: Problem, source: str, applied: Sequence[Override]) -> str:
         if related[: len(override.path)] == override.path or override.path[: len(related)] == related
     ]
     with_overrides = f" (with {', '.join(dict.fromkeys(involved))})" if involved else ""
-    return plain_line(problem, source) + one_line(with_overrides)
+    line = places.line(path)
+    where = f" (line {line})" if line is not None else ""
+    return plain_line(problem, source) + where + one_line(with_overrides)

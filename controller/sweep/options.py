@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.sweep.problems import Path, Problem, closest, key_text, show, unknown
-from controller.sweep.schema import is_scalar
+from controller.sweep.values import is_scalar, read_value
 from worker.protocol.sampler_names import PRUNERS, SAMPLERS, pruner_name, sampler_name
 
 MAX_OPTION_DEPTH = 10
@@ -110,7 +110,7 @@ def _fold(
         if key in own:
             table[key] = value
             continue
-        table["options"][key] = value
+        table["options"][key] = _fixed(value) if key == "fixed" else value
         meant = closest(key, own, cutoff=0.75)
         clear = clear and meant != "type"
         if meant is not None and meant not in raw:
@@ -135,6 +135,16 @@ def _fold(
     elif not clear:
         table["type"] = known[0]  # the misspelt key is reported already, and must not count as missing too
     return Folded(table=table, clear=clear, problems=tuple(problems))
+
+
+def _fixed(table: object) -> object:
+    """The parameters that stay, each as the value that it means; what is none stays, and is reported."""
+    if not isinstance(table, Mapping):
+        return table
+    try:
+        return {key: read_value(value) for key, value in table.items()}
+    except ValueError:
+        return table
 
 
 def _name_in_a_file(written: str, plain_name: Callable[[str], str]) -> str:

@@ -42,7 +42,7 @@ def parse_override(text: str) -> Override:
     """Read `key.key=value`; the value is TOML where it can be (`1e-4`, `true`, `["a"]`), else text.
 
     Raises:
-        ValueError: no `=`, or a key that can't be read; the message names the override.
+        ValueError: no `=`, or a key, list or table that can't be read; the message names the override.
     """
     path: list[str] = []
     position = 0
@@ -57,7 +57,11 @@ def parse_override(text: str) -> Override:
         position += 1
     if text[position : position + 1] != "=":
         raise ValueError(f"--set {text}: {_FORM}")
-    return Override(text=text, path=tuple(path), value=_value(text[position + 1 :].strip()))
+    try:
+        value = _value(text[position + 1 :].strip())
+    except ValueError as error:
+        raise ValueError(f"--set {text}: {error}") from None
+    return Override(text=text, path=tuple(path), value=value)
 
 
 def apply_override(data: Mapping[str, Any], override: Override) -> dict[str, Any]:
@@ -84,9 +88,13 @@ def apply_override(data: Mapping[str, Any], override: Override) -> dict[str, Any
 
 
 def _value(text: str) -> Any:
+    """The value that TOML has for the text, else the text. Raises `ValueError` for half a list or table."""
     try:
         table = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):  # not TOML, or a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # not TOML, or a number of thousands of digits
+        if text.startswith(("[", "{")):
+            example = '["a", 1], { lr = 0.1 } or { none = true }'
+            raise ValueError(f"neither a list nor a table of TOML, such as {example}: {error}") from None
         return text
     value = table["value"]
     # A line break in the text may have started a second key; a sweep has dates as text only.

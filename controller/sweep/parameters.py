@@ -13,9 +13,8 @@ from controller.sweep.schema import (
     FloatParameter,
     IntParameter,
     Parameter,
-    Scalar,
-    is_scalar,
 )
+from controller.sweep.values import Value, inexact, is_none, is_scalar, same, too_wide
 
 _PARAMETER_SHAPE = 'needs type = "float" or "int" with low and high, or choices = [...]'
 _PARAMETER_KEYS = ("type", "low", "high", "log", "step", "choices", "when")
@@ -45,10 +44,11 @@ def read_parameter(path: Path, raw: object) -> tuple[Parameter | None, list[Prob
     """
     if isinstance(raw, list):
         raw = {"choices": raw}
-    elif raw is not None and is_scalar(raw):
+    elif is_none(raw) or (raw is not None and is_scalar(raw)):
         raw = {"choices": [raw]}
     elif not isinstance(raw, Mapping):
-        return None, [Problem(path=path, text=f"{_PARAMETER_SHAPE}, got {show(raw)}")]
+        hint = "; the constant None is [null]" if raw is None else ""
+        return None, [Problem(path=path, text=f"{_PARAMETER_SHAPE}, got {show(raw)}{hint}")]
     problems: list[Problem] = []
     model: type[FloatParameter] | type[IntParameter] | type[ChoiceParameter]
     label = "a parameter with choices"
@@ -109,23 +109,38 @@ def _check_values(path: Path, parameter: Parameter) -> Iterator[Problem]:
     if isinstance(parameter, ChoiceParameter):
         yield from _choices((*path, "choices"), parameter.choices)
     else:
-        yield from _range(path, parameter)
+        yield from _inexact(path, parameter) or _range(path, parameter)
 
 
-def _choices(path: Path, choices: tuple[Scalar, ...]) -> Iterator[Problem]:
+def _inexact(path: Path, parameter: FloatParameter | IntParameter) -> list[Problem]:
+    """The whole numbers that Optuna would not keep as they are; floats were judged as they were read."""
+    if isinstance(parameter, FloatParameter):
+        return []
+    reasons = {key: inexact(getattr(parameter, key)) for key in ("low", "high", "step")}
+    if not any(reasons.values()):
+        reasons["step"] = too_wide(parameter.low, parameter.high, parameter.step)
+    return [Problem(path=(*path, key), text=reason) for key, reason in reasons.items() if reason is not None]
+
+
+def _choices(path: Path, choices: tuple[Value, ...]) -> Iterator[Problem]:
     if not choices:
         yield Problem(path=path, text="must have at least one value")
     for index, choice in enumerate(choices):
-        # Optuna finds a choice by ==, and so can't tell 1, 1.0 and true apart.
-        twin = next((earlier for earlier in choices[:index] if earlier == choice), choice)
-        if choices.index(choice) == index:
+        twin = next((earlier for earlier in choices[:index] if same(earlier, choice)), None)
+        if not any(same(earlier, choice) for earlier in choices[:index]):
             continue
-        if show(twin) == show(choice):
-            yield Problem(path=path, text=f"{show(choice)} is there twice")
+        if repr(twin) == repr(choice):
+            yield Problem(path=path, text=f"{show(choice)} is there twice{_as_one(choices)}")
         else:
-            yield Problem(
-                path=path, text=f"{show(twin)} and {show(choice)} are the same value to Optuna; keep one"
-            )
+            text = f"{show(twin)} and {show(choice)} are the same value; keep one"
+            yield Problem(path=path, text=text)
+
+
+def _as_one(choices: tuple[Value, ...]) -> str:
+    """A hint for who meant a list of numbers as one value."""
+    if not all(isinstance(choice, (int, float)) for choice in choices):
+        return ""
+    return f"; for the one value {show(list(choices))} write choices = {show([list(choices)])}"
 
 
 def _range(path: Path, parameter: FloatParameter | IntParameter) -> Iterator[Problem]:

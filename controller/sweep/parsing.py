@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from controller.sweep.checks import Parts, check
-from controller.sweep.options import fold_pruner, fold_sampler, is_plain
+from controller.sweep.options import fold_pruner, fold_sampler
 from controller.sweep.parameters import read_parameter
 from controller.sweep.problems import Path, Problem, closest, key_text, one_line, show, unknown
 from controller.sweep.reading import read_section
@@ -26,8 +26,8 @@ from controller.sweep.schema import (
     SamplerSection,
     StudySection,
     Sweep,
-    is_scalar,
 )
+from controller.sweep.values import Value, read_value
 from worker.protocol.errors import BadInput
 
 SECTIONS = (
@@ -208,12 +208,14 @@ def _read_try(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Pr
             text = f"must be a table of parameter to value, got {show(table)}"
             yield Problem(path=("try", index), text=text)
             continue
-        bad = [name for name, value in table.items() if not is_plain(value) or not is_scalar(value)]
-        for name in bad:
-            text = f"must be text, a finite number, true, false or null, got {show(table[name])}"
-            yield Problem(path=("try", index, str(name)), text=text)
-        if not bad:
-            tries[index] = {str(name): value for name, value in table.items()}
+        read: dict[str, Value] = {}
+        for name, value in table.items():
+            try:
+                read[str(name)] = read_value(value)
+            except ValueError as error:
+                yield Problem(path=("try", index, str(name)), text=str(error))
+        if len(read) == len(table):
+            tries[index] = read
     parts.tries = tuple(tries)
 
 

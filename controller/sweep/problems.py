@@ -25,6 +25,7 @@ _OTHER_WORDS = {
     "max": "high",
     "upper": "high",
     "maximum": "high",
+    "value": "choices",
     "values": "choices",
     "categories": "choices",
     "distribution": "type",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from controller.sweep.durations import parse_duration
 from controller.sweep.problems import one_line, show
+from controller.sweep.values import Value, inexact, read_value
 from worker.protocol.errors import BadInput
 from worker.protocol.sizes import parse_size
 
@@ -26,23 +26,6 @@ RetriedReason = Literal["objective_error", "out_of_memory", "invalid_value", "la
 Goal = Literal["minimize", "maximize"]
 ObjectiveKind = Literal["function", "script", "command", "optuna"]
 OBJECTIVE_KINDS: tuple[ObjectiveKind, ...] = ("function", "script", "command", "optuna")
-
-
-def is_scalar(value: object) -> bool:
-    """Whether a parameter can have this value: text, a number, true, false or null."""
-    if isinstance(value, str):
-        return not any(
-            "\ud800" <= char <= "\udfff" for char in value
-        )  # half a character: UTF-8 can't write it
-    return value is None or isinstance(value, (bool, int, float))
-
-
-def _scalar(value: object) -> object:
-    if not is_scalar(value):
-        raise ValueError(f"must be text, a number, true, false or null, got {show(value)}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"must be a finite number, got {value}")
-    return value
 
 
 def _tuple(value: object) -> object:
@@ -55,6 +38,13 @@ def _one_or_more(value: object) -> object:
 
 def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _number(value: object) -> object:
+    reason = inexact(value, as_float=True) if isinstance(value, int) and not isinstance(value, bool) else None
+    if reason is not None:
+        raise ValueError(reason)
+    return value
 
 
 def _seconds(value: object) -> object:
@@ -87,16 +77,15 @@ def _split(value: object) -> object:
         raise ValueError(f"can't be split into arguments: {error}; give a list of text instead") from error
 
 
-Scalar = str | int | float | bool | None
 # Unchanged in both directions: pydantic's own union would write true as 1.
-_Scalar = Annotated[Scalar, PlainValidator(_scalar), PlainSerializer(lambda value: value)]
-_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Value = Annotated[Any, PlainValidator(read_value), PlainSerializer(lambda value: value)]
+_Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 _Whole = Annotated[int, BeforeValidator(_whole)]
 _Positive = Annotated[_Whole, Field(ge=1)]
 _Duration = Annotated[float, BeforeValidator(_seconds)]
 _Texts = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
 # Parameter name to the values for which the condition holds; with several names, all must hold.
-_When = dict[str, Annotated[tuple[_Scalar, ...], BeforeValidator(_one_or_more)]]
+_When = dict[str, Annotated[tuple[_Value, ...], BeforeValidator(_one_or_more)]]
 
 
 class Section(BaseModel):
@@ -213,9 +202,9 @@ class IntParameter(Section):
 
 
 class ChoiceParameter(Section):
-    """One of several values, without an order; a constant is a choice of one."""
+    """One of several values of any JSON type, without an order; a constant is a choice of one."""
 
-    choices: Annotated[tuple[_Scalar, ...], BeforeValidator(_tuple)]
+    choices: Annotated[tuple[_Value, ...], BeforeValidator(_tuple)]
     when: _When | None = None
 
 
@@ -256,6 +245,7 @@ class BudgetSection(Section):
         total_compute_s: seconds summed over all attempts.
         wall_clock_s: seconds from the study's start.
         max_failures: failed trials after which the study ends.
+        first_failures: the study ends when its first so many trials have all failed alike; 0 for never.
         max_attempts: executions of one trial; those that a stopping worker handed back don't count.
         retry_on: classes of failures after which a trial is tried again, besides a lost worker.
         lease_s: seconds of silence after which a worker or controller counts as lost; `lease` in the file.
@@ -269,6 +259,7 @@ class BudgetSection(Section):
     total_compute_s: _Duration | None = Field(default=None, alias="total_compute")
     wall_clock_s: _Duration | None = Field(default=None, alias="wall_clock")
     max_failures: _Positive | None = None
+    first_failures: Annotated[_Whole, Field(ge=0)] = 10
     max_attempts: _Positive = 3
     retry_on: Annotated[tuple[RetriedReason, ...], BeforeValidator(_tuple)] = ()
     lease_s: Annotated[_Duration, Field(ge=1)] = Field(default=15.0, alias="lease")
@@ -313,7 +304,7 @@ class Sweep:
     study: StudySection
     objective: ObjectiveSection
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    tries: tuple[Mapping[str, Scalar], ...] = ()
+    tries: tuple[Mapping[str, Value], ...] = ()
     """Known configurations that are run first: `[[try]]` in the file."""
     sampler: SamplerSection = field(default_factory=SamplerSection)
     pruner: PrunerSection | None = None

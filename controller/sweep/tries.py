@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from controller.sweep.conditions import never, same
+from controller.sweep.conditions import never
 from controller.sweep.problems import Path, Problem, closest, show
-from controller.sweep.schema import Parameter, Scalar
+from controller.sweep.schema import Parameter
+from controller.sweep.values import Value, same
 
 
 def check_tries(
-    tries: Sequence[Mapping[str, Scalar] | None], parameters: Mapping[str, Parameter | None]
+    tries: Sequence[Mapping[str, Value] | None], parameters: Mapping[str, Parameter | None]
 ) -> Iterator[Problem]:
     """Yield the problems in `[[try]]`; None stands for a table with problems of its own."""
     for index, known in enumerate(tries):
@@ -27,7 +28,7 @@ def check_tries(
 
 
 def check_values(
-    path: Path, given: Mapping[str, Scalar], parameters: Mapping[str, Parameter | None]
+    path: Path, given: Mapping[str, Value], parameters: Mapping[str, Parameter | None]
 ) -> Iterator[Problem]:
     """Yield unknown names, impossible values, and parameters whose condition doesn't hold."""
     for name, value in given.items():
@@ -48,5 +49,5 @@ def check_values(
                 yield Problem(path=here, text=text, related=(("parameters", name, "when"),))
 
 
-def _equal(one: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> bool:
+def _equal(one: Mapping[str, Value], other: Mapping[str, Value]) -> bool:
     return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())

@@ -87,6 +87,10 @@ def read_yaml(text: str) -> object:
         return yaml.load(text, Loader=StrictLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        tag = re.fullmatch(r"could not determine a constructor for the tag '(.*)'", error.problem or "")
+        if tag is not None:
+            name = tag[1].replace(_TAG, "!!")
+            error.problem = f"the tag {name} means nothing here; write the value without it"
         place = f" (at line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise ValueError(f"{error.problem or error.context}{place}") from error
     except yaml.reader.ReaderError as error:

@@ -27,6 +27,11 @@ def steps(task, x=0.5, n=6, **more):
         task.report_scalar("score", "v", x * (i + 1), i)
         time.sleep(0.01)
 
+def paced(task, x=0.5, **more):
+    for i in range(20):
+        task.report_scalar("score", "v", x * (i + 1), i)
+        time.sleep(0.05)
+
 def slow(task, x=0.5, **more):
     for i in range(2000):
         task.report_scalar("score", "v", x, i)

@@ -44,7 +44,23 @@ def test_the_example_of_the_sweep_file_is_one(tmp_path: Path, monkeypatch: pytes
     path = tmp_path / "sweep.toml"
     path.write_text(blocks((ROOT / "docs/sweep-file.md").read_text(), "toml")[0])
     sweep = load_sweep(path)
-    assert (sweep.study.name, sweep.budget.time_per_trial_s, len(sweep.parameters)) == ("digits", 7200.0, 6)
+    assert (sweep.study.name, sweep.budget.time_per_trial_s, len(sweep.parameters)) == ("digits", 7200.0, 7)
+
+
+def test_the_choices_of_the_sweep_file_s_page(tmp_path: Path) -> None:
+    page = (ROOT / "docs/sweep-file.md").read_text()
+    path = tmp_path / "sweep.toml"
+    lines = [block for block in blocks(page, "toml") if "[{ none = true }" in block]
+    path.write_text(
+        '[study]\nname = "s"\nmetric = { name = "loss", goal = "minimize" }\n'
+        '[objective]\nfunction = "m:f"\n[budget]\nmax_trials = 1\n[parameters]\n' + lines[0]
+    )
+    assert {name: given.to_dict()["choices"] for name, given in load_sweep(path).parameters.items()} == {
+        "widths": [[64, 64], [128]],
+        "depth": [None, 3, 5],
+        "schedule": [{"name": "step", "size": 30}, {"name": "cosine"}],
+        "stop": [False, 0, 1],
+    }
 
 
 def test_the_script_of_the_objectives_page(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from controller import (
     UniformParameterRange,
 )
 from tests.e2e.harness import assert_nothing_left, run, run_json, started, wait_for
-from tests.e2e.optimizing import Seen, base, optimizer, values, workplace
+from tests.e2e.optimizing import OBJECTIVES, Seen, base, optimizer, values, workplace
 from worker import Task
 from worker.protocol import Reason, Status, Store
 from worker.protocol.connection import connect
@@ -132,7 +132,11 @@ task = Task.init("P", "the optimizer", task_type=Task.TaskTypes.optimizer)
 o = HyperParameterOptimizer(sys.argv[1], [UniformParameterRange("General/x", 0, 1)], "score", "v", "max",
     optimizer_class=OptimizerOptuna, max_number_of_concurrent_tasks=2, total_max_jobs=4, observer=Seen())
 o.set_report_period(0.01)
+task.upload_artifact("early", o.get_top_experiments(2))
 assert o.start() and o.wait()
+task.upload_artifact("late", o.get_top_experiments(2))
+task.upload_artifact("best", {"task": o.get_top_experiments(1)[0], "why": "highest"})
+task.upload_artifact("one", o.get_top_experiments(1)[0])
 print(o.get_optimizer().study)
 """
     (place / "script.py").write_text(text)
@@ -150,6 +154,17 @@ print(o.get_optimizer().study)
     assert len(jobs) == 4
     top = HyperParameterOptimizer.get_optimizer_top_experiments("score", "v", "max", task.id, 2)
     assert [t.id for t in top] == [row["task_id"] for row in task.artifacts["summary"].get()[:2]]
+    assert task.artifacts["early"].get() == []
+    late = task.artifacts["late"].get()
+    assert [row["id"] for row in late] == [t.id for t in top]
+    assert late[0] == task.artifacts["one"].get() == task.artifacts["best"].get()["task"]
+    assert late[0] == {
+        "id": top[0].id,
+        "name": top[0].name,
+        "project": "P",
+        "status": "completed",
+        "parameters": top[0].get_parameters(cast=True),
+    }
 
 
 def test_an_instance_and_wrong_classes(place: Path) -> None:
@@ -334,8 +349,6 @@ if "--embedded" in sys.argv:
 
 @pytest.mark.parametrize("embedded", [True, False])
 def test_on_this_machine_only(redis_url: str, tmp_path: Path, embedded: bool) -> None:
-    from tests.e2e.optimizing import OBJECTIVES
-
     (tmp_path / "obj.py").write_text(OBJECTIVES)
     (tmp_path / "script.py").write_text(LOCAL)
     env = {} if embedded else {"REDIS_URL": redis_url}
@@ -353,8 +366,6 @@ def test_on_this_machine_only(redis_url: str, tmp_path: Path, embedded: bool) ->
 
 
 def test_a_script_that_is_ended_takes_its_optimization_along(redis_url: str, tmp_path: Path) -> None:
-    from tests.e2e.optimizing import OBJECTIVES
-
     (tmp_path / "obj.py").write_text(OBJECTIVES)
     text = """
 from controller import HyperParameterOptimizer, RandomSearch, UniformParameterRange
@@ -384,6 +395,48 @@ o.wait()
     tasks = [task for task in store.tasks.get_many(store.studies.tasks("ended")) if task]
     counted = [task for task in tasks if task.reason_class is not Reason.STUDY_STOPPED]
     assert [task.iterations for task in counted] == [50] * 5
+    assert_nothing_left(tmp_path)
+
+
+UNWAITED = """
+import sys, time
+from controller import HyperParameterOptimizer, RandomSearch, UniformParameterRange
+from worker import Task
+base = Task.create("P", "base", function="obj:" + sys.argv[1]).id
+o = HyperParameterOptimizer(base, [UniformParameterRange("General/x", 0, 1)], "score", "v", "max",
+    optimizer_class=RandomSearch, max_number_of_concurrent_tasks=2, total_max_jobs=6, study="u", lease_s=2.0)
+assert o.get_top_experiments(3) == []
+o.{start}()
+{then}
+"""
+ONE_ENDED = "while not any(job.is_running() for job in o.optimizer.get_running_jobs()): time.sleep(0.05)"
+
+
+@pytest.mark.parametrize(
+    ("function", "start", "then", "said"),
+    [
+        ("quick", "start", "", "ended without waiting for its optimization: no trial of study 'u' ran; call wait()"),
+        ("quick", "start_locally", "sys.exit(3)", "no trial of study 'u' ran; call wait() after start()"),
+        ("slow", "start_locally", ONE_ENDED, "0 trial(s) of study 'u' ended, 2 cut short; call wait()"),
+        ("slow", "start_locally", f"{ONE_ENDED}\nassert o.wait(timeout=0) is False",
+         "· the script has ended before its optimization: 0 trial(s) of study 'u' ended, 2 cut short"),
+        ("slow", "start_locally", f"{ONE_ENDED}\no.stop(timeout=0)", None),
+        ("quick", "start_locally", "o.wait()", None),
+        ("quick", "stop", "", None),
+    ],
+)  # fmt: skip
+def test_a_script_that_does_not_wait(
+    redis_url: str, tmp_path: Path, function: str, start: str, then: str, said: str | None
+) -> None:
+    (tmp_path / "obj.py").write_text(OBJECTIVES)
+    (tmp_path / "script.py").write_text(UNWAITED.format(start=start, then=then))
+    done = run("python", "script.py", function, cwd=tmp_path, REDIS_URL=redis_url)
+    assert done.returncode == (3 if "exit" in then else 0)
+    assert done.stderr == ""
+    assert done.stdout.count("the script has ended") == (0 if said is None else 1)
+    assert said is None or said in done.stdout
+    counts = Store(connect(redis_url)).studies.status_counts("u")
+    assert counts[Status.IN_PROGRESS] == counts[Status.QUEUED] == 0
     assert_nothing_left(tmp_path)
 
 

@@ -87,6 +87,8 @@ def odd(trial):
         raise ValueError("no such luck")
     if trial.number == 3:
         raise optuna.TrialPruned("of no use")
+    if trial.number == 4:
+        return "0.3"
     return x
 
 
@@ -255,15 +257,18 @@ def test_an_objective_that_stops_its_study(cli: Cli) -> None:
 
 
 def test_how_trials_end(cli: Cli) -> None:
-    done = cli.start(cli.sweep(**sections("odd", budget={"max_trials": 5})), workers=1)
+    done = cli.start(cli.sweep(**sections("odd", budget={"max_trials": 6})), workers=1)
     assert done.returncode == 0
     states = [trial.state for trial in cli.trials()]
-    assert states == [TrialState.FAIL] * 3 + [TrialState.PRUNED, TrialState.COMPLETE]
+    assert states == [TrialState.FAIL] * 3 + [TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE]
     reasons = {row["trial"]: row["reason"] for row in cli.json("tasks")}
-    assert "the objective returned None" in reasons[0]
+    assert reasons[0].startswith("invalid_value: the objective returned None; return a number")
     assert reasons[1].startswith("invalid_value")
     assert reasons[2] == "objective_error: ValueError: no such luck"
     assert reasons[3] == "pruned: of no use"
+    assert reasons[4].startswith(
+        "invalid_value: the objective returned '0.3', which is text; return a number"
+    )
 
 
 def test_an_attempt_that_follows_a_lost_one_has_the_same_parameters(cli: Cli) -> None:

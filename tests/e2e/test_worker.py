@@ -41,6 +41,7 @@ def silent(task):
     task.report_scalar("other", "x", 1, 0)
 def nan(task): return float("nan")
 def wrong(task): return "many"
+def text(task): return {"loss": "0.3"}
 def fails(task):
     deep()
 def deep():
@@ -141,7 +142,8 @@ def test_ends_of_functions_are_told_apart(bench: Bench, worker: Any) -> None:
         "both": (Status.COMPLETED, None, ""),
         "silent": (Status.FAILED, Reason.INVALID_VALUE, "it reported other/x"),
         "nan": (Status.FAILED, Reason.INVALID_VALUE, "nan"),
-        "wrong": (Status.FAILED, Reason.OBJECTIVE_ERROR, "returned 'many'"),
+        "wrong": (Status.FAILED, Reason.INVALID_VALUE, "returned 'many', which is text"),
+        "text": (Status.FAILED, Reason.INVALID_VALUE, "returned {'loss': '0.3'}, where '0.3' is text"),
         "fails": (Status.FAILED, Reason.OBJECTIVE_ERROR, "KeyError: 'no such thing'"),
         "memory": (Status.FAILED, Reason.OUT_OF_MEMORY, "MemoryError"),
         "leaves": (Status.FAILED, Reason.INVALID_VALUE, "it reported nothing"),

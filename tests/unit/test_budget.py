@@ -77,6 +77,129 @@ def test_a_job_that_is_not_iterative_is_charged_a_full_share() -> None:
     assert budget.may_create().final
 
 
+@pytest.mark.parametrize(
+    ("by_itself", "reports", "used", "charged"),
+    [
+        # It ended by itself: with fewer than two reports it is not iterative.
+        (True, 0, 0, 10),
+        (True, 1, 1, 10),
+        (True, 1, 7, 10),  # one report, numbered 7
+        (True, 2, 2, 2),
+        (True, 9, 9, 9),
+        (True, 10, 10, 10),
+        (True, 2, 10, 10),  # two reports, the second numbered 10
+        # It was stopped: before its first report it has saved nothing.
+        (False, 0, 0, 10),
+        (False, 1, 1, 1),
+        (False, 1, 9, 9),
+        (False, 10, 10, 10),
+    ],
+)
+def test_what_a_job_is_charged(by_itself: bool, reports: int, used: int, charged: int) -> None:
+    budget = Budget(jobs_limit=2, max_iteration_per_job=10)
+    budget.open_job("a")
+    budget.close_job("a", iterations=used, reports=reports, by_itself=by_itself)
+    assert budget.iterations.used == charged
+    left = Budget(jobs_limit=2, max_iteration_per_job=10)
+    left.open_job("a")
+    left.close_job("a", iterations=used, reports=reports, by_itself=by_itself, counts=False)
+    assert (left.iterations.used, left.jobs.used) == (0, 0)
+
+
+@pytest.mark.parametrize(("limit", "charged"), [(None, 0), (5, 1)])
+def test_a_job_without_a_share_is_charged_one_iteration_where_they_are_limited(
+    limit: float | None, charged: int
+) -> None:
+    budget = Budget(None, limit)
+    budget.open_job("a")
+    budget.close_job("a", iterations=0, by_itself=True)
+    assert budget.iterations.used == charged
+
+
+def fail(budget: Budget, uid: str, iterations: int) -> None:
+    budget.close_job(uid, iterations=iterations, by_itself=True)
+    budget.failures.update(uid, 1)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 50])
+@pytest.mark.parametrize("iterations", [0, 1, 2, 5, 10])
+@pytest.mark.parametrize("jobs", [1, 4, 9])
+@pytest.mark.parametrize("share", [10, None])
+def test_as_many_jobs_fail_as_jobs_are_allowed(
+    share: int | None, jobs: int, iterations: int, at_once: int
+) -> None:
+    budget = Budget(jobs_limit=jobs, max_iteration_per_job=share, max_concurrent=at_once)
+    created = 0
+    running: list[str] = []
+    while created < 1000:
+        while budget.may_create().ok:
+            running.append(str(created))
+            budget.open_job(running[-1])
+            created += 1
+        if not running:
+            break
+        fail(budget, running.pop(0), iterations)
+    assert created == jobs
+    assert budget.may_create().final
+
+
+@pytest.mark.parametrize(("failed", "running", "ok", "final"), [
+    (2, 0, True, False),
+    (2, 1, False, False),  # what runs may fail, too
+    (3, 0, False, True),
+    (4, 0, False, True),
+])  # fmt: skip
+def test_no_job_is_created_that_could_be_one_failure_too_many(
+    failed: int, running: int, ok: bool, final: bool
+) -> None:
+    budget = Budget(jobs_limit=3, max_iteration_per_job=10)
+    for number in range(failed):
+        budget.open_job(f"failed {number}")
+        fail(budget, f"failed {number}", 2)
+    for number in range(running):
+        budget.open_job(f"running {number}")
+    verdict = budget.may_create()
+    assert (verdict.ok, verdict.final) == (ok, final)
+    if not ok:
+        assert "trials failed, as many as may run in all" in verdict.reason
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_becomes_of_jobs_the_budget_ends_and_holds(seed: int) -> None:
+    chance = random.Random(seed)
+    share, jobs = chance.randint(1, 8), chance.randint(1, 12)
+    budget = Budget(jobs_limit=jobs, max_iteration_per_job=share, max_concurrent=chance.randint(1, 6))
+    running: list[str] = []
+    created = failed = used = 0
+    while created < 10_000:
+        while budget.may_create().ok:
+            running.append(str(created))
+            budget.open_job(running[-1])
+            created += 1
+        if not running:
+            break
+        uid = running.pop(chance.randrange(len(running)))
+        iterations = chance.choice([0, 0, 1, 2, share])
+        iterations = min(iterations, share)
+        used += iterations
+        if chance.random() < 0.5:
+            fail(budget, uid, iterations)
+            failed += 1
+        else:
+            budget.close_job(uid, iterations=iterations, by_itself=chance.random() < 0.5)
+    assert failed <= jobs
+    assert used <= budget.iterations.used <= share * jobs
+    assert budget.may_create().final
+
+
+def test_a_hopeless_study_fails_at_once() -> None:
+    budget = Budget(jobs_limit=5, max_failures=1)
+    budget.failures.update("a", 1)
+    budget.hopeless = "all alike"
+    verdict = budget.may_create()
+    assert (verdict.final, verdict.stop, verdict.failed, verdict.reason) == (True, True, True, "all alike")
+
+
 def test_an_interrupted_job_costs_nothing() -> None:
     budget = Budget(jobs_limit=1, max_iteration_per_job=10)
     budget.open_job("a")

@@ -39,7 +39,7 @@ MODULES = {
         ("raises_early:train", r"raises_early.py:1: RuntimeError: no GPU here", None),
         ("exits_early:train", r"exits_early.py:2: SystemExit", None),
         ("good_module:tarin", "has no 'tarin'", None),
-        ("good_module:VALUE", "is a int, which can't be called", None),
+        ("good_module:VALUE", "is an int, which can't be called", None),
         ("good_module", "module:name", None),
         ("worker:train", "optuna-rq's own", None),
         ("controller.train:f", "optuna-rq's own", None),

@@ -70,6 +70,12 @@ def test_samplers_and_distributions(study: optuna.Study) -> None:
     assert not internals.contains(FloatDistribution(0, 1), 2.0)
     with pytest.raises(ValueError):
         internals.contains(CategoricalDistribution(["a"]), "b")
+    grid = optuna.samplers.GridSampler({"b": [1, 2], "a": ["x", "y"], "c": [0]})
+    internals.order_grid(grid, ["b", "a", "c"])
+    asked = optuna.create_study(sampler=grid)
+    rows = [asked.ask() for _ in range(4)]
+    found = [[t.suggest_categorical(n, c) for n, c in (("b", [1, 2]), ("a", ["x", "y"]))] for t in rows]
+    assert found == [[1, "x"], [1, "y"], [2, "x"], [2, "y"]]
     space = IntersectionSearchSpace(include_pruned=True)
     study.tell(study.ask({"x": FloatDistribution(0, 1)}), 1.0)
     assert space.calculate(study)

@@ -74,6 +74,7 @@ def load_error_from(cause: Exception) -> ObjectiveLoadError:
         (Ended(exit_code=0, request=PRUNED), Reports(loss=1.0), Status.STOPPED, Reason.PRUNED, "no hope"),
         (Ended(result={"kind": "ok", "ordered": [2.0]}, request=PRUNED), Reports(), Status.COMPLETED, None, ""),
         (Ended(result={"kind": "stopped", "class": "pruned", "reason": "r"}), Reports(), Status.STOPPED, Reason.PRUNED, "r"),
+        (Ended(result={"kind": "invalid_value", "reason": "text"}), Reports(loss=1.0), Status.FAILED, Reason.INVALID_VALUE, "text"),
         (Ended(result={"kind": "error", "reason": "ValueError: x"}), Reports(), Status.FAILED, Reason.OBJECTIVE_ERROR, "ValueError"),
         (Ended(result={"kind": "out_of_memory", "reason": "m"}), Reports(), Status.FAILED, Reason.OUT_OF_MEMORY, "m"),
         (Ended(load_error=ObjectiveLoadError("gone")), Reports(), Status.FAILED, Reason.LAUNCH_ERROR, "gone"),

@@ -72,3 +72,43 @@ def test_an_iteration_beyond_the_limit_is_not_taken() -> None:
     assert reporter.flush()
     assert store.tasks.get(task.id).iterations == 3
     assert store.reports.scalars([task.id])[0]["loss"].last == 1.0
+
+
+@pytest.mark.parametrize(
+    ("reported", "taken", "used", "over", "beyond"),
+    [
+        # Counted from 0 and from 1: as many as the limit, and one more.
+        (range(9), 9, 9, False, None),
+        (range(10), 10, 10, False, None),
+        (range(11), 10, 10, True, None),
+        (range(1, 11), 10, 10, False, None),
+        (range(1, 12), 10, 10, True, None),
+        # Every fifth: the number comes first.
+        ((0, 5, 9), 3, 9, False, None),
+        ((0, 5, 10), 3, 10, False, None),
+        ((0, 5, 10, 11), 3, 10, True, 11),
+        ((0, 5, 10, 15, 2, 7), 3, 10, True, 15),
+        # Far beyond from the start: nothing is taken, and the number says why.
+        ((1000,), 0, 0, True, 1000),
+        # The same one again, and one from before: neither is a new iteration.
+        ((0, 10, 10, 3), 2, 10, False, None),
+        ((-5, -1), 0, 0, False, None),
+    ],
+)
+def test_the_limit_is_reached_by_number_or_count_whichever_comes_first(
+    reported: Any, taken: int, used: int, over: bool, beyond: int | None
+) -> None:
+    store = Store(fakeredis.FakeRedis(decode_responses=True))
+    spec = TaskSpec(objective={"kind": "function", "target": "m:f"}, metrics=(LOSS,), max_iterations=10)
+    task = record(status=Status.QUEUED, spec=spec)
+    store.tasks.create(task)
+    reporter = Reporter(store, store.transitions.start(task.id, 1, "w/0"), time.monotonic)
+    for iteration in reported:
+        reporter.add(Point(title="loss", series="", value=1.0, iteration=iteration, at=0.0))
+    assert (reporter.over_limit, reporter.beyond) == (over, beyond)
+    assert reporter.flush()
+    found = store.tasks.get(task.id)
+    assert (found.iterations, found.used_iterations) == (taken, used)
+    store.transitions.requeue(task.id, 1, reason="lost")
+    store.transitions.start(task.id, 2, "w/0")
+    assert store.tasks.get(task.id).used_iterations == 0  # another attempt begins anew

@@ -106,3 +106,30 @@ def test_the_seed_of_the_section_is_the_samplers() -> None:
 def test_a_grid_needs_values_that_can_be_counted() -> None:
     with pytest.raises(BadInput, match=r"\bx\b"):
         make_sampler("grid", {}, 1, [X])
+
+
+@pytest.mark.parametrize(
+    ("kind", "searched", "message"),
+    [
+        ("grid", [optuna.distributions.IntDistribution(0, 2**53)], "has 9007199254740993 values"),
+        ("grid", [optuna.distributions.FloatDistribution(0, 1, step=1e-9)], "values, which the grid sampler"),
+        ("grid", [optuna.distributions.IntDistribution(0, 1999)] * 2, "the grid has 4000000 points"),
+        (
+            "brute_force",
+            [optuna.distributions.IntDistribution(0, 2**53)],
+            "which the brute_force sampler can't",
+        ),
+    ],
+)
+def test_what_is_too_much_to_list_is_refused(kind: str, searched: list[Any], message: str) -> None:
+    parameters = [SweepParameter(f"p{index}", each) for index, each in enumerate(searched)]
+    with pytest.raises(BadInput, match=message):
+        make_sampler(kind, {}, 1, parameters)
+
+
+def test_a_parameter_that_stays_need_not_be_listed() -> None:
+    huge = SweepParameter("p", optuna.distributions.IntDistribution(0, 2**53))
+    options = {"fixed": {"p": 2**53 - 1}, "base": {"type": "brute_force"}}
+    study = optuna.create_study(sampler=make_sampler("partial_fixed", options, 1, [huge, K]))
+    asked = [study.ask({"p": huge.distribution(), "k": K.distribution()}).params for _ in range(2)]
+    assert {trial["p"] for trial in asked} == {2**53 - 1}

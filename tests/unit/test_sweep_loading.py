@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +249,7 @@ def test_a_bad_override_is_named(tmp_path: Path, override: str, message: str) ->
 def test_an_override_that_takes_part_in_a_problem_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, TOML)
     assert problems_of(path, "parameters.lr.high=1e-6") == (
-        f"{path}: parameters.lr.low: 1e-05 is above high (1e-06) (with --set parameters.lr.high=1e-6)",
+        f"{path}: parameters.lr.low: 1e-05 is above high (1e-06) (line 9) (with --set parameters.lr.high=1e-6)",
     )
 
 
@@ -257,5 +259,189 @@ def test_bad_overrides_and_bad_keys_are_reported_together(tmp_path: Path) -> Non
     assert problems == (
         "--set nonsense: must be key=value, such as budget.max_trials=100 (a list is set as a whole)",
         "--set study.name=: study.name: must not be empty",
-        f'{path}: budget.max_trails: unknown key; did you mean "max_trials"?',
+        f'{path}: budget.max_trails: unknown key; did you mean "max_trials"? (line 21)',
     )
+
+
+TOML_PLACES = """\
+# a comment
+[study]
+name = "s"
+metric = [
+    { name = "loss", goal = "minimize" },
+    { name = "acc", goal = "maximise" },
+
+]
+
+[objective]
+function = \'\'\'
+no
+spec\'\'\'
+env = { A = 1 }
+[parameters]
+lr = { type = "float", low = 1.0, high = 0.1 }
+"odd.name" = [1, 1]
+momentum.type = "float"
+momentum.low = 0.0
+
+[parameters.depth]
+type = "int"
+low = 1
+high = 2
+stpe = 3
+
+[[try]]
+lr = 0.5
+[[try]]
+lrr = 0.5
+[budgett]
+"""
+
+YAML_PLACES = """\
+# a comment
+study:
+  name: s
+  metric:
+    - {name: loss, goal: minimize}
+    - name: acc
+      goal: maximise
+objective:
+  function: "no spec"
+  env: {A: 1}
+parameters:
+  lr: {type: float, low: 1.0,
+       high: 0.1}
+  odd.name: [1, 1]
+  depth:
+    <<: {type: int, low: 1}
+    high: 2
+    stpe: 3
+try:
+  - lr: 0.5
+  - lrr: 0.5
+budgett: {}
+"""
+
+
+def lines_of(path: Path) -> dict[str, int | None]:
+    """Key of each problem → the line that its message names."""
+    found: dict[str, int | None] = {}
+    for problem in problems_of(path):
+        match = re.search(r" \(line (\d+)\)$", problem)
+        found[problem.removeprefix(f"{path}: ").split(": ")[0]] = int(match[1]) if match else None
+    return found
+
+
+def test_each_mistake_names_its_line(tmp_path: Path) -> None:
+    assert lines_of(write(tmp_path, TOML_PLACES)) == {
+        "budgett": 31,
+        "study.metric[1].goal": 4,  # of a value over several lines, the first one
+        "objective.function": 11,
+        "objective.env.A": 14,
+        "parameters.lr.low": 16,
+        'parameters."odd.name"': 17,
+        'parameters."odd.name".choices': 17,
+        "parameters.momentum.high": 18,  # missing: the parameter
+        "parameters.depth.stpe": 25,
+        "try[1].lrr": 30,
+    }
+    assert lines_of(write(tmp_path, YAML_PLACES, "s.yaml")) == {
+        "budgett": 22,
+        "study.metric[1].goal": 7,
+        "objective.function": 9,
+        "objective.env.A": 10,
+        "parameters.lr.low": 12,
+        'parameters."odd.name"': 14,
+        'parameters."odd.name".choices': 14,
+        "parameters.depth.stpe": 18,
+        "try[1].lrr": 21,
+    }
+
+
+def test_what_stands_nowhere_has_no_line(tmp_path: Path) -> None:
+    path = write(tmp_path, TOML.split("[budget]")[0])
+    assert lines_of(path) == {"budget": None}
+    assert problems_of(path, "study.name=") == (
+        "--set study.name=: study.name: must not be empty",
+        f"{path}: budget: the study would never end: set budget.max_trials (or wall_clock, or total_compute)",
+    )
+
+
+def test_the_line_is_found_in_a_long_file(tmp_path: Path) -> None:
+    many = "".join(f"p{number} = [\n  1,\n  {number + 2},\n]\n" for number in range(700))
+    text = TOML_PLACES.replace("[parameters]\n", f"[parameters]\n{many}")
+    began = time.monotonic()
+    assert lines_of(write(tmp_path, text))["try[1].lrr"] == 30 + 2800
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("value", ["[[1],", "[null]", '{"a": 1}', "[True]", "{ a = 1 } b"])
+def test_half_a_list_is_not_taken_for_text(tmp_path: Path, value: str) -> None:
+    (problem,) = problems_of(write(tmp_path, TOML), f"parameters.opt={value}")
+    assert problem.startswith(f"--set parameters.opt={value}: neither a list nor a table of TOML, such as")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("s.toml", "[study]\nname = digits\n",
+         "nvalid value (at line 2, column 8): name = digits; put text in quotes"),
+        ("s.toml", "[a]\nx = [1, None]\n", "(at line 2, column 9): x = [1, None]; None is { none = true }"),
+        ("s.toml", "[a]\nx = True\n", "(at line 2, column 5): x = True; write true"),
+        ("s.toml", "[a]\nx = null", "(at line 2, column 5): x = null; None is { none = true } in TOML"),
+        ("s.toml", "[a]\nlow = 1e-5.3\n", "(at line 2, column 11): low = 1e-5.3"),
+        ("s.toml", "[a]\nx = [1,\n\n", "(at end of document, line 2): x = [1,"),
+        ("s.toml", "[a]\nb = 1\nb = 2\n", "at line 3"),
+        ("s.toml", "[a]\nx = " + "[" * 90 + "]]]\n", "…"),
+        ("s.yaml", "a:\n  b: [1, 2\nc: 3\n", "(at line 3, column 2): c: 3"),
+        ("s.yaml", "a: 1\n\tb: 2\n", "b: 2"),
+        ("s.yaml", "a:\n  b: 1\n  b: 2\n", "(at line 3, column 3): b: 2"),
+        ("s.yaml", "a: !!python/tuple [1]\n", "the tag !!python/tuple means nothing here; write the value without"),
+    ],
+)  # fmt: skip
+def test_a_mistake_of_writing_shows_its_line(tmp_path: Path, name: str, content: str, says: str) -> None:
+    (problem,) = problems_of(write(tmp_path, content, name))
+    assert says in problem
+    assert "\n" not in problem
+
+
+WANDB = """\
+program: train.py
+method: bayes
+metric: {name: val_loss, goal: minimize}
+parameters:
+  lr: {distribution: log_uniform_values, min: 1e-5, max: 1e-1}
+  batch: {values: [16, 32]}
+  epochs: {value: 3}
+early_terminate: {type: hyperband, min_iter: 3}
+run_cap: 10
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "tool"),
+    [
+        (WANDB, "a Weights & Biases sweep (it has program, method, metric, parameters, early_terminate, run_cap)"),
+        ("method: grid\nparameters: {x: {values: [1]}}\n", "a Weights & Biases sweep"),
+        ("program: a.py\nparameters: {x: {values: [1]}}\n", "a Weights & Biases sweep"),
+        ("name: a\nentrypoint: python t.py\nsearcher: {name: adaptive_asha}\nhyperparameters: {}\n",
+         "a Determined experiment"),
+        ("experimentName: a\ntrialCommand: python t.py\ntrialConcurrency: 1\n", "an NNI experiment"),
+        ("version: 1.1\nkind: operation\nmatrix: {kind: bayes}\n", "a Polyaxon operation"),
+        ("apiVersion: kubeflow.org/v1beta1\nkind: Experiment\nmetadata: {name: a}\nspec: {}\n",
+         "a Katib experiment"),
+        ("defaults: [a]\nhydra: {sweeper: {n_trials: 3}}\n", "a Hydra configuration"),
+    ],
+)  # fmt: skip
+def test_a_file_of_another_tool_is_named(tmp_path: Path, content: str, tool: str) -> None:
+    path = write(tmp_path, content, "y.yaml")
+    (problem,) = problems_of(path)
+    assert problem.startswith(f"{path}: looks like {tool}")
+    assert "[study], [objective], [parameters] and [budget]" in problem
+    # Not even an override makes one line several.
+    assert problems_of(path, "budget.max_trials=3") == (problem,)
+
+
+def test_ours_with_a_key_of_another_tool_is_still_ours(tmp_path: Path) -> None:
+    path = write(tmp_path, f"method = 'bayes'\nprogram = 'train.py'\n{TOML}")
+    assert [problem.split(": ")[1] for problem in problems_of(path)] == ["method", "program"]

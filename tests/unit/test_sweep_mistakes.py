@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ def problems_of(data: Any) -> tuple[str, ...]:
 
 
 P = "parameters"
+DEEP: list[Any] = []
+DEEP.append(DEEP)
 TWO_METRICS = [{"name": "loss", "goal": "minimize"}, {"name": "acc", "goal": "maximize"}]
 
 # Changes to the base sweep, and the one message they lead to: its key, and what it says.
@@ -120,12 +123,31 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
      "has a meaning of its own"),
     ({"objective": {"command": "./t{momentum} {lr} {layers} {opt}"}}, "objective.command",
      "the program itself can't be {momentum}"),
+    ({"objective": {"command": "t {flag:x}"}, P: {"x": [1, 0]}}, "objective.command",
+     "the flag {flag:x} takes true and false only, and x has the choice 1; write x = [true, false], or {x}"),
+    ({"objective": {"command": "t {flag:x}"}, P: {"x": [True, False, None]}}, "objective.command",
+     "x has the choice null"),
+    ({"objective": {"command": "t {flag:x}"}, P: {"x": ["true", "false"]}}, "objective.command",
+     'x has the choice "true"'),
+    ({"objective": {"command": "t {flag:x}"}, P: {"x": {"type": "int", "low": 0, "high": 1}}},
+     "objective.command", "x has a range of numbers"),
+    ({"objective": {"command": "t {x} {flag:y}"}, P: {"x": [True, False]}}, "objective.command",
+     "no parameter for the placeholder {y}"),
+    ({"objective": {"command": "t --x={flag:x}"}, P: {"x": [True, False]}}, "objective.command",
+     "a flag is an argument of its own"),
+    ({"objective": {"command": "t {flag:x:}"}, P: {"x": [True, False]}}, "objective.command", "is no flag"),
+    ({"objective": {"command": "{flag:x}"}, P: {"x": [True, False]}}, "objective.command",
+     "the program itself can't be a flag"),
+    ({"objective": {"command": "t {x} {flag:trial}"}, P: {"x": [True]}}, "objective.command",
+     "{trial} is neither true nor false"),
+    ({"objective": {"command": "t {x} {flag:x}"}, P: {"x": [True], "flag:x": [True]}}, 'parameters."flag:x"',
+     "has a meaning of its own"),
     # parameters: shape
     ({P: {}}, "parameters", "nothing to search"),
     ({P: REMOVED}, "parameters", "nothing to search"),
     ({"parameters.lr": {}}, "parameters.lr", 'needs type = "float" or "int" with low and high, or choices'),
     ({"parameters.lr": {"low": 0, "high": 1}}, "parameters.lr", 'needs type = "float" or "int"'),
-    ({"parameters.lr": None}, "parameters.lr", 'needs type = "float" or "int"'),
+    ({"parameters.lr": None}, "parameters.lr", "got null; the constant None is [null]"),
     ({"parameters.lr": {"type": "flaot", "low": 0, "high": 1}}, "parameters.lr.type",
      'unknown type "flaot"; did you mean "float"?'),
     ({"parameters.lr": {"type": "integer", "low": 0, "high": 1}}, "parameters.lr.type",
@@ -163,16 +185,42 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"parameters.lr.high": "0.1"}, "parameters.lr.high", 'must be a number, got "0.1"'),
     ({"parameters.layers.low": 1.5}, "parameters.layers.low", "must be a whole number, got 1.5"),
     ({"parameters.lr.log": 1}, "parameters.lr.log", "must be true or false, got 1"),
-    ({"parameters.lr.high": 10**400}, "parameters.lr.high", "must be a number"),
     # parameters: choices
     ({"parameters.x": []}, "parameters.x.choices", "must have at least one value"),
     ({"parameters.x": {"choices": []}}, "parameters.x.choices", "must have at least one value"),
     ({"parameters.x": {"choices": "sgd"}}, "parameters.x.choices", 'must be a list, got "sgd"'),
     ({"parameters.x": ["a", "b", "a"]}, "parameters.x.choices", '"a" is there twice'),
-    ({"parameters.x": [1, True]}, "parameters.x.choices", "1 and true are the same value to Optuna"),
     ({"parameters.x": [1, 1.0]}, "parameters.x.choices", "1 and 1.0 are the same value"),
-    ({"parameters.x": ["a", ["b"]]}, "parameters.x.choices[1]",
-     "must be text, a number, true, false or null"),
+    ({"parameters.x": [[1], [1.0]]}, "parameters.x.choices", "[1] and [1.0] are the same value"),
+    ({"parameters.x": [[1], [2], [1]]}, "parameters.x.choices", "[1] is there twice"),
+    ({"parameters.x": [64, 64]}, "parameters.x.choices",
+     "64 is there twice; for the one value [64, 64] write choices = [[64, 64]]"),
+    ({"parameters.x": [None, 1, {"none": True}]}, "parameters.x.choices", "null is there twice"),
+    ({"parameters.x": [{"a": [1]}, {"a": [1.0]}]}, "parameters.x.choices", "are the same value"),
+    ({"parameters.x": ["a", {"b"}]}, "parameters.x.choices[1]", "must be text, a number, true, false or null"),
+    ({"parameters.x": ["a", [date(2026, 1, 2)]]}, "parameters.x.choices[1]",
+     'list or table of such, got "2026-01-02"; put it in quotes'),
+    ({"parameters.x": [1, [2, [float("inf")]]]}, "parameters.x.choices[1]", "must be a finite number, got inf"),
+    ({"parameters.x": [1, {"a": float("nan")}]}, "parameters.x.choices[1]", "must be a finite number, got nan"),
+    ({"parameters.x": [1, {"null": True}]}, "parameters.x.choices[1]", "did you mean { none = true }"),
+    ({"parameters.x": ["a", {"b": "\ud800"}]}, "parameters.x.choices[1]", "must be text"),
+    ({"parameters.x": [DEEP]}, "parameters.x.choices[0]", "nested too deeply"),
+    # parameters: whole numbers that no float holds
+    ({"parameters.layers.high": 2**53 + 1}, "parameters.layers.high", "is past 2^53 (9007199254740992)"),
+    ({"parameters.layers.low": -(2**53) - 1}, "parameters.layers.low", "is past 2^53"),
+    ({"parameters.layers.high": 1e17}, "parameters.layers.high", "is past 2^53"),
+    ({"parameters.layers.high": 2**60, "parameters.layers.log": True}, "parameters.layers.high", "past 2^53"),
+    ({"parameters.layers": {"type": "int", "low": -(2**53), "high": 1, "step": 2}}, "parameters.layers.step",
+     "is wider than 2^53 (9007199254740992): Optuna would miss its steps"),
+    ({"parameters.layers.step": 2**60}, "parameters.layers.step", "past 2^53"),
+    ({"parameters.layers.high": 10**400}, "parameters.layers.high", "past 2^53"),
+    ({"parameters.lr.high": 2**53 + 1}, "parameters.lr.high",
+     "9007199254740993 is not exact as a float, the nearest is 9007199254740992.0"),
+    ({"parameters.lr.high": 1e17, "try": [{"lr": 2**53 + 1}]}, "try[0].lr", "is not exact as a float"),
+    ({"parameters.lr.high": 10**400}, "parameters.lr.high", "is too large for a float"),
+    ({"parameters.layers.high": 2**53, "try": [{"layers": 2**53 + 1}]}, "try[0].layers",
+     "it goes from 1 to 9007199254740992"),
+    ({"parameters.x": [2**60, 2**60 + 1], "try": [{"x": 2**60 + 2}]}, "try[0].x", "its choices are"),
     ({"parameters.x": [1.0, float("nan")]}, "parameters.x.choices[1]", "must be a finite number"),
     # parameters: names
     ({P: {"": 1}}, 'parameters.""', "must not be empty"),
@@ -195,8 +243,15 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"parameters.momentum.when": {"momentum": 0.5}}, "parameters.momentum.when.momentum",
      "can't depend on itself"),
     ({"parameters.lr.when": {"opt": "sgd"}}, "parameters.lr.when.opt", '"opt" is declared later'),
-    ({"parameters.momentum.when": {"opt": {"a": 1}}}, "parameters.momentum.when.opt[0]",
-     "must be text, a number"),
+    ({"parameters.momentum.when": {"opt": {"a": 1}}}, "parameters.momentum.when.opt",
+     '"opt" is never {"a": 1}'),
+    ({"parameters.momentum.when": {"opt": {"none": True}}}, "parameters.momentum.when.opt", "is never null"),
+    ({"parameters.momentum.when": {"opt": [float("inf")]}}, "parameters.momentum.when.opt[0]", "finite"),
+    ({"parameters": {"w": [[64, 64], [128]], "x": {"choices": [1], "when": {"w": [64, 64]}}},
+      "objective": {"optuna": "a:b"}}, "parameters.x.when.w",
+     "is a list of values; for the one value [64, 64] write [[64, 64]]"),
+    ({"parameters": {"w": [True, 1], "x": {"choices": [1], "when": {"w": 0}}}, "objective": {"optuna": "a:b"}},
+     "parameters.x.when.w", '"w" is never 0: its choices are [true, 1]'),
     ({"parameters.momentum.when": "opt"}, "parameters.momentum.when", "must be a table"),
     # sampler and pruner
     ({"sampler.type": "gird"}, "sampler.type", 'unknown sampler "gird"; did you mean "grid"?'),
@@ -223,6 +278,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"budget.max_trials": 0}, "budget.max_trials", "must be at least 1, got 0"),
     ({"budget.max_concurrent": 0}, "budget.max_concurrent", "must be at least 1, got 0"),
     ({"budget.max_iterations": -1}, "budget.max_iterations", "must be at least 1, got -1"),
+    ({"budget.first_failures": -1}, "budget.first_failures", "must be at least 0, got -1"),
     ({"budget.max_failures": 0}, "budget.max_failures", "must be at least 1, got 0"),
     ({"budget.max_trials": True}, "budget.max_trials", "must be a whole number, got true"),
     ({"budget.min_iterations": 6, "budget.max_iterations": 5}, "budget.min_iterations",

@@ -51,7 +51,7 @@ def to_file(name: str, source: object, folder: Path) -> tuple[Path, str]:
     try:
         if isinstance(source, (str, os.PathLike)):
             return _from_path(name, os.fspath(source), folder)
-        return _from_object(name, source, folder)
+        return _from_object(name, _described(source), folder)
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
         raise not_written(f"artifact {name!r}: {error.strerror or error}{place}", error) from error
@@ -205,7 +205,16 @@ def _write_arrays(name: str, arrays: dict[Any, Any], path: Path) -> None:
                 npy.write_array(member, array, allow_pickle=False)
 
 
+def _described(value: object) -> object:
+    """A task's description; all else as it is."""
+    describe = getattr(value, "as_artifact", None)
+    return describe() if callable(describe) else value
+
+
 def _number(value: object) -> object:
+    described = _described(value)
+    if described is not value:
+        return described  # a task, as in the list that get_top_experiments gives
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "shape", None) == ():
         return item()  # a scalar of numpy's, or of another library like it

@@ -29,6 +29,28 @@ class SystemClock:
         return time.monotonic()
 
 
+class SteadyClock:
+    """The machine's clock as it stood when it was last looked at: setting it meanwhile changes nothing."""
+
+    def __init__(self) -> None:
+        self._ahead_s = 0.0
+        self.look()
+
+    def look(self) -> None:
+        """Look at the machine's clock."""
+        self._ahead_s = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        return time.monotonic() + self._ahead_s
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+STEADY = SteadyClock()
+"""This process' own, and that of processes forked from it: its points and checkpoints are ordered by it."""
+
+
 def iso(stamp: float | None) -> str | None:
     """`stamp` (seconds since the epoch) as ISO 8601 in UTC, to the millisecond; None stays None."""
     if stamp is None:

@@ -11,6 +11,7 @@ from typing import Any
 from worker.protocol.errors import NewerRecord, RecordError
 from worker.protocol.metrics import ObjectiveMetric
 from worker.protocol.status import Reason, Status
+from worker.protocol.words import with_article
 
 VERSION = 2
 """Version of the records in Redis. A newer one is refused rather than misread."""
@@ -119,7 +120,7 @@ class TaskSpec:
             data = json.loads(text)
             for name, kinds in _TYPES.items():
                 if not isinstance(data.get(name, _DEFAULTS[name]), kinds):
-                    raise TypeError(f"{name} is a {type(data[name]).__name__}")
+                    raise TypeError(f"{name} is {with_article(type(data[name]).__name__)}")
             for name in ("lease_s", "grace_s"):
                 if not 0 <= data.get(name, 1.0) <= MAX_S:
                     raise ValueError(f"{name} is {data[name]}")
@@ -180,8 +181,15 @@ class TaskRecord:
     stop: StopRequest | None = None
     iterations: int = 0
     """Distinct iterations reported for the first objective metric by the current attempt."""
+    last_iteration: int = -1
+    """The highest of them; -1 while there is none."""
     handed_back: int = 0
     """Attempts that ended because their worker shut down in an orderly way: they don't count as lost."""
+
+    @property
+    def used_iterations(self) -> int:
+        """What counts against its limit and the budget: how many, or their highest number if that is more."""
+        return max(self.iterations, self.last_iteration)
 
     @property
     def spent_attempts(self) -> int:
@@ -198,6 +206,7 @@ class TaskRecord:
             worker="",
             stop=None,
             iterations=0,
+            last_iteration=-1,
             reason=reason,
         )
 
@@ -251,6 +260,7 @@ class TaskRecord:
                 error=data.get("error", ""),
                 stop=StopRequest.decode(data.get("stop"), data.get("stop_at")),
                 iterations=int(data.get("iterations", 0)),
+                last_iteration=int(data.get("last_iteration", -1)),
                 handed_back=int(data.get("handed_back", 0)),
             )
         except KeyError as error:
@@ -289,8 +299,8 @@ class StudyState:
     FAILED = "failed"
 
 
-_SINCE_2 = ("budget_since",)
-"""Fields of a study's record that version 1 did not have."""
+_LATER = ("budget_since", "judged_from")
+"""Fields of a study's record that the first versions did not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,6 +329,8 @@ class StudyRecord:
     """Used, reserved and limit of every budget, as the controller last saw them."""
     budget_since: float = 0.0
     """Tasks created before this moment don't count: the study was continued with its own budget."""
+    judged_from: int = 0
+    """Number of the trial that counts as the study's first, of which not all may fail alike."""
 
     def encode(self) -> dict[str, str | int]:
         data: dict[str, str | int] = {"v": VERSION}
@@ -337,7 +349,7 @@ class StudyRecord:
         try:
             known: dict[str, Any] = {}
             for f in fields(cls):
-                if f.name not in data and f.name in _SINCE_2:
+                if f.name not in data and f.name in _LATER:
                     continue
                 text = data[f.name]
                 known[f.name] = text if f.type == "str" else json.loads(text)

@@ -131,7 +131,7 @@ def write_batch(pipe: Any, record: TaskRecord, batch: Batch) -> None:
         return
     first = record.spec.metrics[0]
     if first.key in summaries:
-        pipe.hset(keys.task(record.id), "iterations", summaries[first.key].iterations)
+        pipe.hset(keys.task(record.id), mapping=_counted(summaries[first.key]))
     if not record.study:
         return
     rank(pipe, record, summaries)
@@ -155,6 +155,11 @@ def write_resumed(pipe: Any, record: TaskRecord, point: ResumePoint, series: Seq
         pipe.rpush(keys.series(record.id), *series)
     first = point.summaries.get(record.spec.metrics[0].key) if record.spec.metrics else None
     if first:
-        pipe.hset(keys.task(record.id), "iterations", first.iterations)
+        pipe.hset(keys.task(record.id), mapping=_counted(first))
     if record.study:
         rank(pipe, record, point.summaries)
+
+
+def _counted(first: Summary) -> dict[str, int]:
+    """The fields of a record that count iterations."""
+    return {"iterations": first.iterations, "last_iteration": first.last_iteration}

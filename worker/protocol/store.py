@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.protocol.clock import Clock, SystemClock
+from worker.protocol.clock import Clock
 from worker.protocol.event_stream import EventStream
 from worker.protocol.logs import Logs
 from worker.protocol.overruling import Overruling
 from worker.protocol.ranking_index import RankingIndex
+from worker.protocol.redis_time import RedisTime
 from worker.protocol.reports import Reports
 from worker.protocol.studies import Studies
 from worker.protocol.task_artifacts import TaskArtifacts
@@ -30,12 +31,12 @@ class Store:
 
     Args:
         client: a redis-py client with ``decode_responses=True`` (see `connection.connect`).
-        clock: for tests.
+        clock: for tests; by default Redis' own, so that all machines' stamps can be compared.
     """
 
     def __init__(self, client: Any, clock: Clock | None = None) -> None:
         self.redis = client
-        self.clock = clock or SystemClock()
+        self.clock: Clock = clock or RedisTime(client)
         self.artifacts = TaskArtifacts(client)
         self.logs = Logs(client)
         self.reports = Reports(client, self.artifacts)

@@ -51,6 +51,11 @@ class Studies:
         ids: list[str] = self._redis.zrange(key, 0, -1)
         return ids
 
+    def next_trial(self, name: str) -> int:
+        """The number after the highest trial that has a task; 0 for none."""
+        last = self._redis.zrange(keys.study_tasks(name), -1, -1, withscores=True)
+        return int(last[0][1]) + 1 if last else 0
+
     def status_counts(self, name: str) -> dict[Status, int]:
         """How many of its tasks are in each status."""
         with self._redis.pipeline(transaction=False) as pipe:

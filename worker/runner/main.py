@@ -32,6 +32,7 @@ from worker.process.channel import Endpoint, Message
 from worker.process.parent_death import die_with_parent
 from worker.protocol.errors import ObjectiveLoadError
 from worker.protocol.faults import fault_of
+from worker.protocol.returned import InvalidValue, values_of
 from worker.runner import preload
 from worker.runner.objective import call_function, check_signature, load_function
 from worker.sdk import runtime
@@ -236,7 +237,7 @@ def _fault(error: BaseException, *, starting: bool = False) -> Message:
 
 
 def _call(function: Callable[..., Any], task: Task, parameters: Mapping[str, Any]) -> Message:
-    return _returned(call_function(function, task, parameters))
+    return values_of(call_function(function, task, parameters))
 
 
 def _trial_of(function: Callable[..., Any], task: Task, order: Message) -> Callable[[], Message]:
@@ -258,22 +259,6 @@ def _trial_of(function: Callable[..., Any], task: Task, order: Message) -> Calla
     return call
 
 
-def _returned(value: Any) -> Message:
-    """A return value as metric values: a number, a mapping of metrics, or one number per objective."""
-    if value is None:
-        return {}
-    try:
-        if isinstance(value, dict):
-            return {"values": {str(key): float(number) for key, number in value.items()}}
-        if isinstance(value, (tuple, list)):
-            return {"ordered": [float(number) for number in value]}
-        return {"ordered": [float(value)]}
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"the objective returned {value!r:.80}; return a number, a dict of metric to number, or nothing"
-        ) from error
-
-
 def _explain(error: BaseException) -> Message:
     """How a trial that raised has ended."""
     if isinstance(error, TaskStopped):
@@ -291,6 +276,8 @@ def _explain(error: BaseException) -> Message:
             "reason": f"called sys.exit({code!r})",
             "error": _trace(error),
         }
+    if isinstance(error, InvalidValue):
+        return {"op": "result", "kind": "invalid_value", "reason": str(error)}
     name, fault = type(error).__name__, _fault(error)
     # By name as well: torch's and jax's out-of-memory errors must not cost an import here.
     memory = isinstance(error, MemoryError) or "OutOfMemory" in name or _is_refused_memory(error)

@@ -24,6 +24,7 @@ from typing import Any
 
 from worker.protocol.errors import ObjectiveLoadError
 from worker.protocol.values import bare
+from worker.protocol.words import with_article
 
 OWN_PACKAGES = ("worker", "controller")
 
@@ -88,7 +89,7 @@ def load_function(target: str, folder: Path) -> Callable[..., Any]:
             raise ObjectiveLoadError(f"objective {target!r}: {part!r} is the module {name!r}; write {name}:…")
     if not callable(found):
         raise ObjectiveLoadError(
-            f"objective {target!r}: it is a {type(found).__name__}, which can't be called"
+            f"objective {target!r}: it is {with_article(type(found).__name__)}, which can't be called"
         )
     return found  # type: ignore[no-any-return] # callable, as was just checked
 

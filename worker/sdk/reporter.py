@@ -38,7 +38,9 @@ class Reporter:
     Attributes:
         stop: the stop request, once one was seen.
         stale: True once the store has refused this attempt: nothing more is written.
-        over_limit: True once an iteration beyond the task's limit was reported; it is dropped.
+        over_limit: True once an iteration beyond the task's limit was reported; it is dropped, and so is
+            what is reported of objectives after it.
+        beyond: its number, where that alone is beyond the limit; None where there were as many before.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Reporter:
         self.stop: StopRequest | None = record.stop
         self.stale = False
         self.over_limit = False
+        self.beyond: int | None = None
         self._first = record.spec.metrics[0].key if record.spec.metrics else None
         self._iterations, self._last_iteration = 0, -1
         self._seen: dict[str, Iterations] = {}
@@ -88,12 +91,13 @@ class Reporter:
 
     def add(self, point: Point) -> None:
         key = point.key
-        if key in self._objective and not point.is_final and not self._is_new(point):
+        if key in self._objective and not point.is_final and (self.over_limit or not self._is_new(point)):
             return
         if key == self._first and point.iteration > self._last_iteration and not point.is_final:
             limit = self._record.spec.max_iterations
-            if limit is not None and self._iterations >= limit:
+            if limit is not None and (self._iterations >= limit or point.iteration > limit):
                 self.over_limit = True
+                self.beyond = point.iteration if self._iterations < limit else None
                 return
             self._iterations, self._last_iteration = self._iterations + 1, point.iteration
         self._points.append(point)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from worker.process.channel import Endpoint, Message
+from worker.protocol.clock import STEADY
 from worker.protocol.faults import fault_of
 from worker.protocol.metrics import Summary, metric_key
 from worker.protocol.status import Status
@@ -209,7 +210,7 @@ class ChannelSession:
                 self._endpoint.send({"op": "points", "points": points})
 
     def artifact(self, name: str, meta: str, checkpoint: int | None = None) -> None:
-        about = {} if checkpoint is None else {"checkpoint": checkpoint, "at": time.time()}
+        about = {} if checkpoint is None else {"checkpoint": checkpoint, "at": STEADY.now()}
         # What was reported before a checkpoint is part of it.
         self.flush()
         self._record({"op": "artifact", "name": name, "meta": meta, **about})

@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -58,7 +57,7 @@ def begin(project: str, name: str | None, task_type: str, tags: tuple[str, ...],
             lease_s=LEASE_S,
             task_type=task_type,
         ),
-        created_at=time.time(),
+        created_at=at.store.clock.now(),
     )
     at.store.tasks.create(record)
     host = socket.gethostname().split(".")[0] or "host"

@@ -14,6 +14,7 @@ from typing import Any
 import redis
 
 from worker.protocol.checkpoint import with_resume_point
+from worker.protocol.clock import STEADY
 from worker.protocol.errors import TransitionRefused
 from worker.protocol.metrics import Summary
 from worker.protocol.record import StopRequest, TaskRecord
@@ -68,7 +69,7 @@ class StandaloneSession:
         if checkpoint is not None:
             with self._lock:
                 self.flush()
-                meta = with_resume_point(meta, checkpoint, time.time(), self._reporter.summaries())
+                meta = with_resume_point(meta, checkpoint, STEADY.now(), self._reporter.summaries())
         self._store.artifacts.add(self._record.id, self._record.attempt, name, meta)
 
     def unlink(self, names: Sequence[str]) -> None:

@@ -46,6 +46,11 @@ class TaskCore:
         """The same as `id`."""
         return self.id
 
+    def as_artifact(self) -> dict[str, Any]:
+        """What `upload_artifact` stores of a task, alone or in a list, as of the best ones."""
+        shown = ("id", "name", "project", "status", "parameters")
+        return {key: self.about[key] for key in shown if key in self.about}
+
     @property
     def store(self) -> Store:
         """The records, for this library. Raises `BadInput` in a worker's program, which has no Redis."""

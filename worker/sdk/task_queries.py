@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -158,7 +157,7 @@ class TaskQueries(TaskCore):
                 artifacts=at.artifacts_url,
                 task_type=str(task_type or "training"),
             ),
-            created_at=time.time(),
+            created_at=at.store.clock.now(),
         )
         at.store.tasks.create(record)
         return cls.of_record(record, at)
@@ -189,7 +188,7 @@ class TaskQueries(TaskCore):
             project=project or source.project,
             parent=parent or source.id,
             spec=replace(source.spec, metrics=(), check_only=False),
-            created_at=time.time(),
+            created_at=at.store.clock.now(),
         )
         at.store.tasks.create(record)
         return cls.of_record(record, at)

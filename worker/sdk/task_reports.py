@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import atexit
-import time
 from pathlib import Path
 from typing import Any
 
+from worker.protocol.clock import STEADY
 from worker.protocol.errors import BadInput
 from worker.sdk.logger import Logger
 from worker.sdk.task_core import TaskCore
@@ -40,7 +40,7 @@ class TaskReports(TaskCore):
         """
         if self.session is None:
             raise BadInput(f"task {self.id}: reports come from the program that runs it")
-        self.session.report((title, series, float(value), int(iteration), time.time()))
+        self.session.report((title, series, float(value), int(iteration), STEADY.now()))
 
     def log_text(self, text: str) -> None:
         """Add text to the task's log."""

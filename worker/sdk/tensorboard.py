@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -37,11 +38,21 @@ class EventFolder:
             raise BadInput("TensorBoard's event files can't be read: pip install tensorboard") from error
         self._loader, self._array = EventFileLoader, tensor_util.make_ndarray
         self._folder = Path(folder).absolute()
-        # File systems may keep times to the second.
-        self._since = time.time() - 1.0
+        self._older = self._before()
         self._files: dict[Path, Any] = {}
         self._sizes: dict[Path, int] = {}
         self._broken: set[Path] = set()
+
+    def _before(self) -> dict[Path, int]:
+        """The files of earlier runs, and their sizes: one to which nothing is added is left alone."""
+        # File systems may keep times to the second.
+        since, found = time.time() - 1.0, {}
+        for path in self._folder.rglob("*tfevents*"):
+            with contextlib.suppress(OSError):
+                about = path.stat()
+                if about.st_mtime < since:
+                    found[path] = about.st_size
+        return found
 
     def read(self) -> list[Scalar]:
         """What was added since the last call, file by file in the order of writing."""
@@ -54,7 +65,7 @@ class EventFolder:
             if path in self._broken or about.st_size == self._sizes.get(path):
                 continue
             if path not in self._files:
-                if about.st_mtime < self._since:
+                if about.st_size == self._older.get(path):
                     continue
                 self._files[path] = self._loader(str(path))
             self._sizes[path] = about.st_size

@@ -22,6 +22,7 @@ import psutil
 from worker.process.channel import Message
 from worker.protocol.batch import Point
 from worker.protocol.checkpoint import ResumePoint
+from worker.protocol.clock import STEADY
 from worker.protocol.errors import ObjectiveLoadError
 from worker.protocol.faults import Fault, fault_of
 from worker.protocol.metrics import MACHINE, split_key
@@ -119,6 +120,7 @@ class Attempt:
             self._context.scratch.empty()
 
     def _run(self) -> bool:
+        STEADY.look()
         started = self._now()
         kills = _kills.count()
         load_error: ObjectiveLoadError | None = None
@@ -175,7 +177,7 @@ class Attempt:
                 self._reporter.flush()
             self._stopping.ask_for_shutdown()
             if self._reporter.over_limit:
-                self._stopping.ask(self._stopping.iteration_limit())
+                self._stopping.ask(self._stopping.iteration_limit(self._reporter.beyond))
             if self._reporter.stop:
                 self._stopping.ask(self._reporter.stop)
             if self._reporter.stale or self._stopping.overdue:
@@ -217,7 +219,7 @@ class Attempt:
         return self._exit is None and self._channel.result is None
 
     def _sample(self, monitor: ResourceMonitor, program: Program, elapsed_s: float) -> None:
-        at = time.time()
+        at = STEADY.now()
         try:
             found = monitor.sample(program.runs_as)
         except OSError as error:  # no descriptor is left: the program need not suffer
@@ -257,7 +259,7 @@ class Attempt:
             self._add_lines(self._scalar_lines.feed(data))
 
     def _add_lines(self, found: list[tuple[str, float, int]]) -> None:
-        at = time.time()
+        at = STEADY.now()
         for name, value, iteration in found:
             title, series = split_key(name)
             self._reporter.add(Point(title=title, series=series, value=value, iteration=iteration, at=at))
@@ -303,7 +305,7 @@ class Attempt:
         stopping, request, result = self._stopping, self._stopping.request, self._channel.result
         if self._reporter.over_limit:
             # What it came to after its last iteration doesn't count.
-            request, result = request or stopping.iteration_limit(), None
+            request, result = request or stopping.iteration_limit(self._reporter.beyond), None
         ended = Ended(
             result=result,
             exit_code=self._exit,

@@ -65,6 +65,7 @@ class Daemon:
         self._signals = 0
         self._register_at = 0.0
         self._paused_until = 0.0
+        self._resume_at = 0.0
         """Seconds since the epoch; 0 while jobs are taken."""
         self._store: Store | None = None
         self._monitoring: Monitoring | None = None
@@ -86,10 +87,11 @@ class Daemon:
         client = connect(settings.redis_url, patience_s=0, timeout_s=5.0)
         self._reach(client)
         self._check_queues(client)
-        clock = RedisTime(client).trouble()
-        if clock:
-            log.warning("worker %s: %s", settings.name, clock)
-        self._store = Store(client)
+        clock = RedisTime(client)
+        trouble = clock.trouble()
+        if trouble:
+            log.warning("worker %s: %s", settings.name, trouble)
+        self._store = Store(client, clock)
         adopt_orphans()
         self._scratch = Scratch()
         try:
@@ -160,7 +162,7 @@ class Daemon:
                 self._look_for_pause()
                 self._redis_up = True
             self._register_at = now + REGISTRATION_PERIOD_S
-        if self._paused_until and time.time() >= self._paused_until:
+        if self._paused_until and now >= self._resume_at:
             self._resume()
         if self._monitoring:
             self._monitoring.turn(
@@ -175,16 +177,18 @@ class Daemon:
         """Take no jobs for a while if a controller has found that all fail here."""
         assert self._store is not None
         until = self._store.workers.paused_until(self._settings.name)
-        if until > time.time() and until != self._paused_until:
+        left_s = until - self._store.clock.now()
+        if left_s > 0 and until != self._paused_until:
             is_new = not self._paused_until
             self._paused_until = until
+            self._resume_at = time.monotonic() + left_s
             with contextlib.suppress(OSError):
                 self._scratch.pause_file.touch()
             if is_new:
                 log.warning(
                     "worker %s takes no jobs for %.0f s: `controller status` says why",
                     self._settings.name,
-                    until - time.time(),
+                    left_s,
                 )
 
     def _resume(self) -> None:
@@ -315,7 +319,7 @@ class Daemon:
             "version": __version__,
             "folder": str(settings.folder),
             "state": "draining" if self._signals else "running",
-            "seen": repr(time.time()),
+            "seen": repr(self._store.clock.now()),
         }
         self._store.workers.register(settings.name, registration, REGISTRATION_LIFE_S, first=first)
         self._registered_at = time.monotonic()

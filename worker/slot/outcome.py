@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import re
 import signal
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from worker.process.channel import Message
 from worker.protocol.batch import Point
+from worker.protocol.clock import STEADY
 from worker.protocol.errors import ObjectiveLoadError
 from worker.protocol.faults import Fault, fault_from, fault_in, fault_of
 from worker.protocol.metrics import ObjectiveMetric, Summary, split_key
@@ -19,6 +19,12 @@ from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.status import Reason, Status
 from worker.slot.output import failure_lines, failure_text
 
+_FAILURES = {
+    "error": Reason.OBJECTIVE_ERROR,
+    "out_of_memory": Reason.OUT_OF_MEMORY,
+    "invalid_value": Reason.INVALID_VALUE,
+}
+"""What a runner says of a failure → its class."""
 _NO_MEMORY = re.compile(r"OutOfMemoryError|\[Errno 12\]")
 _NO_MODULE = "ModuleNotFoundError: No module named"
 
@@ -104,9 +110,8 @@ def judge(record: TaskRecord, ended: Ended, reports: Reports) -> Outcome:
         # Nobody asked: the objective has given up by itself.
         reason_class = Reason.PRUNED if result.get("class") == "pruned" else Reason.USER
         return Outcome(status=Status.STOPPED, reason_class=reason_class, reason=str(result.get("reason", "")))
-    if kind in ("error", "out_of_memory"):
-        reason_class = Reason.OUT_OF_MEMORY if kind == "out_of_memory" else Reason.OBJECTIVE_ERROR
-        failed = _failed(reason_class, str(result["reason"]), str(result.get("error", "")))
+    if kind in _FAILURES:
+        failed = _failed(_FAILURES[kind], str(result["reason"]), str(result.get("error", "")))
         return _blamed(failed, _told_fault(result))
     return _died(ended)
 
@@ -167,7 +172,7 @@ def _completed(record: TaskRecord, result: Message, reports: Reports) -> Outcome
         )
     values = dict(result.get("values", {}))
     values.update({metric.key: value for metric, value in zip(metrics, ordered, strict=False)})
-    at = time.time()
+    at = STEADY.now()
     for key, value in values.items():
         title, series = _split(metrics, key)
         last = reports.summary(key)

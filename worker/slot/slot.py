@@ -328,8 +328,8 @@ class Slot(SimpleWorker):
 
     def _show_fault(self, fault: Fault, seconds: float) -> None:
         """Have the worker's registration say why no jobs are taken, and the worker pause. Never raises."""
-        until = time.time() + seconds + FAULT_SHOWN_S
         try:
+            until = self.store.clock.now() + seconds + FAULT_SHOWN_S
             self.store.workers.show_fault(
                 self.label, until, fault.reason_class.value, fault.advice, alone=self._is_of_its_device(fault)
             )

@@ -69,9 +69,15 @@ class Stopping:
         limit = self._record.spec.time_limit_s
         self.ask(StopRequest(reason_class=Reason.TIME_LIMIT, reason=f"ran for its limit of {limit:g} s"))
 
-    def iteration_limit(self) -> StopRequest:
-        """The request to a program that has reported all its iterations."""
+    def iteration_limit(self, beyond: int | None = None) -> StopRequest:
+        """The request to a program that has reported all its iterations.
+
+        Args:
+            beyond: the number of one that is beyond the limit, if there were not as many before it.
+        """
         reason = f"reached its limit of {self._record.spec.max_iterations} iterations"
+        if beyond is not None:
+            reason += f": it reported iteration {beyond}"
         return StopRequest(reason_class=Reason.ITERATION_LIMIT, reason=reason)
 
     def check_memory(self) -> None:

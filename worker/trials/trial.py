@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import logging
 import threading
 import time
@@ -16,10 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 
 from worker.optuna_internals import begin_objective, last_step, number_to_id, stop_was_called, trial_id
 from worker.protocol.errors import BadInput, ObjectiveLoadError, ServerAway
 from worker.protocol.metrics import split_key
+from worker.protocol.returned import as_number
 from worker.protocol.urls import redact
 from worker.protocol.values import plain
 from worker.sdk import runtime
@@ -82,9 +85,19 @@ class TaskTrial(optuna.Trial):
         enough = len(self._cached_frozen_trial.intermediate_values) >= self._min_iterations
         return super().should_prune() if enough else False
 
+    def _chosen(self, name: str, distribution: optuna.distributions.BaseDistribution) -> Any:
+        """The value of one parameter; of one that the controller chose among lists, the objective's list."""
+        known = self._cached_frozen_trial.distributions.get(name)
+        if isinstance(known, CategoricalDistribution) and known != distribution:
+            texts = _texts_of(distribution)
+            if texts == known.choices:
+                assert isinstance(distribution, CategoricalDistribution)
+                return distribution.choices[texts.index(super()._suggest(name, known))]
+        return super()._suggest(name, distribution)
+
     def _suggest(self, name: str, distribution: optuna.distributions.BaseDistribution) -> Any:
         new = name not in self._cached_frozen_trial.params
-        value = super()._suggest(name, distribution)
+        value = self._chosen(name, distribution)
         mark = self._state.mark() if new else None
         if mark is not None:
             self.storage.set_trial_system_attr(trial_id(self), OBJECTIVE_MARK, mark)
@@ -92,6 +105,16 @@ class TaskTrial(optuna.Trial):
             self._known.add(name)
             self._task.session.parameters({name: plain(value)})
         return value
+
+
+def _texts_of(distribution: optuna.distributions.BaseDistribution) -> tuple[str, ...] | None:
+    """The JSON text of each choice, which Optuna has for lists; None where there are no choices."""
+    if not isinstance(distribution, CategoricalDistribution):
+        return None
+    try:
+        return tuple(json.dumps(plain(choice)) for choice in distribution.choices)
+    except ValueError:
+        return None
 
 
 def check_objective(function: Callable[..., Any], target: str) -> Callable[..., Any]:
@@ -198,6 +221,9 @@ def call_objective(function: Callable[..., Any], trial: TaskTrial) -> tuple[list
 
     Returns:
         Its values, one for each of the study's objectives, and whether it has called ``study.stop()``.
+
+    Raises:
+        InvalidValue: it returned what is no number.
     """
     study = trial.study
     begin_objective(study)
@@ -208,15 +234,9 @@ def call_objective(function: Callable[..., Any], trial: TaskTrial) -> tuple[list
         if str(error) or last is None:
             raise
         raise optuna.TrialPruned(f"given up at iteration {last}") from error
-    many = isinstance(value, Sequence) and not isinstance(value, str)
-    values = []
-    for item in value if many else (value,):
-        try:
-            values.append(float(item))
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"the objective returned {value!r:.80}; return a number, or one for each objective"
-            ) from None
+    many = isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
+    wanted = "a number, or one for each objective"
+    values = [as_number(item, value, wanted) for item in (value if many else (value,))]
     return values, stop_was_called(study)
 
 

@@ -1,0 +1,57 @@
+"""Trials that somebody has enqueued in Optuna's study, with values as the objective knows them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from controller.search.parameter import Parameter
+from controller.search.retries import FIXED
+from worker.optuna_internals import contains
+from worker.protocol.errors import BadInput
+
+log = logging.getLogger(__name__)
+
+
+def foreign_trials(
+    study: optuna.Study, known: Container[int], parameters: Sequence[Parameter]
+) -> list[FrozenTrial]:
+    """Running trials other than those known by number, enqueued with values that Optuna doesn't have."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial for trial in running if trial.number not in known and is_foreign(trial, parameters)]
+
+
+def enqueue_as_meant(study: optuna.Study, trial: FrozenTrial, parameters: Sequence[Parameter]) -> None:
+    """Enqueue again what a trial was given, as Optuna has it; say so where a value is not possible."""
+    given = trial.system_attrs[FIXED]
+    try:
+        study.enqueue_trial(_as_optunas(given, parameters))
+    except BadInput as error:
+        log.warning("trial %d was enqueued with %s and is not run: %s", trial.number, dict(given), error)
+
+
+def _as_optunas(given: Mapping[str, Any], parameters: Sequence[Parameter]) -> dict[str, Any]:
+    """Optuna's name → value: of a list, its text. Raises `BadInput` where a value is not possible."""
+    found = dict(given)
+    for parameter in parameters:
+        name = parameter.name
+        if name in given and not _has(parameter, given[name]):
+            found.update(parameter.encode({name: given[name]}))
+    return found
+
+
+def is_foreign(trial: FrozenTrial, parameters: Sequence[Parameter]) -> bool:
+    """Whether a trial was enqueued with a value that Optuna doesn't have for the parameter."""
+    given = trial.system_attrs.get(FIXED, {})
+    return any(each.name in given and not _has(each, given[each.name]) for each in parameters)
+
+
+def _has(parameter: Parameter, value: Any) -> bool:
+    try:
+        return contains(parameter.distribution(), value)
+    except (TypeError, ValueError):
+        return False
