@@ -35,6 +35,14 @@ def uploads(task, x):
     task.upload_artifact("model", {"x": x})
     return x
 
+def uploads_by_optuna(task, x):
+    import optuna
+    from worker import artifact_store
+    optuna.artifacts.upload_artifact(
+        artifact_store=artifact_store(), file_path=__file__, study_or_trial=optuna.create_study(),
+    )
+    return x
+
 def opens(task):
     kept = []
     while True:
@@ -226,6 +234,17 @@ def bench(redis_url: str, tmp_path: Path) -> Bench:
     bench = Bench(redis_url, tmp_path)
     bench.module("obj.py", OBJECTIVES)
     return bench
+
+
+def test_an_upload_by_optunas_own_function_waits_as_well(bench: Bench, disk: Path) -> None:
+    filler = fill(disk)
+    with started("worker", cwd=bench.folder, REDIS_URL=bench.url):
+        task = bench.submit("obj:uploads_by_optuna", parameters={"x": 1.0}, artifacts=f"file://{disk}/store")
+        wait_for(lambda: "trying again for up to 300 s" in bench.output(task), "its waiting")
+        filler.unlink()
+        ended = bench.ended(task)
+    assert (ended.status, ended.attempt) == (Status.COMPLETED, 1), ended
+    assert [path for path in (disk / "store").rglob("*") if path.is_file()]
 
 
 def test_descriptors_that_a_program_has_used_up_itself(bench: Bench) -> None:

@@ -107,7 +107,7 @@ def upload(
         source,
         mimetype=mimetype,
         encoding=encoding,
-        patience_s=_patience_s(),
+        patience_s=patience_s(),
         waiting=session.check_stop,
         away=session.waits,
         keep_in=Path.cwd() / STATE_FOLDER / "unsent",
@@ -127,7 +127,8 @@ def forget(metas: Iterable[ArtifactMeta]) -> None:
             log.warning("artifact %r is listed no more, but its bytes are left: %s", meta.name, error)
 
 
-def _patience_s() -> float:
+def patience_s() -> float:
+    """How long a store that is away is waited for, in seconds. Raises `ArtifactError` for no number."""
     given = os.environ.get("ARTIFACT_PATIENCE", "")
     try:
         return max(0.0, float(given)) if given else PATIENCE_S
