@@ -27,7 +27,7 @@ class EndedJobs:
     Args:
         strategy: whose jobs they are.
         reports: has each job's values reported.
-        keep_top: jobs that are not among the best so many are archived; None archives none.
+        keep_top: jobs that are not among the best so many are archived; None, 0 and -1 archive none.
     """
 
     def __init__(self, strategy: SearchStrategy, reports: OptimizerTask, keep_top: int | None) -> None:
@@ -62,7 +62,7 @@ class EndedJobs:
             log.debug("the best job is not known now: %s", error)
         self._call_back(job, values, iterations)
         self._reports.report_job(metrics, values, self._best)
-        if self.keep_top:
+        if self.keep_top is not None and self.keep_top > 0:
             try:
                 self._archive_all_but(self.keep_top, job.task_id())
             except redis.RedisError as error:  # the next job that ends makes up for it

@@ -59,6 +59,9 @@ class HyperParameterOptimizer:
         BadInput: as the optimizer's class.
     """
 
+    _ends_at: float | None = None
+    """The deadline, by the monotonic clock: setting this machine's clock doesn't move it."""
+
     def __init__(
         self,
         base_task_id: str,
@@ -102,8 +105,6 @@ class HyperParameterOptimizer:
             raise BadInput(
                 f"optimizer_class: a SearchStrategy or a subclass of it, not {optimizer_class!r:.80}"
             )
-        if save_top_k_tasks_only is not None and save_top_k_tasks_only < 0:
-            save_top_k_tasks_only = None
         self.base_task_id, self.hyper_parameters = base_task_id, hyper_parameters  # as ClearML's
         self.max_number_of_concurrent_tasks = max_number_of_concurrent_tasks
         self.execution_queue = execution_queue
@@ -111,8 +112,6 @@ class HyperParameterOptimizer:
         self._connect(spawn_project)
         self._minutes = checked_minutes("optimization_time_limit", optimization_time_limit)
         self._deadline: datetime | None = None
-        self._ends_at: float | None = None
-        """The deadline, by the monotonic clock: setting this machine's clock doesn't move it."""
         self._report_period_s = 300.0
         self._thread: threading.Thread | None = None
         self._watcher: threading.Thread | None = None
@@ -138,7 +137,7 @@ class HyperParameterOptimizer:
 
     @property
     def save_top_k_tasks_only(self) -> int | None:
-        """Jobs that are not among the best so many are archived; None archives none."""
+        """Jobs that are not among the best so many are archived; None, 0 and -1 archive none."""
         return self._ended_jobs.keep_top
 
     @save_top_k_tasks_only.setter

@@ -22,6 +22,9 @@ from worker.protocol.urls import redact
 from worker.trials.sampler_state import SamplerState, continued
 from worker.trials.storage import open_storage, quietly
 
+IN_ORDER = "optuna-rq:grid_in_order"
+"""User attribute of a study whose grid is not shuffled."""
+
 
 class OptunaSource:
     """Makes or continues one study of Optuna's, and the search over it.
@@ -80,6 +83,8 @@ class OptunaSource:
         self._start_from = start_from
         self._tries: list[dict[str, Any]] = []
         self._sampler_state: SamplerState | None = None
+        self._in_order = False
+        """A grid's points are asked for one after the other."""
         self.stored: optuna.Study | None = None
         """The study in its own storage, once it is open."""
 
@@ -160,6 +165,7 @@ class OptunaSource:
                 "with it"
             )
         study = open_study(storage, name, self._directions, self._make_sampler(), self._make_pruner())
+        self._in_order = self._default_sampler == "grid" and _keeps_order(study)
         self._sampler_state = continued(study, self._make_sampler)
         study.sampler = self._sampler_state.sampler
         return study
@@ -202,12 +208,19 @@ class OptunaSource:
             return self._sampler
         kind = self._kind()
         sampler = make_sampler(kind, {}, seed_after(self._seed, trials, kind), self._space)
-        if isinstance(sampler, GridSampler) and self._default_sampler == "grid" and self._seed is None:
+        if isinstance(sampler, GridSampler) and self._in_order:
             order_grid(sampler, [parameter.name for parameter in self._space])
         return sampler
 
     def _make_pruner(self) -> BasePruner:
         return self._pruner if isinstance(self._pruner, BasePruner) else make_pruner(self._pruner, {})
+
+
+def _keeps_order(study: optuna.Study) -> bool:
+    """Whether a grid is to be in order: one that an earlier version began is shuffled, and stays so."""
+    if IN_ORDER not in study.user_attrs and not study.get_trials(deepcopy=False):
+        study.set_user_attr(IN_ORDER, True)
+    return IN_ORDER in study.user_attrs
 
 
 def _is_none(pruner: Any) -> bool:

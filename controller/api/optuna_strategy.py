@@ -17,6 +17,7 @@ from controller.search.objective import Objective
 from controller.search.parameters import Parameter, rows_of
 from controller.search.samplers import grid
 from controller.search.search import Search
+from controller.search.study import name_objectives
 from controller.session.study_session import StudyDefinition
 from worker.protocol.errors import BadInput
 
@@ -115,7 +116,10 @@ class OptunaStrategy(SearchStrategy):
         )
 
     def _open_search(self) -> Search:
-        return self._source.open(self._inside.state.study, self.observer)
+        search = self._source.open(self._inside.state.study, self.observer)
+        if self._source.stored is not None:
+            name_objectives(self._source.stored, [metric.key for metric in self._objective_metric.metrics])
+        return search
 
     def _space(self) -> list[Parameter]:
         return self._hyper_parameters
@@ -195,8 +199,8 @@ class RandomSearch(OptunaStrategy):
 class GridSearch(OptunaStrategy):
     """All combinations of the parameters' values, each once; arguments as `SearchStrategy`'s.
 
-    In ClearML's order: the first parameter's values change last; with a ``seed`` shuffled. A `ParameterSet`
-    counts with each of its combinations, a range without steps with 100 of them.
+    In ClearML's order: the first parameter's values change last. A `ParameterSet` counts with each of its
+    combinations, a range without steps with 100 of them.
     """
 
     DEFAULT_SAMPLER = "grid"

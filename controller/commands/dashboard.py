@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from controller.commands.dashboard_pages import ReadOnlyPages
 from controller.commands.settings import Settings
 from worker.artifacts import open_store
 from worker.protocol.errors import BadInput
@@ -99,7 +100,7 @@ class Guard:
         hosts: frozenset[str] | None,
         allow_changes: bool,
     ) -> None:
-        self._application = application
+        self._application = application if allow_changes else ReadOnlyPages(application)
         self._artifacts = artifacts
         self._hosts = hosts
         self._allow_changes = allow_changes

@@ -12,6 +12,7 @@ from controller.commands.acl_command import acl
 from controller.commands.artifact_commands import artifacts
 from controller.commands.control import pause, resume, stop
 from controller.commands.dashboard_command import dashboard
+from controller.commands.pipes import OUTPUT, PIPE_CLOSED, Commands, PipeClosed
 from controller.commands.questions import logs, show, status, tasks, top
 from controller.commands.start_command import start
 from controller.commands.study_commands import delete, rewind
@@ -21,7 +22,7 @@ from worker.protocol.connection import can_pass, trouble
 from worker.protocol.errors import OptunaRQError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="controller (optuna-rq)")
 def command() -> None:
     """Tune hyper-parameters on your own machines: Optuna asks, RQ carries, workers train.
@@ -35,7 +36,8 @@ def command() -> None:
     Without REDIS_URL a Redis of its own is kept in .optuna-rq/ of the current folder, and used by the
     other commands called there. Most commands take the STUDY's name; without it, the newest is meant.
 
-    Exit codes: 0 fine, 1 the study failed, 2 bad input, 130 interrupted.
+    Exit codes: 0 fine, 1 the study failed, 2 bad input, 130 interrupted; 1 also while a server is away, and
+    141 when nobody reads the output any more.
     """
 
 
@@ -53,30 +55,40 @@ def main() -> None:
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr] # text streams only
     try:
+        code = _run()
+        sys.stdout.flush()
+    except (BrokenPipeError, PipeClosed):
+        OUTPUT.drop()
+    sys.exit(PIPE_CLOSED if OUTPUT.closed else code)
+
+
+def _run() -> int | str | None:
+    """Run the command that was called; returns its exit code, after a line for what a user can fix."""
+    try:
         command.main(standalone_mode=False)
+    except SystemExit as ended:
+        return ended.code
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        return 2
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        return 130
     except OptunaRQError as error:
         for line in str(error).splitlines():
             click.echo(f"controller: {line}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except redis.RedisError as error:
         denied = isinstance(error, redis.exceptions.NoPermissionError)
         text = trouble(error) if denied or can_pass(error) else f"Redis: {error}"
         click.echo(f"controller: {text}", err=True)
-        sys.exit(2 if denied else 1)
-    except BrokenPipeError:
-        sys.exit(0)
+        return 2 if denied else 1
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("optuna", "sqlalchemy"):
             raise
         first = next(iter(str(error).splitlines()), type(error).__name__)
         click.echo(f"controller: Optuna's storage: {first}", err=True)
-        sys.exit(1)
-    sys.exit(0)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 
@@ -14,6 +13,7 @@ from controller.commands.settings import open_store, pick_study, pick_task, reso
 from worker.protocol import FINISHED, Status
 from worker.protocol.clock import iso
 from worker.protocol.errors import BadInput
+from worker.protocol.values import as_text
 
 
 @click.command()
@@ -23,35 +23,42 @@ from worker.protocol.errors import BadInput
 def status(study: str | None, redis_url: str | None, output_format: str) -> None:
     """How a study stands: its state, its budgets, its workers."""
     from controller.commands.tables import console, show, table_of
-    from controller.results.status import describe_study
+    from controller.results.durations import spoken
+    from controller.results.status import ENDED, budget_rows, describe_study, values_of
 
     with open_store(resolve(redis_url)) as store:
         report = describe_study(store, pick_study(store, study))
     if output_format == "json":
         print(json.dumps(report, indent=2))
         return
-    rows = [{"budget": name, **values} for name, values in report["budget"].items()]
     if output_format == "csv":
-        show(rows, "csv")
+        show([{"budget": name, **values} for name, values in report["budget"].items()], "csv")
         return
     out = console()
-    out.print(
-        f"study {report['study']}: {report['state']}"
-        + (f" ({report['reason']})" if report["reason"] else ""),
-        markup=False,
-    )
-    out.print(
+
+    def line(text: str) -> None:
+        out.print(text, markup=False, soft_wrap=not out.is_terminal)
+
+    why = f" ({report['reason']})" if report["reason"] else ""
+    line(f"study {report['study']}: {report['state']}{why}")
+    line(
         f"objective {', '.join(report['objectives'])} · queue {report['queue']} · "
-        f"controller {report['controller'] or '-'}",
-        markup=False,
+        f"controller {report['controller'] or '-'}"
     )
-    out.print("tasks: " + (", ".join(f"{n} {s}" for s, n in report["tasks"].items() if n) or "none yet"))
+    line("tasks: " + (", ".join(f"{n} {s}" for s, n in report["tasks"].items() if n) or "none yet"))
+    left = "; left: " + ", ".join(report["left"]) if report["left"] else ""
+    if report["left"] and report["remaining_s"] is not None:
+        left += f" (about {spoken(report['remaining_s'])} at this rate)"
+    line(f"time: {spoken(report['elapsed_s'])}{left}")
+    for text in values_of(report["best"]):
+        line(f"best so far: {text}" if report["state"] not in ENDED else f"best: {text}")
+    rows = budget_rows(report["budget"])
     if rows:
         out.print(table_of(rows, "Budgets"))
     if report["workers"]:
         out.print(table_of(report["workers"], f"Workers of queue {report['queue']}"))
-    else:
-        out.print(f"no worker serves queue {report['queue']!r}")
+    elif report["state"] not in ENDED:
+        line(f"no worker serves queue {report['queue']!r}")
 
 
 @click.command()
@@ -78,11 +85,12 @@ def top(
     With several objectives the Pareto front (front 0) comes first: those that no other equals or beats in
     every objective while it beats them in one. Front 1 is what is best without front 0, and so on.
     """
-    from controller.commands.tables import column, console, show, top_table
+    from controller.commands.tables import console, show, table_of
+    from controller.results.top import find_top
 
     with open_store(resolve(redis_url)) as store:
         record = store.studies.get(pick_study(store, study))
-        table, details = top_table(
+        found = find_top(
             store,
             record,
             None if front else top_k,
@@ -91,20 +99,11 @@ def top(
             only_completed=only_completed,
         )
     if output_format == "json":
-        print(json.dumps(details, indent=2))
+        print(json.dumps(found.plain(), indent=2))
     elif output_format == "csv":
-        taken = ("task_id", "status", *(("front",) if len(record.metrics) > 1 else ()))
-        rows = [
-            {
-                **{name: row[name] for name in taken},
-                **{column(key, taken): metric["value"] for key, metric in row["metrics"].items()},
-                **row["hyper_parameters"],
-            }
-            for row in details
-        ]
-        show(rows, "csv")
-    elif details:
-        console().print(table)
+        show(found.flat(), "csv")
+    elif found.details:
+        console().print(table_of(found.shown(), found.title))
     else:
         missing = " and ".join(metric.key for metric in record.metrics)
         console().print(f"study {record.name}: no task has reported {missing} yet", markup=False)
@@ -134,48 +133,35 @@ def tasks(
             raise BadInput("tasks: --base lists what is outside any study; leave the STUDY out")
         _base_tasks(only, limit, redis_url, output_format)
         return
-    from controller.commands.tables import column, show
-
-    taken = ("task", "trial", "status", "reason", "attempt", "seconds", "worker",
-             "task_id", "started_at", "ended_at")  # fmt: skip
+    from controller.commands.tables import show
+    from controller.results.durations import spoken
+    from controller.results.tasks import list_tasks
 
     with open_store(resolve(redis_url)) as store:
-        name = pick_study(store, study)
-        metrics = [metric.key for metric in store.studies.get(name).metrics]
-        ids = store.studies.tasks(name, Status(only) if only else None)[-limit:]
-        rows, full = [], []
-        for record, scalars in zip(store.tasks.get_many(ids), store.reports.scalars(ids), strict=True):
-            if record is None:
-                continue
-            values = {key: scalars[key].last if key in scalars else None for key in metrics}
-            row = {
-                "task": record.id,
-                "trial": record.trial,
-                "status": record.status.value,
-                "reason": f"{record.reason_class}: {record.reason}" if record.reason_class else "",
-                **{
-                    column(key, taken): value if value is not None and math.isfinite(value) else None
-                    for key, value in values.items()
-                },
-                "attempt": record.attempt,
-                "seconds": round(record.compute_s, 1),
-                "worker": record.worker,
-            }
-            full.append(
-                {
-                    **row,
-                    "task_id": record.id,
-                    "started_at": iso(record.started_at),
-                    "ended_at": iso(record.ended_at),
-                }
-            )
-            rows.append({**row, "task": record.id[:8]} if output_format == "table" else row)
-    show(rows, output_format, raw=full, title=f"Tasks of study {name}")
+        record = store.studies.get(pick_study(store, study))
+        found = list_tasks(store, record, Status(only) if only else None, limit)
+    left_out = {"task_id", "started_at", "ended_at", "hyper_parameters"}
+    rows = []
+    for task in found:
+        row = {name: value for name, value in task.items() if name not in left_out}
+        row["retries"] = " ".join(str(number) for number in task["retries"])
+        if output_format == "table":
+            row["task"] = task["task_id"][:8]
+            row["time"] = spoken(row.pop("seconds"))
+            # What is long comes last, where a narrow screen has it below the row.
+            row |= {name: row.pop(name) for name in ("worker", "reason")}
+            if row["attempt"] == 1 and all(other["attempt"] == 1 for other in found):
+                del row["attempt"]
+            if not any(other["retries"] for other in found):
+                del row["retries"]
+        rows.append(row)
+    show(rows, output_format, raw=found, title=f"Tasks of study {record.name}")
 
 
 def _base_tasks(only: str | None, limit: int, redis_url: str | None, output_format: str) -> None:
     """The newest tasks outside any study."""
     from controller.commands.tables import show
+    from controller.results.tasks import why
 
     with open_store(resolve(redis_url)) as store:
         rows = [
@@ -185,7 +171,7 @@ def _base_tasks(only: str | None, limit: int, redis_url: str | None, output_form
                 "name": record.name,
                 "type": record.spec.task_type,
                 "status": record.status.value,
-                "reason": f"{record.reason_class}: {record.reason}" if record.reason_class else "",
+                "reason": why(record),
                 "created": iso(record.created_at),
                 "tags": " ".join(record.spec.tags),
             }
@@ -198,13 +184,15 @@ def _base_tasks(only: str | None, limit: int, redis_url: str | None, output_form
 @click.command()
 @click.argument("task")
 @redis_option
+@click.option("--all-metrics", is_flag=True, help="Also the metrics of the machine (`:monitor:`).")
 @format_option(("table", "json"), "table")
-def show(task: str, redis_url: str | None, output_format: str) -> None:
+def show(task: str, redis_url: str | None, all_metrics: bool, output_format: str) -> None:
     """Everything about one task: parameters, metrics, artifacts, and the traceback if it failed.
 
     TASK is its id, or the beginning of it.
     """
     from controller.commands.tables import console, table_of
+    from controller.results.durations import spoken
     from controller.results.tasks import describe
 
     with open_store(resolve(redis_url)) as store:
@@ -217,18 +205,24 @@ def show(task: str, redis_url: str | None, output_format: str) -> None:
              "created_at", "started_at", "ended_at", "compute_s", "iterations")  # fmt: skip
     for name in plain:
         if about[name] not in (None, ""):
-            out.print(f"{name:<14} {about[name]}", markup=False)
+            said = spoken(about[name]) if name == "compute_s" else about[name]
+            out.print(f"{name.removesuffix('_s'):<14} {said}", markup=False)
     if about["hyper_parameters"]:
-        out.print(table_of([{"parameter": k, "value": v} for k, v in about["hyper_parameters"].items()]))
-    if about["metrics"]:
+        parameters = about["hyper_parameters"].items()
+        out.print(table_of([{"parameter": name, "value": as_text(value)} for name, value in parameters]))
+    metrics = {k: m for k, m in about["metrics"].items() if all_metrics or not k.startswith(":monitor:")}
+    if metrics:
         out.print(
             table_of(
                 [
                     {"metric": k, **{n: m[n] for n in ("value", "min_value", "max_value")}}
-                    for k, m in about["metrics"].items()
+                    for k, m in metrics.items()
                 ]
             )
         )
+    if len(metrics) < len(about["metrics"]):
+        hidden = len(about["metrics"]) - len(metrics)
+        out.print(f"{hidden} metric(s) of the machine (:monitor:) with --all-metrics", markup=False)
     if about["artifacts"]:
         out.print(
             table_of(

@@ -5,85 +5,30 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from controller.results.ranking import Ranking
-from worker.protocol import Store, StudyRecord
-from worker.protocol.values import bare
+from controller.commands.layout import Column, Fitted
+
+_LONG = ("parameters", "reason", "url", "value", "worker", "why")
+"""Columns with long texts: they may be broken, or stand below their row."""
 
 
-def top_table(
-    store: Store,
-    study: StudyRecord,
-    top_k: int | None,
-    *,
-    all_metrics: bool = False,
-    all_hyper_parameters: bool = False,
-    only_completed: bool = False,
-) -> tuple[Table, list[dict[str, Any]]]:
-    """The best experiments as a table, and the rows it was made from.
-
-    Args:
-        top_k: how many; None for the whole Pareto front.
-    """
-    ranking = Ranking(store, study.name, study.metrics)
-    best = ranking.best(top_k, only_completed=only_completed)
-    details = ranking.describe(best, all_metrics=all_metrics, all_hyper_parameters=all_hyper_parameters)
-    rows = []
-    for number, (row, record) in enumerate(zip(details, best.records, strict=True), start=1):
-        flat: dict[str, Any] = {
-            "rank": number,
-            **({"front": row["front"]} if "front" in row else {}),
-            "task": row["task_id"][:8],
-            "trial": record.trial,
-            "status": row["status"],
-        }
-        taken = (*flat, "parameters")
-        flat.update({column(key, taken): metric["value"] for key, metric in row["metrics"].items()})
-        flat["parameters"] = " ".join(
-            f"{bare(name)}={_short(value)}" for name, value in row["hyper_parameters"].items()
-        )
-        rows.append(flat)
-    title = f"Top {len(rows)} of study {study.name}"
-    if best.front_size:
-        title += f" (Pareto front: {best.front_size} task{'s' if best.front_size > 1 else ''})"
-    return table_of(rows, title=title), details
-
-
-def column(key: str, taken: Collection[str]) -> str:
-    """The name of metric `key`'s column, given the columns of our own that are `taken`."""
-    return f"metric/{key}" if key in taken else key
-
-
-def _short(text: str) -> str:
-    try:
-        return f"{float(text):.4g}" if "." in text or "e" in text else text
-    except ValueError:
-        return text
-
-
-def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Table:
+def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Fitted:
     """A table with a column for every key that occurs."""
-    # As `Text`, names and values are shown as they are: in a str, "[x]" is markup.
-    heading = Text(title) if title else None
-    table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    for name in columns:
-        numeric = all(isinstance(row.get(name, 0), (int, float)) for row in rows)
-        # Of a table too wide for the screen only the long texts are broken.
-        breakable = name in ("parameters", "reason", "url", "value", "worker")
-        table.add_column(
-            Text(name), justify="right" if numeric else "left", overflow="fold", no_wrap=not breakable
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    columns = [
+        Column(
+            name=name,
+            numeric=all(isinstance(row.get(name) or 0, (int, float)) for row in rows),
+            long=name in _LONG,
         )
-    for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in columns))
-    return table
+        for name in names
+    ]
+    return Fitted(columns, [[_cell(row.get(name)) for name in names] for row in rows], title or "")
 
 
 def _cell(value: Any) -> Text:
@@ -122,7 +67,14 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
+class _Screen(Console):
+    """A console that leaves it to the command what a reader that has gone means."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """The console for people; off a terminal it is so wide that no cell is cut."""
-    plain = Console(highlight=False, emoji=False)
-    return plain if plain.is_terminal else Console(highlight=False, emoji=False, width=240)
+    plain = _Screen(highlight=False, emoji=False)
+    return plain if plain.is_terminal else _Screen(highlight=False, emoji=False, width=240)

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
-from controller.commands.tables import console, top_table
-from controller.session.printing import PROGRESS_S, View, ended_parts, goals
+from controller.commands.bar import BarColumns
+from controller.commands.pipes import end_in_order
+from controller.commands.tables import console, table_of
+from controller.results.tasks import why
+from controller.results.top import find_top
+from controller.session.printing import PROGRESS_S, View, ended_parts, goals, parameters_of
 from worker.protocol import Status, Store, StudyState
 from worker.protocol.clock import iso
 from worker.protocol.urls import redact
@@ -34,7 +38,11 @@ class JsonView(View):
     """One JSON object per line on standard output."""
 
     def _emit(self, event: str, **data: Any) -> None:
-        print(json.dumps({"event": event, "at": iso(time.time()), **data}), flush=True)
+        line = json.dumps({"event": event, "at": iso(time.time()), **data})
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            end_in_order()
 
     def begin(self, search: RunningSearch) -> None:
         super().begin(search)
@@ -42,9 +50,10 @@ class JsonView(View):
         self._emit("study", study=search.study, redis=redact(self.redis_url), artifacts=artifacts)
 
     def launched(self, job: Job) -> None:
-        self._emit("launched", task_id=job.task_id(), trial=job.trial, hyper_parameters=job.parameters)
+        self._emit("launched", task_id=job.task_id(), trial=job.trial, hyper_parameters=parameters_of(job))
 
     def started(self, job: Job) -> None:
+        super().started(job)
         self._emit("started", task_id=job.task_id(), trial=job.trial, attempt=job.record.attempt)
 
     def ended(self, job: Job) -> None:
@@ -58,16 +67,15 @@ class JsonView(View):
             reason_class=record.reason_class.value if record.reason_class else None,
             reason=record.reason,
             value=self.value_of(job),
+            values=self.values_of(job),
+            hyper_parameters=parameters_of(job),
         )
 
     def note(self, text: str) -> None:
         self._emit("note", text=text)
 
     def summary(self, store: Store, study: str, state: str, reason: str) -> None:
-        from controller.results.ranking import Ranking
-
-        record = store.studies.get(study)
-        top = Ranking(store, study, record.metrics).details(5)
+        top = find_top(store, store.studies.get(study), 5).plain()
         failures = _failures(store, study) if state == StudyState.FAILED else []
         self._emit("end", study=study, state=state, reason=reason, top=top, failures=failures)
 
@@ -79,28 +87,26 @@ class RichView(View):
         super().__init__()
         self._console = screen
         self._live = screen.is_terminal
+        self._columns = BarColumns(screen)
         self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._live,
+            *self._columns.all(), console=self._console, transient=True, disable=not self._live
         )
         self._bar: Any = None
-        self._started = time.monotonic()
+        self._study = ""
+        self._done: float = 0
+        self._total: float | None = None
         self._last_line = time.monotonic()
 
     def begin(self, search: RunningSearch) -> None:
         super().begin(search)
         where = "embedded" if self.embedded else redact(self.redis_url)
-        self._console.print(
+        self._print(
             f"study [bold]{escape(search.study)}[/]: {escape(goals(search.objective.metrics))} · "
             f"queue {search.queue} · Redis {escape(where)}"
         )
-        self._bar = self._progress.add_task(search.study, total=search.budget.jobs.limit, state="")
+        self._study = search.study
+        self._bar = self._progress.add_task("", total=search.budget.jobs.limit, state="")
+        self._show()
         self._progress.start()
 
     def end(self) -> None:
@@ -108,29 +114,50 @@ class RichView(View):
 
     def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
         super().tick(budget, fleet, running)
-        state = self.progress(fleet, running)
-        total = budget.jobs.limit
-        self._progress.update(
-            self._bar, completed=budget.jobs.used - budget.running, total=total, state=state
-        )
+        self._done, self._total = budget.jobs.used - budget.running, budget.jobs.limit
+        self._show()
         if not self._live and time.monotonic() - self._last_line > PROGRESS_S:
             self._last_line = time.monotonic()
-            self._console.print(f"… {state}")
+            self._print(f"… {self.progress()}", markup=False)
+
+    def _show(self) -> None:
+        """Bring the bar up to date."""
+        description, state = self._columns.fit(self._study, self.progress())
+        self._progress.update(
+            self._bar, description=description, completed=self._done, total=self._total, state=state
+        )
+
+    def _print(self, *parts: Any, **options: Any) -> None:
+        try:
+            self._console.print(*parts, **options)
+        except BrokenPipeError:
+            end_in_order()
+
+    def started(self, job: Job) -> None:
+        super().started(job)
+        first = self.first_start(job)
+        if first and not self._live:
+            self._last_line = time.monotonic()
+            self._print(first, markup=False, soft_wrap=True)
+        self._show()
 
     def ended(self, job: Job) -> None:
         super().ended(job)
         self._last_line = time.monotonic()
+        self._done += 1
         record = job.record
         style = _STYLE.get(record.status, "white")
-        shown, parameters, why = ended_parts(job, self.value_of(job))
-        self._console.print(
-            f"trial {job.trial:>4} [{style}]{record.status.value:<9}[/] {shown} "
+        shown, parameters, why = ended_parts(job, self.values_of(job))
+        self._print(
+            f"trial {job.trial:>4} [{style}]{record.status.value:<9}[/] {escape(shown)} "
             f"{record.compute_s:6.1f} s  {escape(parameters)}[{style}]{escape(why)}[/]",
-            soft_wrap=True,
+            # A terminal's lines are broken between parameters; a log has one for each trial.
+            soft_wrap=not self._live,
         )
+        self._show()
 
     def note(self, text: str) -> None:
-        self._console.print(f"[cyan]·[/] {escape(text)}", soft_wrap=True)
+        self._print(f"[cyan]·[/] {escape(text)}", soft_wrap=True)
 
     def summary(self, store: Store, study: str, state: str, reason: str) -> None:
         screen = self._console
@@ -144,9 +171,10 @@ class RichView(View):
             f"({numbers or 'no trial ended'})"
         )
         record = store.studies.get(study)
-        table, rows = top_table(store, record, 5)
+        top = find_top(store, record, 5)
+        rows = top.details
         if rows:
-            screen.print(table)
+            screen.print(table_of(top.shown(), top.title))
         if state == StudyState.FAILED:
             for line in _failures(store, study):
                 screen.print(f"  [red]{escape(line)}[/]", soft_wrap=True)
@@ -181,7 +209,7 @@ def _failures(store: Store, study: str) -> list[str]:
     reasons: dict[str, int] = {}
     for record in store.tasks.get_many(store.studies.tasks(study, Status.FAILED)[:500]):
         if record:
-            key = f"{record.reason_class}: {record.reason}"
+            key = why(record)
             reasons[key] = reasons.get(key, 0) + 1
     ordered = sorted(reasons.items(), key=lambda item: -item[1])
     return [f"{count} × {reason}" for reason, count in ordered[:5]]

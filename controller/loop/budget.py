@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from controller.results.durations import spoken
 from worker.protocol import Reason
 from worker.protocol.errors import BadInput
 
@@ -226,7 +227,5 @@ def _shown(field: Limit, reserved: float = 0.0) -> dict[str, Any]:
 
 
 def duration(minutes: float) -> str:
-    """A time for people: ``90 s``, ``5 min``, ``2.5 h``."""
-    if minutes <= 2:
-        return f"{minutes * 60:g} s"
-    return f"{minutes:g} min" if minutes <= 120 else f"{minutes / 60:g} h"
+    """A time for people: ``90 s``, ``5 min``, ``2 h 30 min``."""
+    return f"{minutes * 60:g} s" if minutes <= 2 else spoken(minutes * 60)

@@ -70,9 +70,9 @@ class Ending:
     def _judge(self) -> Verdict | None:
         requests = self._requests
         if requests.stops:
-            reason = "stopped"
+            reason = "its end was asked for"
             if requests.interrupted:
-                reason = "handed over" if requests.hands_over else "interrupted"
+                reason = "handed over" if requests.hands_over else "by Ctrl-C or a signal"
             return Verdict(ok=False, final=True, stop=True, reason=reason)
         if requests.time_over:
             reason_class = Reason.TIME_LIMIT

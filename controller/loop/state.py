@@ -162,6 +162,13 @@ def checked_on_nan(given: str | None, objectives: int) -> OnNan | None:
     raise BadInput(f"on_nan: one of {', '.join(get_args(OnNan))}; not {given!r:.80}")
 
 
+def checked_first_failures(given: int) -> int:
+    """How many jobs have to fail alike. Raises `BadInput` for what is no such number."""
+    if isinstance(given, bool) or not isinstance(given, int) or given < 0:
+        raise BadInput(f"first_failures {given!r:.80}: a number of jobs; 0 for never")
+    return given
+
+
 def settings_of(arguments: Mapping[str, Any]) -> LoopSettings:
     """How the loop treats its jobs, by the arguments of `SearchStrategy`. Raises `BadInput`."""
     minutes = arguments["time_limit_per_job"]
@@ -172,8 +179,8 @@ def settings_of(arguments: Mapping[str, Any]) -> LoopSettings:
         min_iterations=arguments["min_iteration_per_job"] or 0,
         max_attempts=arguments["max_attempts"],
         retry_on=checked_retries(arguments["retry_on"]),
-        first_failures=arguments["first_failures"],
-        retry_failed=arguments["retry_failed"],
+        first_failures=checked_first_failures(arguments["first_failures"]),
+        retry_failed=bool(arguments["retry_failed"]),
         constraints=tuple(dict(constraint) for constraint in arguments["constraints"]),
         on_nan=checked_on_nan(arguments["on_nan"], len(arguments["objective_metric"].metrics)),
     )
@@ -215,8 +222,5 @@ def refuse_contradictions(arguments: Mapping[str, Any], min_iterations: int | No
     most: int | None = arguments["max_iteration_per_job"]
     if not problems and min_iterations is not None and most is not None and min_iterations > most:
         problems.append(f"min_iteration_per_job {min_iterations} is above max_iteration_per_job {most}")
-    first = arguments.get("first_failures")
-    if isinstance(first, bool) or not isinstance(first, int) or first < 0:
-        problems.append(f"first_failures {first!r}: a number of jobs; 0 for never")
     if problems:
         raise BadInput(*problems)

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.protocol import ObjectiveMetric, Store, Summary, TaskRecord
+from controller.results.parameters import as_written, in_sections
+from controller.results.standing import is_interrupted, retries, stands
+from worker.protocol import ObjectiveMetric, Status, Store, Summary, TaskRecord
 from worker.protocol.errors import BadInput
+
+EXTRA = 16
+"""Tasks read at once beyond those that are wanted: some have no results yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +25,8 @@ class Best:
     """Task id → its front, 0 being the Pareto front; empty for a single objective."""
     front_size: int
     """Tasks on the Pareto front, whether or not they are in `records`; 0 for a single objective."""
+    standing: int | None = None
+    """How many of `records`, from the first, have their results; None where all are ranked alike."""
 
 
 class Ranking:
@@ -65,6 +72,64 @@ class Ranking:
         fronts = {ids[index]: front for index, front in order}
         return Best(records=self._records(list(fronts)), fronts=fronts, front_size=size)
 
+    def finished_first(self, top_k: int | None) -> Best:
+        """The best of the tasks whose results stand; then, while there is room, those that run, by what they
+        have reported so far, and those that were cut short and not tried again yet.
+
+        With one objective this takes O(log n + k), plus what those cost that are passed over.
+
+        Args:
+            top_k: how many; None for the whole Pareto front.
+
+        Raises:
+            BadInput: the Pareto front of a study with a single objective was asked for.
+        """
+        if len(self._metrics) == 1:
+            if top_k is None:
+                return self.best(None)
+            standing, others = self._walk(top_k)
+            fronts, size = dict[str, int](), 0
+        else:
+            standing, others, fronts, size = self._fronts_of_standing(top_k)
+        room = 0 if top_k is None else top_k - len(standing)
+        if room and any(map(is_interrupted, others)):
+            later = retries(self._records(self._store.studies.tasks(self._study)))
+            others = [record for record in others if record.id not in later]
+        records = [*standing, *others[:room]]
+        return Best(records=records, fronts=fronts, front_size=size, standing=len(standing))
+
+    def _walk(self, top_k: int) -> tuple[list[TaskRecord], list[TaskRecord]]:
+        """The best `top_k` tasks of one objective whose results stand, and the others passed on the way."""
+        standing: list[TaskRecord] = []
+        others: list[TaskRecord] = []
+        start, page = 0, top_k + EXTRA
+        while len(standing) < top_k:
+            ids = self._store.ranking.best(self._study, page, start=start)
+            for record in self._records(ids):
+                (standing if stands(record) else others).append(record)
+            start += page
+            if len(ids) < page:
+                break
+        return standing[:top_k], others
+
+    def _fronts_of_standing(
+        self, top_k: int | None
+    ) -> tuple[list[TaskRecord], list[TaskRecord], dict[str, int], int]:
+        """Of several objectives: the best whose results stand, the others, and `Best`'s fronts and size."""
+        from controller.results import pareto  # noqa: PLC0415 - numpy takes long to import
+
+        scores = self._store.ranking.scores(self._study, len(self._metrics))
+        completed = set(self._store.studies.tasks(self._study, Status.COMPLETED))
+        others = self._records([task_id for task_id in scores if task_id not in completed])
+        kept = {record.id for record in others if stands(record)}
+        ids = [task_id for task_id in scores if task_id in completed or task_id in kept]
+        points = [scores[task_id] for task_id in ids]
+        size = len(next(pareto.fronts(points), ()))
+        order = pareto.order(points, size if top_k is None else top_k)
+        fronts = {ids[index]: front for index, front in order}
+        waiting = [record for record in others if record.id not in kept]
+        return self._records(list(fronts)), waiting, fronts, size
+
     def _records(self, ids: Sequence[str]) -> list[TaskRecord]:
         return [record for record in self._store.tasks.get_many(ids) if record is not None]
 
@@ -81,39 +146,32 @@ class Ranking:
         return self.describe(best, all_metrics=all_metrics, all_hyper_parameters=all_hyper_parameters)
 
     def describe(
-        self, best: Best, *, all_metrics: bool = False, all_hyper_parameters: bool = False
+        self,
+        best: Best,
+        *,
+        all_metrics: bool = False,
+        all_hyper_parameters: bool = False,
+        names_as_written: bool = False,
     ) -> list[dict[str, Any]]:
-        """The rows of `details`, for these tasks."""
+        """The rows of `details`, for these tasks.
+
+        Args:
+            names_as_written: parameters as `as_written` has them, which commands print.
+        """
         records = best.records
+        parameters = as_written if names_as_written else in_sections
         scalars = self._store.reports.scalars([record.id for record in records])
         wanted = None if all_metrics else {metric.key for metric in self._metrics}
         return [
             {
                 "task_id": record.id,
-                "hyper_parameters": hyper_parameters(record, everything=all_hyper_parameters),
+                "hyper_parameters": parameters(record, everything=all_hyper_parameters),
                 "metrics": metrics(found, wanted),
                 "status": record.status.value,
-                **({"front": best.fronts[record.id]} if best.fronts else {}),
+                **({"front": best.fronts.get(record.id)} if len(self._metrics) > 1 else {}),
             }
             for record, found in zip(records, scalars, strict=True)
         ]
-
-
-def hyper_parameters(record: TaskRecord, *, everything: bool) -> dict[str, str]:
-    """``Section/name`` → value as text, the searched parameters or all of them."""
-    parameters = record.spec.parameters
-    # An objective written for Optuna asks for its parameters as it runs: all in its record were searched.
-    by_run = record.spec.objective.get("kind") == "optuna"
-    searched = set(parameters) if by_run or not record.spec.searched else set(record.spec.searched)
-    return {
-        (name if "/" in name else f"General/{name}"): _text(value)
-        for name, value in parameters.items()
-        if everything or name in searched
-    }
-
-
-def _text(value: Any) -> str:
-    return repr(value) if isinstance(value, float) else str(value)
 
 
 def metrics(scalars: dict[str, Summary], wanted: set[str] | None) -> dict[str, dict[str, Any]]:

@@ -1,13 +1,69 @@
-"""A task as the head node sees it, as JSON types."""
+"""Tasks as the head node sees them, as JSON types."""
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
-from controller.results.ranking import hyper_parameters, metrics
-from worker.protocol import Store, TaskRecord
+from controller.results.parameters import as_written
+from controller.results.ranking import metrics
+from controller.results.standing import merged
+from controller.results.top import column
+from worker.protocol import Status, Store, StudyRecord, TaskRecord
 from worker.protocol.clock import iso
+
+_COLUMNS = (
+    "task_id", "trial", "status", "reason", "attempt", "seconds", "worker", "started_at", "ended_at",
+    "retries", "task", "time", "hyper_parameters",
+)  # fmt: skip
+"""Names that no metric's column takes."""
+
+
+def list_tasks(store: Store, study: StudyRecord, only: Status | None, limit: int) -> list[dict[str, Any]]:
+    """The newest `limit` tasks of a study, by trial: what `controller tasks` prints.
+
+    An interrupted task and its retry are one row, the retry's; it names the trials that it ``retries``.
+
+    Args:
+        only: those in this status, each as a row of its own.
+    """
+    # A retry is newer than what it stands for: the oldest rows may lack a number, but no row is shown twice.
+    ids = store.studies.tasks(study.name, only)[-limit if only else -2 * limit :]
+    records = [record for record in store.tasks.get_many(ids) if record is not None]
+    kept = [(record, []) for record in records] if only else merged(records)[-limit:]
+    scalars = store.reports.scalars([record.id for record, _ in kept])
+    rows = []
+    for (record, earlier), found in zip(kept, scalars, strict=True):
+        values = {m.key: found[m.key].last if m.key in found else None for m in study.metrics}
+        rows.append(
+            {
+                "task": record.id,
+                "trial": record.trial,
+                "status": record.status.value,
+                "reason": why(record),
+                **{
+                    column(key, _COLUMNS): value if value is not None and math.isfinite(value) else None
+                    for key, value in values.items()
+                },
+                "attempt": record.attempt,
+                "seconds": round(record.compute_s, 1),
+                "worker": record.worker,
+                "task_id": record.id,
+                "started_at": iso(record.started_at),
+                "ended_at": iso(record.ended_at),
+                "retries": earlier,
+                "hyper_parameters": as_written(record, everything=False),
+            }
+        )
+    return rows
+
+
+def why(record: TaskRecord) -> str:
+    """Class and words of why a task ended as it did; empty for one that completed, or has not ended."""
+    if record.reason_class is None:
+        return ""
+    return f"{record.reason_class}: {record.reason}" if record.reason else record.reason_class.value
 
 
 def describe(store: Store, record: TaskRecord) -> dict[str, Any]:
@@ -33,7 +89,7 @@ def describe(store: Store, record: TaskRecord) -> dict[str, Any]:
         "ended_at": iso(record.ended_at),
         "compute_s": round(record.compute_s, 3),
         "iterations": record.iterations,
-        "hyper_parameters": hyper_parameters(record, everything=True),
+        "hyper_parameters": as_written(record, everything=True),
         "metrics": metrics(scalars, None),
         "artifacts": artifacts,
         "tags": list(record.spec.tags),

@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from controller.search.parameter import Parameter
-from controller.search.retries import FIXED
+from controller.search.tried import FIXED
 from worker.optuna_internals import contains
 from worker.protocol.errors import BadInput
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.trial import Trial
 
+from controller.search.choices import Choices
 from controller.search.points import on_step, possible, suggest
 from worker.protocol.errors import BadInput
 
@@ -18,8 +18,10 @@ _KINDS: dict[str, type[Parameter]] = {}
 """Class name → class, for `from_dict`."""
 
 
-class Parameter(ABC):
+class Parameter:
     """One searched parameter. Subclasses are named and behave as ClearML's.
+
+    One of a program's own, as ClearML's are written, needs `to_list`: Optuna then chooses among its values.
 
     Attributes:
         name: as the program knows it, with its section where it has one (``General/lr``).
@@ -53,12 +55,17 @@ class Parameter(ABC):
         """Those of `names` that some trials don't get."""
         return []
 
-    @abstractmethod
     def distribution(self) -> BaseDistribution:
         """Optuna's distribution of the parameter."""
+        return self._listed().distribution
+
+    def _listed(self) -> Choices:
+        return Choices(self.name, [row[self.name] for row in self.to_list()])
 
     def decode(self, value: Any) -> Any:
         """The program's value for one of Optuna's."""
+        if type(self).distribution is Parameter.distribution:
+            return self._listed().decode(value)
         return on_step(self.distribution(), value)
 
     def suggest(self, trial: Trial, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,15 +93,17 @@ class Parameter(ABC):
         """
         if self.name not in values:
             return {}
+        if type(self).distribution is Parameter.distribution:
+            return {self.name: self._listed().encode(values[self.name])}
         return {self.name: possible(self.name, self.distribution(), values[self.name])}
 
-    @abstractmethod
     def to_list(self) -> list[dict[str, Any]]:
         """All values, as ``{name: value}`` each, in order: the grid.
 
         Raises:
-            BadInput: a continuous range of a sweep file.
+            BadInput: a continuous range of a sweep file, or a class that has no list.
         """
+        raise BadInput(f"parameter {self.name}: {type(self).__name__} has no to_list, which says what to try")
 
     def get_value(self) -> dict[str, Any]:
         """One value drawn at random, as ``{name: value}``."""

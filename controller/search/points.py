@@ -115,7 +115,8 @@ def described(distribution: BaseDistribution) -> str:
         return f"one of {', '.join(map(repr, distribution.choices))}"
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     steps = f" in steps of {distribution.step}" if distribution.step not in (None, 1) else ""
-    return f"from {distribution.low} to {distribution.high}{steps}"
+    kind = "a whole number" if isinstance(distribution, IntDistribution) else "a number"
+    return f"{kind} from {distribution.low} to {distribution.high}{steps}"
 
 
 def same(one: Any, other: Any) -> bool:

@@ -15,13 +15,13 @@ from controller.search.artifact_links import LINK, link_text
 from controller.search.enqueued import enqueue_as_meant, foreign_trials, is_foreign
 from controller.search.older_trials import copy_trials
 from controller.search.parameters import Parameter
-from controller.search.retries import NOT_RUN, once_more, retried
+from controller.search.retries import RETRY_OF, once_more, retried
 from controller.search.samplers import ignores_history
 from controller.search.space import chosen_by, replay
 from controller.search.study import given_before, study_uid, task_id_of
 from controller.search.trial_cache import TrialCache
 from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot
-from controller.search.tried import DUPLICATE, TriedPoints
+from controller.search.tried import DUPLICATE, NOT_RUN, TriedPoints
 from worker.artifacts import ArtifactMeta
 from worker.optuna_internals import open_trial, storage_of, trial_id
 from worker.protocol.errors import BadInput
@@ -360,8 +360,7 @@ class Search:
             yield TrialSnapshot(number=trial.number, task_id=task_id, parameters=parameters, text=text)
 
     def discard(self, number: int) -> None:
-        """Close a trial that was asked for and never run, or not to its end for no fault of its own: its
-        parameters may come again, once the study is continued."""
+        """Close a trial that did not run, or not to its end: its parameters may come at the next start."""
         trial = self._trials.get(number)
         if trial is not None:
             trial.set_user_attr(NOT_RUN, True)
@@ -376,7 +375,11 @@ class Search:
         # What an objective has chosen by itself stands in the storage only.
         chosen = trial.params if self._reports else trial.storage.get_trial(trial_id(trial)).params
         self._tried.release(chosen, trial.params)
-        self._study.add_trial(once_more(chosen, trial.storage.get_trial_system_attrs(trial_id(trial))))
+        attributes = trial.storage.get_trial_system_attrs(trial_id(trial))
+        self._study.add_trial(once_more(chosen, attributes))
+        if RETRY_OF in attributes:
+            # From now on it is the later trial that retries the failed one.
+            trial.storage.set_trial_system_attr(trial_id(trial), RETRY_OF, None)
 
     def retried(self) -> set[int]:
         """Numbers of the failed trials that were given another try."""

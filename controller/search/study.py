@@ -58,6 +58,17 @@ def open_study(
     return study
 
 
+def name_objectives(study: optuna.Study, names: Sequence[str]) -> None:
+    """Have plots and tables call several objectives by their names, unless they have names already.
+
+    A single objective stays unnamed: Optuna's tables have it as ``value``, which programs rely on.
+    """
+    if len(names) > 1 and study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(names))
+
+
 def find_study(storage: BaseStorage, name: str) -> optuna.Study | None:
     """The study of that name; None where the storage has none."""
     try:

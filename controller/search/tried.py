@@ -12,13 +12,16 @@ import optuna
 from optuna.trial import TrialState
 
 from controller.search.parameters import Parameter
-from controller.search.retries import FIXED, NOT_RUN
 from controller.search.space import MOST, points, replay
 
+FIXED = "fixed_params"
+"""System attribute, Optuna's, of a trial whose parameters were given."""
 DUPLICATE = "optuna-rq:duplicate_of"
 """User attribute of a trial that was not run: the number of the one that had its parameters."""
 COPIED = "optuna-rq:from"
 """User attribute of a trial that was copied: study and number it had there."""
+NOT_RUN = "optuna-rq:not_run"
+"""User attribute of a trial that was not run, or cut short for no fault of its own, as with its study."""
 SMALL = 500
 """Points of a space that is enumerated from the beginning, so that its end comes without a duplicate."""
 

@@ -29,23 +29,36 @@ def check_base_task(base: TaskRecord, parameters: Sequence[Parameter], *, allow_
             f"base task {base.id} ({base.name}): nothing is known that a worker could run; run its script "
             "once by hand, not from a notebook"
         )
-    if allow_new_parameters or base.spec.objective.get("kind") != "script" or base.started_at is None:
+    if base.spec.objective.get("kind") != "script" or base.started_at is None:
         return
     known = [full(name) for name in base.spec.parameters]
-    problems = []
-    for name in (name for parameter in parameters for name in parameter.names):
-        if full(name) in known:
-            continue
-        near = nearest(full(name), known, cutoff=0.5)
-        if near:
-            hint = f"did you mean {near!r}?"
-        elif known:
-            hint = f"it has {', '.join(known)}"
-        else:
-            hint = "it has none: connect them in its script with task.connect"
-        problems.append(
-            f"parameter {name!r}: base task {base.name!r} has no such parameter; {hint} "
-            "(allow_new_parameters=True lets it pass)"
-        )
-    if problems:
-        raise BadInput(*problems)
+    wanted = [name for parameter in parameters for name in parameter.names if full(name) not in known]
+    problems = [_hydra_problem(base, name) for name in wanted if name.startswith("Hydra/")]
+    if not allow_new_parameters:
+        problems += [_problem(base, name, known) for name in wanted if not name.startswith("Hydra/")]
+    if any(problems):
+        raise BadInput(*filter(None, problems))
+
+
+def _hydra_problem(base: TaskRecord, name: str) -> str | None:
+    """Hydra refuses what its config doesn't have; in a program without Hydra the name would do nothing."""
+    if "Args/overrides" in base.spec.parameters:
+        return None
+    return (
+        f"parameter {name!r}: base task {base.name!r} has no command line of Hydra's, which alone takes "
+        "parameters of section Hydra; run its script once by hand with @hydra.main, or connect the name"
+    )
+
+
+def _problem(base: TaskRecord, name: str, known: Sequence[str]) -> str:
+    near = nearest(full(name), known, cutoff=0.5)
+    if near:
+        hint = f"did you mean {near!r}?"
+    elif known:
+        hint = f"it has {', '.join(known)}"
+    else:
+        hint = "it has none: connect them in its script with task.connect"
+    return (
+        f"parameter {name!r}: base task {base.name!r} has no such parameter; {hint} "
+        "(allow_new_parameters=True lets it pass)"
+    )

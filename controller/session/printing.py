@@ -13,6 +13,7 @@ from controller.loop.budget import Budget
 from controller.loop.fleet import Fleet
 from controller.loop.job import Job
 from controller.loop.observer import Observer, RunningSearch
+from controller.results.parameters import as_written, pairs
 from controller.session.preflight import no_worker
 from worker.protocol import ObjectiveMetric, Status, Store
 from worker.protocol.urls import redact
@@ -26,24 +27,27 @@ class View(Observer):
     """Base of the views: keeps the best value, and says when no worker serves the queue."""
 
     def __init__(self) -> None:
-        self._said_empty = False
+        self._said_empty = self._said_start = False
         self.redis_url = ""
         """URL of the study's Redis, with its password; empty before `begin`."""
         self.embedded = False
         """Whether that Redis is the embedded one."""
         self._ended = 0
+        self._slots = 0
+        self._running: set[str] = set()
         self._best: tuple[float, int] | None = None
-        self._several = False
+        self._metrics: tuple[ObjectiveMetric, ...] = ()
 
     def begin(self, search: RunningSearch) -> None:
         home = search.backend.home
         self.embedded = home.embedded is not None
         self.redis_url = home.redis_url
-        self._metric = search.objective.metrics[0]
-        self._several = len(search.objective.metrics) > 1
+        self._metrics = search.objective.metrics
 
     def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
         super().tick(budget, fleet, running)
+        self._slots = fleet.slots
+        self._running = {job.task_id() for job in running if job.is_running()}
         for text in fleet.new_refusals():
             self.note(text)
         if fleet.empty_since is None:
@@ -52,25 +56,45 @@ class View(Observer):
             self._said_empty = True
             self.note(no_worker(fleet.queue, None if self.embedded else self.redis_url))
 
+    def started(self, job: Job) -> None:
+        self._running.add(job.task_id())
+
     def ended(self, job: Job) -> None:
         self._ended += 1
+        self._running.discard(job.task_id())
         value = self.value_of(job)
-        if value is None or job.is_failed() or self._several:
+        if value is None or job.is_failed() or len(self._metrics) > 1:
             return
-        if self._best is None or self._metric.score(value) < self._metric.score(self._best[0]):
+        score = self._metrics[0].score
+        if self._best is None or score(value) < score(self._best[0]):
             self._best = (value, job.trial)
 
     def value_of(self, job: Job) -> float | None:
         """The job's value of the first objective; None if it has no finite one yet."""
-        summary = job.scalars.get(self._metric.key)
-        value = summary.value(self._metric.sign) if summary else None
-        return value if value is not None and math.isfinite(value) else None
+        return next(iter(self.values_of(job).values()))
 
-    def progress(self, fleet: Fleet, running: list[Job]) -> str:
+    def values_of(self, job: Job) -> dict[str, float | None]:
+        """The job's value of each objective by its key; None where it has no finite one yet."""
+        found: dict[str, float | None] = {}
+        for metric in self._metrics:
+            summary = job.scalars.get(metric.key)
+            value = summary.value(metric.sign) if summary else None
+            found[metric.key] = value if value is not None and math.isfinite(value) else None
+        return found
+
+    def progress(self) -> str:
         """Such as ``12 ended · 2 running on 2 slot(s) · best 0.93 (trial 7)``."""
-        busy = sum(job.is_running() for job in running)
         best = f" · best {self._best[0]:.6g} (trial {self._best[1]})" if self._best else ""
-        return f"{self._ended} ended · {busy} running on {fleet.slots} slot(s){best}"
+        on = f" on {self._slots} slot(s)" if self._slots else ""  # not counted yet, or none
+        return f"{self._ended} ended · {len(self._running)} running{on}{best}"
+
+    def first_start(self, job: Job) -> str:
+        """A line when the first trial starts, so that a log is not silent until one has ended; else empty."""
+        if self._said_start:
+            return ""
+        self._said_start = True
+        chosen = " ".join(pairs(parameters_of(job)))
+        return f"… trial {job.trial} started on {job.worker()}" + (f"  {chosen}" if chosen else "")
 
     def summary(self, store: Store, study: str, state: str, reason: str) -> None:
         """Show how the study ended: its best experiments, and what to do next."""
@@ -93,12 +117,17 @@ class LinesView(View):
     def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
         super().tick(budget, fleet, running)
         if time.monotonic() - self._last_line > PROGRESS_S:
-            self._print(f"… {self.progress(fleet, running)}")
+            self._print(f"… {self.progress()}")
+
+    def started(self, job: Job) -> None:
+        super().started(job)
+        if first := self.first_start(job):
+            self._print(first)
 
     def ended(self, job: Job) -> None:
         super().ended(job)
         color, status = _COLORS.get(job.record.status, "0"), job.record.status.value
-        value, parameters, why = ended_parts(job, self.value_of(job))
+        value, parameters, why = ended_parts(job, self.values_of(job))
         self._print(
             f"trial {job.trial:>4} {self._in(color, f'{status:<9}')} {value} {job.record.compute_s:6.1f} s  "
             f"{parameters}{self._in(color, why)}"
@@ -140,19 +169,25 @@ def goals(metrics: tuple[ObjectiveMetric, ...]) -> str:
     return " · ".join(f"{'maximize' if m.sign.maximizes else 'minimize'} {m.key}" for m in metrics)
 
 
-def ended_parts(job: Job, value: float | None) -> tuple[str, str, str]:
-    """Value, parameters and reason of a job that has ended, as a line shows them."""
+def ended_parts(job: Job, values: Mapping[str, float | None]) -> tuple[str, str, str]:
+    """Values, parameters and reason of a job that has ended, as a line shows them.
+
+    Args:
+        values: of each objective; None where there is none.
+    """
     record = job.record
-    shown = f"{value:<10.6g}" if value is not None else " " * 10
-    return (
-        shown,
-        _shown(job.parameters),
-        f" {record.reason_class}: {record.reason}" if record.reason_class else "",
-    )
+    if len(values) == 1:
+        (value,) = values.values()
+        said = "" if value is None else f"{value:.6g}"
+    else:
+        said = " ".join(f"{key}={'-' if value is None else f'{value:.6g}'}" for key, value in values.items())
+    why = f" {record.reason_class}: {record.reason}" if record.reason_class else ""
+    return f"{said:<10}", " ".join(pairs(parameters_of(job))), why
 
 
-def _shown(parameters: Mapping[str, Any]) -> str:
-    return " ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in parameters.items()
-    )
+def parameters_of(job: Job) -> Mapping[str, Any]:
+    """The parameters that were searched, by the names that the user gave them.
+
+    Those of an objective written for Optuna are known once it has asked for them.
+    """
+    return job.parameters or as_written(job.record, everything=False)

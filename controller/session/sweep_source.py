@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 from controller.loop.observer import Observer
 from controller.search.samplers import grid, make_pruner, make_sampler, seed_after
 from controller.search.search import Search
-from controller.search.study import find_study, open_study, refuse_other_trials
+from controller.search.study import find_study, name_objectives, open_study, refuse_other_trials
 from controller.search.trial_cache import cached
 from controller.session.sweep_objects import objective_of, parameters_of
 from controller.sweep import Sweep
@@ -51,6 +51,7 @@ class SweepSource:
         study = open_study(
             storage, sweep.study.name, self.objective.directions, self._make_sampler(0), self._pruner
         )
+        name_objectives(study, [metric.key for metric in self.objective.metrics])
         refuse_other_trials(study, {p.name: p.distribution() for p in self.parameters})
         self._sampler_state = continued(study, self._make_sampler)
         study.sampler = self._sampler_state.sampler

@@ -131,7 +131,11 @@ def with_line(problem: str, text: str, *, words: bool) -> str:
 
 
 def _hint(rest: str) -> str:
-    """How TOML writes a word that stands where a value is expected."""
+    """How TOML writes what stands where a value is expected."""
+    if rest.startswith("("):
+        return "; write a list as [1, 2]"
+    if re.match(r"[-+]?\.\d", rest):
+        return "; a number begins with a digit, such as 0.5"
     word = re.match(r"[A-Za-z_][\w./:-]*", rest)
     return "" if word is None else _WORDS.get(word[0].casefold(), "; put text in quotes")
 

@@ -145,8 +145,11 @@ def translate(error: Mapping[str, Any]) -> str:
     if kind == "value_error":
         return str(context["error"])
     if kind == "string_type":
-        scalar = isinstance(error["input"], (bool, int, float))
-        return f"must be text, got {got}" + ("; put it in quotes" if scalar else "")
+        given = error["input"]
+        hint = "; put it in quotes" if isinstance(given, (bool, int, float)) else ""
+        if isinstance(given, Mapping) and len(given) == 1 and None in given.values():
+            hint = f'; YAML needs quotes around braces: "{{{next(iter(given))}}}"'
+        return f"must be text, got {got}{hint}"
     if kind in _EXPECTED:
         return f"must be {_EXPECTED[kind]}, got {got}"
     if kind == "literal_error":

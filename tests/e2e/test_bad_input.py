@@ -37,10 +37,10 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     assert_nothing_left(tmp_path)
 
 
-def refused(folder: Path, *arguments: str, **env: str) -> str:
+def refused(folder: Path, *arguments: str, exit_code: int = 2, **env: str) -> str:
     """What `controller start` says; it must be refused properly."""
     done = run("controller", "start", *arguments, cwd=folder, timeout=60, **env)
-    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    assert done.returncode == exit_code, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("controller: ")
     return done.stderr
@@ -115,7 +115,7 @@ class OldRedis(socketserver.StreamRequestHandler):
 
 def test_a_redis_that_can_not_be_used(folder: Path) -> None:
     (folder / "sweep.toml").write_text(GOOD)
-    assert "connection refused" in refused(folder, REDIS_URL="redis://127.0.0.1:1/0")
+    assert "connection refused" in refused(folder, exit_code=1, REDIS_URL="redis://127.0.0.1:1/0")
     with RedisServer(password="right-word") as server:
         where = f"127.0.0.1:{server.port}"
         for url, message in (
@@ -142,6 +142,7 @@ def test_a_storage_that_can_not_be_used(folder: Path) -> None:
     (folder / "sweep.toml").write_text(GOOD)
     for url, message in (
         ("nonsense", "storage 'nonsense'"),
+        ("sqlite:/x.db", "write sqlite:///x.db"),
         ("postgresql+surelynot://user:hidden-word@host/db", "storage postgresql+surelynot"),
         (f"sqlite:///{folder}/obj.py", "storage sqlite"),
     ):

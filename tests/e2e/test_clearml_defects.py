@@ -260,6 +260,7 @@ def test_a_grid_is_in_clearmls_order() -> None:
         cls=GridSearch,
         num_concurrent_workers=1,
         total_max_jobs=4,
+        seed=1,
         hyper_parameters=[
             ParameterSet([{"General/x": 0.5, "General/n": n} for n in (3, 1)]),
             DiscreteParameterRange("General/b", [2, 1]),

@@ -128,8 +128,7 @@ def test_a_study_from_beginning_to_end(folder: Path) -> None:
     assert values == sorted(values)
     best = top[0]
     assert set(best) == {"task_id", "hyper_parameters", "metrics", "status"}
-    assert set(best["hyper_parameters"]) == {"General/x", "General/k"}
-    assert all(isinstance(value, str) for value in best["hyper_parameters"].values())
+    assert {name: type(value) for name, value in best["hyper_parameters"].items()} == {"x": float, "k": int}
     assert best["metrics"] == {
         "loss": {
             "metric": "loss",
@@ -139,7 +138,7 @@ def test_a_study_from_beginning_to_end(folder: Path) -> None:
             "max_value": values[0],
         }
     }
-    x, k = (float(best["hyper_parameters"][f"General/{name}"]) for name in "xk")
+    x, k = (best["hyper_parameters"][name] for name in "xk")
     assert values[0] == pytest.approx(x * x + k)
 
     told = trials(folder)
@@ -249,7 +248,7 @@ def test_scripts_and_commands(folder: Path) -> None:
     )
     assert start(folder, command).returncode == 0
     top = run_json("controller", "top", cwd=folder)
-    assert top[0]["metrics"]["loss"]["value"] == float(top[0]["hyper_parameters"]["General/x"])
+    assert top[0]["metrics"]["loss"]["value"] == top[0]["hyper_parameters"]["x"]
 
 
 def test_conditions_several_objectives_and_grids(folder: Path) -> None:

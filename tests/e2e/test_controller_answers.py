@@ -73,7 +73,15 @@ def test_answers_about_odd_names(cli: Cli) -> None:
     top = strict_json(cli("top", NAME, "--format", "json").stdout)
     assert top == events[-1]["top"]
     best = top[0]
-    x = float(best["hyper_parameters"]["General/x"])
+    x = best["hyper_parameters"]["x"]
+    assert (
+        {event["task_id"]: event["hyper_parameters"] for event in events if event["event"] == "launched"}[
+            best["task_id"]
+        ]
+        == {"x": x}
+        == ended[best["task_id"]]["hyper_parameters"]
+    )
+    assert ended[best["task_id"]]["values"] == {"seconds": x, "acc[val]/a:b": -x}
     assert best["metrics"] == {
         "seconds": {"metric": "seconds", "variant": "", "value": x, "min_value": x, "max_value": x + 1},
         "acc[val]/a:b": {"metric": "acc[val]", "variant": "a:b", "value": -x, "min_value": -x, "max_value": -x},
@@ -89,6 +97,8 @@ def test_answers_about_odd_names(cli: Cli) -> None:
     assert [float(row["metric/seconds"]) for row in rows] == [row["metric/seconds"] for row in tasks]
     rows = list(csv.DictReader(io.StringIO(cli("top", "--format", "csv").stdout)))
     assert (rows[0]["task_id"], float(rows[0]["seconds"])) == (best["task_id"], x)
+    trial = ended[best["task_id"]]["trial"]
+    assert (rows[0]["rank"], int(rows[0]["trial"]), float(rows[0]["x"])) == ("1", trial, x)
 
     about = strict_json(cli("show", best["task_id"], "--format", "json").stdout)
     assert (about["study"], about["metrics"]["side"]["value"]) == (NAME, None)
@@ -124,6 +134,23 @@ def test_answers_about_odd_names(cli: Cli) -> None:
             check=False,
         )
         assert piped.stderr == "", question
+    for question, lines in (
+        ("status", 1),
+        ("top", 1),
+        ("tasks --format json", 1),
+        ("show " + best["task_id"], 0),
+    ):
+        piped = subprocess.run(
+            ["bash", "-c", f"controller {question} | head -{lines}; echo ${{PIPESTATUS[0]}}"],
+            cwd=cli.folder,
+            env=environment(PATH=f"{BIN}:{os.environ['PATH']}"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        # It may have written all before the reader went.
+        assert (piped.stderr, piped.stdout.splitlines()[-1] in ("0", "141")) == ("", True), question
     assert_nothing_left(cli.folder)
 
 

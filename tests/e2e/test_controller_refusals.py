@@ -105,7 +105,8 @@ def test_nothing_is_lost_by_mistakes(cli: Cli) -> None:
         answers = pool.map(make, MISTAKES)
         for mistake, done in zip(MISTAKES, answers, strict=True):
             said = (mistake, done.returncode, done.stderr, done.stdout)
-            assert done.returncode == 2, said
+            # A Redis that is away is nobody's mistake.
+            assert done.returncode == (1 if SILENT_PORT in dict(mistake.env).values() else 2), said
             assert mistake.message in done.stderr, said
             assert done.stderr.startswith("controller: "), said
             assert done.stderr.count("\n") == 1, said

@@ -58,6 +58,7 @@ def run_study(cli: Cli, **env: str) -> optuna.Study:
 def dashboard(cli: Cli, *options: str, **env: str) -> Iterator[str]:
     """Its address, up to the port."""
     log = cli.folder / "dashboard.log"
+    log.unlink(missing_ok=True)
     with started(
         "controller", "dashboard", "--port", "0", *options, cwd=cli.folder, log=log, **env
     ) as process:
@@ -182,6 +183,19 @@ def test_mistakes(cli: Cli) -> None:
         assert len(done.stderr.strip().splitlines()) == 1
 
 
+def see_artifacts(page: Any, url: str) -> None:
+    """A trial's files are listed, and its picture is drawn, not just named."""
+    from playwright.sync_api import expect
+
+    page.goto(f"{url}/trials")
+    expect(page.get_by_text("structure.txt").first).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("notes.bin").first).to_be_visible()
+    picture = page.locator("img[src*='/artifacts/']").first
+    expect(picture).to_be_visible(timeout=30_000)
+    wait_for(lambda: picture.evaluate("image => image.naturalWidth") == 60, "the picture", 20)
+    assert picture.evaluate("image => image.naturalHeight") == 40
+
+
 def test_a_browser_sees_a_tasks_artifact(cli: Cli) -> None:
     if not Path(CHROMIUM).exists():
         if os.environ.get("CI") == "true":
@@ -190,20 +204,21 @@ def test_a_browser_sees_a_tasks_artifact(cli: Cli) -> None:
     from playwright.sync_api import expect, sync_playwright
 
     run_study(cli)
-    with dashboard(cli) as url, sync_playwright() as play:
+    with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
             page = browser.new_page()
             problems: list[str] = []
             page.on("pageerror", lambda error: problems.append(str(error)))
-            page.goto(f"{url}/trials")
-            expect(page.get_by_text("structure.txt").first).to_be_visible(timeout=30_000)
-            expect(page.get_by_text("notes.bin").first).to_be_visible()
-            # The picture is drawn, not just named.
-            picture = page.locator("img[src*='/artifacts/']").first
-            expect(picture).to_be_visible(timeout=30_000)
-            wait_for(lambda: picture.evaluate("image => image.naturalWidth") == 60, "the picture", 20)
-            assert picture.evaluate("image => image.naturalHeight") == 40
+            for options in ((), ("--allow-changes",)):
+                with dashboard(cli, *options) as url:
+                    page.goto(f"{base_of(url)}/dashboard")
+                    expect(page.get_by_role("link", name="Compare")).to_be_visible(timeout=30_000)
+                    # What would be refused is not offered.
+                    for control in ("[data-testid='AddBoxIcon']", "[aria-label='delete study']"):
+                        expect(page.locator(control).first).to_be_visible(visible=bool(options))
+                    if not options:
+                        see_artifacts(page, url)
             assert problems == []
         finally:
             browser.close()

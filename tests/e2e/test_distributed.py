@@ -204,12 +204,13 @@ def test_controller_here_workers_there(tmp_path: Path, s3_server: S3Server) -> N
         everything = desk.ask_json("top", "-k", "100")
         assert top == everything[:5]
         for entry in everything:
-            lr, layers = (float(entry["hyper_parameters"][f"General/{name}"]) for name in ("lr", "layers"))
+            lr, layers = (entry["hyper_parameters"][name] for name in ("lr", "layers"))
+            assert (type(lr), type(layers)) == (float, int)
             value = 1 - abs(lr - 0.01) - 0.01 * layers - 0.1 / 5
             assert entry == {
                 "task_id": entry["task_id"],
                 "status": "completed",
-                "hyper_parameters": {"General/lr": repr(lr), "General/layers": repr(int(layers))},
+                "hyper_parameters": {"lr": lr, "layers": layers},
                 "metrics": {
                     METRIC: {
                         "metric": "accuracy",
@@ -251,7 +252,7 @@ def test_controller_here_workers_there(tmp_path: Path, s3_server: S3Server) -> N
             assert desk.ask("artifacts", "get", best[:12], name, target, **keys) == f"{target}\n"
         assert (desk.folder / "best.bin").read_bytes() == b"weights of " + best.encode()
         settings = json.loads((desk.folder / "best.json").read_text())
-        assert repr(settings["lr"]) == top[0]["hyper_parameters"]["General/lr"]
+        assert settings["lr"] == top[0]["hyper_parameters"]["lr"]
         assert len([path for path in (bucket / "team").rglob("*") if path.is_file()]) == 16
         refused = desk.run(
             "controller", "artifacts", "get", best, "model", "x", AWS_EC2_METADATA_DISABLED="true"
@@ -361,7 +362,9 @@ def test_a_bucket_that_can_not_be_used_is_found_at_start(
     (head.folder / "far_objective.py").write_text(OBJECTIVE)
     # Also with workers of its own: none may be left running.
     done = head.run("controller", "start", "--workers", "1")
-    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+    # A server that is away is nobody's mistake.
+    expected = 1 if message == "no S3 server answers" else 2
+    assert (done.returncode, message in done.stderr) == (expected, True), done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert "wrong-secret" not in done.stderr
     with redis.Redis.from_url(redis_url) as client:

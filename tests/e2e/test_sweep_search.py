@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 
+from controller.commands.settings import resolve
 from tests.e2e.cli import Cli, folder_of
 
 OBJECTIVES = """
@@ -41,8 +43,8 @@ def test_known_configurations_are_run_first_and_once(cli: Cli) -> None:
     rows = {row["trial"]: row for row in cli.json("tasks")}
     assert rows[0]["loss"] == 2.25
     first, second = (cli.json("show", rows[number]["task_id"])["hyper_parameters"] for number in (0, 1))
-    assert first == {"General/x": "0.5", "General/k": "2"}
-    assert second["General/k"] == "3"
+    assert first == {"x": 0.5, "k": 2}
+    assert second["k"] == 3
     done = cli.start(file, "--set", "budget.max_trials=5")
     assert done.returncode == 0
     assert sum(row["loss"] == 2.25 for row in cli.json("tasks")) == 1
@@ -111,8 +113,11 @@ def test_several_objectives_have_a_front(cli: Cli) -> None:
     rows = cli.json("top", "-k", "6")
     assert [row["front"] for row in rows] == [0, 0, 0, 1, 1, 1]
     front = cli.json("top", "--front")
-    assert {row["hyper_parameters"]["General/k"] for row in front} == {"1"}
+    assert {row["hyper_parameters"]["k"] for row in front} == {1}
     assert len(front) == 3
+    # Optuna's own plots and tables know the objectives by name.
+    storage = resolve(folder=cli.folder, environment={}).storage_url
+    assert optuna.load_study(study_name="s", storage=storage).metric_names == ["cost", "error"]
     table = cli("top").stdout
     assert "Pareto front: 3 tasks" in table
     single = cli.sweep("one.yaml", study={"name": "one", "metric": {"name": "loss", "goal": "minimize"}})
@@ -130,4 +135,4 @@ def test_samplers_and_pruners_around_others(cli: Cli) -> None:
     )
     assert cli.start(file).returncode == 0
     shown = [cli.json("show", row["task_id"])["hyper_parameters"] for row in cli.json("tasks")]
-    assert {row["General/k"] for row in shown} == {"2"}
+    assert {row["k"] for row in shown} == {2}

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,9 @@ def test_a_script_run_by_hand_is_a_base_task(at: Path) -> None:
     assert task.get_configuration_object("file") == "x: 1\n"
     scalars = task.get_last_scalar_metrics()
     assert scalars["loss"]["train"] == {"last": 0.025, "min": 0.025, "max": 0.1}
-    assert scalars["final"][""]["last"] == 7.0
+    assert scalars["Summary"]["final"]["last"] == 7.0
+    assert task.get_reported_single_values() == {"final": 7.0}
+    assert task.get_reported_single_value("none") is None
     points = task.get_reported_scalars()["loss"]["train"]
     assert points == {"name": "train", "x": [0, 1, 2, 3], "y": [0.1, 0.05, 0.1 / 3, 0.025]}
     assert task.get_reported_scalars(max_samples=2)["loss"]["train"]["x"] == [0, 3]
@@ -121,9 +124,18 @@ def test_under_a_worker_the_tasks_values_replace_the_programs(at: Path) -> None:
     copy.set_parameter("General/lr", "0.5")  # text, as ClearML has it
     copy.update_parameters({"General/net/layers": 5, "Args/epochs": 2, "Args/warmup": "0.25"})
     copy.set_parameters({**copy.get_parameters(cast=True), "Options/depth": 9, "Options/folder": "elsewhere"})
+    refused = Task.clone(base, name="refused")
+    refused.set_parameter("Args/epochs", "many")
     with started("worker", cwd=at, log=at / "log", REDIS_URL=os.environ["REDIS_URL"]):
         assert Task.enqueue(copy, queue_name="default") == {"queued": 1}
+        Task.enqueue(refused)
         copy.wait_for_status(check_interval_sec=0.05)
+        ended(refused)
+    # As on the command line, and before anything was reported.
+    assert refused.get_status_reason() == (
+        "objective_error: exited with code 2: script.py: error: argument --epochs: invalid int value: 'many'"
+    )
+    assert "loss" not in refused.get_last_scalar_metrics()
     said = copy.at.store.logs.read(copy.id)[0]  # type: ignore[union-attr]
     assert (
         "saw digits 2 0.25 {'lr': 0.5, 'net': {'layers': 5, 'act': 'relu'}, 'sizes': [1, 2]} 9 "
@@ -146,6 +158,8 @@ def test_finding_tasks(at: Path) -> None:
     ]  # fmt: skip
     first.set_archived()
     assert [t.name for t in Task.get_tasks(None, "Q", "alpha", allow_archived=False)] == ["alpha one"]
+    with pytest.raises(BadInput, match="no task named 'alpha two'; the only one of that name is archived"):
+        Task.get_task(task_name="alpha two", allow_archived=False)
     first.set_parent(second)
     assert [t.id for t in Task.get_tasks(task_filter={"parent": second.id})] == [first.id]
     # The newest of a name.
@@ -157,6 +171,24 @@ def test_finding_tasks(at: Path) -> None:
         ({"task_id": "0" * 32}, "no task"),
         ({}, "name a task_id"),
         ({"task_name": "beta", "task_filter": {"state": "x"}}, "did you mean 'status'?"),
+        ({"task_name": "beta", "task_filter": {"status": "complete"}}, "did you mean 'completed'?"),
+        (
+            {
+                "project_name": "Q",
+                "task_name": "alpha two",
+                "task_filter": {"status": ["completed", "failed"]},
+            },
+            "no task named 'alpha two' in project 'Q' with status completed or failed; the only one of that "
+            "name has status created",
+        ),
+        (
+            {"task_name": "beta", "tags": ["new"], "task_filter": {"type": "training", "parent": "x"}},
+            "the newest of 2 of that name has parent none, tags none",
+        ),
+        (
+            {"project_name": "Q", "task_filter": {"type": "testing"}},
+            "the newest of 4 there has type training",
+        ),
     ):
         with pytest.raises(BadInput, match=said.replace("?", "[?]")):
             Task.get_task(**arguments)  # type: ignore[arg-type]
@@ -274,6 +306,9 @@ task.report_scalar("y", "", settings["x"], 0)
 
 
 REPORTS = """
+import io
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 import matplotlib
 matplotlib.use("Agg")
 from pathlib import Path
@@ -298,6 +333,34 @@ pyplot.plot([1, 2])
 logger.report_matplotlib_figure("plot", "line", figure=pyplot, iteration=3)
 logger.report_image("picture", "matrix", iteration=0, image=numpy.zeros((4, 5, 3), dtype=numpy.uint8))
 logger.report_image("picture", "floats", iteration=0, image=numpy.ones((4, 5)))
+for path in ("logs/a.txt", "logs/in/b.txt", "logs/in/c.csv", "gone/d.txt"):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(path)
+task.upload_artifact("texts", "logs/*.txt")
+task.upload_artifact("csv", Path("logs").absolute() / "*" / "*.csv")
+task.upload_artifact("each", "logs/*.txt", as_files=True)
+task.upload_artifact("gone", "gone/*", delete_after_upload=True)
+try:
+    task.upload_artifact("none", "logs/*.none")
+except Exception as error:
+    print(error)
+Path("t.csv").write_text("a,b")
+logger.report_table("table", "path", url="t.csv")
+logger.report_table("table", "file", url=Path("t.csv").absolute().as_uri())
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_): pass
+server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+Thread(target=server.serve_forever, daemon=True).start()
+logger.report_table("table", "http", url=f"http://127.0.0.1:{server.server_port}/t.csv")
+for url in (f"http://127.0.0.1:{server.server_port}/none.csv", "s3://bucket/t.csv"):
+    try:
+        logger.report_table("table", "none", url=url)
+    except ValueError as error:
+        print(error)
+logger.report_media("media", "link", iteration=1, url="s3://bucket/film.mp4")
+logger.report_media("media", "stream", stream=io.BytesIO(b"sound"), file_extension="wav")
+logger.report_media("media", "path", local_path="t.csv", delete_after_upload=True)
+logger.report_image("media", "image", url="https://example.org/a.png")
 print(sorted(task.artifacts))
 """
 
@@ -307,7 +370,7 @@ def test_artifacts_and_reports(at: Path) -> None:
     import pandas
     from PIL import Image
 
-    python(at, REPORTS)
+    said = python(at, REPORTS)
     task = Task.get_task(task_name="reports")
     found = task.artifacts
     assert (found["array"].get() == numpy.arange(6).reshape(2, 3)).all()
@@ -321,6 +384,24 @@ def test_artifacts_and_reports(at: Path) -> None:
     assert found["plot/bars/2"].get()["data"][0]["type"] == "bar"
     assert Image.open(found["plot/line/3"].get_local_copy()).format == "PNG"
     assert Image.open(found["picture/matrix/0"].get_local_copy()).size == (5, 4)
+    with zipfile.ZipFile(found["texts"].get_local_copy()) as archive:
+        assert archive.namelist() == ["a.txt", "in/b.txt"]
+        assert archive.read("in/b.txt") == b"logs/in/b.txt"
+    with zipfile.ZipFile(found["csv"].get_local_copy()) as archive:
+        assert archive.namelist() == ["in/c.csv"]
+    assert Path(found["each/in/b.txt"].get_local_copy()).read_text() == "logs/in/b.txt"
+    assert "gone" in found
+    assert not list((at / "gone").iterdir())
+    assert f"artifact 'none': there is no file {at}/logs/*.none" in said
+    for series in ("path", "file", "http"):
+        assert Path(found[f"table/{series}"].get_local_copy()).read_text() == "a,b"
+    assert "/none.csv can't be read: HTTP Error 404" in said
+    assert "s3://bucket/t.csv is no URL of http, https or file; download it, and give its path" in said
+    assert found["media/link/1"].get() == {"url": "s3://bucket/film.mp4"}
+    assert found["media/image"].get() == {"url": "https://example.org/a.png"}
+    assert Path(found["media/stream"].get_local_copy()).read_bytes() == b"sound"
+    assert Path(found["media/path"].get_local_copy()).read_text() == "a,b"
+    assert not (at / "t.csv").exists()
     assert Image.open(found["picture/floats/0"].get_local_copy()).getpixel((0, 0)) == 255
 
 

@@ -99,6 +99,20 @@ def test_a_retry_that_was_cut_short_is_no_other_retry(tmp_path: Path) -> None:
     assert reopened(study, "random").retried() == set()
 
 
+def test_a_retry_that_ran_and_was_closed_as_not_run_stands_for_the_failed_one(tmp_path: Path) -> None:
+    """As one that ended by a fault of its machine: it has failed itself, and is retried in its own right."""
+    study = optuna.create_study(study_name="s", storage=f"sqlite:///{tmp_path}/o.db")
+    search = reopened(study, "random")
+    (first, _) = asked(search, TrialState.FAIL, most=1)[0]
+    search.retry([first])
+    retry = search.ask()
+    assert retry is not None
+    search.keep_snapshot(retry.number, "{}")
+    search.discard(retry.number)
+    search.flush()
+    assert reopened(study, "random").retried() == {first}
+
+
 # The loop
 
 

@@ -14,7 +14,7 @@ from controller.loop.first_failures import FirstFailures, kind_of_failure
 from controller.loop.job import Job
 from controller.loop.launching import Launching
 from controller.loop.recovery import Recovery
-from controller.loop.state import refuse_contradictions
+from controller.loop.state import checked_first_failures
 from tests.fakes import record
 from tests.loop_parts import LoopParts
 from worker.protocol import Reason, Status, TaskRecord
@@ -122,21 +122,9 @@ def test_zero_is_never() -> None:
 
 @pytest.mark.parametrize("given", [-1, True, 1.5, "3", None])
 def test_what_is_no_number_of_jobs_is_refused(given: Any) -> None:
-    limits = dict.fromkeys(
-        (
-            "pool_period_min",
-            "time_limit_per_job",
-            "compute_time_limit",
-            "max_iteration_per_job",
-            "total_max_jobs",
-            "num_concurrent_workers",
-            "wall_clock_limit",
-            "max_failures",
-        )
-    )
-    refuse_contradictions({**limits, "first_failures": 0}, None)
+    assert checked_first_failures(0) == 0
     with pytest.raises(BadInput, match="first_failures .*: a number of jobs; 0 for never"):
-        refuse_contradictions({**limits, "first_failures": given}, None)
+        checked_first_failures(given)
 
 
 def test_what_is_known_of_an_earlier_controller_counts_but_does_not_end_it() -> None:

@@ -29,8 +29,8 @@ def parts_of(
 @pytest.mark.parametrize(
     ("request_", "reason", "status"),
     [
-        ("stop", "stopped", "stopped"),
-        ("interrupt", "interrupted", "interrupted"),
+        ("stop", "its end was asked for", "stopped"),
+        ("interrupt", "by Ctrl-C or a signal", "interrupted"),
         ("hand_over", "handed over", "interrupted"),
     ],
 )

@@ -127,6 +127,30 @@ def test_a_search_space_survives_its_dicts(space: Callable[[], list[Parameter]])
     assert product(again) == product(space())
 
 
+class Powers(Parameter):
+    """As a ClearML script writes one of its own."""
+
+    def __init__(self, name: str, most: int) -> None:
+        super().__init__(name)
+        self.most = most
+
+    def to_list(self) -> list[dict[str, Any]]:
+        return [{self.name: [2**n] if n else None} for n in range(self.most)]
+
+
+@pytest.mark.parametrize("kind", ["grid", "random", "tpe"])
+def test_a_parameter_of_ones_own(kind: str) -> None:
+    def space() -> list[Parameter]:
+        return [two("a", [1, 2]), Powers("p", 3)]
+
+    assert sorted(map(repr, searched(space(), kind))) == sorted(map(repr, product(space())))
+    again = Parameter.from_dict(Powers("p", 3).to_dict())
+    assert again.to_list() == Powers("p", 3).to_list()
+    assert Powers("p", 3).encode({"p": [4]}) == {"p": "[4]"}
+    with pytest.raises(BadInput, match="parameter x: Parameter has no to_list"):
+        searched([Parameter("x")], kind)
+
+
 def test_names_for_the_sampler() -> None:
     def names(*given: str | None) -> list[str]:
         sets = [two(f"p{place}", [1, 2], name=name) for place, name in enumerate(given)]

@@ -49,6 +49,7 @@ def search() -> Any:
 def job(status: Status, reason: Reason | None = None, why: str = "") -> Any:
     record = SimpleNamespace(status=status, reason_class=reason, reason=why, compute_s=2.25)
     ended = SimpleNamespace(trial=7, record=record, parameters={"lr": 0.01234567, "opt": "sgd"}, scalars={})
+    ended.task_id = lambda: "f" * 32
     ended.is_failed = lambda: status is Status.FAILED
     return ended
 

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from controller.commands import main as cli
 from controller.commands import questions
 from controller.commands.settings import Settings
-from controller.commands.tables import top_table
 from controller.results.ranking import Ranking
+from controller.results.top import Top, find_top
 from controller.search.objective import Objective
 from tests.fakes import ACCURACY, LOSS, record
 from worker.protocol import (
@@ -132,26 +132,28 @@ def test_with_one_objective_there_are_no_fronts(store: Store) -> None:
         ranking.best(None)
 
 
-def test_the_table_says_how_large_the_front_is(store: Store) -> None:
+def columns(found: Top) -> list[str]:
+    return list(found.shown()[0])
+
+
+def test_the_title_says_how_large_the_front_is(store: Store) -> None:
     shown = study(store)
     populate(store)
-    table, rows = top_table(store, shown, 2)
-    assert str(table.title) == "Top 2 of study s (Pareto front: 4 tasks)"
-    assert [str(column.header) for column in table.columns][:2] == ["rank", "front"]
-    assert "metric/front" in [str(column.header) for column in table.columns]
-    assert len(rows) == 2
-    table, rows = top_table(store, shown, None, only_completed=True)
-    assert str(table.title) == "Top 3 of study s (Pareto front: 3 tasks)"
-    assert [row["front"] for row in rows] == [0, 0, 0]
+    found = find_top(store, shown, 2)
+    assert found.title == "Top 2 of study s (Pareto front: 3 tasks)"
+    assert columns(found)[:2] == ["rank", "front"]
+    assert "metric/front" in columns(found)
+    assert len(found.details) == 2
+    found = find_top(store, shown, None, only_completed=True)
+    assert found.title == "Top 3 of study s (Pareto front: 3 tasks)"
+    assert [row["front"] for row in found.shown()] == [0, 0, 0]
 
 
-def test_the_table_of_one_objective_is_as_it_was(store: Store) -> None:
+def test_the_table_of_one_objective(store: Store) -> None:
     task(store, "a", 1.0, metrics=(LOSS,))
-    table, _ = top_table(store, study(store, (LOSS,)), 5)
-    assert str(table.title) == "Top 1 of study s"
-    assert [str(column.header) for column in table.columns] == [
-        "rank", "task", "trial", "status", "loss", "parameters",
-    ]  # fmt: skip
+    found = find_top(store, study(store, (LOSS,)), 5)
+    assert found.title == "Top 1 of study s"
+    assert columns(found) == ["rank", "task", "trial", "status", "loss", "parameters"]
 
 
 @pytest.fixture
@@ -174,14 +176,16 @@ def test_top_of_several_objectives(store: Store, top: CliRunner) -> None:
     study(store)
     assert "no task has reported accuracy/validation and front yet" in answer(top)
     populate(store)
-    assert "Top 5 of study s (Pareto front: 4 tasks)" in answer(top)
+    assert "Top 5 of study s (Pareto front: 3 tasks)" in answer(top)
     found = json.loads(answer(top, "-k", "9", "--format", "json"))
-    assert [row["front"] for row in found] == [0, 0, 0, 0, 1, 2]
+    # The one that still runs comes last, whatever it has reported so far, and has no rank.
+    assert [row["front"] for row in found] == [0, 0, 0, 1, 2, None]
     rows = list(csv.DictReader(io.StringIO(answer(top, "-k", "9", "--format", "csv"))))
-    assert [(row["front"], row["metric/front"]) for row in rows][3:] == [
-        ("0", "10.0"),
-        ("1", "20.0"),
-        ("2", "40.0"),
+    assert [(row["rank"], row["front"], row["metric/front"]) for row in rows][2:] == [
+        ("3", "0", "10.0"),
+        ("4", "1", "20.0"),
+        ("5", "2", "40.0"),
+        ("", "", "90.0"),
     ]
 
 
@@ -190,8 +194,8 @@ def test_the_front_whatever_k(store: Store, top: CliRunner, k: str) -> None:
     study(store)
     populate(store)
     found = json.loads(answer(top, "--front", "-k", k, "--format", "json"))
-    assert [row["front"] for row in found] == [0, 0, 0, 0]
-    assert "Top 4 of study s (Pareto front: 4 tasks)" in answer(top, "--front", "-k", k)
+    assert [row["front"] for row in found] == [0, 0, 0]
+    assert "Top 3 of study s (Pareto front: 3 tasks)" in answer(top, "--front", "-k", k)
 
 
 def test_the_front_of_one_objective_is_bad_input(store: Store, top: CliRunner) -> None:

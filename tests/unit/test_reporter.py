@@ -10,7 +10,8 @@ import pytest
 import redis
 
 from tests.fakes import LOSS, record
-from worker.protocol import Point, Status, Store, TaskSpec
+from worker.protocol import ObjectiveMetric, Point, Sign, Status, Store, TaskSpec
+from worker.protocol.metrics import split_key
 from worker.protocol.reports import Reports
 from worker.sdk.reporter import Reporter
 
@@ -72,6 +73,31 @@ def test_an_iteration_beyond_the_limit_is_not_taken() -> None:
     assert reporter.flush()
     assert store.tasks.get(task.id).iterations == 3
     assert store.reports.scalars([task.id])[0]["loss"].last == 1.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "found"),
+    [("accuracy", {"accuracy", "Summary/accuracy"}), ("Summary/accuracy", {"Summary/accuracy"})],
+)
+def test_a_single_value_is_found_by_its_bare_name_too(metric: str, found: set[str]) -> None:
+    store = Store(fakeredis.FakeRedis(decode_responses=True))
+    title, series = split_key(metric)
+    task = record(
+        status=Status.QUEUED,
+        spec=TaskSpec(
+            metrics=(ObjectiveMetric(title=title, series=series, sign=Sign.MAX),),
+            constraints=({"metric": "size", "max": 3.0},),
+        ),
+    )
+    store.tasks.create(task)
+    reporter = Reporter(store, store.transitions.start(task.id, 1, "w/0"), time.monotonic)
+    for name, value in (("accuracy", 0.25), ("size", 2.0), ("other", 1.0), ("accuracy", 0.5)):
+        reporter.add(Point(title="Summary", series=name, value=value, iteration=-(2**31), at=time.time()))
+    assert reporter.flush()
+    scalars = store.reports.scalars([task.id])[0]
+    assert set(scalars) == {*found, "size", "Summary/size", "Summary/other"}
+    assert {scalars[key].last for key in found} == {0.5}
+    assert {(s.count, s.iterations, s.last_iteration) for s in scalars.values()} == {(1, 1, 0)}
 
 
 @pytest.mark.parametrize(

@@ -389,6 +389,8 @@ def test_half_a_list_is_not_taken_for_text(tmp_path: Path, value: str) -> None:
         ("s.toml", "[a]\nx = [1, None]\n", "(at line 2, column 9): x = [1, None]; None is { none = true }"),
         ("s.toml", "[a]\nx = True\n", "(at line 2, column 5): x = True; write true"),
         ("s.toml", "[a]\nx = null", "(at line 2, column 5): x = null; None is { none = true } in TOML"),
+        ("s.toml", "[a]\nx = [(1, 2)]\n", "x = [(1, 2)]; write a list as [1, 2]"),
+        ("s.toml", "[a]\nlow = .5\n", "low = .5; a number begins with a digit, such as 0.5"),
         ("s.toml", "[a]\nlow = 1e-5.3\n", "(at line 2, column 11): low = 1e-5.3"),
         ("s.toml", "[a]\nx = [1,\n\n", "(at end of document, line 2): x = [1,"),
         ("s.toml", "[a]\nb = 1\nb = 2\n", "at line 3"),

@@ -111,6 +111,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"objective": {"command": []}}, "objective.command", "names no program"),
     ({"objective": {"command": "train 'x"}}, "objective.command", "can't be split into arguments"),
     ({"objective": {"command": ["a", 1]}}, "objective.command[1]", "must be text, got 1; put it in quotes"),
+    ({"objective": {"command": ["a", {"flag:x": None}]}}, "objective.command[1]",
+     'must be text, got {"flag:x": null}; YAML needs quotes around braces: "{flag:x}"'),
     # commands and parameters
     ({"objective": {"command": "t {lr} {layers} {opt} {momentum} {moment}"}}, "objective.command",
      'no parameter for the placeholder {moment}; did you mean "{momentum}"?'),

@@ -59,3 +59,19 @@ def test_other_ways_to_write_it(text: str, default: Any, value: Any) -> None:
 def test_what_is_not_understood_is_told(text: str, default: Any) -> None:
     with pytest.raises(ValueError):
         cast_like(text, default)
+
+
+@pytest.mark.parametrize("default", [3, 0.5, [1], (1,), {"a": 1}, None])
+@pytest.mark.parametrize("value", [[64, 64], [], {"b": [1]}, None])
+def test_a_list_that_the_study_chose_is_no_mistake(value: Any, default: Any) -> None:
+    found = cast_like(value, default)
+    assert found == (tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value)
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, -(2**60) - 1, 10**30])
+def test_a_whole_number_keeps_its_digits(value: int) -> None:
+    assert cast_like(value, 0) == value
+    assert cast_like(as_text(value), 0) == value
+    assert type(cast_like(f" {value} ", 1)) is int
+    assert cast_like("3.0", 1) == 3
+    assert cast_like("2.5", 1) == 2.5

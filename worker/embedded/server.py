@@ -230,7 +230,8 @@ class EmbeddedRedis:
                     f"{' and ends with:' if tail else ''}",
                     *tail,
                 ]
-            )
+            ),
+            input_is_wrong=False,
         )
 
     def _locked(self, name: str, operation: int, timeout_s: float | None = None) -> int:
@@ -245,7 +246,8 @@ class EmbeddedRedis:
         os.close(fd)
         raise RedisUnavailable(
             f"the embedded Redis in {self._folder.path} neither comes up nor goes away ({name} is taken): "
-            f"see {self._folder.log_file}, and end the redis-server of that folder"
+            f"see {self._folder.log_file}, and end the redis-server of that folder",
+            input_is_wrong=False,
         )
 
     def _release(self) -> None:

@@ -54,6 +54,7 @@ def connect(url: str, *, patience_s: float = 60.0, timeout_s: float = 20.0, text
     """
     tries = round(patience_s) if patience_s > 0 else 0
     retry = Retry(ExponentialBackoff(cap=1.0, base=0.1), tries)
+    _check_url(url)
     # Older clients compare a certificate's name only when they are told to.
     verified = url.startswith("rediss:") and "ssl_cert_reqs" not in url
     try:
@@ -70,9 +71,26 @@ def connect(url: str, *, patience_s: float = 60.0, timeout_s: float = 20.0, text
             **_NO_EXTRAS,
         )
     except ValueError as error:
+        raise BadInput(f"Redis URL {redact(url)}: {error}; {_FORMS}") from error
+
+
+_FORMS = "use redis://HOST:6379/0, rediss://… or unix:///PATH"
+
+
+def _check_url(url: str) -> None:
+    """Refuse what redis-py would pass over. Raises `BadInput`."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in ("redis", "rediss", "unix"):
         raise BadInput(
-            f"Redis URL {redact(url)}: {error}; use redis://HOST:6379/0, rediss://… or unix:///PATH"
-        ) from error
+            f"Redis URL {redact(url)}: it begins with none of redis://, rediss://, unix://; {_FORMS}"
+        )
+    if scheme == "unix":
+        if not rest.partition("?")[0].rpartition("@")[2].strip("/"):
+            raise BadInput(f"Redis URL {redact(url)}: it names no socket; {_FORMS}")
+        return
+    database = rest.partition("?")[0].rpartition("@")[2].partition("/")[2]
+    if database and not database.isdigit():
+        raise BadInput(f"Redis URL {redact(url)}: {database!r} is no database number; {_FORMS}")
 
 
 def watch(pipe: Any, key: str, *command: Any) -> Any:
@@ -130,11 +148,21 @@ def check(client: Any, url: str) -> tuple[int, ...]:
     except redis.ResponseError as error:
         raise RedisUnavailable(f"Redis at {shown}: {_explain(error)}") from error
     except AWAY as error:
+        why = _explain_away(error, url)
+        wrong = not _may_come(why)
         raise RedisAway(
-            f"Redis at {shown}: {_explain_away(error, url)}; is it running, and is REDIS_URL right?"
+            f"Redis at {shown}: {why}; "
+            + ("correct REDIS_URL" if why == NO_SUCH_HOST else "is it running, and is REDIS_URL right?"),
+            input_is_wrong=wrong,
         ) from error
-    except OSError as error:
-        raise RedisUnavailable(f"Redis at {shown}: {error}") from error
+    except (OSError, redis.RedisError) as error:
+        raise RedisUnavailable(f"Redis at {shown}: {_explain(error)}") from error
+    except (
+        TypeError,
+        UnicodeError,
+    ) as error:  # an option that redis-py doesn't know, a name that none can be
+        why = _first_words(str(error))
+        raise BadInput(f"Redis URL {shown}: {why}; {_FORMS}") from error
     if version < MINIMUM:
         raise RedisUnavailable(
             f"Redis at {shown}: version {'.'.join(map(str, version))} is too old; "
@@ -198,13 +226,26 @@ def _explain(error: Exception) -> str:
         return "it wants a password; set it in REDIS_URL: redis://:PASSWORD@HOST:PORT/0"
     if "db index" in lowered or "invalid db" in lowered:
         return "no such database number; the last part of REDIS_URL names it, usually 0"
+    if "protocol error" in lowered:
+        return "what answers there is not Redis"
     if "refused" in lowered:
         return "connection refused"
+    if "no such file" in lowered:
+        return "there is no such socket"
     if "timed out" in lowered or "timeout" in lowered:
         return "no answer in time"
+    if "temporary failure" in lowered:
+        return "the name service doesn't answer"
     if "name or service not known" in lowered or "name resolution" in lowered or "nodename" in lowered:
-        return "no such host"
+        return NO_SUCH_HOST
     return text or type(error).__name__
+
+
+def _first_words(text: str) -> str:
+    """What Python says of an argument or a name, for somebody who knows no Python."""
+    if "unexpected keyword argument" in text:
+        return f"there is no option {text.rsplit(' ', 1)[-1]}"
+    return "there can be no such host" if "idna" in text else text
 
 
 def _explain_away(error: Exception, url: str) -> str:
@@ -222,6 +263,17 @@ def _explain_away(error: Exception, url: str) -> str:
     elif url.startswith("redis:") and ("reset by peer" in lowered or "closed by server" in lowered):
         return "it ends the connection; if it speaks TLS at this port, write rediss:// instead of redis://"
     return text
+
+
+NO_SUCH_HOST = "no such host"
+
+
+def _may_come(why: str) -> bool:
+    """Whether what `_explain_away` says may pass with nothing changed here: down, busy or cut off."""
+    passing = ("refused", "no answer in time", "name service", "no route to host",
+               "unreachable", "reset by peer", "closed by", "loading", "eof occurred", "broken pipe",
+               "no such socket", "maxmemory", "replica", "max number of clients")  # fmt: skip
+    return any(part in why.lower() for part in passing) and "; if it " not in why
 
 
 _WANTS_CERTIFICATE = (

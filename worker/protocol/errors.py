@@ -1,6 +1,7 @@
 """Every error of optuna-rq, under one root.
 
-A `BadInput` is a mistake of the user's: the commands print its message as one line and exit with 2.
+A `BadInput` is a mistake of the user's: the commands print its message as one line and exit with 2; with 1
+for what was named rightly, as far as one can tell, and is away (`ServerAway`, `RedisAway`).
 Anything `Retryable` may succeed when tried again without changing anything; nothing else will.
 Messages say what is wrong, where, and what to do next.
 """
@@ -33,17 +34,35 @@ class Retryable(Exception):
 
 
 class ServerAway(BadInput, Retryable):
-    """A store or a database that was named can't be reached, or is busy: it may be there later."""
+    """A store or a database that was named can't be reached, or is busy: it may be there later.
+
+    Args:
+        problems: as `BadInput`'s.
+        input_is_wrong: its URL can't be right as far as one can tell: exit code 2.
+    """
+
+    def __init__(self, *problems: str, input_is_wrong: bool = False) -> None:
+        super().__init__(*problems)
+        self.exit_code = 2 if input_is_wrong else 1
 
 
 class RedisUnavailable(OptunaRQError, Retryable):
-    """Redis can't be reached, refuses the credentials, or is too old."""
+    """Redis can't be reached, refuses the credentials, or is too old.
 
-    exit_code = 2
+    Args:
+        input_is_wrong: what names it is to be corrected: exit code 2, else 1.
+    """
+
+    def __init__(self, message: str, *, input_is_wrong: bool = True) -> None:
+        super().__init__(message)
+        self.exit_code = 2 if input_is_wrong else 1
 
 
 class RedisAway(RedisUnavailable):
     """Redis can't be reached, or doesn't answer: it may later."""
+
+    def __init__(self, message: str, *, input_is_wrong: bool = False) -> None:
+        super().__init__(message, input_is_wrong=input_is_wrong)
 
 
 class StorageUnavailable(OptunaRQError, Retryable):

@@ -14,6 +14,13 @@ MACHINE = ":monitor:machine"
 """Title of the metrics that the worker samples itself."""
 
 
+SINGLE_VALUES = "Summary"
+"""Title of the metrics that belong to a whole run, ClearML's ``report_single_value``: series is the name."""
+
+NO_ITERATION = -(2**31)
+"""What stands, in ClearML and in a program's report, for the iteration of a single value."""
+
+
 def metric_key(title: str, series: str = "") -> str:
     """The one name of a metric: ``title/series``, or the title alone where there is no series."""
     return f"{title}/{series}" if series else title

@@ -18,10 +18,14 @@ class RankingIndex:
     def __init__(self, client: Any) -> None:
         self._redis = client
 
-    def best(self, name: str, count: int, *, only_completed: bool = False) -> list[str]:
-        """Ids of the best tasks of a study with one objective, the best first: O(log n + count)."""
+    def best(self, name: str, count: int, *, start: int = 0, only_completed: bool = False) -> list[str]:
+        """Ids of the best tasks of a study with one objective, the best first: O(log n + count).
+
+        Args:
+            start: how many to pass over.
+        """
         ids: list[str] = self._redis.zrange(
-            keys.rank(name, only_completed=only_completed), 0, max(0, count) - 1
+            keys.rank(name, only_completed=only_completed), start, start + max(0, count) - 1
         )
         return ids if count > 0 else []
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from worker.protocol.errors import BadInput, ObjectiveLoadError
+from worker.protocol.errors import BadInput, ObjectiveLoadError, ServerAway
 from worker.protocol.urls import redact
 from worker.runner.objective import check_script, check_signature, load_function, script_path
 
@@ -26,7 +26,8 @@ def check(question: dict[str, Any]) -> dict[str, Any]:
         try:
             check_storage(question["storage"])
         except BadInput as error:
-            return {"ok": False, "message": str(error)}
+            away = isinstance(error, ServerAway)
+            return {"ok": False, "message": str(error), "away": away, "exit_code": error.exit_code}
         return {"ok": True}
     objective, folder = question["objective"], Path(question["folder"])
     try:
@@ -48,7 +49,7 @@ def check(question: dict[str, Any]) -> dict[str, Any]:
 
 def check_storage(url: str) -> None:
     """Prove that Optuna's storage is reached from here, in a process of its own: a worker needs no Optuna
-    for most objectives, and the memory it takes is its programs'. Raises `BadInput`.
+    for most objectives, and the memory it takes is its programs'. Raises `BadInput` or `ServerAway`.
     """
     answer = subprocess.run(
         [sys.executable, "-c", CHECK],
@@ -64,7 +65,10 @@ def check_storage(url: str) -> None:
         last = said[-1] if said else f"exit code {answer.returncode}"
         raise BadInput(f"storage {redact(url)}: checking it ends the process: {last}") from None
     if not found["ok"]:
-        raise BadInput(str(found["message"]))
+        message = str(found["message"])
+        if found.get("away"):
+            raise ServerAway(message, input_is_wrong=found.get("exit_code") == 2)
+        raise BadInput(message)
 
 
 def main() -> None:

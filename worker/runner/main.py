@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker.process.channel import Endpoint, Message
+from worker.process.channel import SOCKET_VARIABLE, Endpoint, Message
 from worker.process.parent_death import die_with_parent
 from worker.protocol.errors import ObjectiveLoadError
 from worker.protocol.faults import fault_of
@@ -182,7 +182,8 @@ class Runner:
         runtime.enter(task)
         _reseed()
         before = {thread.ident for thread in threading.enumerate()}
-        variables = {"TMPDIR": order["scratch"], **objective.get("env", {})}
+        address = runtime.open_to_children(session, lambda: task.about).address
+        variables = {"TMPDIR": order["scratch"], SOCKET_VARIABLE: address, **objective.get("env", {})}
         try:
             with self._stoppable(session), _environment(variables, folder):
                 result: Message = {"op": "result", "kind": "ok", **call()}
@@ -195,7 +196,7 @@ class Runner:
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
                 sys.stderr.flush()
-            session.flush()
+            session.close()
         result["dirty"] = _left_behind(before)
         result["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if len(sys.modules) != self._modules:
@@ -207,8 +208,10 @@ class Runner:
     def _stoppable(self, session: ChannelSession) -> Iterator[None]:
         """Within, SIGTERM raises the stop request in the objective."""
 
+        asked, own = TaskStopped("user", "terminated by a signal"), os.getpid()
+
         def handler(signum: int, frame: Any) -> None:
-            raise session.stop or TaskStopped("user", "terminated by a signal")
+            raise runtime.stop_here(own, lambda: session.stop or asked, signum)
 
         signal.signal(signal.SIGTERM, handler)
         try:
@@ -351,7 +354,7 @@ def _forget_temporary_folders(folder: str | None) -> None:
 
 def _left_behind(before: set[int | None]) -> bool:
     """True when the trial has left threads running that were not there before it."""
-    ours = {"optuna-rq-sender", "optuna-rq-reader"}
+    ours = {"optuna-rq-sender", "optuna-rq-reader", "optuna-rq-members"}
     return any(t.ident not in before and t.name not in ours for t in threading.enumerate())
 
 

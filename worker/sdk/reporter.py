@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import redis
@@ -12,7 +13,7 @@ from worker.protocol.batch import Batch, Point
 from worker.protocol.checkpoint import ResumePoint
 from worker.protocol.connection import can_pass, trouble
 from worker.protocol.errors import TransitionRefused
-from worker.protocol.metrics import Summary
+from worker.protocol.metrics import NO_ITERATION, SINGLE_VALUES, Summary
 from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.store import Store
 from worker.sdk.iterations import Iterations
@@ -64,6 +65,7 @@ class Reporter:
         self._parameters: dict[str, Any] = {}
         self._summaries: dict[str, Summary] = {}
         self._objective = {metric.key for metric in record.spec.metrics}
+        self._wanted = {*self._objective, *(str(c.get("metric")) for c in record.spec.constraints)}
         self._seq = 0
         self._uncertain = 0
         """Points of a batch whose writing has failed, or seemed to."""
@@ -90,6 +92,15 @@ class Reporter:
     # Taking
 
     def add(self, point: Point) -> None:
+        if point.iteration == NO_ITERATION:
+            # A single value replaces the one before; it is no step of the run.
+            point = replace(point, iteration=0, is_final=True)
+        if point.title == SINGLE_VALUES and point.series in self._wanted:
+            # A study may name a single value without its title.
+            self._add(replace(point, title=point.series, series=""))
+        self._add(point)
+
+    def _add(self, point: Point) -> None:
         key = point.key
         if key in self._objective and not point.is_final and (self.over_limit or not self._is_new(point)):
             return

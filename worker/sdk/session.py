@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -150,17 +149,23 @@ class LocalSession:
 
 
 class ChannelSession:
-    """A task under a worker.
+    """A task under a worker, or another program's task that this process is a child of.
 
     Thread-safe. `report` appends to a list and returns; a thread sends what has gathered every `BATCH_S`.
+    It begins with the first report and ends with `close`.
+
+    Args:
+        at_once: send each report before `report` returns: a child may end without notice.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, *, at_once: bool = False) -> None:
+        self._at_once = at_once
         self._endpoint = endpoint
         self._pending: deque[RawPoint] = deque()
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._sender: threading.Thread | None = None
+        self._sender: threading.Event | None = None
+        """Ends the thread that sends; None while there is none."""
         self._stop: TaskStopped | None = None
         self._answers: dict[int, Message] = {}
         self._answered = threading.Condition()
@@ -175,7 +180,7 @@ class ChannelSession:
     def report(self, point: RawPoint) -> None:
         if self._stop is not None:
             raise self._stop
-        if self._is_copy():
+        if self._at_once or self._is_copy():
             self._endpoint.send({"op": "points", "points": [point]})
             return
         self._pending.append(point)
@@ -187,17 +192,30 @@ class ChannelSession:
     def _start_sender(self) -> None:
         with self._lock:
             if self._sender is None:
-                self._sender = threading.Thread(target=self._send_loop, name="optuna-rq-sender", daemon=True)
-                self._sender.start()
+                self._sender = threading.Event()
+                signals = (self._wake, self._sender)
+                threading.Thread(
+                    target=self._send_loop, args=signals, name="optuna-rq-sender", daemon=True
+                ).start()
 
-    def _send_loop(self) -> None:
+    def _send_loop(self, wake: threading.Event, over: threading.Event) -> None:
         while not self._endpoint.closed:
-            self._wake.wait()
-            time.sleep(BATCH_S)
-            self._wake.clear()
+            wake.wait()
+            if over.wait(BATCH_S):
+                return
+            wake.clear()
             self.flush()
 
     def close(self) -> None:
+        """Send what is left, and end the thread; a later report starts another."""
+        if self._is_copy():
+            return
+        with self._lock:
+            over, self._sender = self._sender, None
+            wake, self._wake = self._wake, threading.Event()
+        if over is not None:
+            over.set()
+            wake.set()
         self.flush()
 
     def flush(self) -> None:
@@ -236,7 +254,8 @@ class ChannelSession:
         pass  # the base task has it, and what a job changes of it is in its parameters
 
     def log(self, text: str) -> None:
-        pass  # the slot reads what the program prints
+        if self._at_once:
+            self._endpoint.send({"op": "log", "text": text})  # a slot reads what its program prints
 
     def scalars(self) -> dict[str, Summary]:
         found = self._ask("scalars")
@@ -264,12 +283,13 @@ class ChannelSession:
         with self._answered:
             self._number += 1
             number = self._number
+        gone = "the program that runs the task has ended" if self._at_once else "the worker is gone"
         if not self._endpoint.send({**message, "id": number}):
-            raise self._stop or TaskStopped("worker_lost", "the worker is gone")
+            raise self._stop or TaskStopped("worker_lost", gone)
         with self._answered:
             while number not in self._answers:
                 if self._endpoint.closed:
-                    raise self._stop or TaskStopped("worker_lost", "the worker is gone")
+                    raise self._stop or TaskStopped("worker_lost", gone)
                 self._answered.wait(0.5)
             return self._answers.pop(number)
 
@@ -317,6 +337,7 @@ def describe(task: Any) -> Message:
         "attempt": task.attempt,
         "worker": task.worker,
         "parameters": task.spec.parameters,
+        "searched": list(task.spec.searched),
         "metrics": [metric.key for metric in task.spec.metrics],
         "artifacts": task.spec.artifacts,
         "tags": list(task.spec.tags),

@@ -18,6 +18,7 @@ from worker.protocol.errors import BadInput, TransitionRefused
 from worker.protocol.faults import fault_of
 from worker.protocol.record import TaskRecord, TaskSpec, new_task_id
 from worker.protocol.status import Reason, Status
+from worker.sdk import runtime
 from worker.sdk.exceptions import TaskStopped
 from worker.sdk.home import Home, home
 from worker.sdk.program import name_of, this_program
@@ -43,7 +44,7 @@ def begin(project: str, name: str | None, task_type: str, tags: tuple[str, ...],
         if os.environ.get("REDIS_URL"):
             raise
         log.warning("%s; this task's reports stay in this process", error)
-        description = {"id": new_task_id(), "name": name or "", "project": project, "parameters": {}}
+        description = {"id": new_task_id(), "name": name or "", "project": project, "by_hand": True}
         return {**description, "metrics": [], "artifacts": None, "tags": tags}, LocalSession(), None
     objective = this_program(at.folder)
     record = TaskRecord(
@@ -66,7 +67,7 @@ def begin(project: str, name: str | None, task_type: str, tags: tuple[str, ...],
     except TransitionRefused:
         # Somebody was faster and has stopped it; a program that is stopped later ends like this, too.
         sys.exit(f"task {record.id} stopped: {at.store.tasks.get(record.id).reason}")
-    return describe(record), StandaloneSession(at.store, record), at
+    return {**describe(record), "by_hand": True}, StandaloneSession(at.store, record), at
 
 
 class Following(Protocol):
@@ -82,6 +83,26 @@ def end_with_program(task: Following, session: Session) -> None:
     """Have a task that stands in Redis end with the program."""
     if isinstance(session, StandaloneSession):
         _end_with_program(task, session)
+
+
+class Heard(Protocol):
+    """A task that children of its program may report for."""
+
+    about: dict[str, Any]
+    session: Session | None
+
+    def get_parameters(self, *, cast: bool) -> dict[str, Any]: ...
+
+
+def hear_children(task: Heard) -> None:
+    """Have children of this program report for its task, where that stands in Redis."""
+    session = task.session
+    if isinstance(session, StandaloneSession):
+
+        def describe() -> dict[str, Any]:
+            return {**task.about, "parameters": task.get_parameters(cast=True)}
+
+        session.gather = runtime.open_to_children(session, describe).drain
 
 
 def _end_with_program(task: Following, session: StandaloneSession) -> None:
@@ -101,6 +122,7 @@ def _end_with_program(task: Following, session: StandaloneSession) -> None:
     def at_end() -> None:
         if os.getpid() == pid:
             with _quiet():
+                _wait_for_children()
                 task.finish_following()
                 if session.stop is not None:
                     session.end(Status.STOPPED, Reason.USER, session.stop.reason)
@@ -113,9 +135,19 @@ def _end_with_program(task: Following, session: StandaloneSession) -> None:
     ):
 
         def terminated(signum: int, frame: Any) -> None:
-            raise session.stop or TaskStopped("user", "terminated by a signal")
+            asked = TaskStopped("user", "terminated by a signal")
+            raise runtime.stop_here(pid, lambda: session.stop or asked, signum)
 
         signal.signal(signal.SIGTERM, terminated)
+
+
+def _wait_for_children() -> None:
+    """Wait for the processes that Python waits for at its end, so that what they report is the task's."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing is not None:
+        for child in multiprocessing.active_children():
+            if not child.daemon:
+                child.join()
 
 
 def _end_by(session: StandaloneSession, error: BaseException, trace: Any) -> None:

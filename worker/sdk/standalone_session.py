@@ -35,11 +35,16 @@ RENEW_S = 5.0
 class StandaloneSession:
     """Reports of the task that this process runs. Thread-safe; a thread writes what has gathered.
 
-    A process forked from this one keeps silent: the task is its parent's.
+    A process forked from this one keeps silent: the task is its parent's, which hears it (`Members`).
 
     Args:
         record: as `Transitions.start` returned it.
+
+    Attributes:
+        gather: takes what children of this process have said until now.
     """
+
+    gather: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self, store: Store, record: TaskRecord) -> None:
         self._store = store
@@ -67,8 +72,9 @@ class StandaloneSession:
 
     def artifact(self, name: str, meta: str, checkpoint: int | None = None) -> None:
         if checkpoint is not None:
+            self.gather()
             with self._lock:
-                self.flush()
+                self._write_out()
                 meta = with_resume_point(meta, checkpoint, STEADY.now(), self._reporter.summaries())
         self._store.artifacts.add(self._record.id, self._record.attempt, name, meta)
 
@@ -117,8 +123,11 @@ class StandaloneSession:
         self.end(Status.COMPLETED)
 
     def flush(self) -> None:
-        if os.getpid() != self._pid:
-            return
+        if os.getpid() == self._pid:
+            self.gather()
+            self._write_out()
+
+    def _write_out(self) -> None:
         with self._lock:
             for _ in range(len(self._pending)):
                 point = point_from(self._pending.popleft())
@@ -138,10 +147,13 @@ class StandaloneSession:
         self, status: Status, reason_class: Reason | None = None, reason: str = "", error: str = ""
     ) -> None:
         """Write what is left, then how the task has ended; once. Never raises for a Redis that is away."""
+        if os.getpid() != self._pid:
+            return
+        self.gather()
         with self._lock:
-            if self._ended or os.getpid() != self._pid:
+            if self._ended:
                 return
-            self.flush()
+            self._write_out()
             self._ended = True
             self._wake.set()
             try:
@@ -160,8 +172,9 @@ class StandaloneSession:
 
     def hand_over(self, reason: str) -> TaskRecord:
         """End this execution and queue the task for another one; returns the record, yet to be enqueued."""
+        self.gather()
         with self._lock:
-            self.flush()
+            self._write_out()
             self._ended = True
             self._wake.set()
             spent = time.monotonic() - self._started
@@ -180,12 +193,12 @@ class StandaloneSession:
             if self._wake.is_set():
                 time.sleep(BATCH_S)
                 self._wake.clear()
-                self.flush()
+                self._write_out()
             if time.monotonic() >= next_renewal:
                 next_renewal = time.monotonic() + RENEW_S
                 with self._lock:
                     self._reporter.renew()
-                self.flush()  # also what a Redis that was away has left
+                self._write_out()  # also what a Redis that was away has left
 
     def _notice(self) -> None:
         """Turn what the store says into what the program is told."""

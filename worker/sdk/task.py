@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from worker.protocol.errors import BadInput
 from worker.protocol.queues import check_queue_name
 from worker.protocol.record import new_task_id
 from worker.protocol.status import Status
-from worker.sdk import argparse_patch, runtime
+from worker.sdk import argparse_patch, ranks, runtime
 from worker.sdk.logger import Logger
 from worker.sdk.session import LocalSession, Session
 from worker.sdk.task_artifacts import TaskArtifacts
@@ -89,7 +90,7 @@ class Task(TaskParameters, TaskArtifacts, TaskReports, TaskQueries, TaskLife):
         auto_connect_streams: bool | Mapping[str, bool] = True,
         deferred_init: bool = False,
     ) -> Task:
-        """The task of this program.
+        """The task of this program. In a child of a program that has a task, it is that program's.
 
         Under a worker this is the task being run; the names do not count. Standalone, the program becomes a
         task of its own in Redis (``REDIS_URL``, else an embedded one): a base task that an optimizer can
@@ -108,7 +109,7 @@ class Task(TaskParameters, TaskArtifacts, TaskReports, TaskQueries, TaskLife):
         Raises:
             RedisUnavailable: the Redis that ``REDIS_URL`` names can't be used.
         """
-        current = cls.current_task()
+        current = cls.current_task() or cls._of_rank_0()
         if current is None:
             uri = _store_url(output_uri)
             from worker.sdk import standalone  # noqa: PLC0415 - redis, which a worker's program does without
@@ -117,6 +118,8 @@ class Task(TaskParameters, TaskArtifacts, TaskReports, TaskQueries, TaskLife):
             current = cls(*found)
             standalone.end_with_program(current, found[1])
             runtime.enter(current)
+            standalone.hear_children(current)
+            ranks.announce(os.environ.get(runtime.JOIN_VARIABLE, ""))
         if auto_connect_arg_parser:
             for parser, namespace in argparse_patch.take_seen():
                 current.connect_arguments(parser, namespace)
@@ -124,6 +127,15 @@ class Task(TaskParameters, TaskArtifacts, TaskReports, TaskQueries, TaskLife):
             argparse_patch.take_seen()
             current.about["no_argparse"] = True
         return current
+
+    @classmethod
+    def _of_rank_0(cls) -> Task | None:
+        """The task of local rank 0, for another rank that was started beside it by hand."""
+        invitation = ranks.invitation_of_rank_0()
+        if not invitation:
+            return None
+        os.environ[runtime.JOIN_VARIABLE] = invitation
+        return cls.current_task()
 
     @classmethod
     def unlisted(cls) -> Task:
@@ -283,20 +295,33 @@ def _store_url(given: Any) -> str | None:
     return open_store(given).url
 
 
-def _argparse_listener(parser: argparse.ArgumentParser, namespace: argparse.Namespace) -> bool:
-    task = Task.current_task()
-    if task is None:
-        return False
-    if not task.about.get("no_argparse"):
-        task.connect_arguments(parser, namespace)
-    return True
+class _CommandLine:
+    """Connects a program's command line to its task."""
+
+    def given(self) -> Mapping[str, Any]:
+        task = Task.current_task()
+        if task is None or task.about.get("no_argparse"):
+            return {}
+        return {name.removeprefix("Args/"): value for name, value in task.given().items()}
+
+    def searched(self) -> list[str]:
+        task = Task.current_task()
+        return [name.removeprefix("Args/") for name in task.about.get("searched", ())] if task else []
+
+    def parsed(self, parser: argparse.ArgumentParser | None, namespace: argparse.Namespace) -> bool:
+        task = Task.current_task()
+        if task is None:
+            return False
+        if not task.about.get("no_argparse"):
+            task.connect_arguments(parser, namespace)
+        return True
 
 
 def _task_for_logger() -> Task:
     return Task.current_task() or Task.unlisted()
 
 
-argparse_patch.install(_argparse_listener)
+argparse_patch.install(_CommandLine())
 runtime.serve_loggers(_task_for_logger)
 
 __all__ = ["Logger", "Task", "TaskTypes"]

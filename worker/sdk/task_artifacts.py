@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import glob
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -72,7 +75,8 @@ class TaskArtifacts(TaskCore):
         Args:
             name: under which it is listed; a later artifact of the same name replaces it.
             artifact_object: a path (str or Path) to a file or folder, bytes, a dict or list, a numpy
-                array, a DataFrame, a figure or an image.
+                array, a DataFrame, a figure or an image. A path with ``*``, ``?`` or ``[`` stands for all
+                files that it matches, in folders below as well; they are stored as one .zip.
             metadata: ClearML's, not kept.
             delete_after_upload: remove the file or folder once it is stored.
             as_files: store each file of a folder as an artifact ``name/path within it`` of its own, rather
@@ -85,19 +89,21 @@ class TaskArtifacts(TaskCore):
         """
         session = self._own_session("artifacts come")
         session.check_stop()
-        if as_files:
-            sources = _files_of(name, artifact_object)
-        else:
-            sources = {name: artifact_object}
-        for each, source in sources.items():
-            handle = upload(self.about, session, each, source, mimetype=mimetype, encoding=encoding)
-            self._uploaded[handle.meta.name] = handle
+        matched = _matched(name, artifact_object)
+        with tempfile.TemporaryDirectory(prefix="orq-matched-") if matched else _nothing() as folder:
+            given = artifact_object
+            if matched:
+                given = _linked(Path(folder), matched)
+            sources = _files_of(name, given) if as_files else {name: given}
+            for each, source in sources.items():
+                handle = upload(self.about, session, each, source, mimetype=mimetype, encoding=encoding)
+                self._uploaded[handle.meta.name] = handle
         if delete_after_upload and isinstance(artifact_object, (str, Path)):
-            path = Path(artifact_object)
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            for path in matched.values() or [Path(artifact_object)]:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
         return True
 
     # Checkpoints
@@ -172,6 +178,38 @@ class TaskArtifacts(TaskCore):
         if self.session is None:
             raise BadInput(f"task {self.about['id']}: {what} from the program that runs it")
         return self.session
+
+
+def _nothing() -> contextlib.AbstractContextManager[str]:
+    return contextlib.nullcontext("")
+
+
+def _matched(name: str, source: Any) -> dict[str, Path]:
+    """The files that a path with wildcards stands for, by their names within its folder; empty for others."""
+    if not isinstance(source, (str, Path)) or not re.search(r"[*?\[]", str(source)):
+        return {}
+    text = str(source)
+    if "\n" in text or os.path.lexists(text):
+        return {}
+    parts = Path(text).parts
+    first = next(i for i, part in enumerate(parts) if re.search(r"[*?\[]", part))
+    above = Path(*parts[:first])
+    # The last part is looked for in all folders below, as ClearML does it.
+    pattern = [*parts[first:-1], "**", parts[-1]] if parts[-1] != "**" else [*parts[first:], "*"]
+    found = glob.glob(str(Path(*pattern)), root_dir=above, recursive=True)
+    files = {path: above / path for path in sorted(found) if (above / path).is_file()}
+    if not files:
+        raise ArtifactError(f"artifact {name!r}: there is no file {Path(text).absolute()}")
+    return files
+
+
+def _linked(folder: Path, files: Mapping[str, Path]) -> Path:
+    """Links to files, by the names that they are to have below `folder`; returns `folder`."""
+    for inside, path in files.items():
+        link = folder / inside
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path.absolute())
+    return folder
 
 
 def _files_of(name: str, source: Any) -> dict[str, Path]:

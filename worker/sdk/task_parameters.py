@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from worker.protocol.record import TaskRecord
-from worker.protocol.values import as_text, bare, cast_like, flat, full, lookup, plain
+from worker.protocol.values import as_text, bare, full, lookup, plain
+from worker.sdk.arguments import Arguments, actions_of
+from worker.sdk.other_lines import HYDRA, HydraLine, is_hydras
+from worker.sdk.settings import Settings, as_container, follow, refill
 from worker.sdk.task_core import TaskCore
 
 MAX_CONFIGURATION_BYTES = 1 << 20
@@ -105,83 +108,124 @@ class TaskParameters(TaskCore):
 
     # Connecting
 
-    def connect(self, mutable: Any, name: str = "General", **_: Any) -> Any:
+    def connect(
+        self, mutable: Any, name: str = "General", ignore_remote_overrides: bool = False, **_: Any
+    ) -> Any:
         """Tie a program's settings to the task.
 
-        Standalone, they become the task's parameters. Under a worker, the task's values replace them.
+        Standalone, they become the task's parameters. Under a worker, the task's values replace them. What
+        no record can hold (functions, sets, dates, objects) stays the program's own unless it is searched.
 
         Args:
             mutable: a dict (nested ones too), an `argparse.Namespace`, an `argparse.ArgumentParser` (its
-                defaults are replaced), a class or any object with attributes. Values keep the type of
-                their default.
+                defaults are replaced), a dataclass, a named tuple, a config of OmegaConf's, a class or any
+                object with attributes. Values keep the type of their default.
             name: the section that the names belong to; ``Args`` for argparse.
+            ignore_remote_overrides: keep the program's values also under a worker.
 
         Returns:
-            `mutable` itself, changed in place.
+            `mutable` itself, changed in place. For a plain dict, a dict that also makes parameters of the
+            keys that the program adds to it later. For a named tuple, a changed copy.
 
         Raises:
             TypeError: `mutable` holds no named values.
             ValueError: a parameter can't be turned into its default's type.
         """
         if isinstance(mutable, argparse.ArgumentParser):
-            defaults = {
-                (action.dest,): action.default
-                for action in _actions_of(mutable)
-                if action.dest not in ("help", argparse.SUPPRESS)
-            }
-            changed = self._override(defaults, "Args")
-            mutable.set_defaults(**{path[0]: value for path, value in changed.items()})
-        elif isinstance(mutable, MutableMapping):
-            for path, value in self._override(dict(flat(mutable)), name).items():
-                inner = mutable
-                for part in path[:-1]:
-                    inner = inner[part]
-                inner[path[-1]] = value
-        elif isinstance(mutable, argparse.Namespace):
+            self._connect_parser(mutable)
+            return mutable
+        if isinstance(mutable, argparse.Namespace):
             self.connect_arguments(None, mutable)
-        elif isinstance(mutable, type) or hasattr(mutable, "__dict__"):
-            values = {(key,): value for key, value in _attributes(mutable)}
-            for path, value in self._override(values, name).items():
-                setattr(mutable, path[0], value)
-        else:
-            raise TypeError(
-                f"Task.connect takes a dict, a namespace or an object, not {type(mutable).__name__}"
-            )
-        return mutable
+            return mutable
+        settings = Settings(mutable)
+        for path, value in self._override(settings, name, replace=not ignore_remote_overrides).items():
+            try:
+                settings.put(path, value)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"parameter {_named(name, path)}: {error}") from error
+        if type(mutable) is dict:
+
+            def added(key: Any, value: Any) -> Any:
+                inner = {key: value}
+                self._follow(inner, name, replace=not ignore_remote_overrides)
+                return inner[key]
+
+            return follow(mutable, added)
+        return settings.result()
+
+    def _follow(self, inner: dict[Any, Any], section: str, *, replace: bool) -> None:
+        """Take a key that was added to a connected dict later."""
+        settings = Settings(inner)
+        for path, value in self._override(settings, section, replace=replace).items():
+            settings.put(path, value)
+
+    def _connect_parser(self, parser: argparse.ArgumentParser) -> None:
+        defaults = argparse.Namespace(
+            **{
+                action.dest: action.default
+                for action in actions_of(parser)
+                if action.default != argparse.SUPPRESS
+            }
+        )
+        before = dict(vars(defaults))
+        self.connect_arguments(parser, defaults)
+        changed = {key: value for key, value in vars(defaults).items() if value is not before[key]}
+        parser.set_defaults(**changed)
 
     def connect_arguments(
         self, parser: argparse.ArgumentParser | None, namespace: argparse.Namespace
     ) -> None:
         """Connect what argparse has parsed; called by itself for a program's own command line."""
-        types = {action.dest: action.type for action in _actions_of(parser)} if parser else {}
-        values = {(key,): value for key, value in vars(namespace).items() if not key.startswith("_")}
-        for path, value in self._override(values, "Args").items():
-            convert = types.get(path[0])
-            if callable(convert) and vars(namespace)[path[0]] is None and isinstance(value, str):
-                value = convert(value)
-            setattr(namespace, path[0], value)
+        if is_hydras(namespace):
+            self._connect_hydra(namespace)
+            return
+        arguments = Arguments(parser, namespace)
+        changed = {path[0]: value for path, value in self._override(arguments, "Args").items()}
+        for name, value in changed.items():
+            setattr(namespace, name, value)
+        arguments.check_groups(changed)
 
-    def _override(self, defaults: Mapping[tuple[Any, ...], Any], section: str) -> dict[tuple[Any, ...], Any]:
+    def _connect_hydra(self, namespace: argparse.Namespace) -> None:
+        """Connect what Hydra's command line overrides, by the config's names in section Hydra."""
+        line = HydraLine(namespace)
+        line.add([name.partition("/")[2] for name in self.given() if name.startswith(f"{HYDRA}/")])
+        known = {"Args/overrides": list(namespace.overrides)}
+        self._connected.update(known)
+        if self.session is not None and not self.given():
+            self.session.parameters(known)
+        self._override(line, HYDRA)
+
+    def _override(
+        self, settings: Settings | Arguments | HydraLine, section: str, *, replace: bool = True
+    ) -> dict[tuple[Any, ...], Any]:
         """The values that the task has for a program's own, by path; all are noted as connected."""
         changed, fresh = {}, {}
-        given = self.about.get("parameters", {}) if self.session is not None else {}
-        for path, default in defaults.items():
+        given = self.given() if replace else {}
+        searched = self.about.get("searched", ())
+        for path, default in settings.values.items():
             name = "/".join(str(part) for part in path)
             key, value = lookup(given, section, name)
             if key is not None:
                 self._matched.add(key)
-                # What the record can't hold as it is stays the program's own.
-                if value != plain(default) or type(value) is not type(plain(default)):
-                    try:
-                        changed[path] = cast_like(value, default)
-                    except (ValueError, TypeError) as error:
-                        raise ValueError(f"parameter {section}/{name}: {error}") from error
+                try:
+                    new = settings.take(path, value, searched=key in searched)
+                except (ValueError, TypeError, ArithmeticError) as error:
+                    raise ValueError(f"parameter {section}/{name}: {error}") from error
+                if new is not default:
+                    changed[path] = new
             else:
                 fresh[f"{section}/{name}"] = plain(default)
             self._connected[f"{section}/{name}"] = plain(changed.get(path, default))
         if fresh and self.session is not None:
             self.session.parameters(fresh)
         return changed
+
+    def given(self) -> Mapping[str, Any]:
+        """The parameters whose values replace a program's own, for this library: those of a worker's task."""
+        if self.session is None or self.about.get("by_hand"):
+            return {}
+        found: Mapping[str, Any] = self.about.get("parameters", {})
+        return found
 
     def connect_configuration(
         self, configuration: Mapping[str, Any] | str | Path, name: str = "General", **_: Any
@@ -191,8 +235,8 @@ class TaskParameters(TaskCore):
         Standalone, it is kept with the task. Under a worker, what is kept there replaces it.
 
         Args:
-            configuration: a dict, list or other mapping of JSON types, or the path of a text file of at
-                most 1 MiB.
+            configuration: a dict, list or other mapping of JSON types, a config of OmegaConf's, or the path
+                of a text file of at most 1 MiB.
             name: of the configuration; several are told apart by it.
 
         Returns:
@@ -208,20 +252,8 @@ class TaskParameters(TaskCore):
             if kept.get("kind") != "dict":
                 raise ValueError(f"configuration {name!r}: the task has a file of that name, not a dict")
             value = kept["value"]
-            if isinstance(configuration, MutableMapping) and isinstance(value, dict):
-                configuration.clear()
-                configuration.update(value)
-                return configuration
-            if isinstance(configuration, list) and isinstance(value, list):
-                configuration[:] = value
-                return configuration
-            return value
-        try:
-            given = dict(configuration) if isinstance(configuration, Mapping) else configuration
-            text = json.dumps(given, default=_as_dict)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"configuration {name!r}: {error}") from error
-        self._keep(name, {"kind": "dict", "value": json.loads(text)})
+            return configuration if refill(configuration, value) else value
+        self._keep(name, {"kind": "dict", "value": _json(name, configuration)})
         return configuration
 
     def _connect_file(self, path: Path, name: str, kept: Mapping[str, Any] | None) -> str | Path:
@@ -250,6 +282,26 @@ class TaskParameters(TaskCore):
         if self.session is not None:
             self.session.configuration(name, stored)
 
+    def set_configuration_object(
+        self,
+        name: str,
+        config_text: str | None = None,
+        description: str | None = None,
+        config_type: str | None = None,
+        config_dict: Mapping[str, Any] | list[Any] | None = None,
+    ) -> None:
+        """Keep a configuration with the task: a text, or a dict or list of JSON types.
+
+        Raises:
+            ValueError: not exactly one of both is given, or it can't be kept.
+        """
+        if (config_text is None) == (config_dict is None):
+            raise ValueError(f"configuration {name!r}: give config_text or config_dict")
+        if config_text is not None:
+            self._keep(name, {"kind": "file", "name": name, "text": str(config_text)})
+        else:
+            self._keep(name, {"kind": "dict", "value": _json(name, config_dict)})
+
     def get_configuration_object(self, name: str) -> str | None:
         """The text of a configuration: a file's, or a dict as JSON. None when there is none of that name."""
         kept = self.about.get("configurations", {}).get(name)
@@ -264,25 +316,23 @@ class TaskParameters(TaskCore):
         return found if isinstance(found, dict) else None
 
 
+def _json(name: str, configuration: Any) -> Any:
+    """A configuration as JSON types. Raises `ValueError`."""
+    try:
+        return json.loads(json.dumps(as_container(configuration), default=_as_dict))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"configuration {name!r}: {error}") from error
+
+
 def _as_dict(value: Any) -> Any:
+    """What JSON doesn't know, within a configuration. Raises `TypeError`."""
+    value = as_container(value)
+    if isinstance(value, list):
+        return value
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"a {type(value).__name__} can't be kept as JSON")
 
 
-def _attributes(mutable: Any) -> Iterator[tuple[str, Any]]:
-    """The settings that a class or an object holds: its own and its classes', methods excepted."""
-    kind = mutable if isinstance(mutable, type) else type(mutable)
-    found: dict[str, Any] = {}
-    for cls in reversed(kind.__mro__[:-1]):
-        found.update(vars(cls))
-    if not isinstance(mutable, type):
-        found.update(vars(mutable))
-    for key, value in found.items():
-        descriptor = hasattr(type(value), "__get__")
-        if not key.startswith("_") and not callable(value) and not descriptor:
-            yield key, value
-
-
-def _actions_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    return parser._actions  # noqa: SLF001 - argparse has no public name
+def _named(section: str, path: tuple[Any, ...]) -> str:
+    return "/".join([section, *(str(part) for part in path)])

@@ -25,6 +25,7 @@ T = TypeVar("T", bound="TaskQueries")
 ARCHIVED = "archived"
 """Tag of tasks that lists leave out."""
 _CHUNK = 200
+_STATUSES = tuple(status.value for status in Status)
 
 
 class TaskQueries(TaskCore):
@@ -66,13 +67,11 @@ class TaskQueries(TaskCore):
         if project_name is None and task_name is None and not tags:
             raise BadInput("Task.get_task: name a task_id, or a project_name and a task_name")
         wanted = _Wanted(project_name, None if task_name is None else re.escape(task_name), tags, task_filter)
-        for record in _records(at, studies=bool(task_filter)):
-            if wanted.fits(record) and (allow_archived or ARCHIVED not in record.spec.tags):
-                return cls.of_record(record, at)
-        for record in _records(at, studies=True):
-            if wanted.fits(record):
-                return cls.of_record(record, at)
-        raise BadInput(_nothing(at, project_name, task_name, tags))
+        for studies in (bool(task_filter), True):
+            for record in _records(at, studies=studies):
+                if wanted.fits(record) and (allow_archived or ARCHIVED not in record.spec.tags):
+                    return cls.of_record(record, at)
+        raise BadInput(_nothing(at, project_name, task_name, wanted))
 
     @classmethod
     def get_tasks(
@@ -277,23 +276,47 @@ class _Wanted:
                 near = nearest(key, self.FILTERS)
                 hint = f"did you mean {near!r}?" if near else f"there are {', '.join(self.FILTERS)}"
                 raise BadInput(f"task_filter: unknown key {key!r}; {hint}")
+        for status in _listed(self._filter.get("status", ())):
+            if str(status) not in _STATUSES:
+                near = nearest(str(status), _STATUSES)
+                hint = f"did you mean {near!r}?" if near else f"there are {', '.join(_STATUSES)}"
+                raise BadInput(f"task_filter: no task has status {str(status)!r}; {hint}")
 
     def fits(self, record: TaskRecord) -> bool:
+        return self.is_named(record) and not self.objections(record)
+
+    def is_named(self, record: TaskRecord) -> bool:
+        """Whether project and name are those that are wanted."""
         if self._project is not None and record.project != self._project:
             return False
-        if self._name is not None:
-            match = self._name.fullmatch if self._whole else self._name.search
-            if not match(record.name):
-                return False
-        if not self._tags <= set(record.spec.tags):
-            return False
+        if self._name is None:
+            return True
+        match = self._name.fullmatch if self._whole else self._name.search
+        return match(record.name) is not None
+
+    def objections(self, record: TaskRecord) -> list[str]:
+        """What a task has that isn't wanted, apart from its name: ``status completed``."""
         found = {
             "status": record.status.value,
             "parent": record.parent,
             "type": record.spec.task_type,
             "study": record.study,
         }
-        return all(found[key] in _listed(value) for key, value in self._filter.items())
+        against = [
+            f"{key} {found[key] or 'none'}"
+            for key, value in self._filter.items()
+            if found[key] not in _listed(value)
+        ]
+        if not self._tags <= set(record.spec.tags):
+            against.append(f"tags {', '.join(record.spec.tags) or 'none'}")
+        return against
+
+    @property
+    def conditions(self) -> str:
+        """All that is wanted apart from a name, in words."""
+        asked = [f"{key} {' or '.join(map(str, _listed(value)))}" for key, value in self._filter.items()]
+        asked += [f"tags {', '.join(sorted(self._tags))}"] if self._tags else []
+        return " and ".join(asked)
 
 
 def _records(at: Home, *, studies: bool) -> Iterator[TaskRecord]:
@@ -308,14 +331,23 @@ def _records(at: Home, *, studies: bool) -> Iterator[TaskRecord]:
                     yield record
 
 
-def _nothing(at: Home, project: str | None, name: str | None, tags: Sequence[str] | None) -> str:
+def _nothing(at: Home, project: str | None, name: str | None, wanted: _Wanted) -> str:
     """What to say when no task was found."""
     about = [f"named {name!r}"] if name is not None else []
     about += [f"in project {project!r}"] if project is not None else []
-    about += [f"with tags {list(tags)}"] if tags else []
+    about += [f"with {wanted.conditions}"] if wanted.conditions else []
+    what = f"no task {' '.join(about)}"
+    named = [record for record in _records(at, studies=True) if wanted.is_named(record)]
+    if named:
+        newest = max(named, key=lambda record: record.created_at)
+        count = "the only one of that name" if len(named) == 1 else f"the newest of {len(named)} of that name"
+        if name is None:
+            count = "the only one there" if len(named) == 1 else f"the newest of {len(named)} there"
+        against = wanted.objections(newest)
+        return f"{what}; {count} {'has ' + ', '.join(against) if against else 'is archived'}"
     known = [(record.project, record.name) for record in _records(at, studies=False)]
     if not known:
-        return f"no task {' '.join(about)}: run its script once by hand, so that Task.init makes it"
+        return f"{what}: run its script once by hand, so that Task.init makes it"
     names = {task: project for project, task in reversed(known)}
     projects = {project for project, _ in known}
     near = nearest(name or "", names)
@@ -327,7 +359,7 @@ def _nothing(at: Home, project: str | None, name: str | None, tags: Sequence[str
         close = nearest(project or "", projects)
         shown = ", ".join(sorted(f"{p}/{n}" if p else n for p, n in set(known))[:5])
         hint = f"did you mean project {close!r}?" if close and close != project else f"there are {shown}"
-    return f"no task {' '.join(about)}; {hint}"
+    return f"{what}; {hint}"
 
 
 def _listed(value: Any) -> Sequence[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from worker.protocol.clock import STEADY
 from worker.protocol.errors import BadInput
+from worker.protocol.metrics import SINGLE_VALUES
 from worker.sdk.logger import Logger
 from worker.sdk.task_core import TaskCore
 
@@ -70,6 +71,15 @@ class TaskReports(TaskCore):
             values = {"last": summary.last, "min": summary.min, "max": summary.max}
             found.setdefault(summary.title, {})[summary.series] = values
         return found
+
+    def get_reported_single_values(self) -> dict[str, float]:
+        """Name → value of what `Logger.report_single_value` has reported."""
+        found = self.get_last_scalar_metrics().get(SINGLE_VALUES, {})
+        return {name: values["last"] for name, values in found.items()}
+
+    def get_reported_single_value(self, name: str) -> float | None:
+        """One of `get_reported_single_values`; None when it was not reported."""
+        return self.get_reported_single_values().get(name)
 
     def get_reported_scalars(
         self, max_samples: int = 0, x_axis: str = "iter"

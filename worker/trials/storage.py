@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -22,6 +25,23 @@ _EXTRAS = {
     "mysql": "; use mysql+pymysql://… and pip install 'optuna-rq[mysql]'",
     "postgresql": "; use postgresql+psycopg2://… and pip install 'optuna-rq[postgresql]'",
 }
+_FORMS = (
+    "use sqlite:///PATH, journal:///PATH, mysql+pymysql://USER@HOST/DATABASE or "
+    "postgresql+psycopg2://USER@HOST/DATABASE"
+)
+_MEANT = {
+    "postgres": "postgresql+psycopg2",
+    "psql": "postgresql+psycopg2",
+    "pg": "postgresql+psycopg2",
+    "sqlite3": "sqlite",
+    "mariadb": "mysql+pymysql",
+    "file": "sqlite",
+    "redis": "",
+    "rediss": "",
+    "http": "",
+    "https": "",
+}
+"""Scheme that people write → the one that they mean; empty where there is none."""
 
 
 @contextlib.contextmanager
@@ -46,29 +66,97 @@ def open_storage(url: str) -> BaseStorage:
         ServerAway: it can't be opened now, but may be later.
     """
     shown = redact(url)
+    check_url(url)
+    path = file_of(url)
+    if path is not None:
+        _check_file(path, shown)
     if url.startswith("journal://"):
-        path = Path(url.removeprefix("journal://"))
         with _refusals(shown):
-            path.parent.mkdir(parents=True, exist_ok=True)
             return JournalStorage(JournalFile(str(path)))
-    arguments: dict[str, Any] = {}
-    if url.startswith("sqlite://"):
-        with _refusals(shown):
-            database = sqlalchemy.make_url(url).database
-            if not database or database == ":memory:":
-                raise BadInput("it keeps nothing: name a file, sqlite:///PATH")
-            Path(database).parent.mkdir(parents=True, exist_ok=True)
-        arguments = {"connect_args": {"timeout": 10}}
-    elif "://" not in url:
-        raise BadInput(f"storage {shown!r}: use sqlite:///PATH, journal:///PATH or a database's URL")
-    else:
+    arguments: dict[str, Any] = {"connect_args": {"timeout": 10}}
+    if path is None:
         with _refusals(shown):
             arguments = {"pool_pre_ping": True, "connect_args": _timeouts(url)}
     with _refusals(shown):
         storage = _create(url, arguments)
-    if url.startswith("sqlite"):
+    if path is not None:
         _speed_up(storage)
     return storage
+
+
+def check_url(url: str) -> None:
+    """Prove that a storage's URL can be understood; touches nothing. Raises `BadInput`."""
+    shown = redact(url)
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise BadInput(f"storage {shown!r}: {_for_short(url)}")
+    if scheme in _MEANT:
+        meant = _MEANT[scheme]
+        hint = f"write {meant}://… instead of {scheme}://…" if meant else _FORMS
+        raise BadInput(f"storage {shown}: {hint}")
+    if scheme == "journal":
+        if not rest.strip("/"):
+            raise BadInput(f"storage {shown}: it names no file; write journal:///PATH")
+        return
+    try:
+        parsed = sqlalchemy.make_url(url)
+        parsed.get_dialect()
+    except sqlalchemy.exc.NoSuchModuleError as error:
+        raise BadInput(f"storage {shown}: there is no kind of database {scheme!r}; {_FORMS}") from error
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:
+        raise BadInput(
+            f"storage {shown}: not a database's URL; {_FORMS} (and percent-encode what is special "
+            "in a password)"
+        ) from error
+    except ImportError:
+        return  # `open_storage` says what to install
+    lacks = _lacks(parsed, rest)
+    if lacks:
+        raise BadInput(f"storage {shown}: {lacks}")
+
+
+def _for_short(url: str) -> str:
+    """What to write instead of a URL without ``://``."""
+    kind, colon, rest = url.partition(":")
+    path = rest.lstrip("/")
+    if colon and path and kind in ("sqlite", "sqlite3"):
+        return f"write sqlite:///{path} for a file in this folder, sqlite:////{path} for one by its full path"
+    if colon and path and kind == "journal":
+        return f"write journal:///{path}"
+    if not colon and ("/" in url or "." in url):
+        return f"write {'journal://' if url.endswith('.log') else 'sqlite:///'}{url}"
+    return _FORMS
+
+
+def _lacks(parsed: sqlalchemy.URL, rest: str) -> str:
+    """What is missing in a database's URL, or is impossible; empty if nothing is."""
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.host:
+            return f"a path comes after three slashes: sqlite:///{rest}"
+        if not parsed.database or parsed.database == ":memory:":
+            return "it keeps nothing: name a file, sqlite:///PATH"
+    elif parsed.port is not None and not 0 < parsed.port < 65536:
+        return f"there is no port {parsed.port}; they go from 1 to 65535"
+    elif not parsed.database:
+        return f"it names no database; {_FORMS}"
+    return ""
+
+
+def _check_file(path: Path, shown: str) -> None:
+    """Have a place for a storage's file. Raises `BadInput` where there can't be one."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise BadInput(f"storage {shown}: {path} is a folder; name a file in it")
+        if not path.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
+        if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    except OSError as error:
+        raise BadInput(
+            f"storage {shown}: {error.filename or path} can't be written: {error.strerror or error}; "
+            "name a file in a folder of yours"
+        ) from error
 
 
 def _timeouts(url: str) -> dict[str, int]:
@@ -100,9 +188,10 @@ def check_storage(url: str) -> None:
 
 
 def file_of(url: str) -> Path | None:
-    """The file that a storage's URL names, or None."""
+    """The file that a storage's URL names, or None. Raises `BadInput` for a URL that can't be understood."""
     if url.startswith("journal://"):
         return Path(url.removeprefix("journal://"))
+    check_url(url)
     if url.startswith("sqlite"):
         database = sqlalchemy.make_url(url).database
         return Path(database) if database else None
@@ -148,7 +237,52 @@ def _refusals(shown: str) -> Iterator[None]:
         raise BadInput(
             f"storage {shown}: its driver {cause.name or str(cause)!r} isn't installed{hint}"
         ) from error
+    except BadInput:
+        raise
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        kind = ServerAway if is_away(error) else BadInput
-        raise kind(f"storage {shown}: {lines[0] if lines else type(error).__name__}") from error
+        text = lines[0] if lines else type(error).__name__
+        raise _refusal(error, text, f"storage {shown}: {_explained(text)}") from error
+
+
+_NO_SUCH_HOST = (
+    "name or service not known",
+    "nodename nor servname",
+    "could not translate host name",
+    "no address associated with hostname",
+    "unknown mysql server host",
+    "unknown server host",
+)
+_WRONG = ("access denied", "password authentication failed", "no password supplied", "unknown database")
+"""What databases say of a user, a password or a name that is wrong."""
+
+
+def _refusal(error: Exception, text: str, message: str) -> BadInput:
+    """The error to raise: whether the storage may come, or its URL or file has to be changed.
+
+    Args:
+        text: what its driver says.
+    """
+    lowered = text.lower()
+    if any(part in lowered for part in _NO_SUCH_HOST):
+        # A name may come as well, where services are about to start; the input is still to be looked at.
+        return ServerAway(message, input_is_wrong=True)
+    hopeless = (*_WRONG, "unable to open database file", "readonly database", "not a database")
+    if any(part in lowered for part in hopeless) or "does not exist" in lowered:
+        return BadInput(message)
+    return ServerAway(message) if is_away(error) else BadInput(message)
+
+
+def _explained(text: str) -> str:
+    """What a driver says, with what to do about it where that is known."""
+    text = re.sub(r"^\(\S*(?:Error|Exception)\) ", "", text)
+    lowered = text.lower()
+    if any(part in lowered for part in _NO_SUCH_HOST):
+        return "no such host; correct its name in the URL (and percent-encode what is special in a password)"
+    if "refused" in lowered or "can't connect" in lowered:
+        return f"{text}; is the database running, and are host and port right?"
+    if any(part in lowered for part in _WRONG):
+        return f"{text}; correct user, password and database in OPTUNA_STORAGE"
+    if "not a database" in lowered or "unable to open" in lowered or "readonly" in lowered:
+        return f"{text}; name another file"
+    return text
