@@ -70,7 +70,7 @@ def keep_rq_keys() -> None:
 
 @contextlib.contextmanager
 def _full_or_not() -> Iterator[None]:
-    """Pass over a Redis that takes no writes: what RQ shows of a slot is a courtesy, not worth its end."""
+    """Pass over a Redis that takes no writes: what RQ does besides is a courtesy, not worth a slot's end."""
     try:
         yield
     except redis.ResponseError as error:
@@ -172,16 +172,18 @@ class Slot(SimpleWorker):
 
     def run_maintenance_tasks(self) -> None:
         # RQ would look after registries and groups that are not used here, and run what stands in them.
-        for queue in self.queues:
-            worker_registration.clean_worker_registry(queue)
-            queue.tidy()  # type: ignore[attr-defined] # RQ's own has other types
+        with _full_or_not():
+            for queue in self.queues:
+                worker_registration.clean_worker_registry(queue)
+                queue.tidy()  # type: ignore[attr-defined] # RQ's own has other types
         self.last_cleaned_at = now()  # type: ignore[assignment] # RQ's own has other types
 
     def check_for_suspension(self, burst: bool) -> None:
         at = time.monotonic()
         if at - self._suspension_at >= SUSPENSION_S:
             self._suspension_at = at
-            super().check_for_suspension(burst)
+            with _full_or_not():
+                super().check_for_suspension(burst)
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
         # A job that is over in a moment is not shown in between.
