@@ -129,7 +129,7 @@ class SearchStrategy:
         )  # fmt: skip
         self._inside.local_workers = workers
         if search is None:
-            base = self.backend.base_task(base_task_id)
+            base = self.backend.base_task(base_task_id, study or "")
             check_base_task(base, self._hyper_parameters, allow_new_parameters=allow_new_parameters)
 
     # How it does

@@ -25,7 +25,7 @@ _BOTH = (
 _CONTROLLER = "lpos pttl publish unlink xrange xread xrevrange xtrim zcard zrange zrevrange"
 _WORKER = "blmove blpop expire lmove lpop subscribe"
 
-_REPORTED = ("orq:study:*:events", "orq:study:*:rank*", "orq:study:*:status:*", "orq:study:*:request")
+_REPORTED = ("orq:study:*:events", "orq:study:*:rank*", "orq:study:*:status:*", "orq:study:*:finish")
 """What a worker writes of a study; names of studies have no colon in keys."""
 
 
@@ -53,7 +53,7 @@ class User:
 def users(queues: Sequence[str]) -> tuple[User, User]:
     """The two users, for these queues. Raises `BadInput` for a name that can't be a queue's."""
     controller = ["orq:*", "rq:queues", "rq:job:*"]
-    worker = ["orq:task:*", *_REPORTED, "orq:workers", "orq:worker:*"]
+    worker = ["orq:task:*", *_REPORTED, "orq:used:*", "orq:workers", "orq:worker:*"]
     worker += ["rq:job:*", "rq:workers", "rq:worker:*", "rq:suspended"]
     for queue in map(check_queue_name, queues):
         controller.append(f"rq:queue:{queue}")

@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from controller.commands.options import redis_option, study_argument, table_option
-from controller.commands.settings import Settings, open_store, pick_study, pick_task, resolve, study_storage
+from controller.commands.settings import (
+    Settings,
+    open_store,
+    pick_study,
+    pick_task,
+    resolve,
+    study_of,
+    study_storage,
+)
 from worker.protocol import Store, StudyRecord
 from worker.protocol.errors import BadInput, OptunaRQError
+from worker.protocol.printable import one_line
 
 if TYPE_CHECKING:
     # Every command imports this module; what only these commands need is imported inside them.
@@ -28,6 +37,10 @@ _storage = click.option(
 _of_task = click.option("--task", help="Of one task only: its id, or the beginning of it.")
 _of_top = click.option("--top", "top_k", type=click.IntRange(min=1), metavar="K", help="Of the K best tasks.")
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
+_stores = click.option(
+    "--store", "stores", multiple=True, metavar="URL",
+    help="A store where its artifacts are, too, because workers had another one than the study; repeatable.",
+)  # fmt: skip
 
 DEFAULT_AGE = "24h"
 
@@ -81,8 +94,9 @@ def list_(
     help="Where several go. [default: the current folder]",
 )  # fmt: skip
 @click.option(
-    "--store", "store_url", metavar="URL", help="Store of what an objective uploaded by Optuna's own."
-)
+    "--store", "store_url", metavar="URL",
+    help="Store of what an objective uploaded by Optuna's own, or a worker to a store of its own.",
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @redis_option
 @_storage
@@ -114,7 +128,7 @@ def get(
         raise BadInput("artifacts get: give either TASK, or --top and --study")
     from worker.artifacts.names import safe_name
 
-    with _opened(redis_url, storage_url, study, task) as (found, chosen):
+    with _opened(redis_url, storage_url, study, task, stores=(store_url,)) as (found, chosen):
         listed = _choose(found, chosen, top_k)
         if name is not None:
             one = _named(listed, str(task), name)
@@ -174,6 +188,7 @@ def put(
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--study", help="All of a study and its tasks.")
 @_of_top
+@_stores
 @_yes
 @redis_option
 @_storage
@@ -182,6 +197,7 @@ def rm(
     names: Sequence[str],
     study: str | None,
     top_k: int | None,
+    stores: tuple[str, ...],
     yes: bool,
     redis_url: str | None,
     storage_url: str | None,
@@ -192,7 +208,7 @@ def rm(
     """
     if (task is None) == (study is None and top_k is None):
         raise BadInput("artifacts rm: say which: TASK [NAME …], or --study STUDY, or --top K")
-    with _opened(redis_url, storage_url, study, task) as (found, chosen):
+    with _opened(redis_url, storage_url, study, task, stores=stores) as (found, chosen):
         listed = _choose(found, chosen, top_k)
         if names:
             listed = [_named(listed, str(task), name) for name in dict.fromkeys(names)]
@@ -211,6 +227,7 @@ def rm(
     help="Leave alone what was written within this time: it may not be listed yet.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@_stores
 @_yes
 @redis_option
 @_storage
@@ -219,6 +236,7 @@ def gc(
     keep_top: int | None,
     older_than: str,
     dry_run: bool,
+    stores: tuple[str, ...],
     yes: bool,
     redis_url: str | None,
     storage_url: str | None,
@@ -231,17 +249,17 @@ def gc(
     from controller.sweep.durations import parse_duration
 
     before = time.time() - parse_duration(older_than)
-    with _opened(redis_url, storage_url, study, None, must_reach_optuna=True) as (found, _):
+    with _opened(redis_url, storage_url, study, None, must_reach_optuna=True, stores=stores) as (found, _):
         record = found.study
         keep = keep_top or (record.sweep.get("artifacts") or {}).get("keep_top")
         stray = found.unlisted(before)
         # What objectives put into stores of their own belongs to them.
         outside = [one for one in (found.outside_top(int(keep)) if keep else ()) if found.is_here(one)]
         for key, size in stray:
-            click.echo(f"unlisted  {size:>12}  {key}")
+            click.echo(f"unlisted  {size:>12}  {one_line(key)}")
         for one in outside:
             size = one.meta.size if one.meta else 0
-            click.echo(f"not top {keep:<2} {size:>11}  task {one.owner[:8]} {one.name}")
+            click.echo(f"not top {keep:<2} {size:>11}  task {one.owner[:8]} {one_line(one.name)}")
         if dry_run or not (stray or outside):
             click.echo(f"{len(stray)} unlisted, {len(outside)} outside the top: nothing removed")
             return
@@ -255,12 +273,16 @@ def gc(
         raise OptunaRQError("\n".join(problems))
 
 
-def remove_all(store: Store, settings: Settings, name: str) -> list[str]:
-    """Remove all artifacts of a study, for `controller delete --artifacts`; returns what went wrong."""
+def remove_all(store: Store, settings: Settings, name: str, stores: Sequence[str]) -> list[str]:
+    """Remove all artifacts of a study, for `controller delete --artifacts`; returns what went wrong.
+
+    Args:
+        stores: URLs of stores that its artifacts may be in, besides the study's own.
+    """
     from controller.results.artifacts import Artifacts
 
     record = store.studies.get(name)
-    found = Artifacts(store, record, optuna_study(record, settings))
+    found = Artifacts(store, record, optuna_study(record, settings), (*stores, settings.artifacts_url))
     return found.remove(found.all())
 
 
@@ -269,7 +291,7 @@ def _remove(found: Artifacts, listed: Sequence[Listed], yes: bool) -> None:
         click.echo("nothing to remove")
         return
     for one in listed:
-        click.echo(f"{one.owner[:8] or '(study)':<8}  {one.name}")
+        click.echo(f"{one.owner[:8] or '(study)':<8}  {one_line(one.name)}")
     if not yes:
         click.confirm(
             f"Remove {'these' if len(listed) > 1 else 'this'} {len(listed)} artifact(s)?", abort=True
@@ -288,17 +310,23 @@ def _opened(
     task: str | None,
     *,
     must_reach_optuna: bool = False,
+    stores: Sequence[str | None] = (),
 ) -> Iterator[tuple[Artifacts, list[str] | None]]:
-    """The artifacts of a study (or of a task's study), and the id of the task that was named, in a list."""
+    """The artifacts of a study (or of a task's study), and the id of the task that was named, in a list.
+
+    Args:
+        stores: URLs of stores that they may be in, besides the study's own.
+    """
     from controller.results.artifacts import Artifacts
 
     settings = resolve(redis_url, storage_url)
     with open_store(settings) as store:
         chosen = [pick_task(store, task)] if task else None
-        name = store.tasks.get(chosen[0]).study if chosen else pick_study(store, study)
+        name = study_of(store, chosen[0]) if chosen else pick_study(store, study)
         record = store.studies.find(name) if name else None
         optuna = optuna_study(record, settings, must=must_reach_optuna) if record else None
-        yield Artifacts(store, record, optuna), chosen
+        named = [url for url in stores if url]
+        yield Artifacts(store, record, optuna, (*named, settings.artifacts_url)), chosen
 
 
 def optuna_study(record: StudyRecord, settings: Settings, *, must: bool = False) -> Any:
@@ -335,5 +363,5 @@ def _named(listed: Sequence[Listed], task: str, name: str) -> Listed:
     for one in listed:
         if name in (one.name, one.artifact_id):
             return one
-    there = ", ".join(one.name for one in listed) or "none"
+    there = ", ".join(one_line(one.name, 100) for one in listed[:100]) or "none"
     raise BadInput(f"task {task[:8]} has no artifact {name!r}; there are: {there}")

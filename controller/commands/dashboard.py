@@ -10,11 +10,12 @@ import json
 import re
 import socketserver
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from controller.commands.dashboard_hosts import accepted_hosts, bare_host
 from controller.commands.dashboard_pages import ReadOnlyPages
 from controller.commands.settings import Settings
 from worker.artifacts import open_store
@@ -23,8 +24,9 @@ from worker.sdk.optuna_store import OptunaArtifactStore
 from worker.trials.storage import check_storage, open_storage
 
 _READS = frozenset(("GET", "HEAD", "OPTIONS"))
-_LOOPBACK = frozenset(("127.0.0.1", "localhost", "[::1]", "::1"))
 _OF_STUDY = re.compile(r"/(?:api/)?artifacts/(\d+)/")
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""Of artifacts: Optuna's are UUIDs."""
 
 Respond = Callable[..., Any]
 Application = Callable[[dict[str, Any], Respond], Iterable[bytes]]
@@ -55,27 +57,34 @@ class StudiesArtifacts:
         """The artifact's bytes. Raises Optuna's ``ArtifactNotFound``."""
         from optuna.artifacts.exceptions import ArtifactNotFound
 
-        within, beside = self._stores()
+        within, beside = self._stores(artifact_id)
         try:
             return within.open_reader(artifact_id)
         except ArtifactNotFound:
             return beside.open_reader(artifact_id)
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        self._stores()[0].write(artifact_id, content_body)
+        self._stores(artifact_id)[0].write(artifact_id, content_body)
 
     def remove(self, artifact_id: str) -> None:
         """Remove it, wherever it is. Raises Optuna's ``ArtifactNotFound``."""
         from optuna.artifacts.exceptions import ArtifactNotFound
 
-        within, beside = self._stores()
+        within, beside = self._stores(artifact_id)
         try:
             within.remove(artifact_id)
         except ArtifactNotFound:
             beside.remove(artifact_id)
 
-    def _stores(self) -> tuple[OptunaArtifactStore, OptunaArtifactStore]:
-        """The study's part of its store, which its tasks write to, and the store's root, which others may."""
+    def _stores(self, artifact_id: str) -> tuple[OptunaArtifactStore, OptunaArtifactStore]:
+        """The study's part of its store, which its tasks write to, and the store's root, which others may.
+
+        Raises Optuna's ``ArtifactNotFound`` for what is no id: it might name another study's, or any file.
+        """
+        from optuna.artifacts.exceptions import ArtifactNotFound
+
+        if not _ID.fullmatch(artifact_id):
+            raise ArtifactNotFound(f"no artifact {artifact_id!r:.200}")
         study_id = getattr(self._asked, "study_id", None)
         name = self._storage.get_study_name_from_id(study_id) if study_id is not None else ""
         store = open_store(self._urls.get(name, self._default_url))
@@ -88,8 +97,7 @@ class Guard:
     Args:
         application: optuna-dashboard's.
         artifacts: gets the study that a request is about, by `note`.
-        hosts: values of ``Host`` to accept; None for any. A foreign web page can point a name of its own at
-            this machine, but can't send another ``Host``.
+        hosts: values of ``Host`` to accept, see `controller.commands.dashboard_hosts`.
         allow_changes: accept requests that change something, from the dashboard's own pages.
     """
 
@@ -97,7 +105,7 @@ class Guard:
         self,
         application: Application,
         artifacts: StudiesArtifacts,
-        hosts: frozenset[str] | None,
+        hosts: frozenset[str],
         allow_changes: bool,
     ) -> None:
         self._application = application if allow_changes else ReadOnlyPages(application)
@@ -130,8 +138,11 @@ class Guard:
 
     def _refusal(self, environ: Mapping[str, Any]) -> str:
         host = str(environ.get("HTTP_HOST", ""))
-        if self._hosts is not None and _without_port(host) not in self._hosts:
-            return f"this dashboard is not {host}: open it by the address that it has printed"
+        if bare_host(host) not in self._hosts:
+            return (
+                f"this dashboard is not {host!r:.200}: open it by the address that it has printed, or start "
+                "it with --allow-host"
+            )
         if environ.get("REQUEST_METHOD") in _READS:
             return ""
         if not self._allow_changes:
@@ -164,6 +175,7 @@ def serve(
     artifact_urls: Mapping[str, str],
     host: str,
     port: int,
+    allow_hosts: Sequence[str] = (),
     allow_changes: bool,
     ready: Callable[[str], None],
 ) -> None:
@@ -175,6 +187,7 @@ def serve(
         artifact_urls: name of a study → its artifact store, as far as known.
         host: address to listen on.
         port: 0 for any that is free.
+        allow_hosts: names and addresses by which it is opened, besides this machine's own.
         allow_changes: let the pages change and delete.
         ready: called with the address once it answers.
 
@@ -197,7 +210,7 @@ def serve(
         except KeyError as error:
             raise BadInput(f"no study {study!r} in Optuna's storage") from error
     artifacts = StudiesArtifacts(storage, settings.artifacts_url, artifact_urls)
-    hosts = frozenset((*_LOOPBACK, host)) if host in _LOOPBACK else None
+    hosts = accepted_hosts(host, allow_hosts)
     guard = Guard(optuna_dashboard.wsgi(storage, artifact_store=artifacts), artifacts, hosts, allow_changes)
     try:
         server = make_server(host, port, guard, server_class=_Server, handler_class=_Handler)
@@ -206,7 +219,3 @@ def serve(
     with server:
         ready(f"http://{host}:{server.server_port}/dashboard/{page}")
         server.serve_forever(poll_interval=0.2)
-
-
-def _without_port(host: str) -> str:
-    return re.sub(r":\d*$", "", host)

@@ -18,6 +18,10 @@ from worker.protocol.urls import redact
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 for any."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--allow-host", "allow_hosts", multiple=True, metavar="NAME",
+    help="A name or address by which it is opened, as a proxy's, besides this machine's own; repeatable.",
+)  # fmt: skip
 @click.option("--allow-changes", is_flag=True, help="Let its pages change and delete; else they only show.")
 @redis_option
 @storage_option
@@ -26,6 +30,7 @@ def dashboard(
     study: str | None,
     port: int,
     host: str,
+    allow_hosts: tuple[str, ...],
     allow_changes: bool,
     redis_url: str | None,
     storage_url: str | None,
@@ -59,6 +64,7 @@ def dashboard(
             artifact_urls=known,
             host=host,
             port=port,
+            allow_hosts=allow_hosts,
             allow_changes=allow_changes,
             ready=ready,
         )

@@ -47,6 +47,8 @@ class ReadOnlyPages:
             close = getattr(body, "close", None)
             if close is not None:
                 close()
+        if not begun:
+            return [page]
         status, headers, *more = begun[-1]
         kept = [(k, v) for k, v in headers if k.lower() not in ("content-length", "last-modified", "etag")]
         if page:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 
 import click
@@ -18,8 +19,13 @@ from controller.commands.start_command import start
 from controller.commands.study_commands import delete, rewind
 from controller.commands.study_file_commands import export, import_
 from worker import __version__
+from worker.process.logs import OneLine
 from worker.protocol.connection import can_pass, trouble
 from worker.protocol.errors import OptunaRQError
+from worker.protocol.printable import one_line
+
+LONGEST_LINE = 10_000
+"""Characters of one line of an error that are shown."""
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -54,6 +60,9 @@ def main() -> None:
         # A terminal that can't show a character gets a "?" for it; the study must not end.
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr] # text streams only
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         code = _run()
         sys.stdout.flush()
@@ -74,19 +83,19 @@ def _run() -> int | str | None:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except OptunaRQError as error:
-        for line in str(error).splitlines():
-            click.echo(f"controller: {line}", err=True)
+        for line in str(error).rstrip("\n").split("\n"):
+            click.echo(f"controller: {one_line(line, LONGEST_LINE)}", err=True)
         return error.exit_code
     except redis.RedisError as error:
         denied = isinstance(error, redis.exceptions.NoPermissionError)
         text = trouble(error) if denied or can_pass(error) else f"Redis: {error}"
-        click.echo(f"controller: {text}", err=True)
+        click.echo(f"controller: {one_line(text, LONGEST_LINE)}", err=True)
         return 2 if denied else 1
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("optuna", "sqlalchemy"):
             raise
         first = next(iter(str(error).splitlines()), type(error).__name__)
-        click.echo(f"controller: Optuna's storage: {first}", err=True)
+        click.echo(f"controller: Optuna's storage: {one_line(first, LONGEST_LINE)}", err=True)
         return 1
     return 0
 

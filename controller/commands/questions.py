@@ -13,6 +13,7 @@ from controller.commands.settings import open_store, pick_study, pick_task, reso
 from worker.protocol import FINISHED, Status
 from worker.protocol.clock import iso
 from worker.protocol.errors import BadInput
+from worker.protocol.printable import lines, one_line, output
 from worker.protocol.values import as_text
 
 
@@ -37,7 +38,7 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
     out = console()
 
     def line(text: str) -> None:
-        out.print(text, markup=False, soft_wrap=not out.is_terminal)
+        out.print(one_line(text), markup=False, soft_wrap=not out.is_terminal)
 
     why = f" ({report['reason']})" if report["reason"] else ""
     line(f"study {report['study']}: {report['state']}{why}")
@@ -206,7 +207,7 @@ def show(task: str, redis_url: str | None, all_metrics: bool, output_format: str
     for name in plain:
         if about[name] not in (None, ""):
             said = spoken(about[name]) if name == "compute_s" else about[name]
-            out.print(f"{name.removesuffix('_s'):<14} {said}", markup=False)
+            out.print(f"{name.removesuffix('_s'):<14} {one_line(str(said))}", markup=False)
     if about["hyper_parameters"]:
         parameters = about["hyper_parameters"].items()
         out.print(table_of([{"parameter": name, "value": as_text(value)} for name, value in parameters]))
@@ -233,7 +234,7 @@ def show(task: str, redis_url: str | None, all_metrics: bool, output_format: str
             )
         )
     if about["error"]:
-        out.print(about["error"], markup=False)
+        out.print(lines(about["error"]), markup=False)
 
 
 @click.command()
@@ -243,7 +244,8 @@ def show(task: str, redis_url: str | None, all_metrics: bool, output_format: str
 def logs(task: str, follow: bool, redis_url: str | None) -> None:
     """What a task has written to its standard output and error.
 
-    TASK is its id, or the beginning of it. The newest part is kept, at least 1 MiB.
+    TASK is its id, or the beginning of it. The newest part is kept, at least 1 MiB. Colors are shown, other
+    control sequences as text.
     """
     with open_store(resolve(redis_url)) as store:
         task_id = pick_task(store, task)
@@ -252,7 +254,7 @@ def logs(task: str, follow: bool, redis_url: str | None) -> None:
             # The status comes first: once a task has ended, the next read has all of its output.
             over = store.tasks.get(task_id).status in FINISHED
             text, position = store.logs.read(task_id, position)
-            sys.stdout.write(text)
+            sys.stdout.write(output(text))
             sys.stdout.flush()
             if over or not follow:
                 return

@@ -146,6 +146,20 @@ def pick_task(store: Store, text: str) -> str:
     return found[0]
 
 
+def study_of(store: Store, task_id: str) -> str:
+    """The study that a task belongs to, by the study's own list; empty for a task outside any.
+
+    Raises:
+        BadInput: there is no such task, or its record names a study that doesn't list it.
+    """
+    name = store.tasks.get(task_id).study
+    if name and not store.studies.has(name, task_id):
+        raise BadInput(
+            f"task {task_id}: its record says that it belongs to study {name!r:.100}, which doesn't list it"
+        )
+    return name
+
+
 def has_controller(store: Store, study: str) -> bool:
     """Whether a controller acts on the study."""
     return bool(store.redis.exists(keys.study_lock(study)))

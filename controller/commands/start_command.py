@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 from pathlib import Path
 
@@ -93,7 +92,6 @@ def start(
     from controller.sweep import load_sweep
     from worker.protocol.errors import BadInput
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     settings = resolve(redis_url, storage_url, artifacts_url)
     loaded = load_sweep(Path(sweep), overrides)
     if retry_failed and resume is False:

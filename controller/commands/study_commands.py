@@ -43,6 +43,10 @@ def rewind(
 @click.command()
 @click.argument("study")
 @click.option("--artifacts", "with_artifacts", is_flag=True, help="Remove its artifacts as well.")
+@click.option(
+    "--store", "stores", multiple=True, metavar="URL",
+    help="With --artifacts: a store where some are, too, because workers had another one; repeatable.",
+)  # fmt: skip
 @click.option("--trials", "with_trials", is_flag=True, help="Remove Optuna's study with its trials as well.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @redis_option
@@ -50,6 +54,7 @@ def rewind(
 def delete(
     study: str,
     with_artifacts: bool,
+    stores: tuple[str, ...],
     with_trials: bool,
     yes: bool,
     redis_url: str | None,
@@ -70,7 +75,7 @@ def delete(
                 ["all records", *["all artifacts"] * with_artifacts, *["all trials"] * with_trials]
             )
             click.confirm(f"Remove {what} of study {name}?", abort=True)
-        problems = remove_all(store, settings, name) if with_artifacts else []
+        problems = remove_all(store, settings, name, stores) if with_artifacts else []
         if problems:
             problems.insert(0, f"study {name}: its records are kept, as not all artifacts went:")
             raise OptunaRQError("\n".join(problems))

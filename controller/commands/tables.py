@@ -12,9 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 from controller.commands.layout import Column, Fitted
+from worker.protocol.printable import cell, one_line
 
 _LONG = ("parameters", "reason", "url", "value", "worker", "why")
 """Columns with long texts: they may be broken, or stand below their row."""
+
+LONGEST_CELL = 10_000
+"""Characters of a cell that are shown."""
 
 
 def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Fitted:
@@ -22,19 +26,19 @@ def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Fitted
     names = list(dict.fromkeys(key for row in rows for key in row))
     columns = [
         Column(
-            name=name,
+            name=one_line(name),
             numeric=all(isinstance(row.get(name) or 0, (int, float)) for row in rows),
             long=name in _LONG,
         )
         for name in names
     ]
-    return Fitted(columns, [[_cell(row.get(name)) for name in names] for row in rows], title or "")
+    return Fitted(columns, [[_cell(row.get(name)) for name in names] for row in rows], one_line(title or ""))
 
 
 def _cell(value: Any) -> Text:
     if value is None:
         return Text()
-    return Text(f"{value:.6g}" if isinstance(value, float) else str(value))
+    return Text(f"{value:.6g}" if isinstance(value, float) else one_line(str(value), LONGEST_CELL))
 
 
 def show(
@@ -61,9 +65,9 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as CSV with a header."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(cell, columns))
+    writer.writerows([cell(row.get(name, "")) for name in columns] for row in rows)
     return text.getvalue()
 
 

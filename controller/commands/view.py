@@ -23,6 +23,7 @@ from controller.results.top import find_top
 from controller.session.printing import PROGRESS_S, View, ended_parts, goals, parameters_of
 from worker.protocol import Status, Store, StudyState
 from worker.protocol.clock import iso
+from worker.protocol.printable import one_line
 from worker.protocol.urls import redact
 
 if TYPE_CHECKING:
@@ -149,15 +150,15 @@ class RichView(View):
         style = _STYLE.get(record.status, "white")
         shown, parameters, why = ended_parts(job, self.values_of(job))
         self._print(
-            f"trial {job.trial:>4} [{style}]{record.status.value:<9}[/] {escape(shown)} "
-            f"{record.compute_s:6.1f} s  {escape(parameters)}[{style}]{escape(why)}[/]",
+            f"trial {job.trial:>4} [{style}]{record.status.value:<9}[/] {escape(one_line(shown))} "
+            f"{record.compute_s:6.1f} s  {escape(one_line(parameters))}[{style}]{escape(one_line(why))}[/]",
             # A terminal's lines are broken between parameters; a log has one for each trial.
             soft_wrap=not self._live,
         )
         self._show()
 
     def note(self, text: str) -> None:
-        self._print(f"[cyan]·[/] {escape(text)}", soft_wrap=True)
+        self._print(f"[cyan]·[/] {escape(one_line(text))}", soft_wrap=True)
 
     def summary(self, store: Store, study: str, state: str, reason: str) -> None:
         screen = self._console
@@ -167,7 +168,7 @@ class RichView(View):
         )
         style = {StudyState.COMPLETED: "green", StudyState.FAILED: "red"}.get(state, "yellow")
         screen.print(
-            f"study [bold]{escape(study)}[/] [{style}]{state}[/]: {escape(reason)} "
+            f"study [bold]{escape(study)}[/] [{style}]{state}[/]: {escape(one_line(reason))} "
             f"({numbers or 'no trial ended'})"
         )
         record = store.studies.get(study)
@@ -177,7 +178,7 @@ class RichView(View):
             screen.print(table_of(top.shown(), top.title))
         if state == StudyState.FAILED:
             for line in _failures(store, study):
-                screen.print(f"  [red]{escape(line)}[/]", soft_wrap=True)
+                screen.print(f"  [red]{escape(one_line(line))}[/]", soft_wrap=True)
         screen.print("Next:")
         lines = [f"top {shlex.quote(study)} -k 10 --all-metrics"]
         if rows:

@@ -17,6 +17,7 @@ import redis
 from worker.protocol import keys
 from worker.protocol.connection import connect
 from worker.protocol.host import REGISTRATION_LIFE_S, busy_slots, pause_left, serves
+from worker.protocol.worker_registry import MAX_WORKERS, checked_registration
 
 TIMEOUT_S = 1.0
 """Longest wait for one answer, in seconds."""
@@ -104,7 +105,7 @@ class RedisMetrics:
             up=True,
             queued=queued,
             best=float(best[0][1]) if best else None,
-            workers=self._workers(sorted(names), _seconds(now)) if names is not None else None,
+            workers=self._workers(sorted(names)[:MAX_WORKERS], _seconds(now)) if names is not None else None,
             lag_s=_age(unread[0], now) if unread else None,
         )
 
@@ -129,6 +130,10 @@ def _seconds(now: Any) -> float:
 
 def _worker(name: str, registration: Mapping[str, str], left_ms: int | None, now: float) -> SeenWorker | None:
     """A worker from its registration, which expires in `left_ms`; None if that can't be read."""
+    checked = checked_registration(name, registration)
+    if checked is None or "slots" not in registration:
+        return None
+    registration = checked
     try:
         state = "paused" if pause_left(registration, now) else registration.get("state", "")
         return SeenWorker(

@@ -12,6 +12,7 @@ from worker.artifacts import open_store as open_artifacts
 from worker.protocol import Clock, Reason, Status, Store, TaskRecord
 from worker.protocol.connection import connect
 from worker.protocol.errors import BadInput, ForbiddenJob, TransitionRefused
+from worker.protocol.sealing import Sealing
 from worker.protocol.secrets import STORAGE, secret
 from worker.sdk.home import STATE_FOLDER, Home, home, sqlite_url
 from worker.sdk.task import Task
@@ -46,6 +47,7 @@ class Backend:
         # A short patience: the loop itself waits for a Redis that is away, and says so.
         self.store = Store(connect(redis_url, patience_s=PATIENCE_S), clock)
         self.clock = self.store.clock
+        self.store.tasks.sealing = Sealing.of_environment()
         self.launcher = Launcher(redis_url, patience_s=PATIENCE_S)
         self.home = home or Home(redis_url, self.artifacts_url, Path.cwd(), None)
         self._bases: dict[str, TaskRecord] = {}
@@ -65,12 +67,22 @@ class Backend:
         """A task to read and to act on."""
         return Task.of_record(record, self.home)
 
-    def base_task(self, task_id: str) -> TaskRecord:
-        """The record of a base task, read once. Raises `BadInput` when there is none."""
+    def base_task(self, task_id: str, study: str = "") -> TaskRecord:
+        """The record of a base task, read once.
+
+        Args:
+            study: that it is for. One that was begun before its controllers signed keeps its base task.
+
+        Raises:
+            BadInput: there is none; or jobs are signed, and it isn't as it was made.
+        """
         if task_id not in self._bases:
             if not isinstance(task_id, str) or not task_id:
                 raise BadInput(f"base_task_id {task_id!r}: the id of a task, as Task.get_task(…).id gives it")
-            self._bases[task_id] = self.store.tasks.get(task_id)
+            known = self.store.studies.find(study) if study else None
+            self._bases[task_id] = self.store.tasks.vouched(
+                task_id, take_unsealed=known is not None and not known.signed
+            )
         return self._bases[task_id]
 
     def know_base_task(self, record: TaskRecord) -> None:

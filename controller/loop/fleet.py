@@ -9,6 +9,10 @@ from worker.protocol.store import Store
 
 LOOK_S = 2.0
 """Between two looks at the workers, in seconds."""
+MOST_SLOTS = 20_000
+"""Slots that are counted: workers say themselves how many they have."""
+MOST_TOLD = 1000
+"""Refusals that are told."""
 
 
 class Fleet:
@@ -55,9 +59,10 @@ class Fleet:
         moment = self._store.clock.now()
         found = {each["name"]: machine_fault(each, moment) for each in alive}
         self.faults = {name: fault for name, fault in found.items() if fault}
-        self.slots = sum(
+        slots = sum(
             int(registration.get("slots", 0)) for registration in alive if _takes_jobs(registration, moment)
         )
+        self.slots = min(slots, MOST_SLOTS)
         if self.slots or self.faults:
             self.empty_since = None
         elif self.empty_since is None:
@@ -72,7 +77,7 @@ class Fleet:
         for worker, why in self.refusals.items():
             # The job's id differs each time.
             said = (worker, why.partition(": ")[2])
-            if said not in self._told:
+            if said not in self._told and len(self._told) < MOST_TOLD:
                 self._told.add(said)
                 found.append(f"worker {worker} refuses jobs: {why}")
         return found

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from controller.loop.backend import Backend
 from controller.loop.run_time import RunTime
 from worker.protocol import FINISHED, Reason, Status, Summary, TaskRecord, TaskSpec, new_task_id
+from worker.protocol.errors import NewerRecord, RecordError
 from worker.protocol.values import full
 
 
@@ -111,10 +113,27 @@ class Job:
         """The task's record as last read."""
         return self._record
 
-    def update(self, record: TaskRecord) -> None:
-        """Take a fresher record."""
-        self._record = record
-        self._timer().see(record)
+    def update(self, record: TaskRecord, *, queue: str | None = None) -> None:
+        """Take a fresher record of the same task: what was launched stays what it was, whatever Redis says.
+
+        Of the record's specification only parameters that the program has added count.
+
+        Args:
+            queue: that the task was put on, if it is another one.
+        """
+        own: TaskRecord | None = self.__dict__.get("_record")
+        if own is None:  # just adopted
+            own = record
+        if queue is not None or (record.spec is not own.spec and record.spec != own.spec):
+            spec = replace(
+                own.spec,
+                parameters={**record.spec.parameters, **own.spec.parameters},
+                connected=record.spec.connected,
+                queue=queue or own.spec.queue,
+            )
+            record = replace(record, spec=spec)
+        self._record = replace(record, id=own.id, study=own.study, trial=own.trial, created_at=own.created_at)
+        self._timer().see(self._record)
 
     def _timer(self) -> RunTime:
         if self._run_time is None:
@@ -166,9 +185,15 @@ class Job:
         Args:
             iteration: the last one of the objective that counts; None where all do.
         """
-        self.update(
-            self.backend.store.transitions.request_stop(self._record.id, reason_class, reason, iteration)
-        )
+        try:
+            found = self.backend.store.transitions.request_stop(
+                self._record.id, reason_class, reason, iteration
+            )
+        except NewerRecord:
+            raise
+        except RecordError:
+            return  # spoiled: the next look takes it for lost, and writes it again
+        self.update(found)
         if self._record.status is Status.STOPPED and self._record.started_at is None:
             self.backend.launcher.withdraw(self._record.spec.queue, self._record.id, self._record.attempt)
 

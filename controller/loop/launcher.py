@@ -10,11 +10,9 @@ from worker.protocol.connection import connect
 from worker.protocol.dispatch import Dispatcher
 from worker.protocol.record import TaskRecord, job_id
 from worker.protocol.secrets import job_secret
-from worker.protocol.signature import Signer
+from worker.protocol.signature import RECORD_SIGNATURE, Signer
 from worker.protocol.store import Store
 
-RECORD_SIGNATURE = "seal"
-"""Field of a task's record in Redis, see `Signer.sign_record`."""
 MOST_SIGNATURES = 10_000
 """Signatures kept of the tasks launched last, in case Redis loses them."""
 

@@ -6,11 +6,13 @@ import time
 from collections.abc import Collection
 from dataclasses import replace
 
+from redis.exceptions import NoPermissionError
+
 from controller.loop.backend import Backend
 from controller.loop.job import Job
 from controller.loop.observer import Observer
 from worker.protocol import Reason, Status
-from worker.protocol.errors import ForbiddenJob
+from worker.protocol.errors import BadInput, ForbiddenJob, RecordError
 
 
 class LeaseMonitor:
@@ -79,7 +81,7 @@ class LeaseMonitor:
         for queue in {job.record.spec.queue for job in waiting}:
             those = [job for job in waiting if job.record.spec.queue == queue]
             attempts = [(job.task_id(), job.record.attempt) for job in those]
-            on_queue = self._backend.launcher.waiting(queue, attempts)
+            on_queue = self._waiting(queue, attempts) or [False] * len(attempts)
             for job, is_there in zip(those, on_queue, strict=True):
                 if not is_there and not self.relaunch(job):
                     changed.append(job)
@@ -87,7 +89,10 @@ class LeaseMonitor:
 
     def _lost(self, job: Job) -> None:
         """A job without a lease: another attempt if its worker is really gone, and if it may have one."""
-        record = job.refresh()
+        try:
+            record = job.refresh()
+        except RecordError:
+            return  # the next look takes it for lost, and writes it again
         if record.status is not Status.IN_PROGRESS or self._store.tasks.leases([record.id])[0]:
             return
         reason = f"worker {record.worker} was lost"
@@ -104,9 +109,20 @@ class LeaseMonitor:
             job.update(self._store.transitions.requeue(record.id, record.attempt, reason=reason))
             self.relaunch(job)
 
+    def _waiting(self, queue: str, attempts: list[tuple[str, int]]) -> list[bool]:
+        """As `Launcher.waiting`; empty for a queue that can't be, or isn't for this controller."""
+        try:
+            return self._backend.launcher.waiting(queue, attempts)
+        except (BadInput, NoPermissionError):
+            return []
+
     def relaunch(self, job: Job) -> bool:
         """Put a queued task's current attempt on the queue again. False when it isn't queued any more."""
-        record = job.refresh()
+        try:
+            record = self._store.tasks.get(job.task_id())  # as it stands there: what was altered is found out
+        except RecordError:
+            return False  # the next look takes it for lost, and writes it again
+        job.update(record)
         if record.status is not Status.QUEUED:
             return False
         job.scalars = {}
@@ -115,12 +131,16 @@ class LeaseMonitor:
         except ForbiddenJob as error:
             job.update(self._store.transitions.force_finish(record.id, Reason.LAUNCH_ERROR, str(error)))
             return False
-        if record.spec.queue != self._queue and not self._store.workers.list(record.spec.queue):
+        queue = job.record.spec.queue
+        if queue != self._queue and not (
+            self._store.workers.list(queue) and self._waiting(queue, [(record.id, record.attempt)])
+        ):
             # As that of workers which were started for an earlier run, and went with it.
-            wanted = replace(wanted, queue=self._queue)
+            queue = self._queue
+        wanted = replace(wanted, queue=queue)
         if wanted != record.spec:
             record = self._store.tasks.edit(record.id, lambda old: replace(old, spec=wanted))
-            job.update(record)
+            job.update(record, queue=queue)
         self._backend.launcher.enqueue(record)
         self.queued(record.id)
         self._queued[record.id] = record.attempt

@@ -45,11 +45,12 @@ def reconcile(backend: Backend, search: Search | None, study: str) -> Leftover:
     store = backend.store
     left = Leftover()
     records: dict[str, TaskRecord] = {}
-    ids = store.studies.tasks(study)
+    trials = store.studies.trials(study)
+    ids = list(trials)
     for start in range(0, len(ids), CHUNK):
         for record in store.tasks.get_many(ids[start : start + CHUNK]):
-            if record is not None:
-                records[record.id] = record
+            if record is not None:  # which trial it is stands where workers can't write
+                records[record.id] = replace(record, study=study, trial=trials[record.id])
     open_trials = {asked.task_id: asked for asked in (search.running() if search else ())}
     for record in records.values():
         asked = open_trials.get(record.id)

@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 PAUSE_S = 5.0
 """Seconds between two passes; each costs a round trip and a few deletes."""
+MOST_SAID = 1000
+"""Artifacts that could not be removed of which something is said."""
 
 
 class ArtifactKeeper:
@@ -31,6 +33,7 @@ class ArtifactKeeper:
         self._study = study
         self._keep_top = keep_top
         self._over = threading.Event()
+        self._said: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="artifact-keeper", daemon=True)
 
     def start(self) -> None:
@@ -51,10 +54,10 @@ class ArtifactKeeper:
         except (OptunaRQError, redis.RedisError) as error:
             log.warning("study %s: artifacts were not checked: %s", self._study, error)
             return 0
-        for problem in problems[:1]:
-            log.warning(
-                "study %s: %d artifact(s) could not be removed: %s", self._study, len(problems), problem
-            )
+        new = [problem for problem in problems if problem not in self._said]
+        self._said.update(new[:MOST_SAID])
+        if new and len(self._said) <= MOST_SAID:
+            log.warning("study %s: %d artifact(s) could not be removed: %s", self._study, len(new), new[0])
         return len(doomed) - len(problems)
 
     def _run(self) -> None:

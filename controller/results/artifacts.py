@@ -11,9 +11,11 @@ import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from controller.results.artifact_places import ArtifactPlaces
 from controller.results.ranking import Ranking
 from controller.search.artifact_links import LINK, link_text
 from controller.search.study import UID, task_id_of
@@ -64,12 +66,23 @@ class Artifacts:
         store: the records.
         study: whose artifacts; None for tasks outside any study.
         optuna: Optuna's study, whose links are listed, too; None if it can't be read.
+        stores: URLs of further stores that may be read and deleted from, besides the study's own.
     """
 
-    def __init__(self, store: Store, study: StudyRecord | None, optuna: Any = None) -> None:
+    def __init__(
+        self, store: Store, study: StudyRecord | None, optuna: Any = None, stores: Sequence[str] = ()
+    ) -> None:
         self._store = store
         self._study = study
         self._optuna = optuna
+        own = (study.artifacts, *study.artifact_stores) if study is not None else ()
+        self._places = ArtifactPlaces(
+            study.name if study else None,
+            (*own, *stores),
+            self._is_of_another,
+            study.copied_from if study else "",
+        )
+        self._listed_by: dict[str, frozenset[str]] = {}
 
     @property
     def study(self) -> StudyRecord:
@@ -142,25 +155,31 @@ class Artifacts:
             url: the store of an artifact that only Optuna's storage knows of; by default the study's.
         """
         if listed.meta is not None:
-            return fetch(listed.meta, target, overwrite=overwrite)
+            store, _ = self._places.of(listed.meta, to_read=True)
+            return fetch(listed.meta, target, overwrite=overwrite, store=store)
         store, key = self._place_of(listed, url)
         return fetch(_undescribed(listed, store, key), target, overwrite=overwrite, store=store, verify=False)
 
     def _place_of(self, listed: Listed, url: str | None = None) -> tuple[ArtifactStore, str]:
-        """Store and key of an artifact without a description. Raises `ArtifactError` if it isn't found."""
-        store = open_store(url or self.study.artifacts)
-        for key in (f"{group_key(self.study.name)}/{listed.artifact_id}", listed.artifact_id):
-            if store.exists(key):
-                return store, key
+        """Store and key of an artifact. Raises `ArtifactError` if it isn't where it may be.
+
+        Args:
+            url: a store that somebody has named for this; Optuna's own lie at its root.
+        """
+        if listed.meta is not None:
+            return self._places.of(listed.meta)
+        if found := self._places.linked(listed.artifact_id):
+            return found
+        if url and (store := open_store(url)).exists(listed.artifact_id):
+            return store, listed.artifact_id
+        where = ", ".join(store.url for store in self._places.stores)
         raise ArtifactError(
             f"artifact {listed.name!r} ({listed.artifact_id}) was uploaded by Optuna's upload_artifact, and "
-            f"is not in {store.url}; name the store that the objective used with --store URL"
+            f"is not in {where}; name the store that the objective used with --store URL"
         )
 
     def is_here(self, listed: Listed) -> bool:
-        """Whether its bytes can be found."""
-        if listed.meta is not None:
-            return True
+        """Whether its bytes are where the study's may be."""
         try:
             return bool(self._place_of(listed))
         except ArtifactError:
@@ -200,15 +219,10 @@ class Artifacts:
             What went wrong, a line each. An artifact whose store can't be found or opened stays
             listed; one whose bytes can't be deleted is off the lists, and `unlisted` finds it.
         """
-        stores: dict[str, ArtifactStore] = {}
         problems = []
         for one in listed:
             try:
-                if one.meta is not None:
-                    store = stores.setdefault(one.meta.store, open_store(one.meta.store))
-                    key = one.meta.key
-                else:
-                    store, key = self._place_of(one)
+                store, key = self._place_of(one)
             except (ArtifactError, BadInput) as error:
                 problems.append(str(error))
                 continue
@@ -229,6 +243,29 @@ class Artifacts:
             self._store.artifacts.remove(one.owner, None, [one.meta.name])
         elif self._study is not None:
             self._store.artifacts.remove_from_study(self.study.name, one.meta.name)
+
+    def _is_of_another(self, key: str) -> bool:
+        """Whether a key is another study's: of ``a/b``, whose part of a store is below that of ``a``; or of a
+        study whose other name makes the same keys, if that study lists it."""
+        mine = group_key(self._study.name) if self._study is not None else ""
+        for name, group in self._other_groups.items():
+            if not key.startswith(f"{group}/"):
+                continue
+            if self._study is not None and group.startswith(f"{mine}/"):
+                return True
+            if name not in self._listed_by:
+                other = self._store.studies.find(name)
+                listed = Artifacts(self._store, other).all() if other is not None else ()
+                self._listed_by[name] = frozenset(one.meta.key for one in listed if one.meta is not None)
+            if key in self._listed_by[name]:
+                return True
+        return False
+
+    @cached_property
+    def _other_groups(self) -> dict[str, str]:
+        """The other studies, and the beginnings of their keys."""
+        own = self._study.name if self._study is not None else None
+        return {name: group_key(name) for name in self._store.studies.names() if name != own}
 
     def collect(self, keys: Iterable[str], before: float) -> list[str]:
         """Remove keys that `unlisted` found and remains of broken writes; returns what went wrong."""
@@ -263,7 +300,7 @@ class Artifacts:
         return [
             (entry.key, entry.size)
             for entry in entries
-            if entry.modified < before and entry.key not in referred
+            if entry.modified < before and entry.key not in referred and not self._is_of_another(entry.key)
         ]
 
 

@@ -59,18 +59,34 @@ class Ranking:
             return self._best_of_several(top_k, only_completed)
         if top_k is None:
             raise BadInput(f"study {self._study!r} has one objective; a Pareto front needs several")
-        ids = self._store.ranking.best(self._study, top_k, only_completed=only_completed)
+        ids = self._own_best(top_k, only_completed)
         return Best(records=self._records(ids), fronts={}, front_size=0)
+
+    def _own_best(self, top_k: int, only_completed: bool) -> list[str]:
+        """Ids of the best of the study's own tasks: workers write the index, and may list others there."""
+        count = top_k
+        while True:
+            ids = self._store.ranking.best(self._study, count, only_completed=only_completed)
+            own = self._store.studies.own(self._study, ids)
+            if len(own) >= top_k or len(ids) < count:
+                return own[: max(0, top_k)]
+            count += max(count, top_k - len(own))
 
     def _best_of_several(self, top_k: int | None, only_completed: bool) -> Best:
         from controller.results import pareto  # noqa: PLC0415 - numpy takes long to import
 
-        scores = self._store.ranking.scores(self._study, len(self._metrics), only_completed=only_completed)
+        scores = self._own_scores(only_completed)
         ids, points = list(scores), list(scores.values())
         size = len(next(pareto.fronts(points), ()))
         order = pareto.order(points, size if top_k is None else top_k)
         fronts = {ids[index]: front for index, front in order}
         return Best(records=self._records(list(fronts)), fronts=fronts, front_size=size)
+
+    def _own_scores(self, only_completed: bool = False) -> dict[str, tuple[float, ...]]:
+        """The scores of the study's own tasks by several objectives, see `_own_best`."""
+        scores = self._store.ranking.scores(self._study, len(self._metrics), only_completed=only_completed)
+        own = set(self._store.studies.tasks(self._study))
+        return {task_id: score for task_id, score in scores.items() if task_id in own}
 
     def finished_first(self, top_k: int | None) -> Best:
         """The best of the tasks whose results stand; then, while there is room, those that run, by what they
@@ -105,7 +121,7 @@ class Ranking:
         start, page = 0, top_k + EXTRA
         while len(standing) < top_k:
             ids = self._store.ranking.best(self._study, page, start=start)
-            for record in self._records(ids):
+            for record in self._records(self._store.studies.own(self._study, ids)):
                 (standing if stands(record) else others).append(record)
             start += page
             if len(ids) < page:
@@ -118,7 +134,7 @@ class Ranking:
         """Of several objectives: the best whose results stand, the others, and `Best`'s fronts and size."""
         from controller.results import pareto  # noqa: PLC0415 - numpy takes long to import
 
-        scores = self._store.ranking.scores(self._study, len(self._metrics))
+        scores = self._own_scores()
         completed = set(self._store.studies.tasks(self._study, Status.COMPLETED))
         others = self._records([task_id for task_id in scores if task_id not in completed])
         kept = {record.id for record in others if stands(record)}

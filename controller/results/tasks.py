@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from typing import Any
@@ -10,8 +11,10 @@ from controller.results.parameters import as_written
 from controller.results.ranking import metrics
 from controller.results.standing import merged
 from controller.results.top import column
+from worker.artifacts import ArtifactMeta
 from worker.protocol import Status, Store, StudyRecord, TaskRecord
 from worker.protocol.clock import iso
+from worker.protocol.errors import RecordError
 
 _COLUMNS = (
     "task_id", "trial", "status", "reason", "attempt", "seconds", "worker", "started_at", "ended_at",
@@ -69,7 +72,11 @@ def why(record: TaskRecord) -> str:
 def describe(store: Store, record: TaskRecord) -> dict[str, Any]:
     """Everything about a task, as JSON types: what `controller show` prints."""
     scalars = store.reports.scalars([record.id])[0]
-    artifacts = {name: json.loads(text) for name, text in store.artifacts.of_task(record.id).items()}
+    artifacts = {}
+    for name, text in store.artifacts.of_task(record.id).items():
+        with contextlib.suppress(RecordError):
+            ArtifactMeta.from_json(text)
+            artifacts[name] = json.loads(text)
     return {
         "task_id": record.id,
         "name": record.name,

@@ -13,8 +13,30 @@ from controller.search.parameter import Parameter
 from controller.search.tried import FIXED
 from worker.optuna_internals import contains
 from worker.protocol.errors import BadInput
+from worker.protocol.nearest import nearest
 
 log = logging.getLogger(__name__)
+
+
+def encoded(given: Mapping[str, Any], parameters: Sequence[Parameter]) -> dict[str, Any]:
+    """A known configuration as Optuna has it.
+
+    Args:
+        given: name → the program's value.
+
+    Raises:
+        BadInput: there is no such parameter, with the nearest name, or a value is not possible.
+    """
+    known = [name for parameter in parameters for name in parameter.names]
+    for name in given:
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(known)}"
+            raise BadInput(f"try: there is no parameter {name!r}; {hint}")
+    found: dict[str, Any] = {}
+    for parameter in parameters:
+        found.update(parameter.encode(given))
+    return found
 
 
 def foreign_trials(

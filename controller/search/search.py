@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from controller.search.artifact_links import LINK, link_text
-from controller.search.enqueued import enqueue_as_meant, foreign_trials, is_foreign
+from controller.search.enqueued import encoded, enqueue_as_meant, foreign_trials, is_foreign
 from controller.search.older_trials import copy_trials
 from controller.search.parameters import Parameter
 from controller.search.retries import RETRY_OF, once_more, retried
@@ -24,8 +24,6 @@ from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot
 from controller.search.tried import DUPLICATE, NOT_RUN, TriedPoints
 from worker.artifacts import ArtifactMeta
 from worker.optuna_internals import open_trial, storage_of, trial_id
-from worker.protocol.errors import BadInput
-from worker.protocol.nearest import nearest
 from worker.trials.sampler_state import MARK, SamplerState
 from worker.trials.storage_retry import retry_while_away
 
@@ -35,6 +33,9 @@ PATIENCE = 3
 """Duplicates in a row after which an unseen point of a finite space is chosen for the sampler."""
 MOST_DUPLICATES = 500
 """Duplicates in a row after which a sampler is taken to have nothing new."""
+
+LARGEST_STEP = 2**31 - 1
+"""Largest iteration that Optuna's databases all take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,17 +214,9 @@ class Search:
         Raises:
             BadInput: there is no such parameter, with the nearest name, or a value is not possible.
         """
-        known = [name for parameter in self._parameters for name in parameter.names]
-        for name in parameters:
-            if name not in known:
-                near = nearest(name, known)
-                hint = f"did you mean {near!r}?" if near else f"there are {', '.join(known)}"
-                raise BadInput(f"try: there is no parameter {name!r}; {hint}")
-        encoded: dict[str, Any] = {}
-        for parameter in self._parameters:
-            encoded.update(parameter.encode(parameters))
-        if not given_before(self._study, encoded):
-            self._study.enqueue_trial(encoded)
+        point = encoded(parameters, self._parameters)
+        if not given_before(self._study, point):
+            self._study.enqueue_trial(point)
 
     def start_from(self, older: optuna.Study) -> tuple[int, int]:
         """Let the sampler know an older study's trials, see `older_trials.copy_trials`."""
@@ -262,7 +255,8 @@ class Search:
         Pruners expect to be asked after each report, in the order of the reports.
 
         Args:
-            step: the iteration; one that was told before, or that is negative, is skipped.
+            step: the iteration; one that was told before, that is negative, or larger than every database
+                takes, is skipped.
             value: as the program reported it, also when it isn't a number.
             least: reports that a trial may make before it is given up.
         """
@@ -270,7 +264,7 @@ class Search:
         if trial is None or len(self._study.directions) > 1 or not self._reports:
             return False
         told = self._reported.setdefault(number, set())
-        if step in told or step < 0:
+        if step in told or not 0 <= step <= LARGEST_STEP:
             return False
         told.add(step)
         trial.report(value, step)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.protocol import Summary, TaskRecord
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 SNAPSHOT = "optuna-rq:task"
 """Trial's system attribute with the copy."""
+LONGEST_TEXT, LONGEST_NAME = 1500, 300
+"""Characters of the record's texts that are kept: JSON may have twelve bytes for each."""
 LONGEST = 48_000
 """Characters of one copy: the smallest text column among Optuna's databases holds 65,535 bytes."""
 
@@ -48,6 +50,13 @@ def take_snapshot(
         artifacts: artifact name → its description as JSON text.
         wall_clock: minutes that the study has run so far.
     """
+    record = replace(
+        record,
+        name=record.name[:LONGEST_TEXT],
+        reason=record.reason[:LONGEST_TEXT],
+        stop=replace(record.stop, reason=record.stop.reason[:LONGEST_NAME]) if record.stop else None,
+        **{name: getattr(record, name)[:LONGEST_NAME] for name in ("project", "parent", "worker")},
+    )
     objective = {metric.key for metric in record.spec.metrics}
     for kept in (
         TaskCopy(record=record, scalars=scalars, artifacts=artifacts),

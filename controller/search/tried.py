@@ -12,7 +12,8 @@ import optuna
 from optuna.trial import TrialState
 
 from controller.search.parameters import Parameter
-from controller.search.space import MOST, points, replay
+from controller.search.space import MOST, chosen_by, points, replay
+from worker.trials.storage import quietly
 
 FIXED = "fixed_params"
 """System attribute, Optuna's, of a trial whose parameters were given."""
@@ -22,6 +23,8 @@ COPIED = "optuna-rq:from"
 """User attribute of a trial that was copied: study and number it had there."""
 NOT_RUN = "optuna-rq:not_run"
 """User attribute of a trial that was not run, or cut short for no fault of its own, as with its study."""
+DRAWS = 100
+"""Random points that are tried, to find one that no trial has had."""
 SMALL = 500
 """Points of a space that is enumerated from the beginning, so that its end comes without a duplicate."""
 
@@ -84,10 +87,21 @@ class TriedPoints:
             self._unseen = self._list_unseen()
 
     def pick_unseen(self, seed: str) -> dict[str, Any] | None:
-        """A point that no trial has had, the same for the same seed; None where none is known."""
-        if not self._unseen:
-            return None
-        return random.Random(seed).choice(list(self._unseen.values()))
+        """A point that no trial has had, the same for the same seed; None where none is found."""
+        if self._unseen is None:
+            return self._draw_unseen(seed)
+        return random.Random(seed).choice(list(self._unseen.values())) if self._unseen else None
+
+    def _draw_unseen(self, seed: str) -> dict[str, Any] | None:
+        """A random point of a space whose points are not counted: it is large, so that a few draws do."""
+        number = int.from_bytes(hashlib.blake2b(seed.encode(), digest_size=4).digest(), "big")
+        with quietly():
+            study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number))
+        for _ in range(DRAWS):
+            trial = study.ask()
+            if self.number_of(chosen_by(self._parameters, trial)) is None:
+                return dict(trial.params)
+        return None
 
     def _known(self) -> dict[str, int]:
         """The points of all trials, except those that wait for another try."""

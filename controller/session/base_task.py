@@ -8,7 +8,7 @@ from controller.search.parameters import Parameter
 from worker.protocol import TaskRecord
 from worker.protocol.errors import BadInput
 from worker.protocol.nearest import nearest
-from worker.protocol.values import full
+from worker.protocol.values import bare, full
 
 
 def check_base_task(base: TaskRecord, parameters: Sequence[Parameter], *, allow_new_parameters: bool) -> None:
@@ -51,7 +51,7 @@ def _hydra_problem(base: TaskRecord, name: str) -> str | None:
 
 
 def _problem(base: TaskRecord, name: str, known: Sequence[str]) -> str:
-    near = nearest(full(name), known, cutoff=0.5)
+    near = _same_in_another_section(name, known) or nearest(full(name), known, cutoff=0.5)
     if near:
         hint = f"did you mean {near!r}?"
     elif known:
@@ -62,3 +62,9 @@ def _problem(base: TaskRecord, name: str, known: Sequence[str]) -> str:
         f"parameter {name!r}: base task {base.name!r} has no such parameter; {hint} "
         "(allow_new_parameters=True lets it pass)"
     )
+
+
+def _same_in_another_section(name: str, known: Sequence[str]) -> str | None:
+    """The one parameter of that name in another section; None where there is none, or several."""
+    found = [each for each in known if bare(each).casefold() == bare(name).casefold()]
+    return found[0] if len(found) == 1 else None

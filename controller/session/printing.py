@@ -16,6 +16,7 @@ from controller.loop.observer import Observer, RunningSearch
 from controller.results.parameters import as_written, pairs
 from controller.session.preflight import no_worker
 from worker.protocol import ObjectiveMetric, Status, Store
+from worker.protocol.printable import one_line
 from worker.protocol.urls import redact
 
 PROGRESS_S = 30.0
@@ -130,11 +131,11 @@ class LinesView(View):
         value, parameters, why = ended_parts(job, self.values_of(job))
         self._print(
             f"trial {job.trial:>4} {self._in(color, f'{status:<9}')} {value} {job.record.compute_s:6.1f} s  "
-            f"{parameters}{self._in(color, why)}"
+            f"{one_line(parameters)}{self._in(color, one_line(why))}"
         )
 
     def note(self, text: str) -> None:
-        print(f"{self._in('36', '·')} {text}", flush=True)
+        print(f"{self._in('36', '·')} {one_line(text)}", flush=True)
 
     def _print(self, line: str) -> None:
         self._last_line = time.monotonic()

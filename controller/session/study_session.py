@@ -15,6 +15,7 @@ from controller.session.fingerprint import fingerprint, is_same
 from controller.session.local_workers import LocalWorkers, default_count, local_workers
 from controller.session.lock import LEASE_S, StudyLock
 from controller.sweep import describe_difference
+from worker.artifacts import open_store
 from worker.protocol import ObjectiveMetric, StudyRecord, StudyState, TaskRecord
 from worker.protocol.errors import BadInput
 
@@ -163,6 +164,7 @@ class StudySession:
                 store.tasks.delete(base_task.id)
             store.tasks.create(base_task)
             self.backend.know_base_task(base_task)
+        artifacts = _absolute(self.backend.artifacts_url)
         record = known or StudyRecord(name=self.name, created_at=now, metrics=tuple(wanted.metrics))
         # What a sweep file says of its study stays, also while a program continues it.
         keeps = wanted.sweep is None and _from_sweep(record)
@@ -177,7 +179,9 @@ class StudySession:
                 metrics=tuple(wanted.metrics),
                 queue=wanted.queue,
                 storage=wanted.storage,
-                artifacts=self.backend.artifacts_url,
+                artifacts=artifacts,
+                signed=self.backend.store.tasks.sealing is not None,
+                artifact_stores=_stores_before(record, artifacts),
                 fingerprint=fingerprint(wanted.metrics, wanted.parameters),
                 sweep=record.sweep if keeps else wanted.described(self.name),
                 base_task=base_task.id if base_task is not None else record.base_task,
@@ -204,6 +208,17 @@ class StudySession:
         self.workers = local_workers(self.backend, count, self.definition.queue)
         self.workers.start()
         self.observer.workers = self.workers
+
+
+def _absolute(artifacts: str) -> str:
+    """URL of an artifact store, also of a path that depends on this process' folder."""
+    return artifacts if "://" in artifacts else open_store(artifacts).url
+
+
+def _stores_before(record: StudyRecord, now: str) -> tuple[str, ...]:
+    """The artifact stores that a study had before the present one."""
+    known = dict.fromkeys((record.artifacts, *record.artifact_stores))
+    return tuple(url for url in known if url and url != now)
 
 
 def _from_sweep(record: StudyRecord) -> bool:

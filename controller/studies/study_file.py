@@ -220,7 +220,7 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
         raise BadInput(f"{path}: not a file that `controller export` has written, or damaged") from error
     except EOFError as error:
         raise BadInput(f"{path}: cut short; export or copy it again") from error
-    except (ValueError, zlib.error) as error:
+    except (ValueError, RecursionError, zlib.error) as error:
         raise BadInput(f"{path}: damaged; export or copy it again") from error
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror or error}") from error
@@ -346,6 +346,7 @@ class _Import:
                 record,
                 name=self._target,
                 storage=redact(self._url),
+                copied_from=record.copied_from or (record.name if record.name != self._target else ""),
                 controller="",
                 base_task=task_id_of(uid, -1) if record.base_task else "",
                 state=StudyState.INTERRUPTED if open_now else record.state,

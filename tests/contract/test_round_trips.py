@@ -17,6 +17,7 @@ from tests.fakes import LOSS, ManualClock, record
 from worker.protocol import Batch, Point, Reason, Status, Store, Summary, TaskRecord
 from worker.protocol.checkpoint import name_of, with_resume_point
 from worker.protocol.connection import connect
+from worker.protocol.transaction import Once
 
 SLOT = "w/0"
 
@@ -118,6 +119,13 @@ OPERATIONS: dict[str, tuple[Callable[[Store], Any], Callable[[Store, Any], objec
         queued,
         lambda store, task: store.transitions.start(task.id, 1, SLOT, register=True),
         (2, 10),
+    ),
+    "start a signed job": (
+        queued,
+        lambda store, task: store.transitions.start(
+            task.id, 1, SLOT, register=True, once=Once(key="orq:used:n", by=SLOT, life_s=60.0)
+        ),
+        (2, 12),
     ),
     "start a second attempt": (
         lambda store: store.transitions.requeue(reported(store).id, 1, reason="lost"),

@@ -269,7 +269,7 @@ FORBIDDEN_WORKER = [
     "PUBLISH orq:control:one x", "SUBSCRIBE rq:pubsub:one", "UNLINK orq:task:a", "ZREM orq:studies s",
     "DEL orq:studies", "HGETALL orq:study:s", "HSET orq:study:s state stopped", "DEL orq:study:s:lock",
     "SET orq:study:s:lock x", "ZADD orq:study:s:tasks 1 x", "HSET orq:study:s:artifacts a b",
-    "SADD orq:study:s:removed x", "DEL orq:base_tasks", "XREAD STREAMS orq:study:s:events 0",
+    "SET orq:study:s:request stop", "GET orq:study:s:request", "SADD orq:study:s:removed x", "DEL orq:base_tasks", "XREAD STREAMS orq:study:s:events 0",
     "XTRIM orq:study:s:events MAXLEN 0", "SADD rq:queues x", "ZRANGE orq:study:s:rank 0 -1",
 ]  # fmt: skip
 

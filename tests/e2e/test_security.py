@@ -449,6 +449,33 @@ def test_jobs_that_are_not_signed_for_what_they_are(bench: Attacked) -> None:
     assert len(bench.runs()) == 2
 
 
+def test_a_signed_job_runs_once_in_the_fleet(bench: Attacked) -> None:
+    """Put back as it was, and taken by another worker."""
+    record = bench.made()
+    token = bench.signer.sign(record)
+    before = bench.redis.hgetall(keys.task(record.id))
+    bench.push(record.id, token=token)
+    with working(bench, "--name", "first", OPTUNA_RQ_SECRET=SECRET):
+        bench.ended(record.id)
+    left_ms = bench.redis.pttl(f"orq:used:{token.partition('.')[0]}")
+    assert MAX_AGE_S * 1000 < left_ms <= (MAX_AGE_S + MAX_AHEAD_S) * 1000
+    for number, name in enumerate(("second", "third"), 1):
+        bench.redis.delete(keys.task(record.id))
+        bench.redis.hset(keys.task(record.id), mapping=before)
+        bench.push(record.id, token=token)
+        with working(bench, "--name", name, OPTUNA_RQ_SECRET=SECRET):
+            why = "it has been run already, by first/0, and was put on the queue once more"
+            wait_for(lambda number=number, why=why: bench.log.read_text().count(why) == number, why)  # type: ignore[misc]
+    assert len(bench.runs()) == 1
+    # A further attempt has a signature of its own.
+    bench.redis.hset(keys.task(record.id), "attempt", 2)
+    again = bench.store.tasks.get(record.id)
+    bench.push(record.id, 2, token=bench.signer.sign(again))
+    with working(bench, "--name", "fourth", OPTUNA_RQ_SECRET=SECRET):
+        bench.ended(record.id)
+    assert len(bench.runs()) == 2
+
+
 def test_a_signed_job_where_no_secret_is_known(bench: Attacked) -> None:
     with working(bench):
         record = bench.made("fn:evil")

@@ -312,6 +312,17 @@ def test_parsed_twice_and_before_the_task(monkeypatch: pytest.MonkeyPatch) -> No
     assert task.get_parameters(cast=True) == {"Args/x": 3}
 
 
+@pytest.mark.parametrize(
+    ("wanted", "known"),
+    [({"x": False}, {"Args/y"}), ({"*": False, "x": True}, {"Args/x"}), ({"z": False}, {"Args/x", "Args/y"})],
+)
+def test_single_arguments_are_left_out(wanted: dict[str, bool], known: set[str]) -> None:
+    task = Task({"id": "0", "parameters": {"Args/x": 2, "Args/y": 2}, "arguments": wanted}, LocalSession())
+    namespace = argparse.Namespace(x=1, y=1)
+    task.connect_arguments(None, namespace)
+    assert {f"Args/{name}" for name, value in vars(namespace).items() if value == 2} == known
+
+
 def test_a_parser_that_is_connected(under_worker: Any) -> None:
     made = parser("--x", type=Color, default=Color.RED)()
     made.add_argument("--y", default=argparse.SUPPRESS)

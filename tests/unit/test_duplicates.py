@@ -250,3 +250,21 @@ def test_duplicates_are_marked_in_optunas_study() -> None:
         if DUPLICATE in trial.user_attrs:
             assert trial.state is TrialState.FAIL
             assert optunas.trials[trial.user_attrs[DUPLICATE]].params == trial.params
+
+
+def test_a_large_space_is_not_exhausted_by_a_sampler_that_repeats_itself() -> None:
+    """Too many points to count: a random one that no trial has had takes a duplicate's place."""
+
+    class Stuck(optuna.samplers.RandomSampler):
+        def sample_independent(self, *given: Any, **more: Any) -> Any:
+            return 7
+
+    space = [SweepParameter(name, IntDistribution(0, 99)) for name in "abc"]
+    search = Search(optuna.create_study(sampler=Stuck()), space)
+    seen = set()
+    for _ in range(20):
+        asked = search.ask()
+        assert asked is not None
+        seen.add(tuple(asked.parameters.values()))
+        search.tell(asked.number, TrialState.COMPLETE, [1.0])
+    assert len(seen) == 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import fakeredis
@@ -206,3 +207,14 @@ def test_one_controller_acts_and_another_stands_by_until_it_is_told_to_stop() ->
     assert "standing by to take over" in notes[0]
     with session(backend) as third:
         assert third.acquire()
+
+
+def test_a_study_knows_the_stores_that_it_has_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    backend = Backend()
+    for url in ("file:///a", "relative", "s3://bucket/p", "file:///a"):
+        backend.artifacts_url = url
+        session(backend).register()
+    record = backend.store.studies.get("s")
+    assert record.artifacts == "file:///a"
+    assert set(record.artifact_stores) == {f"file://{tmp_path}/relative", "s3://bucket/p"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,31 @@ def test_what_is_not_queued_is_not_relaunched(parts: LoopParts) -> None:
     assert not parts.leases.relaunch(job)
     parts.finish(job)
     assert not parts.leases.relaunch(job)
+
+
+# What somebody else has written there
+
+
+@pytest.mark.parametrize("queue", ["evil", "", "a b", "*", "x" * 5000, "\n"])
+def test_a_job_goes_back_to_its_own_queue(parts: LoopParts, queue: str) -> None:
+    job = parts.launched()
+    forged = replace(job.record.spec, queue=queue)
+    parts.store.redis.hset(keys.task(job.task_id()), "spec", forged.encode())
+    parts.store.workers.register("accomplice", {"queues": queue, "slots": 1}, 60)
+    parts.backend.launcher.withdraw("default", job.task_id(), 1)
+    sweep(parts, job)
+    sweep(parts, job, after_s=4)
+    assert parts.backend.launcher.waiting("default", [(job.task_id(), 1)]) == [True]
+    assert parts.store.tasks.get(job.task_id()).spec.queue == "default"
+
+
+@pytest.mark.parametrize("fields", [{"spec": "{"}, {"attempt": "x"}, {"id": "0" * 32}])
+def test_a_record_that_can_not_be_ends_no_controller(parts: LoopParts, fields: dict[str, str]) -> None:
+    running, launched = parts.running(), parts.launched()
+    for job in (running, launched):
+        parts.store.redis.hset(keys.task(job.task_id()), mapping=fields)
+    lose_worker(parts, running)
+    parts.backend.launcher.withdraw("default", launched.task_id(), 1)
+    sweep(parts, running, launched)
+    sweep(parts, running, launched, after_s=4)
+    assert not parts.leases.relaunch(launched)

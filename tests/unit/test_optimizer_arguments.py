@@ -21,7 +21,9 @@ from controller import (
     SearchStrategy,
 )
 from controller.api.arguments import WITHOUT_EFFECT
+from controller.session.base_task import check_base_task
 from tests.e2e.optimizing import base, optimizer
+from worker.protocol import TaskRecord, TaskSpec
 from worker.protocol.errors import BadInput
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -183,3 +185,26 @@ def test_bohbs_arguments() -> None:
             optimizer(cls=OptimizerBOHB, **{**budget, **wrong})
     with pytest.raises(BadInput, match="unknown argument 'width'; there are eta"):
         bohb.set_optimization_args(width=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("width", "Args/width"),
+        ("General/width", "Args/width"),
+        ("args/width", "Args/width"),
+        ("Args/lr", "General/lr"),
+        ("k", "General/inner/k"),
+        ("inner/k", "General/inner/k"),
+        ("LR", "General/lr"),
+        ("General/lrr", "General/lr"),
+    ],
+)
+def test_a_name_in_the_wrong_section(name: str, meant: str) -> None:
+    parameters = {"General/lr": 0.1, "General/inner/k": 1, "Args/width": 8}
+    spec = TaskSpec(objective={"kind": "script", "path": "t.py"}, parameters=parameters)
+    task = TaskRecord(id="0" * 32, name="base", spec=spec, created_at=1.0, started_at=1.0)
+    with pytest.raises(BadInput, match=f"{name}': base task 'base' has no such .*did you mean '{meant}'"):
+        check_base_task(task, [DiscreteParameterRange(name, [1])], allow_new_parameters=False)
+    check_base_task(task, [DiscreteParameterRange(meant, [1])], allow_new_parameters=False)
+    check_base_task(task, [DiscreteParameterRange("lr", [1])], allow_new_parameters=False)

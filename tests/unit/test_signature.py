@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fakeredis
 import pytest
 
 from tests.fakes import ManualClock
-from worker.protocol import ObjectiveMetric, Sign, Status, TaskRecord, TaskSpec, new_task_id
+from worker.protocol import ObjectiveMetric, Sign, Status, Store, TaskRecord, TaskSpec, keys, new_task_id
 from worker.protocol.errors import ForbiddenJob
 from worker.protocol.redis_time import RedisTime
-from worker.protocol.signature import MAX_AGE_S, MAX_AHEAD_S, Signer, UsedSignatures
+from worker.protocol.signature import MAX_AGE_S, MAX_AHEAD_S, Signer, UsedSignatures, used_once
 
 SECRET = "a secret of some length"
 
@@ -263,6 +264,71 @@ def test_sides_whose_clocks_differ_agree_by_redis_time(
 
 
 # Each once
+
+
+def test_a_signature_is_used_once_in_the_fleet(signer: Signer) -> None:
+    store = Store(fakeredis.FakeRedis(decode_responses=True))
+    record = record_of()
+    token = signer.sign(record)
+    store.tasks.create(record)
+    before = store.redis.hgetall(keys.task(record.id))
+
+    def start(slot: str, token: str = token) -> TaskRecord:
+        return store.transitions.start(record.id, 1, slot, once=used_once(token, slot))
+
+    start("a/0")
+    start("a/0")  # the same start, tried again
+    store.redis.hset(keys.task(record.id), mapping=before)
+    for slot in ("b/0", "a/0", "a/1"):
+        said = refusal(lambda slot=slot: start(slot))  # type: ignore[misc]
+        assert "it has been run already, by a/0" in said
+        assert store.tasks.get(record.id).status is Status.QUEUED
+    start("b/0", signer.sign(record))
+    (left_s,) = {round(store.redis.ttl(key)) for key in store.redis.keys("orq:used:*")}
+    assert MAX_AGE_S < left_s <= MAX_AGE_S + MAX_AHEAD_S
+
+
+def test_one_of_two_slots_that_start_at_once(signer: Signer) -> None:
+    """The second one's record is put back between its look and its write."""
+    store = Store(fakeredis.FakeRedis(decode_responses=True))
+    record = record_of()
+    token = signer.sign(record)
+    store.tasks.create(record)
+    before = store.redis.hgetall(keys.task(record.id))
+
+    def meanwhile(found: TaskRecord) -> None:
+        if not store.redis.exists(f"orq:used:{token.partition('.')[0]}"):
+            store.transitions.start(record.id, 1, "a/0", once=used_once(token, "a/0"))
+            store.redis.hset(keys.task(record.id), mapping=before)
+
+    said = refusal(
+        lambda: store.transitions.start(record.id, 1, "b/0", check=meanwhile, once=used_once(token, "b/0"))
+    )
+    assert "by a/0" in said
+
+
+def test_what_is_refused_uses_nothing(signer: Signer) -> None:
+    store = Store(fakeredis.FakeRedis(decode_responses=True))
+    record = record_of()
+    store.tasks.create(record)
+    token = Signer(SECRET + "x").sign(record)
+    refusal(
+        lambda: store.transitions.start(
+            record.id, 1, "a/0", check=lambda found: check(signer, token, found), once=used_once(token, "a/0")
+        )
+    )
+    assert store.redis.keys("orq:used:*") == []
+
+
+def check(signer: Signer, token: str, record: TaskRecord) -> None:
+    signer.verify(token, record)
+
+
+@pytest.mark.parametrize(
+    "token", [None, "", ".", "x.y", "a" * 23 + ".x", "A" * 24 + ".x", "a" * 24 + "\n.x", "*.x", "../x"]
+)
+def test_what_is_no_nonce_names_no_key(token: str | None) -> None:
+    assert used_once(token, "a/0") is None
 
 
 def test_a_signature_is_used_once(tmp_path: Path, signer: Signer) -> None:

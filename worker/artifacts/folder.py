@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from worker.artifacts.atomic import is_partial, replacing
+from worker.artifacts.beneath import copy_file, is_file, refuse_links, remove_file
 from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.artifacts.names import checked_key
@@ -24,7 +25,10 @@ PROBE_BYTES = 1 << 16
 
 
 class FileStore:
-    """Keys are paths below the folder. Safe to use from several threads, processes and machines."""
+    """Keys are paths below the folder. Safe to use from several threads, processes and machines.
+
+    The folder may be a symbolic link; links below it are not followed.
+    """
 
     def __init__(self, base: Path) -> None:
         self._base = base
@@ -37,7 +41,7 @@ class FileStore:
         return _file_url(self._path(key))
 
     def _path(self, key: str) -> Path:
-        return self._base.joinpath(*checked_key(key).split("/"))
+        return self._base.joinpath(*_parts(key))
 
     def check(self) -> None:
         probe = self._base / f".probe-{uuid.uuid4().hex}"
@@ -55,41 +59,35 @@ class FileStore:
     def put_file(self, key: str, path: Path, mimetype: str | None) -> None:
         # The folder keeps bytes only: the type stands in the artifact's description.
         target = self._path(key)
-        with self._refusals(key, writes=True), replacing(target) as partial:
-            shutil.copyfile(path, partial)
+        with self._refusals(key, writes=True):
+            refuse_links(self._base, _parts(key)[:-1])
+            with replacing(target) as partial:
+                shutil.copyfile(path, partial)
 
     def get_file(self, key: str, path: Path, new_hasher: NewHasher = new_sha256) -> str | None:
-        source = self._path(key)
+        parts = _parts(key)
         with self._refusals(key):
-            if not source.is_file():
+            if not copy_file(self._base, parts, path):
                 raise ArtifactError(
                     f"artifact store {self.url}: no object {key!r} (is this the machine it is on?)"
                 )
-            shutil.copyfile(source, path)
         return None
 
     def exists(self, key: str) -> bool:
+        parts = _parts(key)
         with self._refusals(key):
-            return self._path(key).is_file()
+            return is_file(self._base, parts)
 
     def delete(self, key: str) -> None:
-        path = self._path(key)
+        parts = _parts(key)
         with self._refusals(key):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                path.unlink()
-            for folder in path.parents:
-                if folder == self._base:
-                    break
-                try:
-                    folder.rmdir()
-                except OSError:
-                    break
+            remove_file(self._base, parts)
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         for path, key in self._files(prefix):
             if not _is_leftover(path.name):
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                    status = path.stat()
+                    status = path.lstat()
                     yield Entry(key=key, size=status.st_size, modified=status.st_mtime)
 
     def list(self, prefix: str) -> Iterator[str]:
@@ -100,7 +98,7 @@ class FileStore:
         with self._refusals(prefix):
             for path, _ in self._files(prefix):
                 with contextlib.suppress(FileNotFoundError):
-                    if _is_leftover(path.name) and path.stat().st_mtime < before:
+                    if _is_leftover(path.name) and path.lstat().st_mtime < before:
                         path.unlink()
                         count += 1
         return count
@@ -110,6 +108,7 @@ class FileStore:
         named, _, _ = prefix.rpartition("/")
         start = self._path(named) if named else self._base
         with self._refusals(prefix):
+            refuse_links(self._base, _parts(named) if named else ())
             for folder, _, files in os.walk(start, onerror=_unless_missing):
                 for name in files:
                     path = Path(folder) / name
@@ -126,6 +125,10 @@ class FileStore:
             place = f" ({error.filename})" if error.filename else ""
             text = f"artifact store {self.url}: {key!r}: {reason}{place}"
             raise (not_written(text, error) if writes else ArtifactError(text)) from error
+
+
+def _parts(key: str) -> list[str]:
+    return checked_key(key).split("/")
 
 
 def _file_url(path: Path) -> str:

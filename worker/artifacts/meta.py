@@ -9,9 +9,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 
+from worker.protocol.bounds import MAX_NUMBER
 from worker.protocol.errors import NewerRecord, RecordError
 
 VERSION = 1
+
+MAX_DESCRIPTION = 16 << 20
+"""Longest description that is accepted, in characters: that of a checkpoint holds all metrics."""
+MAX_TEXT = 16 << 10
+"""Longest text in it."""
+MAX_SHORT = 1 << 10
+"""Longest file name, type and encoding: a database keeps them, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +64,10 @@ class ArtifactMeta:
             RecordError: it is malformed; the message names the field.
         """
         try:
+            if len(text) > MAX_DESCRIPTION:
+                raise ValueError("it is too long")
             data = json.loads(text)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise RecordError(f"artifact description is malformed: {text!r:.80}") from error
         if not isinstance(data, dict):
             raise RecordError(f"artifact description is malformed: {text!r:.80}")
@@ -79,7 +89,11 @@ def _malformed(name: str) -> RecordError:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != ""
+    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT
+
+
+def _is_short(value: object) -> bool:
+    return _is_text(value) and len(str(value)) <= MAX_SHORT
 
 
 def _is_checksum(value: object) -> bool:
@@ -103,10 +117,10 @@ def _is_utc(value: object) -> bool:
 _VALID: dict[str, Callable[[object], bool]] = {
     "artifact_id": _is_uuid,
     "name": _is_text,
-    "filename": _is_text,
-    "mimetype": _is_text,
-    "encoding": lambda value: value is None or _is_text(value),
-    "size": lambda value: type(value) is int and value >= 0,
+    "filename": _is_short,
+    "mimetype": _is_short,
+    "encoding": lambda value: value is None or _is_short(value),
+    "size": lambda value: type(value) is int and 0 <= value <= MAX_NUMBER,
     "sha256": _is_checksum,
     "url": _is_text,
     "store": _is_text,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 
-from worker.protocol.errors import ArtifactError
+from worker.protocol.errors import InvalidKey
 
 MAX_BYTES = 255
 """Longest safe name, in bytes of UTF-8: what file systems allow."""
@@ -45,10 +46,15 @@ def checked_key(key: str) -> str:
     """`key`, if it is one that every store can keep: names divided by single slashes, no ``.`` or ``..``.
 
     Raises:
-        ArtifactError: it isn't.
+        InvalidKey: it isn't.
     """
-    if any(part in ("", ".", "..") or "\x00" in part for part in key.split("/")):
-        raise ArtifactError(f"{key!r} is no valid key of an artifact")
+    try:
+        os.fsencode(key)  # halves of characters, but not the bytes that a file system may have
+        is_valid = not any(part in ("", ".", "..") or "\x00" in part for part in key.split("/"))
+    except UnicodeEncodeError:
+        is_valid = False
+    if not is_valid:
+        raise InvalidKey(f"{key!r:.300} is no valid key of an artifact")
     return key
 
 

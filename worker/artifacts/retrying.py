@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from worker.artifacts.protocol import ArtifactStoreUnavailable
+from worker.protocol.errors import ArtifactError
 
 log = logging.getLogger(__name__)
 
+PATIENCE_S = 300.0
+"""How long a store that is away is waited for, in seconds; ``ARTIFACT_PATIENCE`` in the environment."""
 FIRST_S, LONGEST_S = 0.5, 10.0
 """Pauses between two tries: the first, doubled each time up to the longest, in seconds."""
 LASTING = 3
@@ -64,3 +68,12 @@ def retry_while_away(
         while clock() < until:
             waiting()
             sleep(min(LOOK_S, max(0.0, until - clock())))
+
+
+def patience_s() -> float:
+    """How long a store that is away is waited for, in seconds. Raises `ArtifactError` for no number."""
+    given = os.environ.get("ARTIFACT_PATIENCE", "")
+    try:
+        return max(0.0, float(given)) if given else PATIENCE_S
+    except ValueError:
+        raise ArtifactError(f"ARTIFACT_PATIENCE={given!r}: give a number of seconds, such as 300") from None

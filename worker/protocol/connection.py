@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+from collections.abc import Sequence
 from inspect import signature
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -103,28 +103,57 @@ def watch(pipe: Any, key: str, *command: Any) -> Any:
     Returns:
         What was read.
     """
+    return watch_all(pipe, (key,), (command,))[0]
+
+
+def watch_all(pipe: Any, keys: Sequence[str], commands: Sequence[Sequence[Any]]) -> list[Any]:
+    """As `watch`, for several keys and answers."""
     if pipe.connection is None:
         pipe.connection = pipe.connection_pool.get_connection()
     connection = pipe.connection
 
-    def ask() -> Any:
-        connection.send_packed_command(connection.pack_commands((("WATCH", key), command)))
-        try:
-            pipe.parse_response(connection, "WATCH")
-        except redis.ResponseError:
-            with contextlib.suppress(redis.ResponseError):
-                pipe.parse_response(connection, command[0])  # or the next one would get it
-            raise
-        return pipe.parse_response(connection, command[0])
+    def ask() -> list[Any]:
+        connection.send_packed_command(connection.pack_commands((("WATCH", *keys), *commands)))
+        answers: list[Any] = []
+        refusal: redis.ResponseError | None = None
+        for name in ("WATCH", *(command[0] for command in commands)):
+            try:
+                answers.append(pipe.parse_response(connection, name))
+            except redis.ResponseError as error:  # the others are read: the next command would get them
+                refusal = refusal or error
+        if refusal:
+            raise refusal
+        return answers[1:]
 
     def fail(error: Exception) -> None:
         connection.disconnect()
 
     try:
-        return connection.retry.call_with_retry(ask, fail)
+        found: list[Any] = connection.retry.call_with_retry(ask, fail)
+        return found
     except BaseException:
         pipe.reset()
         raise
+
+
+def hashes(pipe: Any) -> list[Any]:
+    """The answers of a pipeline of HGETALLs. A key that is no hash counts as empty: somebody has spoiled it.
+
+    Raises:
+        redis.RedisError: of any other kind.
+    """
+    answers = pipe.execute(raise_on_error=False)
+    for place, answer in enumerate(answers):
+        if is_spoiled(answer):
+            answers[place] = {}
+        elif isinstance(answer, Exception):
+            raise answer
+    return list(answers)
+
+
+def is_spoiled(answer: Any) -> bool:
+    """Whether an answer of Redis says that a key holds another type of value than it should."""
+    return isinstance(answer, redis.ResponseError) and "WRONGTYPE" in str(answer)
 
 
 def check(client: Any, url: str) -> tuple[int, ...]:

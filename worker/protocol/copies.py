@@ -13,6 +13,7 @@ from worker.protocol.errors import RecordError
 from worker.protocol.metrics import Summary, violations
 from worker.protocol.ranking_index import rank
 from worker.protocol.record import TaskRecord
+from worker.protocol.reports import summaries_of
 from worker.protocol.status import Status
 from worker.protocol.store import Store
 
@@ -83,12 +84,12 @@ def read_tasks(store: Store, task_ids: Sequence[str]) -> Iterable[TaskCopy]:
             data, scalars, artifacts, series = answers[4 * place : 4 * place + 4]
             if data:
                 yield TaskCopy(
-                    record=TaskRecord.decode(data),
-                    scalars={key: Summary.from_list(json.loads(text)) for key, text in scalars.items()},
+                    record=TaskRecord.of_task(task_id, data),
+                    scalars=summaries_of(scalars),
                     artifacts=artifacts,
                     series=series,
                     log=store.logs.raw(task_id),
-                    log_dropped=int(data.get("log_dropped", 0)),
+                    log_dropped=store.logs.dropped(data.get("log_dropped")),
                 )
 
 
@@ -98,10 +99,10 @@ def write_tasks(store: Store, copies: Iterable[TaskCopy]) -> int:
     Returns:
         How many.
     """
-    count = 0
+    count, sealing = 0, store.tasks.sealing
     with store.redis.pipeline() as pipe:
         for copy in copies:
-            _write(pipe, copy)
+            _write(pipe, copy, {} if sealing is None or copy.record.study else sealing.seal(copy.record))
             count += 1
             if count % CHUNK == 0:
                 pipe.execute()
@@ -109,10 +110,10 @@ def write_tasks(store: Store, copies: Iterable[TaskCopy]) -> int:
     return count
 
 
-def _write(pipe: Any, copy: TaskCopy) -> None:
+def _write(pipe: Any, copy: TaskCopy, seal: Mapping[str, str]) -> None:
     record = copy.record
     pipe.unlink(*keys.of_task(record.id))
-    fields = dict(record.encode())
+    fields = {**record.encode(), **seal}
     if copy.log_dropped:
         fields["log_dropped"] = copy.log_dropped
     pipe.hset(keys.task(record.id), mapping=fields)

@@ -99,6 +99,10 @@ class ArtifactError(OptunaRQError):
     """An artifact could not be stored, found or read back."""
 
 
+class InvalidKey(ArtifactError, ValueError):
+    """No store can have such a key. A `ValueError`, too, as Optuna's own stores raise for such an id."""
+
+
 class ObjectiveLoadError(OptunaRQError):
     """The objective can't be imported, isn't callable, or doesn't take the study's parameters.
 

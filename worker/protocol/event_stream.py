@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import redis
+
 from worker.protocol import keys
+from worker.protocol.connection import is_spoiled
 from worker.protocol.errors import RecordError
 from worker.protocol.events import STREAM_LIMIT, Event
 
@@ -30,15 +33,26 @@ class EventStream:
             The events, oldest first, and the id to continue from. Malformed entries are skipped with a
             warning.
         """
-        answer = self._redis.xread({keys.events(study): after}, count=1000, block=block_ms)
+        try:
+            answer = self._redis.xread({keys.events(study): after}, count=1000, block=block_ms)
+        except redis.ResponseError as error:
+            if not is_spoiled(error):
+                raise
+            # The records are the truth, and are looked at now and then: what follows is read again.
+            log.warning("study %s: its events were spoiled: %s", study, error)
+            self._redis.delete(keys.events(study))
+            return [], "0-0"
         entries = _stream_entries(answer)
         events: list[Event] = []
+        problems: list[str] = []
         for entry_id, entry in entries:
             after = entry_id
             try:
                 events.append(Event.decode(entry))
             except RecordError as error:
-                log.warning("study %s: skipped an event: %s", study, error)
+                problems.append(str(error))
+        if problems:
+            log.warning("study %s: skipped %d event(s): %s", study, len(problems), problems[0])
         return events, after
 
     def trim(self, study: str, read: str) -> None:

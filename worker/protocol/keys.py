@@ -8,7 +8,8 @@ study ``a``. Task ids are 32 hexadecimal digits.
 | `orq:studies` | zset | study name → time created | controller | with the study |
 | `orq:study:S` | hash | the study: sweep, metrics, state, budget use | controller | with the study |
 | `orq:study:S:lock` | string, expires | which controller acts on the study | controller | its lease |
-| `orq:study:S:request` | string | `stop`, `pause`, `resume`, or an objective's `finish` | both | when taken |
+| `orq:study:S:request` | string | `stop`, `pause` or `resume` | controller | when taken |
+| `orq:study:S:finish` | string | that an objective wants no more launched | both | when taken |
 | `orq:study:S:tasks` | zset | task id → trial number | controller | with the study |
 | `orq:study:S:status:X` | zset | ids of the tasks in status X → trial number | both | with the study |
 | `orq:study:S:rank` | zset | task id → objective, smaller is better | both | with the study |
@@ -24,6 +25,7 @@ study ``a``. Task ids are 32 hexadecimal digits.
 | `orq:task:T:series` | list | batches of points, see `Batch.encode`; capped | both | with the task |
 | `orq:task:T:log` | string | standard output and error, the last part | both | with the task |
 | `orq:task:T:artifacts` | hash | artifact name → its description | both | with the task |
+| `orq:used:N` | string, expires | slot that has run the job signed with nonce N | worker | 24 h 5 min |
 | `orq:workers` | set | names of workers seen | worker | pruned when read |
 | `orq:worker:W` | hash, expires | host, queues, pause, and what each slot runs | both | its lease |
 | `orq:control:W` | pub/sub | wakes worker W: id of a task to stop, or `pause` | controller | - |
@@ -57,6 +59,10 @@ def study_lock(name: str) -> str:
 
 def study_request(name: str) -> str:
     return f"{study(name)}:request"
+
+
+def study_finish(name: str) -> str:
+    return f"{study(name)}:finish"
 
 
 def study_tasks(name: str) -> str:
@@ -110,6 +116,10 @@ def artifacts(task_id: str) -> str:
     return f"orq:task:{task_id}:artifacts"
 
 
+def used_signature(nonce: str) -> str:
+    return f"orq:used:{nonce}"
+
+
 def worker(name: str) -> str:
     return f"orq:worker:{name}"
 
@@ -129,6 +139,7 @@ def of_study(name: str) -> list[str]:
         study(name),
         study_lock(name),
         study_request(name),
+        study_finish(name),
         study_tasks(name),
         *(study_status(name, status) for status in Status),
         *(rank(name, index=index) for index in range(MAX_OBJECTIVES)),

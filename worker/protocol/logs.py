@@ -6,9 +6,13 @@ from typing import Any
 
 from worker.protocol import keys
 from worker.protocol.attempt_guard import change_in_attempt
+from worker.protocol.bounds import MAX_NUMBER, bounded_int
 
 LOG_LIMIT = 1 << 20
 """Bytes of output kept per task, the newest; up to twice as much between two trims."""
+
+MOST_READ = 16 << 20
+"""Bytes of one task's output that are read at once, the newest."""
 
 
 class Logs:
@@ -40,15 +44,23 @@ class Logs:
         Returns:
             The text, and the offset to ask from next. Output that was trimmed is skipped.
         """
-        dropped = int(self._redis.hget(keys.task(task_id), "log_dropped") or 0)
+        dropped = self.dropped(self._redis.hget(keys.task(task_id), "log_dropped"))
         raw = self._bytes(keys.log(task_id), max(0, start - dropped))
         return raw.decode("utf-8", "replace"), max(start, dropped) + len(raw)
+
+    def dropped(self, text: str | None) -> int:
+        """Bytes that were trimmed, by the field of the task's record; 0 where that can't be."""
+        try:
+            return bounded_int(text or 0, 0, MAX_NUMBER)
+        except ValueError:
+            return 0
 
     def raw(self, task_id: str) -> bytes:
         """All that is kept of the program's output."""
         return self._bytes(keys.log(task_id), 0)
 
     def _bytes(self, key: str, start: int) -> bytes:
-        # Output is cut at arbitrary bytes, which a decoding client can't handle.
-        answer = self._redis.execute_command("GETRANGE", key, start, -1, NEVER_DECODE=True)
+        # Never more than slots leave there, and as bytes: output is cut anywhere, also within a character.
+        first = start or -MOST_READ
+        answer = self._redis.execute_command("GETRANGE", key, first, -1, NEVER_DECODE=True)
         return answer if isinstance(answer, bytes) else str(answer).encode()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from worker.protocol.bounds import MAX_NUMBER, bounded_int
 from worker.protocol.errors import BadInput, RecordError
 
 MACHINE = ":monitor:machine"
@@ -129,12 +130,12 @@ class Summary:
                 last=float(last),
                 min=float(low),
                 max=float(high),
-                count=int(count),
-                last_iteration=int(last_iteration),
-                iterations=int(iterations),
+                count=bounded_int(count, 0, MAX_NUMBER),
+                last_iteration=bounded_int(last_iteration, -MAX_NUMBER, MAX_NUMBER),
+                iterations=bounded_int(iterations, 0, MAX_NUMBER),
             )
-        except (TypeError, ValueError) as error:
-            raise RecordError(f"scalars: not a metric summary: {data!r}") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise RecordError(f"scalars: not a metric summary: {data!r:.300}") from error
 
 
 def _encode(number: float) -> float | str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
+from worker.protocol.bounds import MAX_NUMBER, MAX_STAMP, MAX_TEXT, bounded_float, bounded_int
 from worker.protocol.errors import NewerRecord, RecordError
 from worker.protocol.metrics import ObjectiveMetric
 from worker.protocol.status import Reason, Status
@@ -57,8 +59,8 @@ class StopRequest:
             return cls(
                 reason_class=Reason(reason_class), reason=str(reason), iteration=int(at) if at else None
             )
-        except (ValueError, TypeError) as error:
-            raise RecordError(f"task record: field 'stop' is malformed: {text!r}") from error
+        except (ValueError, TypeError, RecursionError) as error:
+            raise RecordError(f"task record: field 'stop' is malformed: {text!r:.300}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +232,14 @@ class TaskRecord:
         return data
 
     @classmethod
+    def of_task(cls, task_id: str, data: Mapping[str, str]) -> TaskRecord:
+        """As `decode`, of what stands in that task's place. Raises `NewerRecord`, `RecordError`."""
+        record = cls.decode(data)
+        if record.id != task_id:
+            raise RecordError(f"task record {task_id}: it is that of another task")
+        return record
+
+    @classmethod
     def decode(cls, data: Mapping[str, str]) -> TaskRecord:
         """Parse a Redis hash.
 
@@ -239,41 +249,44 @@ class TaskRecord:
         """
         check_version(data, "task record")
         try:
+            for name in _TEXTS:
+                if len(data.get(name, "")) > MAX_TEXT:
+                    raise ValueError(f"field {name!r} is too long: {len(data[name])} characters")
             return cls(
                 id=data["id"],
                 name=data.get("name", ""),
                 study=data.get("study", ""),
                 project=data.get("project", ""),
                 parent=data.get("parent", ""),
-                trial=int(data.get("trial", -1)),
+                trial=bounded_int(data.get("trial", -1), -1, MAX_NUMBER),
                 spec=TaskSpec.decode(data["spec"]),
                 status=Status(data["status"]),
-                attempt=int(data["attempt"]),
-                created_at=float(data["created_at"]),
+                attempt=bounded_int(data["attempt"], 0, MAX_NUMBER),
+                created_at=bounded_float(data["created_at"], 0.0, MAX_STAMP),
                 queued_at=_number(data.get("queued_at")),
                 started_at=_number(data.get("started_at")),
                 ended_at=_number(data.get("ended_at")),
-                compute_s=float(data.get("compute_s", 0.0)),
+                compute_s=bounded_float(data.get("compute_s", 0.0), 0.0, MAX_STAMP),
                 worker=data.get("worker", ""),
                 reason_class=Reason(data["reason_class"]) if data.get("reason_class") else None,
                 reason=data.get("reason", ""),
                 error=data.get("error", ""),
                 stop=StopRequest.decode(data.get("stop"), data.get("stop_at")),
-                iterations=int(data.get("iterations", 0)),
-                last_iteration=int(data.get("last_iteration", -1)),
-                handed_back=int(data.get("handed_back", 0)),
+                iterations=bounded_int(data.get("iterations", 0), 0, MAX_NUMBER),
+                last_iteration=bounded_int(data.get("last_iteration", -1), -MAX_NUMBER, MAX_NUMBER),
+                handed_back=bounded_int(data.get("handed_back", 0), 0, MAX_NUMBER),
             )
         except KeyError as error:
-            raise RecordError(f"task record {data.get('id', '?')}: field {error} is missing") from error
+            raise RecordError(f"task record {data.get('id', '?'):.40}: field {error} is missing") from error
         except ValueError as error:
-            raise RecordError(f"task record {data.get('id', '?')}: {error}") from error
+            raise RecordError(f"task record {data.get('id', '?'):.40}: {error}") from error
 
 
 def check_version(data: Mapping[str, str], what: str) -> None:
     """Refuse a record of a newer version. Raises `NewerRecord` or `RecordError`."""
     text = data.get("v", "")
-    if not text.isdigit():
-        raise RecordError(f"{what}: field 'v' (its version) is missing or malformed: {text!r}")
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise RecordError(f"{what}: field 'v' (its version) is missing or malformed: {text!r:.40}")
     if int(text) > VERSION:
         raise NewerRecord(
             f"{what}: version {text}, but this optuna-rq reads up to version {VERSION}; "
@@ -282,7 +295,10 @@ def check_version(data: Mapping[str, str], what: str) -> None:
 
 
 def _number(text: str | None) -> float | None:
-    return float(text) if text else None
+    return bounded_float(text, 0.0, MAX_STAMP) if text else None
+
+
+_TEXTS = ("id", "name", "study", "project", "parent", "worker", "reason", "error", "stop")
 
 
 class StudyState:
@@ -299,8 +315,8 @@ class StudyState:
     FAILED = "failed"
 
 
-_LATER = ("budget_since", "judged_from")
-"""Fields of a study's record that the first versions did not have."""
+_SINCE = ("budget_since", "artifact_stores", "copied_from", "signed", "judged_from")
+"""Fields of a study's record that it may lack: earlier versions did not have them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,6 +331,10 @@ class StudyRecord:
     """Optuna's storage, without credentials."""
     artifacts: str = ""
     """URL of the artifact store, without credentials."""
+    artifact_stores: tuple[str, ...] = ()
+    """URLs of the stores that it had before: its earlier artifacts are there."""
+    copied_from: str = ""
+    """Name of the study that it was imported from under another name: artifacts of then are that one's."""
     fingerprint: str = ""
     """Of the search space and the objectives; a different one is a different study."""
     sweep: dict[str, Any] = field(default_factory=dict)
@@ -329,6 +349,8 @@ class StudyRecord:
     """Used, reserved and limit of every budget, as the controller last saw them."""
     budget_since: float = 0.0
     """Tasks created before this moment don't count: the study was continued with its own budget."""
+    signed: bool = False
+    """Its controllers sign: base tasks that they take have seals."""
     judged_from: int = 0
     """Number of the trial that counts as the study's first, of which not all may fail alike."""
 
@@ -349,11 +371,12 @@ class StudyRecord:
         try:
             known: dict[str, Any] = {}
             for f in fields(cls):
-                if f.name not in data and f.name in _LATER:
+                if f.name not in data and f.name in _SINCE:
                     continue
                 text = data[f.name]
                 known[f.name] = text if f.type == "str" else json.loads(text)
             known["metrics"] = tuple(ObjectiveMetric.from_dict(metric) for metric in known["metrics"])
+            known["artifact_stores"] = tuple(str(url) for url in known.get("artifact_stores", ()))
             return cls(**known)
         except KeyError as error:
             raise RecordError(f"study record {name}: field {error} is missing") from error

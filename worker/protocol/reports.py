@@ -10,7 +10,9 @@ from typing import Any
 from worker.protocol import keys
 from worker.protocol.attempt_guard import GUARD, check_holder
 from worker.protocol.batch import Batch, as_json
+from worker.protocol.bounds import MAX_NUMBER, MAX_STAMP, bounded_float, bounded_int
 from worker.protocol.checkpoint import ResumePoint, resume_points
+from worker.protocol.connection import hashes
 from worker.protocol.errors import RecordError
 from worker.protocol.event_stream import emit
 from worker.protocol.events import Event, EventKind
@@ -24,6 +26,9 @@ log = logging.getLogger(__name__)
 
 SERIES_LIMIT = 20_000
 """Batches of points kept per task; a batch holds what was reported within a fraction of a second."""
+
+MAX_METRICS = 100_000
+"""Metrics of one task that are read."""
 
 TRIM_EVERY = 500
 """Batches between two trims of a task's points to `SERIES_LIMIT`."""
@@ -64,19 +69,22 @@ class Reports:
         with self._redis.pipeline(transaction=False) as pipe:
             for task_id in task_ids:
                 pipe.hgetall(keys.scalars(task_id))
-            return [summaries_of(data) for data in pipe.execute()]
+            return [summaries_of(data) for data in hashes(pipe)]
 
     def series(self, task_id: str) -> dict[str, list[tuple[int, float, float]]]:
         """All points kept of a task: metric key → [(iteration, value, seconds since the epoch)]."""
         found: dict[str, list[tuple[int, float, float]]] = {}
         seen: set[int | str] = set()
         for text in self._redis.lrange(keys.series(task_id), 0, -1):
-            seq, points = json.loads(text)
-            if seq in seen:
+            try:
+                seq, points = json.loads(text)
+                read = [_point(*point) for point in points] if seq not in seen else []
+                seen.add(seq)
+            except (ValueError, TypeError, OverflowError, RecursionError) as error:
+                log.warning("task %s: a batch of its points is passed over: %.300s", task_id, error)
                 continue
-            seen.add(seq)
-            for key, iteration, value, at in points:
-                found.setdefault(key, []).append((iteration, float(value), at))
+            for key, iteration, value, at in read:
+                found.setdefault(key, []).append((iteration, value, at))
         return found
 
     def checkpoints(self, task_id: str) -> list[ResumePoint]:
@@ -111,8 +119,25 @@ class Reports:
 
 
 def summaries_of(data: Mapping[str, str]) -> dict[str, Summary]:
-    """A task's scalars as stored in Redis, decoded: metric key → summary."""
-    return {key: Summary.from_list(json.loads(text)) for key, text in sorted(data.items())}
+    """A task's scalars as stored in Redis, decoded: metric key → summary.
+
+    What is no summary of that metric is passed over, and so is what comes after the first `MAX_METRICS`.
+    """
+    found: dict[str, Summary] = {}
+    for key, text in sorted(data.items()):
+        try:
+            summary = Summary.from_list(json.loads(text))
+        except (ValueError, RecursionError, RecordError):
+            continue
+        if summary.key == key and len(found) < MAX_METRICS:
+            found[key] = summary
+    return found
+
+
+def _point(key: str, iteration: int, value: float | str, at: float) -> tuple[str, int, float, float]:
+    """One stored point. Raises `ValueError`, `TypeError` or `OverflowError`."""
+    step = bounded_int(iteration, -MAX_NUMBER, MAX_NUMBER)
+    return str(key), step, float(value), bounded_float(at, 0.0, MAX_STAMP)
 
 
 # Commands for a transaction

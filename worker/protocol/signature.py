@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,13 +20,19 @@ from itsdangerous import BadSignature, TimestampSigner
 from itsdangerous import Signer as PlainSigner
 
 from worker.protocol.errors import ForbiddenJob
+from worker.protocol.keys import used_signature
 from worker.protocol.record import TaskRecord
+from worker.protocol.transaction import Once
 
 MAX_AGE_S = 24 * 3600.0
 """Age at which a signature is refused, in seconds. The controller then signs the job again."""
 MAX_AHEAD_S = 300.0
 """How far a signature may lie in the future, in seconds: clocks differ."""
 
+RECORD_SIGNATURE = "seal"
+"""Field of a task's record in Redis, see `Signer.sign_record`."""
+
+_NONCE = re.compile(r"[0-9a-f]{24}")
 _SALT = "optuna-rq.job.1"
 _RECORD_SALT = "optuna-rq.task.1"
 
@@ -97,14 +104,27 @@ class Signer:
             raise ForbiddenJob(f"it was signed {-age_s:.0f} s in the future: a clock is wrong")
         if age_s > MAX_AGE_S:
             raise ForbiddenJob(f"it was signed {age_s / 3600:.0f} h ago; the controller will sign it again")
-        nonce, _, digest = value.decode().partition(".")
+        nonce, _, digest = value.decode("utf-8", "replace").partition(".")
         if digest != _digest(record):
             raise ForbiddenJob("it was signed for another task or attempt, or its task was altered since")
         return nonce
 
 
+def used_once(token: str | None, slot: str) -> Once | None:
+    """Redis' note that the job with this signature was run, so that none runs twice in the fleet.
+
+    Args:
+        token: not proved yet: `Signer.verify` refuses one that is no signature.
+        slot: that is about to run it.
+    """
+    nonce = (token or "").partition(".")[0]
+    if not _NONCE.fullmatch(nonce):
+        return None
+    return Once(key=used_signature(nonce), by=slot, life_s=MAX_AGE_S + MAX_AHEAD_S)
+
+
 class UsedSignatures:
-    """The signatures whose jobs a worker has run, so that none runs twice.
+    """The signatures whose jobs a worker has run, so that none runs twice there, whatever Redis has lost.
 
     Args:
         folder: shared by the worker's slots; made on first use.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from worker.protocol import keys
@@ -11,6 +12,9 @@ from worker.protocol.events import Event, EventKind
 from worker.protocol.record import StudyRecord
 from worker.protocol.status import Status
 from worker.protocol.task_records import delete_base_task
+
+FINISH = "finish"
+"""What an objective asks for: launch no more."""
 
 
 class Studies:
@@ -46,10 +50,37 @@ class Studies:
         return names
 
     def tasks(self, name: str, status: Status | None = None) -> list[str]:
-        """Ids of a study's tasks, all or those in one status, by trial number."""
-        key = keys.study_status(name, status) if status else keys.study_tasks(name)
-        ids: list[str] = self._redis.zrange(key, 0, -1)
-        return ids
+        """Ids of a study's tasks, all or those in one status, by trial number.
+
+        Workers write the lists by status: what the study's own list lacks is left out.
+        """
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zrange(keys.study_tasks(name), 0, -1)
+            if status:
+                pipe.zrange(keys.study_status(name, status), 0, -1)
+            own, *listed = pipe.execute()
+        if status is None:
+            return list(own)
+        known = set(own)
+        return [task_id for task_id in listed[0] if task_id in known]
+
+    def trials(self, name: str) -> dict[str, int]:
+        """Id of each of a study's tasks → number of its trial, by trial number."""
+        pairs = self._redis.zrange(keys.study_tasks(name), 0, -1, withscores=True)
+        return {task_id: int(number) for task_id, number in pairs}
+
+    def has(self, name: str, task_id: str) -> bool:
+        """Whether a task is the study's: its own record, which workers write, may say anything."""
+        return self.own(name, [task_id]) == [task_id]
+
+    def own(self, name: str, task_ids: Sequence[str]) -> list[str]:
+        """Those of some tasks that are the study's, in one round trip."""
+        if not task_ids:
+            return []
+        with self._redis.pipeline(transaction=False) as pipe:
+            for task_id in task_ids:
+                pipe.zscore(keys.study_tasks(name), task_id)
+            return [one for one, trial in zip(task_ids, pipe.execute(), strict=True) if trial is not None]
 
     def next_trial(self, name: str) -> int:
         """The number after the highest trial that has a task; 0 for none."""
@@ -65,22 +96,30 @@ class Studies:
 
     def request(self, name: str, request: str) -> None:
         """Ask the study's controller to ``stop``, ``pause``, ``resume`` or ``finish``: launch no more."""
+        # Workers may ask for the end of launching, and for nothing else.
+        key = keys.study_finish(name) if request == FINISH else keys.study_request(name)
         with self._redis.pipeline() as pipe:
-            pipe.set(keys.study_request(name), request)
+            pipe.set(key, request)
             emit(pipe, name, Event(kind=EventKind.CONTROL, data={"request": request}))
             pipe.execute()
 
     def pending_request(self, name: str) -> str:
         """The request that waits for the controller; empty if none does."""
-        return self._redis.get(keys.study_request(name)) or ""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.get(keys.study_request(name))
+            pipe.get(keys.study_finish(name))
+            request, finish = pipe.execute()
+        return request or (FINISH if finish else "")
 
     def take_request(self, name: str) -> str:
         """Take the request that waits for the controller, so that it waits no longer; empty if none does."""
+        both = keys.study_request(name), keys.study_finish(name)
         with self._redis.pipeline() as pipe:
-            pipe.get(keys.study_request(name))
-            pipe.delete(keys.study_request(name))
-            request, _ = pipe.execute()
-        return request or ""
+            for key in both:
+                pipe.get(key)
+            pipe.delete(*both)
+            request, finish, _ = pipe.execute()
+        return request or (FINISH if finish else "")
 
     def delete(self, name: str) -> int:
         """Remove a study with its tasks and base task. Returns how many tasks it had."""

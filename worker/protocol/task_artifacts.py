@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.protocol import keys
 from worker.protocol.attempt_guard import change_in_attempt
+from worker.protocol.connection import hashes
+
+MAX_ARTIFACTS = 10_000
+"""Artifacts of one task that are read."""
+
+
+def listed(found: Mapping[str, str]) -> dict[str, str]:
+    """A task's artifacts in the order of their names, at most `MAX_ARTIFACTS`."""
+    return dict(sorted(found.items())[:MAX_ARTIFACTS])
 
 
 class TaskArtifacts:
@@ -17,15 +26,14 @@ class TaskArtifacts:
 
     def of_task(self, task_id: str) -> dict[str, str]:
         """Artifact name → its description as JSON text."""
-        found: dict[str, str] = self._redis.hgetall(keys.artifacts(task_id))
-        return dict(sorted(found.items()))
+        return listed(self._redis.hgetall(keys.artifacts(task_id)))
 
     def of_tasks(self, task_ids: Sequence[str]) -> list[dict[str, str]]:
         """For each task what `of_task` gives, in one round trip."""
         with self._redis.pipeline(transaction=False) as pipe:
             for task_id in task_ids:
                 pipe.hgetall(keys.artifacts(task_id))
-            return [dict(sorted(found.items())) for found in pipe.execute()]
+            return [listed(found) for found in hashes(pipe)]
 
     def add(self, task_id: str, attempt: int | None, name: str, meta: str) -> None:
         """List an artifact whose bytes are stored. A later one of the same name replaces it.

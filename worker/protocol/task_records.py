@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from worker.protocol import keys
 from worker.protocol.attempt_guard import change_in_attempt
-from worker.protocol.errors import NoSuchTask, TransitionRefused
+from worker.protocol.connection import hashes
+from worker.protocol.errors import NewerRecord, NoSuchTask, RecordError, TransitionRefused
 from worker.protocol.event_stream import emit
 from worker.protocol.events import Event
 from worker.protocol.metrics import Summary
 from worker.protocol.record import TaskRecord, TaskSpec
 from worker.protocol.reports import summaries_of
+from worker.protocol.sealing import Sealing, Unsealed
+from worker.protocol.signature import RECORD_SIGNATURE
+from worker.protocol.task_artifacts import listed
 from worker.protocol.transaction import compare_and_set
+
+log = logging.getLogger(__name__)
 
 
 class TaskRecords:
@@ -22,22 +29,53 @@ class TaskRecords:
 
     def __init__(self, client: Any) -> None:
         self._redis = client
+        self.sealing: Sealing | None = None
+        """Seals what is made and edited, where jobs are signed; None elsewhere, and in slots."""
 
     # Reading
 
     def get(self, task_id: str) -> TaskRecord:
         """The task's record. Raises `NoSuchTask` if there is none, `RecordError` if it can't be read."""
-        data = self._redis.hgetall(keys.task(task_id))
+        return self._decoded(task_id, self._redis.hgetall(keys.task(task_id)))
+
+    def _decoded(self, task_id: str, data: Mapping[str, str]) -> TaskRecord:
         if not data:
             raise NoSuchTask(f"no task {task_id!r} in this Redis; `controller tasks` lists them")
-        return TaskRecord.decode(data)
+        return TaskRecord.of_task(task_id, data)
+
+    def vouched(self, task_id: str, *, take_unsealed: bool = False) -> TaskRecord:
+        """The record of a task that is to be run, or copied, as its maker has sealed it.
+
+        Without a secret nobody can tell: the record is returned as it is.
+
+        Args:
+            take_unsealed: seal it as it is, if it has no seal.
+
+        Raises:
+            NoSuchTask, RecordError: as `get`.
+            BadInput: it isn't sealed, or was altered since.
+        """
+        data = self._redis.hgetall(keys.task(task_id))
+        record = self._decoded(task_id, data)
+        if self.sealing is not None:
+            try:
+                self.sealing.check(record, data)
+            except Unsealed:
+                if not take_unsealed:
+                    raise
+                self._redis.hset(keys.task(task_id), mapping=self.sealing.seal(record))
+        return record
 
     def get_many(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
-        """The records in the order asked for, in one round trip; None where there is none."""
+        """The records in the order asked for, in one round trip; None where there is none that can be read.
+
+        Raises `NewerRecord`.
+        """
         with self._redis.pipeline(transaction=False) as pipe:
             for task_id in task_ids:
                 pipe.hgetall(keys.task(task_id))
-            return [TaskRecord.decode(data) if data else None for data in pipe.execute()]
+            found = hashes(pipe)
+        return [_readable(task_id, data) for task_id, data in zip(task_ids, found, strict=True)]
 
     def look(
         self, task_ids: Sequence[str]
@@ -51,14 +89,12 @@ class TaskRecords:
                 pipe.hgetall(keys.task(task_id))
                 pipe.hgetall(keys.scalars(task_id))
                 pipe.hgetall(keys.artifacts(task_id))
-            found = pipe.execute()
+            found = hashes(pipe)
         return [
-            (
-                TaskRecord.decode(data) if data else None,
-                summaries_of(scalars),
-                dict(sorted(artifacts.items())),
+            (_readable(task_id, data), summaries_of(scalars), listed(artifacts))
+            for task_id, data, scalars, artifacts in zip(
+                task_ids, found[::3], found[1::3], found[2::3], strict=True
             )
-            for data, scalars, artifacts in zip(found[::3], found[1::3], found[2::3], strict=True)
         ]
 
     def leases(self, task_ids: Sequence[str]) -> list[bool]:
@@ -89,7 +125,8 @@ class TaskRecords:
             if exists:
                 raise TransitionRefused(f"task {record.id} exists already")
             pipe.multi()
-            pipe.hset(key, mapping=record.encode())
+            seal = self.sealing.seal(record) if self.sealing and not record.study else {}
+            pipe.hset(key, mapping={**record.encode(), **seal})
             if record.study:
                 pipe.zadd(keys.study_tasks(record.study), {record.id: record.trial})
                 pipe.zadd(keys.study_status(record.study, record.status), {record.id: record.trial})
@@ -114,18 +151,26 @@ class TaskRecords:
 
         Raises:
             NoSuchTask: the task has no record.
+            BadInput: the task was altered since it was sealed.
         """
         key = keys.task(task_id)
 
         def write(pipe: Any, data: Mapping[str, str]) -> TaskRecord:
             if not data:
                 raise NoSuchTask(f"no task {task_id!r} in this Redis (deleted?)")
-            old = TaskRecord.decode(data)
-            new = change(old)
+            old = TaskRecord.of_task(task_id, data)
+            wanted = change(old)
+            new = replace(
+                old, name=wanted.name, project=wanted.project, parent=wanted.parent, spec=wanted.spec
+            )
+            seal: dict[str, str] = {}
+            if self.sealing and not old.study and data.get(RECORD_SIGNATURE):
+                self.sealing.check(old, data)
+                seal = self.sealing.seal(new)
             pipe.multi()
             mapping = {"name": new.name, "project": new.project, "parent": new.parent}
-            pipe.hset(key, mapping={**mapping, "spec": new.spec.encode()})
-            return replace(old, name=new.name, project=new.project, parent=new.parent, spec=new.spec)
+            pipe.hset(key, mapping={**mapping, "spec": new.spec.encode(), **seal})
+            return new
 
         return compare_and_set(self._redis, key, ("HGETALL", key), write)[0]
 
@@ -163,6 +208,19 @@ class TaskRecords:
                     pipe.zrem(keys.rank(record.study, index=index), record.id)
                 pipe.zrem(keys.rank(record.study, only_completed=True), record.id)
             pipe.execute()
+
+
+def _readable(task_id: str, data: Mapping[str, str]) -> TaskRecord | None:
+    """A record among several: a spoiled one must neither hide the others nor end a controller."""
+    if not data:
+        return None
+    try:
+        return TaskRecord.of_task(task_id, data)
+    except NewerRecord:
+        raise
+    except RecordError as error:
+        log.warning("task %s: its record is taken for lost: %.300s", task_id, error)
+        return None
 
 
 # Commands for a transaction

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import redis
 
-from worker.protocol.connection import watch
-from worker.protocol.errors import TransitionRefused
+from worker.protocol.connection import watch_all
+from worker.protocol.errors import ForbiddenJob, TransitionRefused
 
 T = TypeVar("T")
 
@@ -16,8 +17,24 @@ MAX_TRIES = 1000
 """Attempts at one change. One that loses this often is a bug, not a race."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Once:
+    """Something that is good for one change only, in the whole fleet."""
+
+    key: str
+    """Redis key that says that it was used."""
+    by: str
+    """Who uses it now; stands in the key."""
+    life_s: float
+    """How long it could be used again, in seconds."""
+
+
 def compare_and_set(
-    client: Any, key: str, read: tuple[str, ...], change: Callable[[Any, Any], T]
+    client: Any,
+    key: str,
+    read: tuple[str, ...],
+    change: Callable[[Any, Any], T],
+    once: Once | None = None,
 ) -> tuple[T, list[Any]]:
     """Change what `key` guards, all or nothing. Retried while others change the key at the same moment.
 
@@ -27,17 +44,27 @@ def compare_and_set(
         read: the command that reads what is compared; it shares a round trip with WATCH.
         change: ``change(pipe, found)`` compares what was read, calls ``pipe.multi()`` and adds commands;
             without ``multi`` nothing is written. May be called several times; what it raises ends the change.
+        once: is used by the change, in the same transaction and round trips.
 
     Returns:
         What the last call of `change` returned, and the answers to its commands.
 
     Raises:
         TransitionRefused: others changed the key during each of `MAX_TRIES` attempts.
+        ForbiddenJob: `once` was used before.
     """
+    watched, reads = ((key, once.key), (read, ("GET", once.key))) if once else ((key,), (read,))
     with client.pipeline() as pipe:
         for _ in range(MAX_TRIES):
             try:
-                result = change(pipe, watch(pipe, key, *read))
+                found, *used = watch_all(pipe, watched, reads)
+                result = change(pipe, found)
+                if once and pipe.explicit_transaction:
+                    if used[0] is not None:
+                        raise ForbiddenJob(
+                            f"it has been run already, by {used[0]:.100}, and was put on the queue once more"
+                        )
+                    pipe.set(once.key, once.by, nx=True, px=milliseconds(once.life_s))
                 return result, pipe.execute() if pipe.explicit_transaction else []
             except redis.WatchError:
                 continue

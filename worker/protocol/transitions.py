@@ -11,7 +11,7 @@ from worker.protocol import keys
 from worker.protocol.attempt_guard import GUARD, check_holder
 from worker.protocol.batch import Batch
 from worker.protocol.clock import Clock
-from worker.protocol.errors import NoSuchTask, RecordError, StaleAttempt, TransitionRefused
+from worker.protocol.errors import NoSuchTask, StaleAttempt, TransitionRefused
 from worker.protocol.event_stream import emit
 from worker.protocol.events import Event, EventKind
 from worker.protocol.ranking_index import rank_completed, unrank
@@ -19,7 +19,7 @@ from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.reports import Reports, write_batch, write_resumed
 from worker.protocol.status import FINISHED, Reason, Status, allowed
 from worker.protocol.task_records import TaskRecords
-from worker.protocol.transaction import compare_and_set, milliseconds
+from worker.protocol.transaction import Once, compare_and_set, milliseconds
 from worker.protocol.worker_registry import show_running, worker_name
 
 
@@ -49,6 +49,7 @@ class Transitions:
         *,
         register: bool = False,
         check: Callable[[TaskRecord], None] = lambda record: None,
+        once: Once | None = None,
     ) -> TaskRecord:
         """queued → in_progress for the slot `worker`, with a lease of the task's `lease_s`.
 
@@ -58,10 +59,12 @@ class Transitions:
         Args:
             register: show the task in its worker's registration until it ends.
             check: is given the record, and raises an error to refuse the start.
+            once: what allows this start, and no other.
 
         Raises:
             StaleAttempt: the task is at another attempt.
             TransitionRefused: the task has ended, was stopped, or another slot has it.
+            ForbiddenJob: `once` was used before.
         """
         now = self._clock.now()
         # Nobody adds to these meanwhile: writes of the attempts before are refused.
@@ -96,6 +99,7 @@ class Transitions:
             attempt=attempt,
             extra=extra,
             done=lambda old: old.status is Status.IN_PROGRESS and old.worker == worker,
+            once=once,
         )
 
     def renew(self, task_id: str, attempt: int, worker: str, lease_s: float) -> StopRequest | None:
@@ -328,6 +332,7 @@ class Transitions:
         extra: Callable[[Any, TaskRecord], None] | None = None,
         only_from: frozenset[Status] | None = None,
         done: Callable[[TaskRecord], bool] = lambda old: False,
+        once: Once | None = None,
     ) -> TaskRecord:
         """One guarded transition: read, check, write, all or nothing.
 
@@ -337,15 +342,14 @@ class Transitions:
             extra: further commands for the same transaction.
             only_from: narrower than the transition table, where the caller's right ends with a status.
             done: recognizes a record to which this same change has been applied already.
+            once: as for `start`.
         """
         key = keys.task(task_id)
 
         def write(pipe: Any, data: Mapping[str, str]) -> TaskRecord:
             if not data:
                 raise NoSuchTask(f"task {task_id} has no record (deleted?)")
-            old = TaskRecord.decode(data)
-            if old.id != task_id:
-                raise RecordError(f"task record {task_id}: it is that of another task")
+            old = TaskRecord.of_task(task_id, data)
             if (attempt is None or old.attempt == attempt or new is Status.QUEUED) and done(old):
                 return old
             if attempt is not None and old.attempt != attempt:
@@ -364,7 +368,7 @@ class Transitions:
                 extra(pipe, old)
             return TaskRecord.decode({**data, **{name: str(value) for name, value in fields.items()}})
 
-        return compare_and_set(self._redis, key, ("HGETALL", key), write)[0]
+        return compare_and_set(self._redis, key, ("HGETALL", key), write, once)[0]
 
 
 def _elapsed(record: TaskRecord, now: float) -> float:

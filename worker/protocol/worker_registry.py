@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import redis
 
 from worker.protocol import keys
+from worker.protocol.bounds import MAX_STAMP, bounded_float
 from worker.protocol.connection import watch
 from worker.protocol.errors import BadInput
 from worker.protocol.host import REGISTRATION_LIFE_S, serves
 from worker.protocol.transaction import milliseconds
+
+NAME = re.compile(r"[\w.-]*[^\W_][\w.-]*")
+"""Names of workers."""
+MAX_NAME = 255
+MAX_SLOTS = 1024
+"""Slots of one worker that count."""
+MAX_WORKERS = 10_000
+MAX_FIELD = 4096
+"""Characters of one field of a registration."""
+_SLOT = re.compile(r"slot:[0-9]{1,6}")
 
 
 class WorkerRegistry:
@@ -61,11 +73,14 @@ class WorkerRegistry:
 
     def paused_until(self, name: str) -> float:
         """When a worker's pause ends (seconds since the epoch); 0 if it has none."""
-        return float(self._redis.hget(keys.worker(name), "paused_until") or 0.0)
+        return _moment(self._redis.hget(keys.worker(name), "paused_until"))
 
     def list(self, queue: str | None = None) -> list[dict[str, str]]:
-        """Registrations of the live workers, optionally those that serve a queue; forgets the dead ones."""
-        names = sorted(self._redis.smembers(keys.WORKERS))
+        """Registrations of the live workers, optionally those that serve a queue; forgets the dead ones.
+
+        One that no worker writes so is passed over; see `checked_registration`.
+        """
+        names = sorted(self._redis.smembers(keys.WORKERS))[:MAX_WORKERS]
         with self._redis.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hgetall(keys.worker(name))
@@ -73,7 +88,8 @@ class WorkerRegistry:
         gone = [name for name, data in zip(names, found, strict=True) if not data]
         if gone:
             self._redis.srem(keys.WORKERS, *gone)
-        alive = [{"name": name, **data} for name, data in zip(names, found, strict=True) if data]
+        read = (checked_registration(name, data) for name, data in zip(names, found, strict=True) if data)
+        alive = [registration for registration in read if registration is not None]
         if queue is None:
             return alive
         return [worker for worker in alive if serves(worker, queue)]
@@ -127,6 +143,28 @@ def show_running(pipe: Any, slot: str, task_id: str) -> None:
 def worker_name(slot: str) -> str:
     """The worker that a slot belongs to."""
     return slot.rsplit("/", 1)[0]
+
+
+def checked_registration(name: str, data: Mapping[str, str]) -> dict[str, str] | None:
+    """A registration as a worker may write it, with its texts cut; None if it isn't one."""
+    slots = data.get("slots", "0")
+    if len(name) > MAX_NAME or not NAME.fullmatch(name) or not (slots.isascii() and slots.isdigit()):
+        return None
+    kept = {field: text[:MAX_FIELD] for field, text in data.items() if not field.startswith("slot:")}
+    busy = sorted(field for field in data if _SLOT.fullmatch(field))[:MAX_SLOTS]
+    kept.update({field: data[field][:MAX_FIELD] for field in busy})
+    paused = repr(_moment(data.get("paused_until")))
+    pid = kept.get("pid", "")
+    if not (pid.isascii() and pid.isdigit()):
+        kept["pid"] = ""
+    return {**kept, "name": name, "slots": str(min(int(slots[:9]), MAX_SLOTS)), "paused_until": paused}
+
+
+def _moment(text: str | None) -> float:
+    try:
+        return bounded_float(text or 0.0, 0.0, MAX_STAMP)
+    except ValueError:
+        return 0.0
 
 
 def _taken(name: str) -> BadInput:

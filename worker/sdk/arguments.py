@@ -22,10 +22,17 @@ class Arguments:
     Args:
         parser: None for a namespace that no parser is known of.
         namespace: what it has parsed.
+        wanted: name → whether the argument is a parameter; ``*`` stands for those that aren't named.
     """
 
-    def __init__(self, parser: argparse.ArgumentParser | None, namespace: argparse.Namespace) -> None:
+    def __init__(
+        self,
+        parser: argparse.ArgumentParser | None,
+        namespace: argparse.Namespace,
+        wanted: Mapping[str, bool] | None = None,
+    ) -> None:
         self._namespace = namespace
+        self._wanted = wanted or {}
         self._actions: dict[str, list[Found]] = {}
         if parser is not None:
             self._gather(parser)
@@ -45,7 +52,9 @@ class Arguments:
         return {
             (key,): value
             for key, value in vars(self._namespace).items()
-            if not key.startswith("_") and not callable(value)
+            if not key.startswith("_")
+            and not callable(value)
+            and self._wanted.get(key, self._wanted.get("*", True))
         }
 
     def take(self, path: tuple[Any, ...], value: Any, searched: bool) -> Any:

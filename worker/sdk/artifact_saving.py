@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker.protocol.errors import ArtifactError
+from worker.protocol.errors import ArtifactError, BadInput
 
 if TYPE_CHECKING:
     from worker.artifacts import ArtifactMeta
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATE_FOLDER = ".optuna-rq"
-PATIENCE_S = 300.0
-"""How long a store that is away is waited for, in seconds; ``ARTIFACT_PATIENCE`` in the environment."""
 
 
 class ArtifactHandle:
@@ -93,16 +90,16 @@ def upload(
         TaskStopped: the task is to stop while its store is away, or its attempt is over.
     """
     from worker.artifacts import open_store, save  # noqa: PLC0415 - programs that store nothing don't wait for it
+    from worker.artifacts.retrying import patience_s  # noqa: PLC0415 - programs that store nothing don't wait for it
 
     if not isinstance(name, str) or not name:
         raise ArtifactError(f"an artifact needs a name, a str that is not empty, not {name!r:.80}")
     name = name.encode("utf-8", "replace").decode()  # no record can hold half a character
     # A path as it is: in a URL, a "%" or "#" in it would mean something.
     url = about.get("artifacts") or str(Path.cwd() / STATE_FOLDER / "artifacts")
-    group = about.get("study") or about.get("project") or "tasks"
     meta = save(
         open_store(url),
-        group,
+        _group(about),
         name,
         source,
         mimetype=mimetype,
@@ -116,21 +113,28 @@ def upload(
     return ArtifactHandle(meta)
 
 
-def forget(metas: Iterable[ArtifactMeta]) -> None:
-    """Remove the bytes of artifacts that nothing lists any more; what can't be removed is left."""
+def _group(about: Mapping[str, Any]) -> str:
+    """What the keys of a task's artifacts begin with, before it is made safe."""
+    return str(about.get("study") or about.get("project") or "tasks")
+
+
+def forget(about: Mapping[str, Any], metas: Iterable[ArtifactMeta]) -> None:
+    """Remove the bytes of artifacts that nothing lists any more; what can't be removed is left.
+
+    Descriptions come from Redis, where others may write: only what is in the task's own store and part of it
+    is removed.
+
+    Args:
+        about: the task, as for `upload`.
+    """
     from worker.artifacts import open_store  # noqa: PLC0415 - programs that store nothing don't wait for it
+    from worker.sdk.optuna_store import group_key  # noqa: PLC0415 - programs that store nothing don't wait for it
 
     for meta in metas:
         try:
-            open_store(meta.store).delete(meta.key)
-        except ArtifactError as error:
+            store = open_store(about.get("artifacts") or str(Path.cwd() / STATE_FOLDER / "artifacts"))
+            if meta.store != store.url or meta.key != f"{group_key(_group(about))}/{meta.artifact_id}":
+                raise ArtifactError(f"it is said to be at {meta.key!r:.200} of {meta.store!r:.200}")
+            store.delete(meta.key)
+        except (ArtifactError, BadInput) as error:
             log.warning("artifact %r is listed no more, but its bytes are left: %s", meta.name, error)
-
-
-def patience_s() -> float:
-    """How long a store that is away is waited for, in seconds. Raises `ArtifactError` for no number."""
-    given = os.environ.get("ARTIFACT_PATIENCE", "")
-    try:
-        return max(0.0, float(given)) if given else PATIENCE_S
-    except ValueError:
-        raise ArtifactError(f"ARTIFACT_PATIENCE={given!r}: give a number of seconds, such as 300") from None

@@ -19,6 +19,7 @@ from worker.embedded import EmbeddedRedis
 from worker.protocol.connection import check, connect
 from worker.protocol.errors import BadInput
 from worker.protocol.record import TaskRecord
+from worker.protocol.sealing import Sealing
 from worker.protocol.secrets import REDIS_URL, secret
 from worker.protocol.store import Store
 from worker.sdk import runtime
@@ -51,10 +52,17 @@ class Home:
         self.folder = folder
         self.embedded = embedded
         self.store = Store(connect(redis_url, patience_s=PATIENCE_S))
+        self.store.tasks.sealing = Sealing.of_environment()
         self._jobs: Dispatcher | None = None
 
     def enqueue(self, record: TaskRecord) -> None:
-        """Put a queued task's attempt on its queue. Raises `BadInput` for a name that can't be a queue's."""
+        """Put a queued task's attempt on its queue.
+
+        Raises:
+            BadInput: the name can't be a queue's; or jobs are signed, and the task isn't as it was made.
+        """
+        if self.store.tasks.sealing is not None:  # what is signed is what was compared
+            record = self.store.tasks.vouched(record.id)
         if self._jobs is None:
             from worker.protocol.dispatch import Dispatcher  # noqa: PLC0415 - what only some programs need
 

@@ -7,11 +7,9 @@ import csv as csv_module
 import io
 import shutil
 import tempfile
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from worker.protocol.metrics import NO_ITERATION, SINGLE_VALUES
 from worker.sdk import runtime
@@ -207,6 +205,9 @@ def fetched(url: str, what: str) -> Iterator[Path]:
     Raises:
         ValueError: it can't be read; the message begins with `what`.
     """
+    import urllib.request  # noqa: PLC0415 - slow to import, and hardly ever needed
+    from urllib.parse import unquote, urlsplit  # noqa: PLC0415 - the same
+
     parts = urlsplit(url)
     if parts.scheme == "file" or len(parts.scheme) < 2:  # one letter is a drive
         yield Path(unquote(parts.path)) if parts.scheme == "file" else Path(url)

@@ -14,16 +14,17 @@ from typing import Any, BinaryIO
 
 from worker.artifacts.names import checked_key, safe_name
 from worker.artifacts.protocol import ArtifactStore
-from worker.artifacts.retrying import retry_while_away
+from worker.artifacts.retrying import patience_s, retry_while_away
 from worker.artifacts.stores import open_store
-from worker.protocol.errors import ArtifactError
-from worker.sdk.artifact_saving import patience_s
+from worker.protocol.errors import ArtifactError, InvalidKey
 
 _COPY_BYTES = 1 << 20
 
 
 class OptunaArtifactStore:
     """Optuna's ``ArtifactStore`` protocol over a part of a store. Bytes pass through files, not memory.
+
+    An id that can't be is a `ValueError`, as of Optuna's own stores.
 
     Args:
         store: where the bytes are.
@@ -88,7 +89,10 @@ class OptunaArtifactStore:
         self._store.delete(key)
 
     def _key(self, artifact_id: str) -> str:
-        return checked_key(f"{self._group}/{artifact_id}" if self._group else artifact_id)
+        try:
+            return checked_key(f"{self._group}/{artifact_id}" if self._group else artifact_id)
+        except InvalidKey as error:
+            raise InvalidKey(f"Invalid artifact_id: {artifact_id!r:.300}") from error
 
 
 def group_key(group: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import is_dataclass
 from inspect import ismodule
 from typing import Any
@@ -211,30 +211,43 @@ def refill(holder: Any, value: Any) -> bool:
 
 
 class Followed(dict[Any, Any]):
-    """A dict that is connected: keys that the program adds later become parameters, too.
+    """A dict that is connected: keys that the program adds later become parameters, also in dicts within it.
 
     A change also reaches the dict that was given to `Task.connect`. Copies and pickles are plain dicts.
 
     Args:
         given: what was connected.
-        added: takes a key and its value; returns what the program gets.
+        added: takes the path of a new key and its value; returns what the program gets.
+        left: how many keys are followed still, shared with the dicts within.
+        above: the keys that lead to this dict.
     """
 
     MOST = 1000
     """Keys that are followed, at most: a program may well use the dict for its results."""
 
-    def __init__(self, given: dict[Any, Any], added: Any) -> None:
-        super().__init__(given)
+    def __init__(
+        self,
+        given: dict[Any, Any],
+        added: Callable[[Path, Any], Any],
+        left: Iterator[int] | None = None,
+        above: Path = (),
+    ) -> None:
         self._given = given
         self._added = added
-        self._left = self.MOST
+        self._left = iter(range(self.MOST)) if left is None else left
+        self._above = above
+        super().__init__({key: self._within(key, value) for key, value in given.items()})
+
+    def _within(self, key: Any, value: Any) -> Any:
+        if type(value) is not dict:
+            return value
+        return Followed(value, self._added, self._left, (*self._above, key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if key not in self and self._left > 0:
-            self._left -= 1
-            value = self._added(key, value)
-        super().__setitem__(key, value)
-        self._given[key] = value
+        if key not in self and next(self._left, None) is not None:
+            value = self._added((*self._above, key), value)
+        self._given[key] = value.copy() if isinstance(value, Followed) else value
+        super().__setitem__(key, self._within(key, value))
 
     def __delitem__(self, key: Any) -> None:
         super().__delitem__(key)
@@ -262,16 +275,16 @@ class Followed(dict[Any, Any]):
         return self
 
     def copy(self) -> dict[Any, Any]:
-        return dict(self)
+        """A plain dict, as are those within it."""
+        return {key: value.copy() if isinstance(value, Followed) else value for key, value in self.items()}
 
-    def __reduce__(self) -> Any:
-        return dict, (dict(self),)
+    __copy__ = copy
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.__reduce__()
+        return dict, (self.copy(),)
 
 
-def follow(given: dict[Any, Any], added: Any) -> Followed:
+def follow(given: dict[Any, Any], added: Callable[[Path, Any], Any]) -> Followed:
     """See `Followed`; PyYAML, where it is loaded, writes it as the dict it is."""
     yaml = sys.modules.get("yaml")
     if yaml is not None:

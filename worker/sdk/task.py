@@ -101,7 +101,8 @@ class Task(TaskParameters, TaskArtifacts, TaskReports, TaskQueries, TaskLife):
             task_type: ClearML's word for what it does.
             tags: free words.
             output_uri: artifact store of this task, a URL or one of Optuna's; by default ``ARTIFACT_STORE``.
-            auto_connect_arg_parser: take what argparse parses as parameters ``Args/…``.
+            auto_connect_arg_parser: take what argparse parses as parameters ``Args/…``; a dict of name →
+                False leaves single arguments out, ``{"*": False, "lr": True}`` takes single ones.
 
         The other arguments are ClearML's and without effect: every standalone run is a task of its own, and
         `get_task` finds the newest.
@@ -121,6 +122,8 @@ class Task(TaskParameters, TaskArtifacts, TaskReports, TaskQueries, TaskLife):
             standalone.hear_children(current)
             ranks.announce(os.environ.get(runtime.JOIN_VARIABLE, ""))
         if auto_connect_arg_parser:
+            if isinstance(auto_connect_arg_parser, Mapping):
+                current.about["arguments"] = dict(auto_connect_arg_parser)
             for parser, namespace in argparse_patch.take_seen():
                 current.connect_arguments(parser, namespace)
         else:

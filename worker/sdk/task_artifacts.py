@@ -135,7 +135,7 @@ class TaskArtifacts(TaskCore):
         if dropped:
             session.unlink([meta.name for meta in dropped])
         # Unlisted first: what a crash in between leaves is found by `controller artifacts gc`.
-        forget([*replaced, *dropped])
+        forget(self.about, [*replaced, *dropped])
 
     def last_checkpoint(self) -> Checkpoint | None:
         """The newest checkpoint of this task that can be fetched; None when there is none.

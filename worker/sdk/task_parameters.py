@@ -145,19 +145,22 @@ class TaskParameters(TaskCore):
                 raise ValueError(f"parameter {_named(name, path)}: {error}") from error
         if type(mutable) is dict:
 
-            def added(key: Any, value: Any) -> Any:
-                inner = {key: value}
-                self._follow(inner, name, replace=not ignore_remote_overrides)
-                return inner[key]
+            def added(path: tuple[Any, ...], value: Any) -> Any:
+                return self._follow(path, value, name, replace=not ignore_remote_overrides)
 
             return follow(mutable, added)
         return settings.result()
 
-    def _follow(self, inner: dict[Any, Any], section: str, *, replace: bool) -> None:
-        """Take a key that was added to a connected dict later."""
-        settings = Settings(inner)
-        for path, value in self._override(settings, section, replace=replace).items():
-            settings.put(path, value)
+    def _follow(self, path: tuple[Any, ...], value: Any, section: str, *, replace: bool) -> Any:
+        """What a program gets for a key that it adds to a connected dict later."""
+        last: dict[Any, Any] = {path[-1]: value}
+        whole = last
+        for key in reversed(path[:-1]):
+            whole = {key: whole}
+        settings = Settings(whole)
+        for where, new in self._override(settings, section, replace=replace).items():
+            settings.put(where, new)
+        return last[path[-1]]
 
     def _connect_parser(self, parser: argparse.ArgumentParser) -> None:
         defaults = argparse.Namespace(
@@ -179,7 +182,7 @@ class TaskParameters(TaskCore):
         if is_hydras(namespace):
             self._connect_hydra(namespace)
             return
-        arguments = Arguments(parser, namespace)
+        arguments = Arguments(parser, namespace, self.about.get("arguments"))
         changed = {path[0]: value for path, value in self._override(arguments, "Args").items()}
         for name, value in changed.items():
             setattr(namespace, name, value)

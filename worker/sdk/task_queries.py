@@ -178,9 +178,12 @@ class TaskQueries(TaskCore):
             comment: ClearML's, not kept.
             parent: id of its parent, by default `source_task`.
             project: of the copy, by default the same.
+
+        Raises:
+            BadInput: there is no such task; or jobs are signed, and it isn't as it was made.
         """
         at = home(create=False)
-        source = at.store.tasks.get(_id_of(source_task))
+        source = at.store.tasks.vouched(_id_of(source_task))
         record = TaskRecord(
             id=new_task_id(),
             name=name or f"Clone of {source.name}",
@@ -204,11 +207,12 @@ class TaskQueries(TaskCore):
             queue_id: the same, ClearML's other way to name it.
 
         Raises:
-            BadInput: it has nothing to run, has run already, or the queue can't be named so.
+            BadInput: it has nothing to run, has run already, or the queue can't be named so; or jobs are
+                signed, and it isn't as it was made.
         """
         at = home(create=False)
         queue = check_queue_name(queue_name or queue_id or "default")
-        record = at.store.tasks.get(_id_of(task))
+        record = at.store.tasks.vouched(_id_of(task))
         if record.status is not Status.CREATED:
             raise BadInput(f"task {record.id}: it is {record.status}; clone it to run it again")
         if not record.spec.objective:

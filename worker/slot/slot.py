@@ -29,16 +29,17 @@ from rq.utils import now
 from rq.worker import SimpleWorker, WorkerStatus
 
 from worker.health.attempts import HealthReporter
-from worker.process.logs import configure, one_line
+from worker.process.logs import configure
 from worker.process.parent_death import HAND_BACK_NOW, adopt_orphans, die_with_parent
 from worker.protocol.connection import AWAY, can_pass, connect, trouble
 from worker.protocol.errors import ForbiddenJob, RecordError, TransitionRefused
 from worker.protocol.faults import Fault, Lacking, fault_of
 from worker.protocol.keys import RQ
+from worker.protocol.printable import one_line
 from worker.protocol.record import TaskRecord, job_id
 from worker.protocol.redis_time import RedisTime
 from worker.protocol.secrets import JOB_SECRET, REDIS_URL
-from worker.protocol.signature import Signer, UsedSignatures
+from worker.protocol.signature import Signer, UsedSignatures, used_once
 from worker.protocol.store import Store
 from worker.protocol.transport import TaskJob, TaskQueue
 from worker.slot import run_attempt, serve_with
@@ -270,16 +271,13 @@ class Slot(SimpleWorker):
 
     def _check_signature(self, token: str | None, record: TaskRecord) -> None:
         """Raises `ForbiddenJob` unless the controller has asked for just this, once."""
-        try:
-            if self._signer:
-                nonce = self._signer.verify(token, record)
-                if nonce != self._nonce:  # else its start is tried again
-                    self._used.use(nonce)
-                    self._nonce = nonce
-            elif token:
-                raise ForbiddenJob("it is signed, and this worker has no OPTUNA_RQ_SECRET to compare with")
-        except ForbiddenJob as error:
-            raise ForbiddenJob(f"job {job_id(record.id, record.attempt)}: {error}") from error
+        if self._signer:
+            nonce = self._signer.verify(token, record)
+            if nonce != self._nonce:  # else its start is tried again
+                self._used.use(nonce)
+                self._nonce = nonce
+        elif token:
+            raise ForbiddenJob("it is signed, and this worker has no OPTUNA_RQ_SECRET to compare with")
 
     def run(self, task_id: str, attempt: int, token: str | None = None) -> None:
         """Run one attempt to its end, if it is still wanted.
@@ -290,8 +288,15 @@ class Slot(SimpleWorker):
         self._nonce = ""
         try:
             record = self.store.transitions.start(
-                task_id, attempt, self.label, register=True, check=partial(self._check_signature, token)
+                task_id,
+                attempt,
+                self.label,
+                register=True,
+                check=partial(self._check_signature, token),
+                once=used_once(token, self.label) if self._signer else None,
             )
+        except ForbiddenJob as error:
+            raise ForbiddenJob(f"job {job_id(task_id, attempt)}: {error}") from error
         except TransitionRefused as error:
             log.info("slot %s: not run: %s", self.label, error)
             return
