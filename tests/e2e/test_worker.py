@@ -544,7 +544,7 @@ def test_what_a_worker_can_not_start_with(
 ) -> None:
     env = {"REDIS_URL": url.format(host=f"127.0.0.1:{server.port}")} if url else {}
     done = run("worker", *arguments, cwd=tmp_path, **env)
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == (1 if message == "connection refused" else 2), done.stderr  # it may come
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert "s3cret-word" not in done.stderr
