@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from worker.process.channel import Endpoint, Message
 from worker.protocol.clock import STEADY
+from worker.protocol.faults import fault_of
 from worker.protocol.metrics import Summary, metric_key
 from worker.protocol.status import Status
 from worker.sdk.exceptions import TaskPruned, TaskStopped
@@ -46,6 +47,10 @@ class Session(Protocol):
 
     def unlink(self, names: Sequence[str]) -> None:
         """Take artifacts off the task's list; returns when that is recorded."""
+        ...
+
+    def waits(self, error: Exception, seconds: float) -> None:
+        """Say that the program waits for its artifact store, and why; it tries again after `seconds`."""
         ...
 
     def parameters(self, values: Mapping[str, Any]) -> None:
@@ -104,6 +109,9 @@ class LocalSession:
     def unlink(self, names: Sequence[str]) -> None:
         for name in names:
             self.artifacts.pop(name, None)
+
+    def waits(self, error: Exception, seconds: float) -> None:
+        pass
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         pass
@@ -232,6 +240,12 @@ class ChannelSession:
         error = self._request(message).get("error")
         if error:
             raise self._stop or TaskStopped("worker_lost", str(error))
+
+    def waits(self, error: Exception, seconds: float) -> None:
+        fault = fault_of(error)
+        if fault:
+            about = [fault.reason_class.value, fault.lacking.value, fault.place]
+            self._endpoint.send({"op": "waits", "fault": about, "reason": fault.reason, "seconds": seconds})
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         self._endpoint.send({"op": "parameters", "values": dict(values)})

@@ -81,6 +81,9 @@ class StandaloneSession:
     def unlink(self, names: Sequence[str]) -> None:
         self._store.artifacts.remove(self._record.id, self._record.attempt, names)
 
+    def waits(self, error: Exception, seconds: float) -> None:
+        pass  # it has said so itself
+
     def parameters(self, values: Mapping[str, Any]) -> None:
         def change(old: TaskRecord) -> TaskRecord:
             return replace(old, spec=replace(old.spec, parameters={**old.spec.parameters, **values}))
