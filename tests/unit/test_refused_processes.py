@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from worker.runner.main import Parent
+from worker.runner.libraries import Notebook
+from worker.runner.nursery import Trials
 from worker.slot.daemon import MAX_PAUSE_S, Daemon
 
 
@@ -30,7 +31,9 @@ def test_a_runner_that_may_not_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fork", refuse)
     monkeypatch.setattr(gc, "freeze", lambda: None)
     endpoint: Any = Endpoint()
-    Parent(endpoint)._have_run([{"op": "run"}])
+    trials = Trials(endpoint, Notebook())
+    assert trials.begin([{"op": "run"}]) is None
+    trials.await_end(None)
     (told,) = endpoint.sent
     assert told["op"] == "result"
     assert told["fault"] == ["machine_fault", "processes", ""]
