@@ -91,6 +91,10 @@ class Study:
     def status(self) -> Any:
         return self.cli.json("status", REDIS_URL=self._url)
 
+    def paused(self) -> Any:
+        """The status of the study once that is shown as paused: the note comes a moment before."""
+        return wait_for(lambda: found if (found := self.status())["state"] == "paused" else None, "the pause")
+
     def ends_without_a_loss(self, trials: int) -> str:
         assert self.process.wait(120) == 0, self._log.read_text()
         rows = self.cli.json("tasks", REDIS_URL=self._url)
@@ -141,8 +145,7 @@ def test_the_only_node_is_full_for_a_while(cli: Cli, redis_url: str, disk: Path)
         study.said(" completed ", 3)
         filler = fill(disk)
         study.said("paused: no worker can run anything: disk_full: ")
-        status = study.status()
-        assert status["state"] == "paused"
+        status = study.paused()
         assert f"({disk}/n-" in status["reason"]
         assert status["reason"].endswith("Mend it; the study goes on by itself")
         time.sleep(10.0)  # longer than three attempts would have lasted
@@ -172,7 +175,7 @@ def test_the_artifact_folder_is_full_for_a_while(cli: Cli, redis_url: str, disk:
         store = Store(connect(redis_url))
         waiting = wait_for(lambda: waiting_in(store), "a trial that waits")
         study.said("paused: no worker can run anything: disk_full: ")
-        assert study.status()["state"] == "paused"
+        study.paused()
         time.sleep(4.0)  # longer than a lease
         filler.unlink()
         study.said("resumed: a worker takes jobs again")
