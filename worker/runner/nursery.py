@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import select
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from worker.process.channel import Endpoint, Message
 from worker.process.parent_death import die_with_parent
 from worker.runner import preload
 from worker.runner.ending import end
-from worker.runner.execution import ORDERS, Runner, fault_in
+from worker.runner.execution import ORDERS, Runner, deaf, fault_in
 from worker.runner.libraries import Learner, Lesson, Notebook, Preloading, Unsafe
 
 AGAIN = 75
@@ -33,6 +34,7 @@ class Trials:
     def __init__(self, endpoint: Endpoint, notebook: Notebook) -> None:
         self._endpoint = endpoint
         self._notebook = notebook
+        self._interrupt = signal.getsignal(signal.SIGINT)
 
     def next_order(self) -> list[Message]:
         """The next messages, an order first; empty once the slot has closed the channel."""
@@ -71,6 +73,8 @@ class Trials:
         try:
             os.setsid()
             die_with_parent(parent)
+            signal.signal(signal.SIGTERM, deaf())
+            signal.signal(signal.SIGINT, self._interrupt)
             self._endpoint.send({"op": "hello", "pid": os.getpid()})
             status = Runner(self._endpoint, Learner(self._notebook), imported).serve(messages)
         except BaseException:
