@@ -26,6 +26,7 @@ from worker.runner.objective import call_function, check_signature, load_functio
 from worker.runner.process_state import ProcessState, holds_gpu
 from worker.sdk import runtime
 from worker.sdk.exceptions import TaskStopped
+from worker.sdk.forking import deaf
 from worker.sdk.session import ChannelSession
 
 if TYPE_CHECKING:
@@ -186,19 +187,7 @@ class Runner:
             yield
         finally:
             # From here on a late SIGTERM must not disturb the clean-up; the slot knows that we are done.
-            signal.signal(signal.SIGTERM, deaf())
-
-
-def deaf() -> Callable[[int, Any], None]:
-    """A handler that ignores a signal here, and not in the processes forked from this one: they end by it."""
-    own = os.getpid()
-
-    def handler(signum: int, frame: Any) -> None:
-        if os.getpid() != own:
-            signal.signal(signum, signal.SIG_DFL)
-            os.kill(os.getpid(), signum)
-
-    return handler
+            signal.signal(signal.SIGTERM, deaf)
 
 
 def _leave(task: Task) -> None:

@@ -16,8 +16,9 @@ from worker.process.channel import Endpoint, Message
 from worker.process.parent_death import die_with_parent
 from worker.runner import preload
 from worker.runner.ending import end
-from worker.runner.execution import ORDERS, Runner, deaf, fault_in
+from worker.runner.execution import ORDERS, Runner, fault_in
 from worker.runner.libraries import Learner, Lesson, Notebook, Preloading, Unsafe
+from worker.sdk.forking import deaf
 
 AGAIN = 75
 """Exit code of a nursery in which a library doesn't survive a fork: another one leaves that out."""
@@ -73,7 +74,7 @@ class Trials:
         try:
             os.setsid()
             die_with_parent(parent)
-            signal.signal(signal.SIGTERM, deaf())
+            signal.signal(signal.SIGTERM, deaf)
             signal.signal(signal.SIGINT, self._interrupt)
             self._endpoint.send({"op": "hello", "pid": os.getpid()})
             status = Runner(self._endpoint, Learner(self._notebook), imported).serve(messages)
