@@ -26,6 +26,9 @@ def steps(task, x):
 OFF = """
 import os, time
 
+pytestmark = pytest.mark.slow
+"""Machines whose clocks are set: as long as their leases."""
+
 _true, _ahead, _from = time.time, float(os.environ["AHEAD_S"]), float(os.environ.get("SET_AT", "0"))
 time.time = lambda: _true() + (_ahead if time.monotonic() >= _from else 0.0)
 """
