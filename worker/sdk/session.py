@@ -53,6 +53,10 @@ class Session(Protocol):
         """Say that the program waits for its artifact store, and why; it tries again after `seconds`."""
         ...
 
+    def pass_on(self, message: Message) -> None:
+        """Have the slot hear what a child says of itself."""
+        ...
+
     def parameters(self, values: Mapping[str, Any]) -> None:
         """Note parameters that the program has besides the study's, by full name."""
         ...
@@ -111,6 +115,9 @@ class LocalSession:
             self.artifacts.pop(name, None)
 
     def waits(self, error: Exception, seconds: float) -> None:
+        pass
+
+    def pass_on(self, message: Message) -> None:
         pass
 
     def parameters(self, values: Mapping[str, Any]) -> None:
@@ -245,7 +252,10 @@ class ChannelSession:
         fault = fault_of(error)
         if fault:
             about = [fault.reason_class.value, fault.lacking.value, fault.place]
-            self._endpoint.send({"op": "waits", "fault": about, "reason": fault.reason, "seconds": seconds})
+            self.pass_on({"op": "waits", "fault": about, "reason": fault.reason, "seconds": seconds})
+
+    def pass_on(self, message: Message) -> None:
+        self._endpoint.send(message)
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         self._endpoint.send({"op": "parameters", "values": dict(values)})

@@ -13,6 +13,7 @@ from typing import Any
 
 import redis
 
+from worker.process.channel import Message
 from worker.protocol.checkpoint import with_resume_point
 from worker.protocol.clock import STEADY
 from worker.protocol.errors import TransitionRefused
@@ -83,6 +84,9 @@ class StandaloneSession:
 
     def waits(self, error: Exception, seconds: float) -> None:
         pass  # it has said so itself
+
+    def pass_on(self, message: Message) -> None:
+        pass  # there is no slot
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         def change(old: TaskRecord) -> TaskRecord:
