@@ -14,7 +14,8 @@ from worker.sdk import forking, runtime
 def ended(signum, frame):
     os._exit(7)
 
-signal.signal(signal.SIGTERM, forking.deaf if sys.argv[1] == "deaf" else ended)
+HANDLERS = {"deaf": forking.deaf, "program's": ended, "ours": forking.not_for_children(lambda *about: os._exit(8))}
+signal.signal(signal.SIGTERM, HANDLERS[sys.argv[1]])
 mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 found = set()
 for _ in range(300):
@@ -30,7 +31,9 @@ os.kill(os.getpid(), signal.SIGTERM)
 """
 
 
-@pytest.mark.parametrize(("handler", "children", "own"), [("deaf", -15, 0), ("own", 7, 7)])
+@pytest.mark.parametrize(
+    ("handler", "children", "own"), [("deaf", -15, 0), ("program's", 7, 7), ("ours", -15, 8)]
+)
 def test_a_signal_to_a_new_child_is_not_lost(handler: str, children: int, own: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FORKS, handler], capture_output=True, text=True, timeout=60, check=False

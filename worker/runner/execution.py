@@ -26,7 +26,7 @@ from worker.runner.objective import call_function, check_signature, load_functio
 from worker.runner.process_state import ProcessState, holds_gpu
 from worker.sdk import runtime
 from worker.sdk.exceptions import TaskStopped
-from worker.sdk.forking import deaf
+from worker.sdk.forking import deaf, not_for_children
 from worker.sdk.session import ChannelSession
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class Runner:
         def handler(signum: int, frame: Any) -> None:
             raise runtime.stop_here(own, lambda: session.stop or asked, signum)
 
-        signal.signal(signal.SIGTERM, handler)
+        signal.signal(signal.SIGTERM, not_for_children(handler))
         try:
             session.check_stop()
             yield

@@ -223,4 +223,4 @@ def _stop_on_sigterm(session: ChannelSession) -> None:
     def handler(signum: int, frame: Any) -> None:
         raise stop_here(own, lambda: session.stop, signum)
 
-    signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGTERM, forking.not_for_children(handler))
