@@ -21,6 +21,23 @@ FORK_SAFE = ("jemalloc_bg_thd",)
 """Names of threads that a fork does no harm to: that of jemalloc, which pyarrow brings along."""
 
 
+def _written_files() -> set[tuple[int, int]]:
+    """The files with a name that are open to be written: their devices and inodes."""
+    found = set()
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):  # the one that lists the folder
+            about = os.fstat(descriptor)
+            to_write = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+            if to_write and stat.S_ISREG(about.st_mode) and about.st_nlink:
+                found.add((about.st_dev, about.st_ino))
+    return found
+
+
+_inherited: set[tuple[int, int]] = set()
+with contextlib.suppress(OSError):  # without /proc, nothing is forked
+    _inherited.update(_written_files())
+
+
 def sockets() -> int:
     """How many sockets this process has open."""
     found = 0
@@ -61,11 +78,15 @@ def why_not(sockets_before: int) -> str:
 
 def _what_each_trial_makes() -> str:
     """What was begun by the imports and has to be each trial's own; empty if nothing."""
-    if _files_to_write():
+    if _written_files() - _inherited:  # what a trial had not written at its end, nobody would
         return "importing the objective has opened a file to write to"
     if _holds_random_numbers():
         return "importing the objective has made a generator of random numbers"
     return ""
+
+
+_looked_at: set[str] = set()
+"""Names of modules that hold none."""
 
 
 def _holds_random_numbers() -> bool:
@@ -76,20 +97,10 @@ def _holds_random_numbers() -> bool:
     if numpy:
         kinds += [numpy.Generator, numpy.RandomState]
         shared.append(vars(numpy.mtrand)["_rand"])
-    found = (value for module in list(sys.modules.values()) for value in list(vars(module).values()))
+    new = [module for name, module in list(sys.modules.items()) if name not in _looked_at]
+    _looked_at.update(list(sys.modules))
+    found = (value for module in new for value in list(vars(module).values()))
     return any(type(value) in kinds and not any(value is known for known in shared) for value in found)
-
-
-def _files_to_write() -> bool:
-    """Whether a file with a name is open to be written: what one trial has not written yet, none would."""
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # the one that lists the folder
-            number = int(descriptor.name)
-            if number > 2 and fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY:
-                about = os.fstat(number)
-                if stat.S_ISREG(about.st_mode) and about.st_nlink:
-                    return True
-    return False
 
 
 def _threads() -> int:
