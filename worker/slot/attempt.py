@@ -234,7 +234,7 @@ class Attempt:
 
     def _sample(self, monitor: ResourceMonitor, program: Program, elapsed_s: float) -> None:
         at = STEADY.now()
-        for series, value in monitor.sample(program.runs_as).items():
+        for series, value in monitor.sample(program.runs_as, self._stopping.detached()).items():
             self._reporter.add(
                 Point(title=MACHINE, series=series, value=value, iteration=round(elapsed_s), at=at)
             )
@@ -294,6 +294,7 @@ class Attempt:
 
     def _clean_up(self) -> None:
         program = self._program
+        self._stopping.look_back()
         kind = self._record.spec.objective.get("kind")
         if kind in RUNNER_KINDS:
             result = self._channel.result if self._exit is None and not self._stopping.killed else None

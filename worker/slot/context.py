@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from worker.process.cgroups import SlotGroup
 from worker.protocol.store import Store
 from worker.slot.allowance import Allowance
 from worker.slot.code import CodeFolders
@@ -34,6 +35,8 @@ class SlotContext:
     """Which objectives are run."""
     memory_bytes: int | None = None
     """What a program and its children may use."""
+    group: SlotGroup | None = None
+    """Where the kernel holds that limit; None where it can't, and the slot looks instead."""
     code: CodeFolders
     """Studies' own code."""
     scratch: TaskScratch

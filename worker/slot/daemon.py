@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 from redis.exceptions import NoPermissionError
 
+from worker.process.cgroups import Place, find_place
 from worker.process.parent_death import HAND_BACK_NOW, adopt_orphans
 from worker.process.process_tree import children, kill_tree
 from worker.protocol import keys
@@ -71,6 +72,8 @@ class Daemon:
         self._monitoring: Monitoring | None = None
         self._redis_up = False
         self._registered_at = nan
+        self._groups: Place | None = None
+        """Where slots hold what they run to its memory limit; None where they look at it instead."""
 
     def run(self) -> int:
         """Serve until a signal, or, with `burst` or `idle_s`, until there is no work.
@@ -104,6 +107,7 @@ class Daemon:
         signal.signal(signal.SIGINT, self._on_signal)
         listener = client.pubsub(ignore_subscribe_messages=True)
         listener.subscribe(keys.control(settings.name))
+        self._limit_memory()
         for number in range(settings.slots):
             self._start(number)
         log.info(
@@ -118,10 +122,19 @@ class Daemon:
             if self._monitoring:
                 self._monitoring.close()
             self._scratch.remove()
+            if self._groups:
+                self._groups.remove()
             with contextlib.suppress(redis.RedisError):
                 self._store.workers.forget(settings.name)
             listener.close()
         return 0
+
+    def _limit_memory(self) -> None:
+        """Find out how the slots can hold what they run to ``--memory``."""
+        if self._settings.memory_bytes:
+            self._groups, why = find_place()
+            how = "held by the kernel" if self._groups else f"looked at twice a second, as {why}"
+            log.info("worker %s: the memory of what runs is %s", self._settings.name, how)
 
     def _reach(self, client: Any) -> None:
         """Prove that Redis can be used; with `wait`, once it can be reached. Raises `RedisUnavailable`."""
@@ -211,6 +224,7 @@ class Daemon:
             used_folder=str(self._scratch.used_folder),
             code_folder=str(self._scratch.code_folder),
             folder=str(self._settings.folder),
+            memory_group=str(self._groups.of_slot(number)) if self._groups else None,
             out_of_work=OUT_OF_WORK,
             log_level=logging.getLevelName(log.getEffectiveLevel()),
         )

@@ -28,6 +28,7 @@ from rq.utils import now
 from rq.worker import SimpleWorker, WorkerStatus
 
 from worker.health.attempts import HealthReporter
+from worker.process.cgroups import SlotGroup
 from worker.process.logs import configure
 from worker.process.parent_death import HAND_BACK_NOW, adopt_orphans, die_with_parent
 from worker.protocol.connection import AWAY, connect, trouble
@@ -101,6 +102,7 @@ class Slot(SimpleWorker):
         self._used = UsedSignatures(Path(options["used_folder"]))
         self._health = HealthReporter(wake if options.get("metrics") else None)
         TaskQueue.paused = staticmethod(Path(options["pause_file"]).exists)
+        group = options.get("memory_group")
         self._context = SlotContext(
             store=self.store,
             runner=self._runner,
@@ -114,6 +116,7 @@ class Slot(SimpleWorker):
             code=CodeFolders(Path(options["code_folder"])),
             scratch=TaskScratch(Path(os.environ["TMPDIR"])),
             signed=self._signer is not None,
+            group=SlotGroup(Path(group), options["memory_bytes"]) if group else None,
         )
         super().__init__(
             options["queues"],
@@ -298,6 +301,8 @@ class Slot(SimpleWorker):
 
     def close(self) -> None:
         self._runner.discard()
+        if self._context.group:
+            self._context.group.remove()
 
 
 def main() -> None:
