@@ -115,7 +115,7 @@ def _enter(folder: Path) -> tuple[Place | None, str]:
 
 
 def _delegated(folder: Path) -> bool:
-    """Whether a cgroup is left to whoever may write it: root may write all, also what systemd looks after."""
+    """Whether a cgroup is left to us. Root may write to all, also to what systemd looks after."""
     if os.geteuid() or not _SYSTEMD.is_dir():
         return True
     for name in _DELEGATED:
