@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worker.process.channel import SOCKET_VARIABLE, Endpoint, Message
+from worker.process.out_of_memory import of_gpu
 from worker.protocol.errors import ObjectiveLoadError
 from worker.protocol.returned import InvalidValue, values_of
 from worker.runner.libraries import Learner, reseed
@@ -236,10 +237,10 @@ def _explain(error: BaseException) -> Message:
     if isinstance(error, InvalidValue):
         return {"op": "result", "kind": "invalid_value", "reason": str(error)}
     name = type(error).__name__
-    # By name as well: torch's and jax's out-of-memory errors must not cost an import here.
-    kind = "out_of_memory" if isinstance(error, MemoryError) or "OutOfMemory" in name else "error"
     text = str(error).strip().splitlines()
     reason = f"{name}: {text[0]}" if text else name
+    # By its words as well: torch's and jax's out-of-memory errors must not cost an import here.
+    kind = "out_of_memory" if isinstance(error, MemoryError) or of_gpu(reason) else "error"
     return {"op": "result", "kind": kind, "reason": reason[:500], "error": _trace(error)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,6 +36,10 @@ class SlotContext:
     """Which objectives are run."""
     memory_bytes: int | None = None
     """What a program and its children may use."""
+    gpu_folder: Path | None = None
+    """Where the watch over GPUs writes what it sees; None where there is none."""
+    worker_pid: int = field(default_factory=os.getppid)
+    """Of the worker that this slot belongs to."""
     group: SlotGroup | None = None
     """Where the kernel holds that limit; None where it can't, and the slot looks instead."""
     code: CodeFolders

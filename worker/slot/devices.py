@@ -79,6 +79,12 @@ def _named_in(visible: str) -> list[str]:
     return list(takewhile(lambda name: name and name != "-1", (v.strip() for v in visible.split(","))))
 
 
+def visible(environment: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The devices that programs with this environment see; None for all."""
+    named = environment.get(VISIBLE)
+    return None if named is None else tuple(_named_in(named))
+
+
 def share_of(gpus: Sequence[str], slot: int, slots: int) -> Sequence[str]:
     """The devices of one slot: neighbours, as evenly as it goes; one, shared, where there are fewer."""
     if len(gpus) < slots:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from worker.process.channel import Message
+from worker.process.out_of_memory import of_gpu
 from worker.protocol.batch import Point
 from worker.protocol.clock import STEADY
 from worker.protocol.errors import ObjectiveLoadError
@@ -124,7 +125,7 @@ def _died(ended: Ended) -> Outcome:
             return _failed(Reason.OUT_OF_MEMORY, "killed by the system for want of memory", shown)
         return _failed(Reason.OBJECTIVE_ERROR, f"its process was killed by {name}", shown)
     reason = f"exited with code {code}" + (f": {last}" if last else "")
-    if last.startswith("MemoryError") or "OutOfMemoryError" in last:
+    if last.startswith("MemoryError") or of_gpu(last):
         return _failed(Reason.OUT_OF_MEMORY, reason[:500], shown)
     return _failed(Reason.OBJECTIVE_ERROR, reason[:500], shown)
 

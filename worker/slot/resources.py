@@ -23,6 +23,8 @@ class ResourceMonitor:
     def __init__(self, pid: int) -> None:
         self._processes = {pid: psutil.Process(pid)}
         self.pause_s = FIRST_S
+        self.pids: list[int] = [pid]
+        """The program's processes when they were sampled last."""
         psutil.cpu_percent(None)
         with contextlib.suppress(psutil.Error):
             self._processes[pid].cpu_percent(None)
@@ -52,7 +54,7 @@ class ResourceMonitor:
                 resident += process.memory_info().rss
                 alive[each] = process
                 seen = True
-        self._processes = alive
+        self._processes, self.pids = alive, list(alive)
         if seen:
             found["process_cpu_usage"] = round(cpu, 1)
             found["process_memory_gb"] = round(resident / _GB, 4)

@@ -116,6 +116,7 @@ class Slot(SimpleWorker):
             code=CodeFolders(Path(options["code_folder"])),
             scratch=TaskScratch(Path(os.environ["TMPDIR"])),
             signed=self._signer is not None,
+            gpu_folder=Path(options["gpu_folder"]) if options.get("gpu_folder") else None,
             group=SlotGroup(Path(group), options["memory_bytes"]) if group else None,
         )
         super().__init__(
