@@ -15,11 +15,11 @@ import psutil
 from worker.process.process_tree import descendants
 from worker.protocol.gpu_status import GB
 from worker.slot.gpus.device import Device, chosen
-from worker.slot.gpus.watch import READ, SAMPLE
+from worker.slot.gpus.watch import IDLE_PERIOD_S, READ, SAMPLE
 
 GPU = ":monitor:gpu"
 """Beginning of the titles of a GPU's series; the device's number follows."""
-FRESH_S = 5.0
+FRESH_S = 3 * IDLE_PERIOD_S
 """What was seen longer ago is not told as what is, in seconds."""
 _MOST = 5
 """Processes that are named."""
@@ -87,7 +87,7 @@ class Cards:
     def strangers(self) -> list[str]:
         """A line for each device that processes hold which this worker hasn't started."""
         found = []
-        for device in self._devices(self._now() - FRESH_S):
+        for device in self._devices(float("-inf")):
             if device.lost:
                 found.append(f"{_of(device)} can't be used: {device.lost}")
             holders = device.holders and self._others(device)
@@ -119,7 +119,7 @@ class Cards:
         with contextlib.suppress(OSError):
             (self._folder / READ).touch()
         at, devices = read_sample(self._folder)
-        return chosen(devices, self._names) if at >= since and self._now() - at < 6 * FRESH_S else []
+        return chosen(devices, self._names) if at >= since and self._now() - at < FRESH_S else []
 
     def _others(self, device: Device) -> list[tuple[int, int | None]]:
         """Processes that hold a device and live here, and that aren't below the worker."""
