@@ -30,7 +30,7 @@ from worker.slot.gpus.amd import AmdSmi, RocmSmi
 from worker.slot.gpus.cards import Cards, read_sample
 from worker.slot.gpus.device import Device, DriverAway, DriverMissing, chosen
 from worker.slot.gpus.nvidia import Nvml
-from worker.slot.gpus.watch import BUSY_S, IDLE_PERIOD_S, PERIOD_S, READ, Watch
+from worker.slot.gpus.watch import AWAY_S, BUSY_S, IDLE_PERIOD_S, PERIOD_S, READ, Watch
 from worker.slot.gpus.watcher import SILENT_S, GpuWatcher, is_worth_it
 
 GIB = 1 << 30
@@ -402,10 +402,13 @@ def test_a_driver_that_hangs(
         watch.open()
         watch.look()
         assert len(watching.status()) == 2
-        clock.now += SILENT_S + 5
+        clock.now += AWAY_S + SILENT_S + 5
         assert [watching.status(), watching.status()] == [[], []]
         (line,) = caplog.messages
         assert line.startswith("the GPUs' driver has not answered for ")
+        (tmp_path / "gpus.json").unlink()  # nor does one that hung from the beginning
+        assert watching.status() == []
+        assert len(caplog.messages) == 1
     finally:
         watching.close()
         watching._process.wait()

@@ -229,7 +229,7 @@ _OF_GPUS: tuple[tuple[str, str, Callable[[GpuStatus], float | None]], ...] = (
     ),
     (
         "memory_used_bytes",
-        "Memory of the GPU that is taken, by whomever.",
+        "Memory of the GPU that is taken, by all processes.",
         lambda gpu: None if gpu.used is None else gpu.used * GB,
     ),
     ("memory_bytes", "Memory of the GPU.", lambda gpu: None if gpu.total is None else gpu.total * GB),

@@ -14,6 +14,7 @@ import selectors
 import signal
 import socket
 import time
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -92,7 +93,7 @@ class Attempt:
         self._scalar_lines = ScalarLines() if record.spec.objective.get("kind") == "command" else None
         self._stopping = Stopping(record, context, self._channel, monotonic)
         self._finishing = Finishing(record, context, self._reporter, self._channel, self._stopping, monotonic)
-        environment = {**os.environ, **record.spec.objective.get("env", {})}
+        environment = ChainMap(record.spec.objective.get("env", {}), os.environ)
         self._cards = Cards(context.gpu_folder, visible(environment), context.worker_pid, monotonic)
         self._program: Program | None = None
         self._exit: int | None = None

@@ -61,6 +61,8 @@ class Watch:
             self._makers.remove(maker)
             if driver is not None:
                 self._drivers.append((maker, driver))
+        if away:
+            self._write([])
         return bool(self._drivers) or away
 
     def look(self) -> list[Device] | None:
@@ -75,6 +77,7 @@ class Watch:
                 self._drivers.remove((maker, driver))
                 self._makers.append(maker)
         if not self._drivers:
+            self._write([])
             return None
         self._say("driver", "")
         for device in found:

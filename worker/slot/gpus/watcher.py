@@ -93,20 +93,19 @@ class GpuWatcher:
         if ended and now - self._began > AWAY_S:
             self.start()
         silent_s = now - max(at, self._began)
-        # Where there is no driver yet, the watch has said so, and tries every minute.
-        silent = self._process is not None and ended is None and at > self._began and silent_s > SILENT_S
+        silent = self._process is not None and ended is None and silent_s > AWAY_S + SILENT_S
         if silent and not self._silent:
             log.warning("the GPUs' driver has not answered for %.0f s: GPUs aren't watched", silent_s)
         self._silent = silent
 
     def _check_names(self, devices: Sequence[Device]) -> None:
         """Say once which of the worker's devices the driver doesn't know."""
-        if self._checked or self._names is None:
+        if self._checked or self._names is None or not devices:
             return
         self._checked = True
         unknown = [name for name in self._names if not chosen(devices, [name])]
         if unknown:
-            known = ", ".join(device.number for device in devices) or "none"
+            known = ", ".join(device.number for device in devices)
             log.warning(
                 "GPU %s isn't watched: its driver doesn't know it (it knows %s)", ", ".join(unknown), known
             )
