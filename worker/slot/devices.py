@@ -14,6 +14,7 @@ from pathlib import Path
 from worker.protocol.errors import BadInput
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+ORDER = "CUDA_DEVICE_ORDER"
 THREADS = "OMP_NUM_THREADS"
 
 _ANSWER_S = 20.0
@@ -107,6 +108,8 @@ def slot_environment(
     found = {}
     if gpus:
         found[VISIBLE] = ",".join(share_of(gpus, slot, slots))
+        # CUDA would number the fastest first; these are the driver's numbers, as are those that are watched.
+        found[ORDER] = environment.get(ORDER, "PCI_BUS_ID")
     if threads is None and slots > 1 and THREADS not in environment:
         threads = max(1, cpus() // slots)
     if threads is not None:
