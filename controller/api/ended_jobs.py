@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import redis
+
 from controller.api.optimizer_task import OptimizerTask
 from controller.api.strategy import SearchStrategy
 from controller.loop.job import Job
 from worker.protocol import Reason
-from worker.protocol.connection import AWAY
+from worker.protocol.connection import AWAY, can_pass
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,9 @@ class EndedJobs:
         if self.keep_top is not None and self.keep_top > 0:
             try:
                 self._archive_all_but(self.keep_top, job.task_id())
-            except AWAY as error:  # the next job that ends makes up for it
+            except redis.RedisError as error:  # the next job that ends makes up for it
+                if not can_pass(error):
+                    raise
                 log.debug("nothing was archived: %s", error)
 
     def after_all(self, *, waited: bool) -> str:

@@ -6,13 +6,15 @@ import logging
 import time
 from collections.abc import Callable
 
+import redis
+
 from controller.loop.budget import Verdict
 from controller.loop.context import LoopContext
 from controller.loop.launching import Launching
 from controller.loop.progress import StudyProgress
 from controller.loop.tracking import JobTracker
 from worker.protocol import Reason, Status, StudyState
-from worker.protocol.connection import AWAY
+from worker.protocol.connection import can_pass
 from worker.protocol.errors import StorageUnavailable
 
 log = logging.getLogger(__name__)
@@ -88,7 +90,7 @@ class Ending:
             return Verdict(ok=False, final=True, reason="an objective called study.stop()")
         if self._launching.exhausted:
             return Verdict(ok=False, final=True, reason="search space exhausted")
-        if self._requests.paused:
+        if self._requests.paused or self._state.held:
             return None
         verdict = self._budget.may_create()
         if verdict.final:
@@ -118,7 +120,9 @@ class Ending:
             state.status = self._final_status()
             if not self._progress.save(ended=True) and restore_lost():
                 self._progress.save(ended=True)
-        except AWAY as error:
+        except redis.RedisError as error:
+            if not can_pass(error):
+                raise
             log.warning("study %s: its state was not written, Redis is away: %s", state.study, error)
 
     def _flush(self) -> None:

@@ -26,8 +26,9 @@ _MEND = {
 
 
 def tells_of_the_study(record: TaskRecord) -> bool:
-    """Whether a task's end says anything about its study: not if somebody else has ended it."""
-    return record.reason_class not in _NEUTRAL
+    """Whether a task's end says anything about its study: not if somebody else, or its machine, ended it."""
+    machine = record.reason_class is not None and record.reason_class.is_machine_fault
+    return record.reason_class not in _NEUTRAL and not machine
 
 
 def failed(record: TaskRecord) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from worker.protocol.host import is_gone, pause_left
+from worker.protocol.host import is_gone, machine_fault, pause_left
 from worker.protocol.store import Store
 
 LOOK_S = 2.0
@@ -26,6 +26,8 @@ class Fleet:
         self.workers: list[str] = []
         self.refusals: dict[str, str] = {}
         """Worker → why it has refused a job last."""
+        self.faults: dict[str, str] = {}
+        """Worker → which fault of its machine's keeps it from taking jobs now."""
         self.empty_since: float | None = None
         """Monotonic time since when the queue has had no worker; None while it has one."""
         self._next = 0.0
@@ -55,11 +57,13 @@ class Fleet:
             if registration.get("refused")
         }
         moment = self._store.clock.now()
+        found = {each["name"]: machine_fault(each, moment) for each in alive}
+        self.faults = {name: fault for name, fault in found.items() if fault}
         slots = sum(
             int(registration.get("slots", 0)) for registration in alive if _takes_jobs(registration, moment)
         )
         self.slots = min(slots, MOST_SLOTS)
-        if self.slots:
+        if self.slots or self.faults:
             self.empty_since = None
         elif self.empty_since is None:
             self.empty_since = now
@@ -77,6 +81,11 @@ class Fleet:
                 self._told.add(said)
                 found.append(f"worker {worker} refuses jobs: {why}")
         return found
+
+    @property
+    def all_ill(self) -> bool:
+        """Whether the machine of each worker has a fault."""
+        return bool(self.workers) and len(self.faults) == len(self.workers)
 
     def target(self, *, ahead: bool) -> int:
         """How many jobs to have launched when nothing limits them: every slot busy, and a few in wait.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import redis
+
 from controller.loop.context import LoopContext
 from controller.loop.fleet import Fleet
 from controller.loop.job import Job
 from controller.loop.tracking import JobTracker
 from controller.search.search import Asked
-from worker.protocol.connection import AWAY
+from worker.protocol.connection import can_pass
 
 
 class Launching:
@@ -71,7 +73,7 @@ class Launching:
             raise
 
     def _may_create(self) -> bool:
-        if self._ends or self._requests.paused or self.exhausted:
+        if self._ends or self._is_paused or self.exhausted:
             return False
         ahead = self._search is not None and self._search.can_ask_ahead
         # A sampler that learns from results is not asked for more than the workers can run.
@@ -86,6 +88,11 @@ class Launching:
         """Whether the end was asked for, or has begun."""
         return self._state.verdict is not None or self._requests.stops or self._requests.finish
 
+    @property
+    def _is_paused(self) -> bool:
+        """Whether a person, or the machines' state, wants nothing launched now."""
+        return self._requests.paused or bool(self._state.held)
+
     def _launch_one(self) -> bool:
         if not self._may_create():
             return False
@@ -96,9 +103,9 @@ class Launching:
         job.keeper = None  # what it would ask was asked
         try:
             job.launch(self._state.queue)
-        except AWAY:
+        except redis.RedisError as error:
             # The trial is asked for already: launch it when Redis is back.
-            if job.trial >= 0:
+            if can_pass(error) and job.trial >= 0:
                 self._state.asked.appendleft(
                     Asked(number=job.trial, task_id=job.task_id(), parameters=job.parameters)
                 )
@@ -112,7 +119,7 @@ class Launching:
         search = self._search
         if search is None or not search.can_ask_ahead or self._state.asked or not self._state.running:
             return
-        if self._ends or search.exhausted or self._requests.paused:
+        if self._ends or search.exhausted or self._is_paused:
             return
         limit = self._budget.jobs.limit
         if self._budget.iterations.limit is None and (limit is None or self._budget.jobs.used < limit):

@@ -16,6 +16,7 @@ from controller.loop.fleet import Fleet
 from controller.loop.job import Job
 from controller.loop.launching import Launching
 from controller.loop.lease_monitor import LeaseMonitor
+from controller.loop.machines import Machines
 from controller.loop.monitor import Changes, Monitor
 from controller.loop.outages import Outages
 from controller.loop.own_jobs import OwnJobs
@@ -56,7 +57,14 @@ class Loop:
         self._recovery = Recovery(context, self._monitor, self.tracker, self._progress)
         self._control = Control(context, self._progress)
         self._periodic = PeriodicChecks(
-            context, fleet, self._leases, self.tracker, self._progress, self._recovery, self._control
+            context,
+            fleet,
+            self._leases,
+            self.tracker,
+            self._progress,
+            self._recovery,
+            self._control,
+            Machines(state, context.requests, fleet, observer),
         )
         self.launching = Launching(context, fleet, self.tracker)
         self._pauses = NodePauses(backend.store, backend.clock, state, fleet, observer)

@@ -6,6 +6,7 @@ from controller.loop.context import LoopContext
 from controller.loop.control import Control
 from controller.loop.fleet import Fleet
 from controller.loop.lease_monitor import LeaseMonitor
+from controller.loop.machines import Machines
 from controller.loop.progress import StudyProgress
 from controller.loop.recovery import Recovery
 from controller.loop.tracking import JobTracker
@@ -30,6 +31,7 @@ class PeriodicChecks:
         progress: StudyProgress,
         recovery: Recovery,
         control: Control,
+        machines: Machines,
     ) -> None:
         self._pool_period_s = context.settings.pool_period_s
         self._state = context.state
@@ -40,6 +42,7 @@ class PeriodicChecks:
         self._progress = progress
         self._recovery = recovery
         self._control = control
+        self._machines = machines
         self._observer = context.observer
         self._last_tick = self._next_tick = self._next_poll = 0.0
 
@@ -83,6 +86,8 @@ class PeriodicChecks:
                 self._budget.compute_time.update(task_id, job.computed_s() / 60)
                 self._state.due.add(task_id)
         self._fleet.look(now)
+        if self._state.verdict is None:
+            self._machines.look()
         self._observer.tick(self._budget, self._fleet, list(self._state.running.values()))
         if not self._progress.save() and self._progress.record is not None:
             self._recovery.restore_lost()

@@ -80,6 +80,8 @@ class NodeQuarantine:
         worker = record.worker.rpartition("/")[0]
         if not worker or record.started_at is None:
             return None
+        if record.reason_class is not None and record.reason_class.is_machine_fault:
+            return None  # the worker itself takes no jobs until that is gone
         for gone in [name for name in self._last if name not in alive and name != worker]:
             del self._last[gone]
             self._pauses.pop(gone, None)

@@ -76,7 +76,9 @@ class LoopState:
     status: str = StudyState.RUNNING
     """One of `StudyState`."""
     reason: str = ""
-    """Why it ended; empty until then."""
+    """Why it ended, or is held; else empty."""
+    held: str = ""
+    """Why nothing is launched for now: the machines of all workers have a fault; else empty."""
 
     def jobs_running(self) -> list[Job]:
         """The jobs that were launched and have not ended, less those that a subclass has given up."""
@@ -136,7 +138,10 @@ class Hooks(Protocol):
 
 def checked_retries(given: Sequence[str]) -> tuple[str, ...]:
     """The classes of failures to try again after. Raises `BadInput` for one that there isn't."""
-    known = [reason.value for reason in Reason if reason.status is Status.FAILED]
+    failures = [reason for reason in Reason if reason.status is Status.FAILED]
+    known = [
+        reason.value for reason in failures if not reason.is_machine_fault
+    ]  # those are tried again anyhow
     wrong = [name for name in given if name not in known]
     if isinstance(given, str) or wrong:
         raise BadInput(f"retry_on: a list of {', '.join(known)}; not {given!r:.80}")

@@ -104,6 +104,9 @@ class Telling:
         search.keep_snapshot(
             job.trial, take_snapshot(record, job.scalars, saved, self._budget.wall_clock.used)
         )
+        if record.reason_class is not None and record.reason_class.is_machine_fault:
+            search.discard(job.trial)  # it says nothing about its parameters: they may come again
+            return
         constraints = self._settings.constraints
         search.tell(job.trial, state, values, violations(constraints, job.scalars) if constraints else None)
 

@@ -182,7 +182,8 @@ class JobTracker:
             by_itself=not job.is_aborted(),
             counts=counts and record.reason_class is not Reason.STUDY_STOPPED,
         )
-        if counts and job.is_failed():
+        machine = record.reason_class is not None and record.reason_class.is_machine_fault
+        if counts and job.is_failed() and not machine:
             self._budget.failures.update(task_id, 1)
 
     def abort(self, job: Job, reason_class: Reason, reason: str, iteration: int | None = None) -> None:

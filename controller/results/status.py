@@ -11,7 +11,7 @@ from controller.results.top import find_top
 from worker.protocol import Status, Store, StudyRecord, StudyState, keys
 from worker.protocol.clock import iso
 from worker.protocol.gpu_status import GpuStatus, unpack
-from worker.protocol.host import busy_slots, pause_left
+from worker.protocol.host import busy_slots, pause_left, slot_faults
 
 ENDED = (StudyState.COMPLETED, StudyState.STOPPED, StudyState.FAILED)
 """States in which no worker is needed."""
@@ -71,6 +71,10 @@ def _worker(registration: Mapping[str, str], now: float, idle: str) -> dict[str,
         state, reason = f"paused for {spoken(left)}", registration.get("paused", "")
     elif state == "draining":
         reason = "it was asked to end" + (", when what it runs has ended" if busy else "")
+    elif ailing := slot_faults(registration, now):
+        reason = "; ".join(
+            f"slot {number} takes no jobs: {advice}" for number, advice in sorted(ailing.items())
+        )
     elif busy < slots:
         state = "idle" if not busy else state
         refused = registration.get("refused", "")
@@ -106,7 +110,7 @@ def _why_idle(record: StudyRecord, state: str, counts: Mapping[Status, int]) -> 
     if counts[Status.QUEUED]:
         return "a job waits on the queue"
     if state == StudyState.PAUSED:
-        return "the study is paused; `controller resume` goes on"
+        return record.reason or "the study is paused; `controller resume` goes on"
     running = counts[Status.IN_PROGRESS]
     most = _number(record.budget, "concurrent", "limit")
     if most is not None and running >= most:

@@ -354,7 +354,7 @@ class Search:
             yield TrialSnapshot(number=trial.number, task_id=task_id, parameters=parameters, text=text)
 
     def discard(self, number: int) -> None:
-        """Close a trial that was asked for and never run: its parameters may come again."""
+        """Close a trial that did not run, or not to its end: its parameters may come at the next start."""
         trial = self._trials.get(number)
         if trial is not None:
             trial.set_user_attr(NOT_RUN, True)

@@ -22,7 +22,7 @@ DUPLICATE = "optuna-rq:duplicate_of"
 COPIED = "optuna-rq:from"
 """User attribute of a trial that was copied: study and number it had there."""
 NOT_RUN = "optuna-rq:not_run"
-"""User attribute of a trial whose study ended before it was run, or in the middle."""
+"""User attribute of a trial that was not run, or cut short for no fault of its own, as with its study."""
 DRAWS = 100
 """Random points that are tried, to find one that no trial has had."""
 SMALL = 500

@@ -83,7 +83,7 @@ def test_saved_by_a_function(cli: Cli) -> None:
     done = cli.start(cli.sweep(objective={"function": "obj:saves"}, budget={"max_trials": 2}), workers=1)
     assert done.returncode == 0, done.stdout
     best = cli.json("top", "-k", "1")[0]
-    task, x = best["task_id"], float(best["hyper_parameters"]["General/x"])
+    task, x = best["task_id"], best["hyper_parameters"]["x"]
 
     listed = cli.json("artifacts", "list")
     assert len(listed) == 10
@@ -160,7 +160,7 @@ def test_saved_by_a_script_and_by_a_child_of_a_command(cli: Cli) -> None:
         done = cli.start(sweep)
         assert done.returncode == 0, done.stdout
         for entry in cli.json("top", name):
-            task, x = entry["task_id"], entry["hyper_parameters"]["General/x"]
+            task, x = entry["task_id"], entry["hyper_parameters"]["x"]
             assert cli("artifacts", "get", task, "model", f"{name}-{task}").returncode == 0
             assert (cli.folder / f"{name}-{task}").read_text() == f"model of {x}"
         assert len(cli.json("artifacts", "list", name)) == 6

@@ -279,7 +279,7 @@ def test_each_trial_finds_its_scratch_folder_empty_and_nothing_is_left(
             assert Path(here).is_relative_to(temporary)
             places.add(here)
         assert len(places) == 1
-        # A program that stays warm has no more to find out than its first trial.
+        # A process that is reused has no more to find out than its first trial.
         warm = {"kind": "function", "target": "obj:listen", "reuse": True}
         ids = [bench.submit(warm) for _ in range(4)]
         completed(bench, *ids)

@@ -67,7 +67,10 @@ def at_terminal(cli: Cli, width: int, *arguments: str) -> tuple[int, list[str]]:
             fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
             os.chdir(cli.folder)
             program = str(BIN / "controller")
-            os.execve(program, [program, *arguments], environment(TERM="xterm-256color"))
+            variables = environment(TERM="xterm-256color")
+            for size in ("COLUMNS", "LINES"):  # the terminal itself says
+                variables.pop(size, None)
+            os.execve(program, [program, *arguments], variables)
         finally:
             os._exit(99)
     written = b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import http.server
 import os
@@ -18,8 +19,10 @@ import botocore.utils
 import pytest
 
 from tests.s3server import S3Server
-from worker.artifacts import ArtifactStoreUnavailable, open_store, s3
+from worker.artifacts import ArtifactStoreUnavailable, open_store, s3, save
 from worker.protocol.errors import ArtifactError, BadInput, Retryable
+from worker.protocol.faults import fault_of
+from worker.protocol.status import Reason
 
 SECRET = "surely-a-hidden-word"
 
@@ -53,16 +56,24 @@ def silent_server() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-@pytest.fixture
-def busy_server() -> Iterator[str]:
-    """Answers 503 to everything."""
+@contextlib.contextmanager
+def answering(status: int, code: str = "", times: int = 1 << 30) -> Iterator[str]:
+    """A server that answers a status and S3's word to everything, so often; then 200."""
+    body = f"<Error><Code>{code}</Code><Message>x</Message></Error>".encode() if code else b""
+    left = [times]
 
     class Busy(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # which answers "Expect: 100-continue", so that nobody waits a second
+
         def do_PUT(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.send_response(503)
-            self.send_header("Content-Length", "0")
+            left[0] -= 1
+            refuses = left[0] >= 0
+            self.send_response(status if refuses else 200)
+            self.send_header("Content-Length", str(len(body) if refuses else 0))
             self.end_headers()
+            if refuses:
+                self.wfile.write(body)
 
         do_HEAD = do_GET = do_DELETE = do_PUT
 
@@ -75,6 +86,41 @@ def busy_server() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def busy_server() -> Iterator[str]:
+    """Answers 503 to everything."""
+    with answering(503) as endpoint:
+        yield endpoint
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (503, "SlowDown", "SlowDown"),
+        (503, "", "503"),
+        (507, "XMinioStorageFull", "the server is full (XMinioStorageFull); free space there"),
+        (403, "QuotaExceeded", "the server is full (QuotaExceeded)"),
+    ],
+)
+def test_a_server_that_is_busy_or_full_is_waited_for(
+    bucket: str, source: Path, monkeypatch: pytest.MonkeyPatch, status: int, code: str, said: str
+) -> None:
+    monkeypatch.setattr(
+        s3, "_PATIENT", {**s3._PATIENT, "retries": {"mode": "standard", "total_max_attempts": 1}}
+    )
+    with answering(status, code) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        with pytest.raises(ArtifactStoreUnavailable) as raised:
+            save(open_store(f"s3://{bucket}"), "g", "n", source)
+    assert said in str(raised.value)
+    fault = fault_of(raised.value)
+    assert fault is not None
+    assert fault.reason_class is Reason.STORE_AWAY
+    with answering(status, code, times=1) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        assert save(open_store(f"s3://{bucket}"), "g", "n", source, patience_s=30.0).size == 5
 
 
 def refused(url: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from worker.protocol.errors import ObjectiveLoadError, StaleAttempt, TransitionRefused
+from worker.protocol.faults import Fault, Lacking
 from worker.protocol.record import StopRequest, TaskRecord, TaskSpec
 from worker.protocol.status import Reason, Status
 from worker.slot.code_fetch import CodeFetch
@@ -116,8 +117,25 @@ class Reporter:
         return {}
 
 
+class Machine:
+    """A machine of which a test says whether its fault is still there."""
+
+    def __init__(self) -> None:
+        self.is_ill = False
+        self.calls: list[Any] = []
+
+    def lasts(self, fault: Fault, store: str | None) -> bool:
+        return self.is_ill
+
+    def hold(self, fault: Fault, store: str | None, *, lasts: bool) -> None:
+        self.calls.append((fault.reason_class, lasts))
+
+    def works(self) -> None:
+        self.calls.append("works")
+
+
 class Bench:
-    def __init__(self, **spec: Any) -> None:
+    def __init__(self, *, attempt: int = 1, **spec: Any) -> None:
         self.now = 100.0
         self.hand_back_at: float | None = None
         self.store, self.reporter, self.program = Store(), Reporter(), Program()
@@ -126,10 +144,11 @@ class Bench:
             name="t",
             study="s",
             worker="w/0",
-            attempt=1,
+            attempt=attempt,
             spec=TaskSpec(objective={"kind": "function", "target": "m:f"}, **spec),
             created_at=1.0,
         )
+        self.machine = Machine()
         self.context: Any = SimpleNamespace(
             memory_bytes=0,
             group=None,
@@ -137,6 +156,7 @@ class Bench:
             keep=lambda: frozenset({1}),
             runner=SimpleNamespace(pid=7),
             store=self.store,
+            machine=self.machine,
         )
         self.channel: Any = SimpleNamespace(stop=lambda request: request.reason, result=None, mark=None)
         self.stopping = Stopping(self.record, self.context, self.channel, lambda: self.now)
@@ -236,6 +256,58 @@ def test_what_may_be_tried_again(attempts: int, written: str) -> None:
     if written == "requeue":
         assert options["reason"] == "objective_error: ValueError: no; tried again"
         assert not options["handed_back"]
+
+
+FULL = Fault(reason_class=Reason.DISK_FULL, lacking=Lacking.SPACE, reason="OSError: no room")
+LOST = Outcome(status=Status.FAILED, reason_class=Reason.DISK_FULL, reason="OSError: no room", fault=FULL)
+
+
+@pytest.mark.parametrize("max_attempts", [1, 3])
+def test_a_fault_that_is_still_there_costs_no_attempt(max_attempts: int) -> None:
+    bench = Bench(max_attempts=max_attempts)
+    bench.machine.is_ill = True
+    assert not bench.finish(LOST, None)
+    ((name, options),) = bench.store.calls
+    assert (name, options["handed_back"]) == ("requeue", True)
+    assert options["reason"] == "disk_full: OSError: no room; tried again"
+    assert bench.finishing.ended_as == ("requeued", "disk_full")
+    assert bench.machine.calls == [(Reason.DISK_FULL, True)]
+
+
+@pytest.mark.parametrize(("max_attempts", "written"), [(2, "requeue"), (1, "finish")])
+def test_a_fault_that_went_with_the_program_counts(max_attempts: int, written: str) -> None:
+    bench = Bench(max_attempts=max_attempts)
+    assert bench.finish(LOST, None) == (written == "finish")
+    ((name, options),) = bench.store.calls
+    assert name == written
+    if written == "requeue":
+        assert not options["handed_back"]
+    else:
+        assert options["reason_class"] is Reason.DISK_FULL
+    assert bench.machine.calls == [(Reason.DISK_FULL, False)]
+
+
+@pytest.mark.parametrize(("attempt", "written"), [(29, "requeue"), (30, "finish")])
+def test_a_program_that_fills_every_disk_itself_comes_to_an_end(attempt: int, written: str) -> None:
+    bench = Bench(max_attempts=3, attempt=attempt)
+    bench.machine.is_ill = True
+    bench.finish(LOST, None)
+    assert bench.store.calls[0][0] == written
+
+
+def test_a_stop_request_comes_before_the_machines_fault() -> None:
+    bench = Bench()
+    bench.stopping.request = LATE
+    bench.machine.is_ill = True
+    assert bench.finish(LOST, None)
+    assert bench.store.calls[0][0] == "finish"
+
+
+@pytest.mark.parametrize(("outcome", "calls"), [(COMPLETED, ["works"]), (FAILED, ["works"])])
+def test_an_end_of_its_own_shows_that_the_machine_works(outcome: Outcome, calls: list[str]) -> None:
+    bench = Bench()
+    bench.finish(outcome)
+    assert bench.machine.calls == calls
 
 
 def test_a_program_that_was_asked_to_stop_is_not_tried_again() -> None:

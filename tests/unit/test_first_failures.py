@@ -53,7 +53,12 @@ def test_what_fails_alike(one: str, other: str, alike: bool) -> None:
     assert kind_of_failure(first) != kind_of_failure(ended(Reason.LAUNCH_ERROR, one))
 
 
-@pytest.mark.parametrize("reason_class", [reason for reason in Reason if reason.status is Status.FAILED])
+MACHINE = [reason for reason in Reason if reason.is_machine_fault]
+
+
+@pytest.mark.parametrize(
+    "reason_class", [reason for reason in Reason if reason.status is Status.FAILED and reason not in MACHINE]
+)
 @pytest.mark.parametrize("count", [1, 2, 10])
 def test_the_last_of_the_first_ends_it(reason_class: Reason, count: int) -> None:
     first = FirstFailures(count)
@@ -102,7 +107,7 @@ def test_one_that_ends_otherwise_lets_the_study_go_on(other: TaskRecord, place: 
         assert first.ended(other if number == place else ended(), ()) == ""
 
 
-@pytest.mark.parametrize("neutral", [Reason.USER, Reason.STUDY_STOPPED])
+@pytest.mark.parametrize("neutral", [Reason.USER, Reason.STUDY_STOPPED, *MACHINE])
 def test_what_somebody_has_ended_says_nothing(neutral: Reason) -> None:
     first = FirstFailures(2)
     assert first.ended(ended(), ()) == ""

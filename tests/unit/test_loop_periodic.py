@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from controller.loop.control import Control
+from controller.loop.machines import Machines
 from controller.loop.periodic import TICK_S, PeriodicChecks
 from controller.loop.recovery import Recovery
 from tests.loop_parts import STUDY, LoopParts
@@ -23,8 +24,9 @@ def parts(redis_url: str, tmp_path: Path) -> LoopParts:
 def checks_of(parts: LoopParts) -> PeriodicChecks:
     recovery = Recovery(parts.context, parts.monitor, parts.tracker, parts.progress)
     control = Control(parts.context, parts.progress)
+    machines = Machines(parts.state, parts.requests, parts.fleet, parts.observer)
     return PeriodicChecks(
-        parts.context, parts.fleet, parts.leases, parts.tracker, parts.progress, recovery, control
+        parts.context, parts.fleet, parts.leases, parts.tracker, parts.progress, recovery, control, machines
     )
 
 

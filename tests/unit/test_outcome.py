@@ -9,6 +9,7 @@ import pytest
 from tests.fakes import ACCURACY, LOSS, record
 from worker.protocol import Point, Reason, Status, StopRequest, Summary
 from worker.protocol.errors import ObjectiveLoadError
+from worker.protocol.faults import Fault, Lacking
 from worker.slot.outcome import Ended, judge
 from worker.slot.output import ScalarLines, failure_text
 
@@ -37,6 +38,22 @@ KILLED = -int(signal.SIGKILL)
 TRACE = b"noise\nTraceback (most recent call last):\n  File x\nValueError: bad\n"
 
 
+NO_ROOM = {"kind": "error", "reason": "OSError: no room", "fault": ["disk_full", "space", "/data"]}
+NO_ROOM_TO_LOAD = {**NO_ROOM, "kind": "load_error"}
+NO_PROCESS = Fault(reason_class=Reason.MACHINE_FAULT, lacking=Lacking.PROCESSES, reason="no process")
+CHAINED = (
+    b"Traceback (most recent call last):\n  File x\nOSError: [Errno 28] No space left on device\n\n"
+    b"During handling of the above exception, another exception occurred:\n\n"
+    b"Traceback (most recent call last):\n  File y\nRuntimeError: the model was not saved\n"
+)
+
+
+def load_error_from(cause: Exception) -> ObjectiveLoadError:
+    error = ObjectiveLoadError("objective ./train: can't be started")
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("ended", "reports", "status", "reason", "text"),
     [
@@ -62,6 +79,18 @@ TRACE = b"noise\nTraceback (most recent call last):\n  File x\nValueError: bad\n
         (Ended(result={"kind": "out_of_memory", "reason": "m"}), Reports(), Status.FAILED, Reason.OUT_OF_MEMORY, "m"),
         (Ended(load_error=ObjectiveLoadError("gone")), Reports(), Status.FAILED, Reason.LAUNCH_ERROR, "gone"),
         (Ended(result={"kind": "load_error", "reason": "gone"}), Reports(), Status.FAILED, Reason.LAUNCH_ERROR, "gone"),
+        (Ended(result=NO_ROOM), Reports(), Status.FAILED, Reason.DISK_FULL, "no room"),
+        (Ended(result=NO_ROOM, request=PRUNED), Reports(), Status.STOPPED, Reason.PRUNED, "no hope"),
+        (Ended(result=NO_ROOM_TO_LOAD), Reports(), Status.FAILED, Reason.DISK_FULL, "no room"),
+        (Ended(fault=NO_PROCESS), Reports(), Status.FAILED, Reason.MACHINE_FAULT, "no process"),
+        (Ended(fault=NO_PROCESS, request=PRUNED), Reports(), Status.STOPPED, Reason.PRUNED, "no hope"),
+        (Ended(load_error=load_error_from(OSError(11, "again"))), Reports(), Status.FAILED, Reason.MACHINE_FAULT, "started"),
+        (Ended(load_error=load_error_from(OSError(8, "exec format"))), Reports(), Status.FAILED, Reason.LAUNCH_ERROR, "started"),
+        (Ended(exit_code=1, tail=b"cp: '/data/x': No space left on device\n"), Reports(), Status.FAILED, Reason.DISK_FULL, "/data/x"),
+        (Ended(exit_code=1, tail=CHAINED), Reports(), Status.FAILED, Reason.DISK_FULL, "the model was not saved"),
+        (Ended(exit_code=-6, tail=b"what(): No space left on device"), Reports(), Status.FAILED, Reason.DISK_FULL, "SIGABRT"),
+        (Ended(exit_code=1, tail=b"OSError: [Errno 12] Cannot allocate memory"), Reports(), Status.FAILED, Reason.OUT_OF_MEMORY, "12"),
+        (Ended(exit_code=0, tail=b"No space left on device"), Reports(loss=1.0), Status.COMPLETED, None, ""),
     ],
 )  # fmt: skip
 def test_ends_are_told_apart(

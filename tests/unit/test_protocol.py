@@ -25,6 +25,7 @@ def test_nothing_follows_an_end() -> None:
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_has_a_final_status(reason: Reason) -> None:
     failed = {"objective_error", "out_of_memory", "invalid_value", "worker_lost", "launch_error"}
+    failed |= {"disk_full", "store_away", "machine_fault"}
     assert reason.status is (Status.FAILED if reason.value in failed else Status.STOPPED)
 
 

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy.exc
 from optuna.storages import InMemoryStorage, JournalStorage
 
+from tests.disks import fill, small_disk
 from worker.trials import storage_retry
 from worker.trials.journal import JournalFile
 from worker.trials.storage_retry import beneath, is_away, retry_while_away
@@ -43,7 +44,7 @@ WRONG = sqlalchemy.exc.DataError("INSERT", {}, Exception("value out of range"))
         (raised(optuna.exceptions.StorageInternalError("x"), LOCKED), True),
         (raised(optuna.exceptions.StorageInternalError("x"), WRONG), False),
         (OSError(errno.EIO, "input/output error"), True),
-        (OSError(errno.ENOSPC, "no space left"), False),
+        (OSError(errno.ENOSPC, "no space left"), True),
         (OSError(errno.ENOENT, "no such file"), False),
         (ValueError("x"), False),
         (None, False),
@@ -116,6 +117,26 @@ def test_a_journal_storage_waits_in_its_own_calls(tmp_path: Path, monkeypatch: p
     found: list[Any] = list(storage.get_all_studies())
     assert found == [7]
     assert seen == ["[Errno 5] input/output error"]
+
+
+def test_a_journal_on_a_full_disk_stays_whole(tmp_path: Path) -> None:
+    """What could not be written leaves no part of a line, and is written once there is room."""
+    with small_disk(tmp_path / "disk") as disk:
+        storage = journal(disk)
+        study = optuna.create_study(storage=storage)
+        filler = fill(disk)
+        seen: list[str] = []
+
+        def waiting(reason: str) -> None:
+            seen.append(reason)
+            assert (disk / "j").read_bytes().endswith(b"\n")
+            filler.unlink(missing_ok=True)
+
+        retry_while_away(storage, waiting)
+        study.set_user_attr("big", "x" * 20_000)
+        assert seen == ["[Errno 28] No space left on device"]
+        (found,) = journal(disk).get_all_studies()
+        assert found.user_attrs["big"] == "x" * 20_000
 
 
 def test_a_storage_in_memory_is_left_alone() -> None:

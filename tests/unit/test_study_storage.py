@@ -27,7 +27,7 @@ def study_in(path: Path) -> optuna.Study:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("nonsense", "use sqlite:///PATH, journal:///PATH or a database's URL"),
+        ("nonsense", "use sqlite:///PATH, journal:///PATH, mysql+pymysql://USER@HOST/DATABASE"),
         ("sqlite:///proc/nowhere/o.db", None),
         ("sqlite:////proc/nowhere/o.db", "No such file or directory"),
         ("sqlite:////proc/o.db", "unable to open"),

@@ -106,6 +106,10 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
      'no file "no/such.py" in the current folder'),
     ({"objective": {"script": "."}}, "objective.script", '"." is not a file'),
     ({"objective.args": ["--x"]}, "objective.args", "only a script takes args"),
+    ({"objective.reuse_limit": 5}, "objective.reuse_limit", "no process is reused; set reuse = true"),
+    ({"objective": {"function": "a:b", "reuse": True, "reuse_limit": 0}}, "objective.reuse_limit", "at least 1"),
+    ({"objective.reuse": "yes"}, "objective.reuse", "true or false"),
+    ({"study.on_nan": "stop"}, "study.on_nan", "fail"),
     ({"objective.env": {"A": 1}}, "objective.env.A", "must be text, got 1; put it in quotes"),
     ({"objective.env": {"A=B": "1"}}, 'objective.env."A=B"', "can't be an environment variable"),
     ({"objective": {"command": []}}, "objective.command", "names no program"),
@@ -304,6 +308,13 @@ def test_a_mistake_gives_one_message_with_its_key(changes: dict[str, Any], key: 
     assert says in problems[0]
     assert "\n" not in problems[0]
     assert "pydantic" not in problems[0]
+
+
+@pytest.mark.parametrize("objective", [{"script": "no.py"}, {"command": ["true"]}])
+def test_only_the_process_of_a_function_is_reused(objective: dict[str, Any]) -> None:
+    problems = problems_of(changed({"objective": {**objective, "reuse": True}}))
+    (problem,) = [found for found in problems if found.startswith("s.toml: objective.reuse: ")]
+    assert "a program of its own each time" in problem
 
 
 def test_all_problems_are_reported_at_once() -> None:

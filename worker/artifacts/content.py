@@ -25,6 +25,7 @@ from typing import Any
 
 from worker.artifacts.archive import zip_folder
 from worker.artifacts.names import MAX_BYTES, safe_name
+from worker.artifacts.protocol import not_written
 from worker.protocol.errors import ArtifactError
 
 _WORDS = (
@@ -44,7 +45,8 @@ def to_file(name: str, source: object, folder: Path) -> tuple[Path, str]:
         The file, and the kind.
 
     Raises:
-        ArtifactError: there is no such file, or `source` is of no supported type or can't be written.
+        ArtifactError: there is no such file, or `source` is of no supported type or can't be written;
+            `ArtifactStoreUnavailable` where that may pass, as with a full disk.
     """
     try:
         if isinstance(source, (str, os.PathLike)):
@@ -52,7 +54,7 @@ def to_file(name: str, source: object, folder: Path) -> tuple[Path, str]:
         return _from_object(name, _described(source), folder)
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
-        raise ArtifactError(f"artifact {name!r}: {error.strerror or error}{place}") from error
+        raise not_written(f"artifact {name!r}: {error.strerror or error}{place}", error) from error
 
 
 def from_file(path: Path, kind: str) -> Any:

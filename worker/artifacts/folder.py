@@ -16,9 +16,12 @@ from worker.artifacts.beneath import copy_file, is_file, refuse_links, remove_fi
 from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.artifacts.names import checked_key
+from worker.artifacts.protocol import not_written
 from worker.protocol.errors import ArtifactError, BadInput
 
 _PROBE = re.compile(r"\.probe-[0-9a-f]{32}")
+PROBE_BYTES = 1 << 16
+"""What has to fit for a folder to count as one that can be written."""
 
 
 class FileStore:
@@ -44,17 +47,19 @@ class FileStore:
         probe = self._base / f".probe-{uuid.uuid4().hex}"
         try:
             self._base.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"optuna-rq")
-            probe.unlink()
+            probe.write_bytes(bytes(PROBE_BYTES))
         except OSError as error:
             raise BadInput(
                 f"artifact store {self.url}: the folder can't be written: {error.strerror or error}"
             ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
 
     def put_file(self, key: str, path: Path, mimetype: str | None) -> None:
         # The folder keeps bytes only: the type stands in the artifact's description.
         target = self._path(key)
-        with self._refusals(key):
+        with self._refusals(key, writes=True):
             refuse_links(self._base, _parts(key)[:-1])
             with replacing(target) as partial:
                 shutil.copyfile(path, partial)
@@ -112,13 +117,14 @@ class FileStore:
                         yield path, key
 
     @contextlib.contextmanager
-    def _refusals(self, key: str) -> Iterator[None]:
+    def _refusals(self, key: str, *, writes: bool = False) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             reason = error.strerror or str(error)
             place = f" ({error.filename})" if error.filename else ""
-            raise ArtifactError(f"artifact store {self.url}: {key!r}: {reason}{place}") from error
+            text = f"artifact store {self.url}: {key!r}: {reason}{place}"
+            raise (not_written(text, error) if writes else ArtifactError(text)) from error
 
 
 def _parts(key: str) -> list[str]:

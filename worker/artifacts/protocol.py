@@ -9,10 +9,16 @@ from typing import Protocol
 from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.protocol.errors import ArtifactError, Retryable
+from worker.protocol.faults import fault_of
 
 
 class ArtifactStoreUnavailable(ArtifactError, Retryable):
-    """The store can't be reached or is overloaded; the same call may succeed later."""
+    """The store can't be reached, is overloaded or full; the same call may succeed later."""
+
+
+def not_written(message: str, error: OSError) -> ArtifactError:
+    """What to raise for a file that could not be written: the kind that may pass for a disk that is full."""
+    return (ArtifactStoreUnavailable if fault_of(error) else ArtifactError)(message)
 
 
 class ArtifactStore(Protocol):

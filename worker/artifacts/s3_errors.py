@@ -33,6 +33,11 @@ _BUSY = frozenset(
      "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted")
 )  # fmt: skip
 
+_FULL = frozenset(
+    ("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded",
+     "InsufficientStorage", "507")
+)  # fmt: skip
+
 _DAMAGED = frozenset(("BadDigest", "XAmzContentSHA256Mismatch"))
 
 _DROPPED = "NoSuchUpload"
@@ -63,7 +68,7 @@ def may_pass(error: Exception) -> bool:
     error = unwrapped(error)
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or status == 429 or code_of(error) in _BUSY | _DAMAGED | {_DROPPED}
+        return status >= 500 or status == 429 or code_of(error) in _BUSY | _FULL | _DAMAGED | {_DROPPED}
     if isinstance(error, SSLError):
         return False
     return isinstance(error, (*_BROKEN, RetriesExceededError))
@@ -105,6 +110,8 @@ def _explain_answer(error: ClientError, bucket: str) -> str:
         return "the object was replaced meanwhile"
     if code == "AccessDenied":
         return f"access is denied; check {_KEYS} and what the bucket's policy allows them"
+    if code in _FULL:
+        return f"the server is full ({code}); free space there, or raise the quota"
     if code in _DAMAGED:
         return f"what arrived was damaged on its way ({code})"
     if code == _DROPPED:

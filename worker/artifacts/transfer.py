@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from concurrent import futures
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from worker.artifacts.checksum import (
 from worker.artifacts.content import from_file, to_file
 from worker.artifacts.meta import ArtifactMeta
 from worker.artifacts.names import safe_name
-from worker.artifacts.protocol import ArtifactStore
+from worker.artifacts.protocol import ArtifactStore, not_written
 from worker.artifacts.retrying import retry_while_away
 from worker.artifacts.stores import open_store
 from worker.protocol.clock import Clock, SystemClock, iso
@@ -44,33 +45,31 @@ def save(
     encoding: str | None = None,
     patience_s: float = 0.0,
     waiting: Callable[[], None] = lambda: None,
+    away: Callable[[ArtifactError, float], None] = lambda error, seconds: None,
     keep_in: Path | None = None,
     clock: Clock | None = None,
 ) -> ArtifactMeta:
-    """Store a file, folder or object.
+    """Store a file, folder or object; returns its description.
 
     Args:
         store: where to.
         prefix: the key's beginning, as a rule the study's name; its parts are made safe. The artifact's id
             follows, by which Optuna's stores find it as well.
-        name: of the artifact, any text.
-        source: see `worker.artifacts.content`.
+        name: of the artifact, any text; `source` is as `worker.artifacts.content` has it.
         mimetype, encoding: guessed from the file's name when not given.
-        patience_s: how long a store that is away is waited for, in seconds.
-        waiting: called now and then meanwhile; what it raises ends the waiting.
+        patience_s: how long a store that is away, or a full disk, is waited for, in seconds.
+        waiting, away: as for `retry_while_away`.
         keep_in: folder for the file of an object that could not be stored, so that it isn't lost.
-
-    Returns:
-        Its description; the bytes are stored.
 
     Raises:
         ArtifactError: it can't be read or stored, or changed meanwhile. `ArtifactStoreUnavailable`, which
-            is `Retryable` too, when the store is away or overloaded.
+            is `Retryable` too, when the store is away, overloaded or full, or this machine's disk is.
     """
     if not name:
         raise ArtifactError("an artifact needs a name")
-    with tempfile.TemporaryDirectory(prefix="orq-artifact-") as scratch:
-        path, kind = to_file(name, source, Path(scratch))
+    patiently = partial(retry_while_away, patience_s=patience_s, waiting=waiting, away=away)
+    with patiently(lambda: _scratch(name)) as scratch:
+        path, kind = patiently(lambda: to_file(name, source, Path(scratch)))
         filename = safe_name(path.name)
         guessed, guessed_encoding = mimetypes.guess_type(filename)
         guessed = "application/vnd.plotly.v1+json" if kind == "plotly" else guessed
@@ -83,7 +82,7 @@ def save(
             mimetype=mimetype or guessed or "application/octet-stream",
         )
         try:
-            stored = upload.run(patience_s, waiting)
+            stored = upload.run(patiently)
         except _NotStored as failed:
             raise _with_place(failed.reason, name, path, Path(scratch), keep_in, artifact_id) from failed
     return upload.described(
@@ -94,6 +93,16 @@ def save(
         **stored,
         created_at=iso((clock or SystemClock()).now()) or "",
     )
+
+
+def _scratch(name: str) -> tempfile.TemporaryDirectory[str]:
+    """A folder for the file of an object. Raises `ArtifactError`."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="orq-artifact-")
+    except OSError as error:
+        raise not_written(
+            f"artifact {name!r}: no temporary folder: {error.strerror or error}", error
+        ) from error
 
 
 class _NotStored(Exception):
@@ -114,8 +123,11 @@ class _Upload:
     key: str
     mimetype: str
 
-    def run(self, patience_s: float, waiting: Callable[[], None]) -> dict[str, Any]:
+    def run(self, patiently: Callable[[Callable[[], None]], None]) -> dict[str, Any]:
         """Store the file.
+
+        Args:
+            patiently: calls what it is given, again while the store is away.
 
         Returns:
             Its ``size`` in bytes, its ``sha256`` and its ``blake3``, both hexadecimal.
@@ -135,7 +147,7 @@ class _Upload:
         # Meanwhile: at 1 GiB, a checksum takes as long as a fast network.
         with checksums_meanwhile(self.path, self.name, new_sha256, new_blake3) as checked:
             try:
-                retry_while_away(put, patience_s, waiting=waiting)
+                patiently(put)
             except ArtifactError as error:
                 failure = error
                 with contextlib.suppress(futures.TimeoutError):

@@ -43,7 +43,7 @@ class State:
     """Monotonic time of the last write of the worker's registration; NaN before the first."""
     draining: bool
     paused: bool
-    """It takes no jobs for a while: all that it was given has failed at once."""
+    """It takes no jobs for a while: all has failed at once here, or its machine has a fault."""
 
 
 class Monitoring:
@@ -100,7 +100,7 @@ class Monitoring:
         )
         gauge(
             "paused",
-            "1 while the worker takes no jobs because all that it was given has failed at once, else 0.",
+            "1 while no jobs are taken: all has failed at once here, or the machine has a fault; else 0.",
         ).set_function(lambda: self._seen("paused"))
         gauge(
             "heartbeat_age_seconds",
@@ -199,7 +199,7 @@ class Monitoring:
         if not state.slots_up:
             return Answer(False, "no slot is up")
         if state.paused:
-            return Answer(False, "paused: all that it was given has failed at once")
+            return Answer(False, "paused: all has failed at once here, or its machine has a fault")
         return Answer(True, f"ready: {state.slots_up} slot(s), {len(self._busy)} busy")
 
 

@@ -203,12 +203,17 @@ def check(client: Any, url: str) -> tuple[int, ...]:
 def can_pass(error: redis.RedisError) -> bool:
     """Whether `error` says that Redis can't be used now, and may be later."""
     # Its disk is full or broken, or too few replicas are there: no class of redis-py's own.
-    return isinstance(error, AWAY) or str(error).startswith(("MISCONF", "NOREPLICAS"))
+    return isinstance(error, AWAY) or _said(error).startswith(("MISCONF", "NOREPLICAS"))
+
+
+def _said(error: redis.RedisError) -> str:
+    """The server's own words, on one line: within a transaction, redis-py puts the command before them."""
+    return " ".join(str(error).rpartition(" of pipeline caused error: ")[2].split())
 
 
 def trouble(error: redis.RedisError) -> str:
     """What is the matter with Redis, and what to do, in one line."""
-    text = " ".join(str(error).split())
+    text = _said(error)
     if isinstance(error, redis.OutOfMemoryError):
         return (
             "Redis is full: raise its maxmemory, or remove old studies with `controller delete STUDY` "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import socket
 from collections.abc import Mapping
@@ -58,6 +60,26 @@ def busy_slots(registration: Mapping[str, str]) -> int:
 def pause_left(registration: Mapping[str, str], now: float) -> float:
     """Seconds for which a worker is to take no jobs, by its registration."""
     return max(0.0, float(registration.get("paused_until") or 0.0) - now)
+
+
+def slot_faults(registration: Mapping[str, str], now: float) -> dict[str, str]:
+    """Slot number → what ails its device, of the slots that take no jobs for that, by the registration."""
+    found = {}
+    for field, text in registration.items():
+        with contextlib.suppress(ValueError, TypeError):
+            if field.startswith("fault:") and text:
+                until, advice = json.loads(text)
+                if float(until) > now:
+                    found[field.partition(":")[2]] = str(advice)
+    return found
+
+
+def machine_fault(registration: Mapping[str, str], now: float) -> str:
+    """The fault of its machine for which a worker, or each of its slots, takes no jobs; empty for none."""
+    if registration.get("fault") and pause_left(registration, now):
+        return registration.get("paused", "")
+    ailing = slot_faults(registration, now)
+    return next(iter(ailing.values())) if ailing and len(ailing) >= int(registration.get("slots", 0)) else ""
 
 
 def is_gone(where: str, pid: str) -> bool:

@@ -54,10 +54,26 @@ class Reason(str, Enum):
     WORKER_LOST = "worker_lost"
     LAUNCH_ERROR = "launch_error"
 
+    DISK_FULL = "disk_full"
+    """A disk or a quota was full: of the node, or of a folder that is the artifact store."""
+    STORE_AWAY = "store_away"
+    """A server that the trial needs was away, busy or full: the artifact store, Redis, Optuna's storage."""
+    MACHINE_FAULT = "machine_fault"
+    """The node refused what any program needs: descriptors, processes, threads, a working disk, its GPU."""
+
     @property
     def status(self) -> Status:
         """The status that a task ends in for this reason."""
         return Status.STOPPED if self in _STOPS else Status.FAILED
+
+    @property
+    def is_machine_fault(self) -> bool:
+        """Whether the machine is to blame, so that it says nothing about the trial's parameters.
+
+        Such an attempt is followed by another one, wherever a node is well; a task that ends so all the same
+        counts neither as a failure nor for the sampler.
+        """
+        return self in _MACHINE_FAULTS
 
     def __str__(self) -> str:
         return self.value
@@ -73,6 +89,8 @@ _STOPS = frozenset(
         Reason.STUDY_STOPPED,
     }
 )
+
+_MACHINE_FAULTS = frozenset({Reason.DISK_FULL, Reason.STORE_AWAY, Reason.MACHINE_FAULT})
 
 FINISHED = frozenset({Status.COMPLETED, Status.FAILED, Status.STOPPED})
 OPEN = tuple(status for status in Status if status not in FINISHED)

@@ -20,6 +20,7 @@ from rq.exceptions import DequeueTimeout, NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from worker.protocol.connection import can_pass, trouble
 from worker.protocol.errors import ForbiddenJob
 from worker.protocol.keys import RQ
 from worker.protocol.record import job_id
@@ -128,6 +129,9 @@ class TaskQueue(Queue):
             try:
                 return super().dequeue_any(queues, timeout, **kwargs)
             except (ValueError, redis.ResponseError) as error:
+                if isinstance(error, redis.ResponseError) and can_pass(error) and timeout is not None:
+                    # RQ waits for a server that is away, and would end for one that is full.
+                    raise redis.ConnectionError(trouble(error)) from error
                 # RQ would end the slot. What it was about to read, it names.
                 name = getattr(error, "object", None) or getattr(error, "job_id", None)
                 is_no_job = isinstance(error, ValueError) or str(error).startswith("WRONGTYPE")

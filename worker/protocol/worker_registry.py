@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -64,7 +65,7 @@ class WorkerRegistry:
     def pause(self, name: str, until: float, reason: str) -> None:
         """Have a worker take no jobs until a moment (seconds since the epoch); kept in its registration."""
         with self._redis.pipeline() as pipe:
-            pipe.hset(keys.worker(name), mapping={"paused_until": repr(until), "paused": reason})
+            pipe.hset(keys.worker(name), mapping={"paused_until": repr(until), "paused": reason, "fault": ""})
             # If the worker has just ended, this must not leave a registration behind.
             pipe.pexpire(keys.worker(name), milliseconds(REGISTRATION_LIFE_S))
             pipe.publish(keys.control(name), "pause")
@@ -92,6 +93,37 @@ class WorkerRegistry:
         if queue is None:
             return alive
         return [worker for worker in alive if serves(worker, queue)]
+
+    def show_fault(
+        self, slot: str, until: float, reason_class: str, advice: str, *, alone: bool = False
+    ) -> None:
+        """Show in its worker's registration that a slot takes no jobs for a fault of its machine's.
+
+        The worker pauses with it, unless it pauses for longer already.
+
+        Args:
+            until: seconds since the epoch.
+            reason_class: one of `Reason`'s.
+            advice: what is wrong and what to do, in one line.
+            alone: it is only about this slot's device, and the others work on.
+        """
+        name, number = slot.rsplit("/", 1)
+        key = keys.worker(name)
+        if alone:
+            self._redis.hset(key, f"fault:{number}", json.dumps([until, advice[:600]]))
+            self._redis.pexpire(key, milliseconds(REGISTRATION_LIFE_S))
+            return
+        if until <= self.paused_until(name):
+            return
+        about = {
+            "paused_until": repr(until),
+            "paused": advice[:600],
+            "fault": reason_class,
+        }
+        with self._redis.pipeline() as pipe:
+            pipe.hset(key, mapping=about)
+            pipe.pexpire(key, milliseconds(REGISTRATION_LIFE_S))
+            pipe.execute()
 
     def show_idle(self, slot: str) -> None:
         """Show in its worker's registration that a slot runs nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import queue
 import resource
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from worker.process.channel import SOCKET_VARIABLE, Endpoint, Message
 from worker.process.out_of_memory import of_gpu
 from worker.protocol.errors import ObjectiveLoadError
+from worker.protocol.faults import fault_of
 from worker.protocol.returned import InvalidValue, values_of
 from worker.runner.libraries import Learner, reseed
 from worker.runner.objective import call_function, check_signature, load_function
@@ -191,7 +193,19 @@ class Runner:
 
 def load_error(error: ObjectiveLoadError) -> Message:
     trace = "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""
-    return {"op": "result", "kind": "load_error", "reason": str(error), "error": trace}
+    return {"op": "result", "kind": "load_error", "reason": str(error), "error": trace, **fault_in(error)}
+
+
+def fault_in(error: BaseException, *, starting: bool = False) -> Message:
+    """The machine's fault behind an error, for the result that tells of it; empty where there is none.
+
+    Args:
+        starting: as for `fault_of`.
+    """
+    fault = fault_of(error, starting=starting)
+    if fault is None:
+        return {}
+    return {"fault": [fault.reason_class.value, fault.lacking.value, fault.place]}
 
 
 def _call(function: Callable[..., Any], task: Task, parameters: Mapping[str, Any]) -> Message:
@@ -236,12 +250,17 @@ def _explain(error: BaseException) -> Message:
         }
     if isinstance(error, InvalidValue):
         return {"op": "result", "kind": "invalid_value", "reason": str(error)}
-    name = type(error).__name__
+    name, fault = type(error).__name__, fault_in(error)
     text = str(error).strip().splitlines()
     reason = f"{name}: {text[0]}" if text else name
     # By its words as well: torch's and jax's out-of-memory errors must not cost an import here.
-    kind = "out_of_memory" if isinstance(error, MemoryError) or of_gpu(reason) else "error"
-    return {"op": "result", "kind": kind, "reason": reason[:500], "error": _trace(error)}
+    memory = isinstance(error, MemoryError) or of_gpu(reason) or _is_refused_memory(error)
+    kind = "out_of_memory" if memory and not fault else "error"
+    return {"op": "result", "kind": kind, "reason": reason[:500], "error": _trace(error), **fault}
+
+
+def _is_refused_memory(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ENOMEM
 
 
 def _is_pruned(error: BaseException) -> bool:

@@ -16,7 +16,7 @@ from worker.process.channel import Endpoint, Message
 from worker.process.parent_death import die_with_parent
 from worker.runner import preload
 from worker.runner.ending import end
-from worker.runner.execution import ORDERS, Runner
+from worker.runner.execution import ORDERS, Runner, fault_in
 from worker.runner.libraries import Learner, Lesson, Notebook, Preloading, Unsafe
 
 AGAIN = 75
@@ -45,11 +45,14 @@ class Trials:
                 return messages
         return []
 
-    def begin(self, messages: list[Message], imported: Callable[[], object] = lambda: None) -> int:
-        """Fork a process that takes `messages`; returns its id.
+    def begin(self, messages: list[Message], imported: Callable[[], object] = lambda: None) -> int | None:
+        """Fork a process that takes `messages`.
 
         Args:
             imported: called there once the objective is imported.
+
+        Returns:
+            Its id; None where the system refuses it, which the slot is told.
         """
         self._notebook.write(Lesson())
         with contextlib.suppress(Exception):
@@ -57,7 +60,12 @@ class Trials:
             sys.stderr.flush()
         gc.freeze()  # or the child's first collection would copy all that was imported
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            about = {"reason": f"no process: {error}", **fault_in(error, starting=True)}
+            self._endpoint.send({"op": "result", "kind": "error", **about})
+            return None
         if pid:
             return pid
         status, before = 1, set(sys.modules)
@@ -76,8 +84,10 @@ class Trials:
             end(status, before)
         raise AssertionError("unreachable")
 
-    def await_end(self, pid: int) -> None:
+    def await_end(self, pid: int | None) -> None:
         """Wait for the end of a process that was begun, and tell of it."""
+        if pid is None:
+            return
         _, ended = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(ended)
         # It may have been killed in the middle of a line.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATE_FOLDER = ".optuna-rq"
-PATIENCE_S = 300.0
-"""How long a store that is away is waited for, in seconds; ``ARTIFACT_PATIENCE`` in the environment."""
 
 
 class ArtifactHandle:
@@ -93,6 +90,7 @@ def upload(
         TaskStopped: the task is to stop while its store is away, or its attempt is over.
     """
     from worker.artifacts import open_store, save  # noqa: PLC0415 - programs that store nothing don't wait for it
+    from worker.artifacts.retrying import patience_s  # noqa: PLC0415 - programs that store nothing don't wait for it
 
     if not isinstance(name, str) or not name:
         raise ArtifactError(f"an artifact needs a name, a str that is not empty, not {name!r:.80}")
@@ -106,8 +104,9 @@ def upload(
         source,
         mimetype=mimetype,
         encoding=encoding,
-        patience_s=_patience_s(),
+        patience_s=patience_s(),
         waiting=session.check_stop,
+        away=session.waits,
         keep_in=Path.cwd() / STATE_FOLDER / "unsent",
     )
     session.artifact(name, meta.to_json(), checkpoint)
@@ -139,11 +138,3 @@ def forget(about: Mapping[str, Any], metas: Iterable[ArtifactMeta]) -> None:
             store.delete(meta.key)
         except (ArtifactError, BadInput) as error:
             log.warning("artifact %r is listed no more, but its bytes are left: %s", meta.name, error)
-
-
-def _patience_s() -> float:
-    given = os.environ.get("ARTIFACT_PATIENCE", "")
-    try:
-        return max(0.0, float(given)) if given else PATIENCE_S
-    except ValueError:
-        raise ArtifactError(f"ARTIFACT_PATIENCE={given!r}: give a number of seconds, such as 300") from None

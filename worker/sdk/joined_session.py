@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from worker.process.channel import Message
 from worker.protocol.metrics import Summary
 from worker.protocol.status import Status
 from worker.sdk.exceptions import TaskStopped
@@ -57,6 +58,12 @@ class JoinedSession:
 
     def unlink(self, names: Sequence[str]) -> None:
         self._session.unlink(names)
+
+    def waits(self, error: Exception, seconds: float) -> None:
+        self._session.waits(error, seconds)
+
+    def pass_on(self, message: Message) -> None:
+        self._session.pass_on(message)
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         self._session.parameters(values)

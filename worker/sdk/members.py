@@ -215,6 +215,8 @@ def _do(session: Session, message: Message, describe: Callable[[], Message]) -> 
         return _list(session, message)
     elif op == "ask":
         return {"data": _asked(session, str(message.get("what")))}
+    elif op == "waits":
+        session.pass_on(message)  # the slot has to know
     elif op == "log":
         session.log(str(message["text"]))
     elif op == "mark":

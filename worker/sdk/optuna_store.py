@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from worker.artifacts.names import checked_key, safe_name
 from worker.artifacts.protocol import ArtifactStore
+from worker.artifacts.retrying import patience_s, retry_while_away
 from worker.artifacts.stores import open_store
 from worker.protocol.errors import ArtifactError, InvalidKey
 
@@ -62,7 +63,23 @@ class OptunaArtifactStore:
             path = Path(folder) / "body"
             with open(path, "wb") as file:
                 shutil.copyfileobj(content_body, file, _COPY_BYTES)
-            self._store.put_file(self._key(artifact_id), path, None)
+            self._put(self._key(artifact_id), path)
+
+    def _put(self, key: str, path: Path) -> None:
+        """Store a file; in a task, a store that is away or full is waited for as with its own artifacts."""
+        from worker.sdk import runtime  # noqa: PLC0415 - Optuna, and what only some programs need
+
+        task = runtime.current()
+        session = task.session if task is not None else None
+        if session is None:
+            self._store.put_file(key, path, None)
+            return
+        retry_while_away(
+            lambda: self._store.put_file(key, path, None),
+            patience_s(),
+            waiting=session.check_stop,
+            away=session.waits,
+        )
 
     def remove(self, artifact_id: str) -> None:
         """Remove an artifact. Raises Optuna's ``ArtifactNotFound``."""

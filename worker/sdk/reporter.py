@@ -11,7 +11,7 @@ import redis
 
 from worker.protocol.batch import Batch, Point
 from worker.protocol.checkpoint import ResumePoint
-from worker.protocol.connection import AWAY, trouble
+from worker.protocol.connection import can_pass, trouble
 from worker.protocol.errors import TransitionRefused
 from worker.protocol.metrics import NO_ITERATION, SINGLE_VALUES, Summary
 from worker.protocol.record import StopRequest, TaskRecord
@@ -281,12 +281,15 @@ class Reporter:
             # Another attempt is current, or the record was deleted.
             log.warning("%s; its reports are refused and its program is stopped", error)
             self.stale = True
-        except AWAY as error:
-            self._not_before = self._monotonic() + AWAY_S
-            log.warning("task %s: %s; reports are kept", self._record.id, trouble(error))
-        except redis.ResponseError as error:
-            self._not_before = self._monotonic() + 2 * AWAY_S
-            log.error("task %s: Redis refuses a write (%s); reports are kept", self._record.id, error)
+        except redis.RedisError as error:
+            if can_pass(error):
+                self._not_before = self._monotonic() + AWAY_S
+                log.warning("task %s: %s; reports are kept", self._record.id, trouble(error))
+            elif isinstance(error, redis.ResponseError):
+                self._not_before = self._monotonic() + 2 * AWAY_S
+                log.error("task %s: Redis refuses a write (%s); reports are kept", self._record.id, error)
+            else:
+                raise
         return None
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from worker.process.channel import Endpoint, Message
 from worker.protocol.clock import STEADY
+from worker.protocol.faults import fault_of
 from worker.protocol.metrics import Summary, metric_key
 from worker.protocol.status import Status
 from worker.sdk.exceptions import TaskPruned, TaskStopped
@@ -46,6 +47,14 @@ class Session(Protocol):
 
     def unlink(self, names: Sequence[str]) -> None:
         """Take artifacts off the task's list; returns when that is recorded."""
+        ...
+
+    def waits(self, error: Exception, seconds: float) -> None:
+        """Say that the program waits for its artifact store, and why; it tries again after `seconds`."""
+        ...
+
+    def pass_on(self, message: Message) -> None:
+        """Have the slot hear what a child says of itself."""
         ...
 
     def parameters(self, values: Mapping[str, Any]) -> None:
@@ -104,6 +113,12 @@ class LocalSession:
     def unlink(self, names: Sequence[str]) -> None:
         for name in names:
             self.artifacts.pop(name, None)
+
+    def waits(self, error: Exception, seconds: float) -> None:
+        pass
+
+    def pass_on(self, message: Message) -> None:
+        pass
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         pass
@@ -232,6 +247,15 @@ class ChannelSession:
         error = self._request(message).get("error")
         if error:
             raise self._stop or TaskStopped("worker_lost", str(error))
+
+    def waits(self, error: Exception, seconds: float) -> None:
+        fault = fault_of(error)
+        if fault:
+            about = [fault.reason_class.value, fault.lacking.value, fault.place]
+            self.pass_on({"op": "waits", "fault": about, "reason": fault.reason, "seconds": seconds})
+
+    def pass_on(self, message: Message) -> None:
+        self._endpoint.send(message)
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         self._endpoint.send({"op": "parameters", "values": dict(values)})

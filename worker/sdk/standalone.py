@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from worker.protocol.errors import BadInput, TransitionRefused
+from worker.protocol.faults import fault_of
 from worker.protocol.record import TaskRecord, TaskSpec, new_task_id
 from worker.protocol.status import Reason, Status
 from worker.sdk import runtime
@@ -160,7 +161,9 @@ def _end_by(session: StandaloneSession, error: BaseException, trace: Any) -> Non
     else:
         text = str(error).strip().splitlines()
         name = type(error).__name__
+        fault = fault_of(error)
         reason_class = Reason.OUT_OF_MEMORY if isinstance(error, MemoryError) else Reason.OBJECTIVE_ERROR
+        reason_class = fault.reason_class if fault else reason_class
         shown = "".join(traceback.format_exception(type(error), error, trace))
         session.end(
             Status.FAILED, reason_class, (f"{name}: {text[0]}" if text else name)[:500], shown[-20_000:]

@@ -13,6 +13,7 @@ from typing import Any
 
 import redis
 
+from worker.process.channel import Message
 from worker.protocol.checkpoint import with_resume_point
 from worker.protocol.clock import STEADY
 from worker.protocol.errors import TransitionRefused
@@ -80,6 +81,12 @@ class StandaloneSession:
 
     def unlink(self, names: Sequence[str]) -> None:
         self._store.artifacts.remove(self._record.id, self._record.attempt, names)
+
+    def waits(self, error: Exception, seconds: float) -> None:
+        pass  # it has said so itself
+
+    def pass_on(self, message: Message) -> None:
+        pass  # there is no slot
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         def change(old: TaskRecord) -> TaskRecord:

@@ -26,6 +26,7 @@ from worker.protocol.batch import Point
 from worker.protocol.checkpoint import ResumePoint
 from worker.protocol.clock import STEADY
 from worker.protocol.errors import ObjectiveLoadError
+from worker.protocol.faults import Fault, fault_of
 from worker.protocol.metrics import MACHINE, split_key
 from worker.protocol.record import TaskRecord
 from worker.protocol.status import Reason
@@ -88,7 +89,12 @@ class Attempt:
         self._reporter = Reporter(context.store, record, monotonic, checkpoints[-1] if checkpoints else None)
         self._selector = selectors.DefaultSelector()
         self._channel = ProgramChannel(
-            context.store, record, self._reporter, self._description(), self._selector
+            context.store,
+            record,
+            self._reporter,
+            self._description(),
+            self._selector,
+            context.machine.waits_out,
         )
         self._scalar_lines = ScalarLines() if record.spec.objective.get("kind") == "command" else None
         self._stopping = Stopping(record, context, self._channel, monotonic)
@@ -101,6 +107,8 @@ class Attempt:
         self._result_at: float | None = None
         self._forced = False
         """Its program was killed after its result."""
+        self._fault: Fault | None = None
+        """What the machine refused this slot itself."""
 
     @property
     def ended_as(self) -> tuple[str, str]:
@@ -134,6 +142,11 @@ class Attempt:
             if self._program:
                 self._supervise(self._program, started)
                 self._drain()
+        except (OSError, MemoryError) as error:
+            self._fault = fault_of(error, starting=True)
+            if self._fault is None:
+                raise
+            log.exception("task %s: attempt %d is given up", self._record.id, self._record.attempt)
         finally:
             self._clean_up()
         return self._finish(started, kills, load_error)
@@ -244,7 +257,11 @@ class Attempt:
 
     def _sample(self, monitor: ResourceMonitor, program: Program, started: float) -> None:
         at, iteration = STEADY.now(), round(self._now() - started)
-        found = monitor.sample(program.runs_as, self._stopping.detached())
+        try:
+            found = monitor.sample(program.runs_as, self._stopping.detached())
+        except OSError as error:  # no descriptor is left: the program need not suffer
+            log.debug("task %s: no sample: %s", self._record.id, error)
+            return
         sampled = [(MACHINE, series, value) for series, value in found.items()]
         sampled += self._cards.sample(monitor.pids, started)
         for title, series, value in sampled:
@@ -333,6 +350,7 @@ class Attempt:
             request=request,
             mark=self._channel.mark,
             load_error=load_error,
+            fault=self._fault,
             killed=stopping.killed,
             over_memory=stopping.over_memory,
             out_of_memory=self._exit == -signal.SIGKILL and _kills.count(now=True) > kills,

@@ -104,19 +104,23 @@ class CodeFolders:
                     os.utime(path)
                     return path
         problems = []
+        passing: Exception | None = None
         for url in dict.fromkeys(url for url in stores if url):
             for folder in self._cache_folders():
                 try:
                     return self._fetch(url, key, folder / f"{sha256}.zip", sha256, size, waiting)
                 except (ArtifactStoreUnavailable, BadInput) as error:
                     problems.append(str(error))
+                    passing = error if isinstance(error, ArtifactStoreUnavailable) else passing
                     break  # another folder would not help
                 except ArtifactError as error:  # perhaps the cache's disk is full
                     problems.append(str(error))
+                    passing = error
                 except OSError as error:
                     problems.append(f"{folder}: {error.strerror or error}")
+                    passing = error
         why = "; ".join(dict.fromkeys(problems)) or "no artifact store is named"
-        raise ObjectiveLoadError(f"code: it can't be fetched: {why}")
+        raise ObjectiveLoadError(f"code: it can't be fetched: {why}") from passing
 
     def _cache_folders(self) -> Iterator[Path]:
         cache = self._cache or cache_folder()

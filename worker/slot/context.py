@@ -12,6 +12,7 @@ from worker.process.cgroups import SlotGroup
 from worker.protocol.store import Store
 from worker.slot.allowance import Allowance
 from worker.slot.code import CodeFolders
+from worker.slot.machine import Machine
 from worker.slot.runner_program import SlotRunner
 from worker.slot.scratch import TaskScratch
 
@@ -48,5 +49,7 @@ class SlotContext:
     """Where programs have their temporary files."""
     signed: bool = False
     """Jobs are signed here."""
+    machine: Machine = field(default_factory=lambda: Machine(()))
+    """Whether trials can run here."""
     keep: Callable[[], frozenset[int]] = frozenset
     """Children of this process that belong to no attempt."""

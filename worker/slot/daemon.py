@@ -204,15 +204,17 @@ class Daemon:
         until = self._store.workers.paused_until(self._settings.name)
         left_s = until - self._store.clock.now()
         if left_s > 0 and until != self._paused_until:
+            is_new = not self._paused_until
             self._paused_until = until
             self._resume_at = time.monotonic() + left_s
             with contextlib.suppress(OSError):
                 self._scratch.pause_file.touch()
-            log.warning(
-                "worker %s takes no jobs for %.0f s: all that it was given has failed at once",
-                self._settings.name,
-                left_s,
-            )
+            if is_new:
+                log.warning(
+                    "worker %s takes no jobs for %.0f s: `controller status` says why",
+                    self._settings.name,
+                    left_s,
+                )
 
     def _resume(self) -> None:
         self._paused_until = 0.0
@@ -293,10 +295,19 @@ class Daemon:
             self._restart_at[number] = now + pause
             if self._monitoring:
                 self._monitoring.slot_restarts()
+        self._restart_due(now)
+
+    def _restart_due(self, now: float) -> None:
+        """Start the slots again whose pause is over."""
         for number, due in list(self._restart_at.items()):
             if now >= due and not self._signals:
-                del self._restart_at[number]
-                self._start(number)
+                try:
+                    self._start(number)
+                except OSError as error:  # its disk is full, or no process can be started: it will pass
+                    log.warning("worker %s: slot %d can't be started: %s", self._settings.name, number, error)
+                    self._restart_at[number] = now + MAX_PAUSE_S
+                else:
+                    del self._restart_at[number]
 
     def _kill_orphans(self) -> None:
         """End what a killed slot's programs left behind; the system hands it to us (Linux)."""

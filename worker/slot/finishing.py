@@ -6,9 +6,12 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 
 from worker.health.attempts import DROPPED, HANDED_BACK, REQUEUED
 from worker.protocol.errors import StaleAttempt, TransitionRefused
+from worker.protocol.faults import Fault
 from worker.protocol.metrics import violations
 from worker.protocol.record import TaskRecord
 from worker.protocol.status import Reason
@@ -22,6 +25,9 @@ log = logging.getLogger(__name__)
 
 TERMINATED = (-signal.SIGTERM, 128 + signal.SIGTERM)
 """Exit codes of a program that SIGTERM has ended."""
+MOST_FAULTS = 10
+"""Attempts of a task, in multiples of ``max_attempts``, from which on those lost to the machine count, too: a
+program that fills each disk itself must end."""
 RETRY_S = 0.1
 """Between two tries to write while Redis is away, in seconds."""
 
@@ -51,6 +57,8 @@ class Finishing:
         self.ended_as = (DROPPED, "")
         """Outcome and reason, see `worker.health.attempts`."""
         self._recorded = False
+        self._counts = True
+        """This attempt counts against ``max_attempts``."""
 
     def finish(self, outcome: Outcome, exit_code: int | None, compute_s: float) -> bool:
         """Write the end, or have the task queued again.
@@ -60,6 +68,10 @@ class Finishing:
             another attempt.
         """
         record = self._record
+        if outcome.fault:
+            self._hold(outcome.fault)
+        elif not outcome.interrupted:
+            self._context.machine.works()
         again = self._another_attempt(outcome, exit_code)
 
         def write() -> bool:
@@ -89,13 +101,34 @@ class Finishing:
         """Why the task gets another attempt; empty when this was its last."""
         record = self._record
         if (self._stopping.hand_back and outcome.interrupted) or self._lost_to_shutdown(outcome, exit_code):
-            self._stopping.hand_back = True
+            self._stopping.hand_back, self._counts = True, False
             return f"handed back by worker {record.worker}, which was shutting down"
         if not self._may_retry(outcome):
             return ""
         again = f"{outcome.reason_class}: {outcome.reason}; tried again"
         log.info("task %s: attempt %d failed: %s", record.id, record.attempt, again)
         return again
+
+    def _hold(self, fault: Fault) -> None:
+        """Have the slot take no jobs until a fault of its machine is gone."""
+        machine, record = self._context.machine, self._record
+        lasts = True
+        # An answer may take longer than a lease.
+        pool = ThreadPoolExecutor(max_workers=1)
+        try:
+            looking = pool.submit(machine.lasts, fault, record.spec.artifacts)
+            while True:
+                try:
+                    lasts = looking.result(record.spec.lease_s / 3)
+                    break
+                except FutureTimeout:
+                    self._reporter.renew()
+        except RuntimeError:  # not even a thread can be started
+            log.debug("task %s: the machine could not be looked at", record.id)
+        finally:
+            pool.shutdown(wait=False)
+        self._counts = not lasts or record.attempt >= MOST_FAULTS * record.spec.max_attempts
+        machine.hold(fault, record.spec.artifacts, lasts=lasts)
 
     def _lost_to_shutdown(self, outcome: Outcome, exit_code: int | None) -> bool:
         """Whether its worker's shutdown may have ended the program, too.
@@ -115,15 +148,22 @@ class Finishing:
 
     def _may_retry(self, outcome: Outcome) -> bool:
         record = self._record
-        wanted = outcome.reason_class is not None and outcome.reason_class.value in record.spec.retry_on
-        return wanted and self._stopping.request is None and record.spent_attempts < record.spec.max_attempts
+        if outcome.reason_class is None or self._stopping.request is not None:
+            return False
+        if outcome.fault and not self._counts:
+            return True
+        wanted = outcome.reason_class.value in record.spec.retry_on or outcome.fault is not None
+        return wanted and record.spent_attempts < record.spec.max_attempts
 
     def _requeue(self, reason: str, outcome: Outcome, compute_s: float) -> None:
-        handed_back = self._stopping.hand_back
         self._context.store.transitions.requeue(
-            self._record.id, self._record.attempt, reason=reason, compute_s=compute_s, handed_back=handed_back
+            self._record.id,
+            self._record.attempt,
+            reason=reason,
+            compute_s=compute_s,
+            handed_back=not self._counts,
         )
-        self.ended_as = (REQUEUED, HANDED_BACK if handed_back else outcome.reason_class or "")
+        self.ended_as = (REQUEUED, HANDED_BACK if self._stopping.hand_back else outcome.reason_class or "")
 
     def _record_end(self, outcome: Outcome, compute_s: float) -> None:
         record, constraints = self._record, self._record.spec.constraints

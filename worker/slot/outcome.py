@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,11 +14,19 @@ from worker.process.out_of_memory import of_gpu
 from worker.protocol.batch import Point
 from worker.protocol.clock import STEADY
 from worker.protocol.errors import ObjectiveLoadError
+from worker.protocol.faults import Fault, fault_from, fault_in, fault_of
 from worker.protocol.metrics import ObjectiveMetric, Summary, split_key
 from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.status import Reason, Status
-from worker.slot.output import failure_text
+from worker.slot.output import failure_lines, failure_text
 
+_FAILURES = {
+    "error": Reason.OBJECTIVE_ERROR,
+    "out_of_memory": Reason.OUT_OF_MEMORY,
+    "invalid_value": Reason.INVALID_VALUE,
+}
+"""What a runner says of a failure → its class."""
+_NO_MEMORY = re.compile(r"OutOfMemoryError|\[Errno 12\]")
 _NO_MODULE = "ModuleNotFoundError: No module named"
 
 
@@ -34,6 +43,8 @@ class Ended:
     mark: Message | None = None
     """What the program itself has said of its end: ``status`` and ``reason``."""
     load_error: ObjectiveLoadError | None = None
+    fault: Fault | None = None
+    """The slot itself met it: the program could not be started, or not be watched any more."""
     killed: bool = False
     """The slot killed it."""
     out_of_memory: bool = False
@@ -54,6 +65,8 @@ class Outcome:
     error: str = ""
     interrupted: bool = False
     """It ended because it was asked to, not by itself."""
+    fault: Fault | None = None
+    """The machine's, where that is why it has failed."""
 
 
 class Reports(Protocol):
@@ -70,13 +83,15 @@ class Reports(Protocol):
 def judge(record: TaskRecord, ended: Ended, reports: Reports) -> Outcome:
     """How the attempt has ended. Values that the program returned are added to `reports`."""
     if ended.load_error:
-        return _failed(Reason.LAUNCH_ERROR, str(ended.load_error))
+        failed = _failed(Reason.LAUNCH_ERROR, str(ended.load_error))
+        return _blamed(failed, fault_of(ended.load_error, starting=True))
     if ended.over_memory:
         return _failed(Reason.OUT_OF_MEMORY, ended.over_memory)
     result = ended.result or {}
     kind = result.get("kind")
     if kind == "load_error":
-        return _failed(Reason.LAUNCH_ERROR, str(result["reason"]), str(result.get("error", "")))
+        failed = _failed(Reason.LAUNCH_ERROR, str(result["reason"]), str(result.get("error", "")))
+        return _blamed(failed, _told_fault(result))
     if ended.mark and not ended.request:
         return _marked(record, ended.mark, reports)
     by_itself = kind == "ok" or (ended.result is None and ended.exit_code == 0)
@@ -90,16 +105,29 @@ def judge(record: TaskRecord, ended: Ended, reports: Reports) -> Outcome:
             reason=ended.request.reason + (" (killed after its grace period)" if ended.killed else ""),
             interrupted=True,
         )
+    if ended.fault:
+        return _blamed(_failed(Reason.LAUNCH_ERROR, ended.fault.reason), ended.fault)
     if kind == "stopped":
         # Nobody asked: the objective has given up by itself.
         reason_class = Reason.PRUNED if result.get("class") == "pruned" else Reason.USER
         return Outcome(status=Status.STOPPED, reason_class=reason_class, reason=str(result.get("reason", "")))
-    if kind == "invalid_value":
-        return _failed(Reason.INVALID_VALUE, str(result["reason"]))
-    if kind in ("error", "out_of_memory"):
-        reason_class = Reason.OUT_OF_MEMORY if kind == "out_of_memory" else Reason.OBJECTIVE_ERROR
-        return _failed(reason_class, str(result["reason"]), str(result.get("error", "")))
+    if kind in _FAILURES:
+        failed = _failed(_FAILURES[kind], str(result["reason"]), str(result.get("error", "")))
+        return _blamed(failed, _told_fault(result))
     return _died(ended)
+
+
+def _blamed(outcome: Outcome, fault: Fault | None) -> Outcome:
+    """The same failure, put down to a fault of the machine's where there is one."""
+    if fault is None:
+        return outcome
+    fault = replace(fault, reason=outcome.reason)
+    return replace(outcome, reason_class=fault.reason_class, fault=fault)
+
+
+def _told_fault(result: Message) -> Fault | None:
+    """The machine's fault that a runner has told of."""
+    return fault_from(result["fault"], str(result["reason"])) if result.get("fault") else None
 
 
 def _marked(record: TaskRecord, mark: Message, reports: Reports) -> Outcome:
@@ -123,11 +151,13 @@ def _died(ended: Ended) -> Outcome:
             name = f"signal {-code}"
         if -code == signal.SIGKILL and ended.out_of_memory:
             return _failed(Reason.OUT_OF_MEMORY, "killed by the system for want of memory", shown)
-        return _failed(Reason.OBJECTIVE_ERROR, f"its process was killed by {name}", shown)
+        failed = _failed(Reason.OBJECTIVE_ERROR, f"its process was killed by {name}", shown)
+        return failed if -code == signal.SIGKILL else _blamed(failed, fault_in(last))
     reason = f"exited with code {code}" + (f": {last}" if last else "")
-    if last.startswith("MemoryError") or of_gpu(last):
+    fault = next(filter(None, map(fault_in, failure_lines(ended.tail))), None)
+    if fault is None and (last.startswith("MemoryError") or of_gpu(last) or _NO_MEMORY.search(last)):
         return _failed(Reason.OUT_OF_MEMORY, reason[:500], shown)
-    return _failed(Reason.OBJECTIVE_ERROR, reason[:500], shown)
+    return _blamed(_failed(Reason.OBJECTIVE_ERROR, reason[:500], shown), fault)
 
 
 def _completed(record: TaskRecord, result: Message, reports: Reports) -> Outcome:

@@ -57,3 +57,23 @@ def failure_text(tail: bytes) -> tuple[str, str]:
     shown = text[start:] if start >= 0 else "\n".join(text.splitlines()[-20:])
     lines = [line for line in shown.splitlines() if line.strip()]
     return (lines[-1].strip() if lines else ""), shown[-20_000:]
+
+
+_CHAINED = (
+    "The above exception was the direct cause of the following exception:",
+    "During handling of the above exception, another exception occurred:",
+)
+
+
+def failure_lines(tail: bytes) -> list[str]:
+    """The line that says why a program has failed, then those of what that came from, in Python's chains."""
+    text, found = tail, []
+    while True:
+        last, shown = failure_text(text)
+        found.append(last)
+        before = text.decode("utf-8", "replace").rstrip()
+        before = before[: before.rfind(shown)].rstrip() if shown else ""
+        chained = next((words for words in _CHAINED if before.endswith(words)), None)
+        if chained is None:
+            return found
+        text = before.removesuffix(chained).encode()

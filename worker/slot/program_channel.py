@@ -13,10 +13,13 @@ from typing import Any
 
 from worker.process.channel import Lines, Message, encode
 from worker.protocol.checkpoint import with_resume_point
+from worker.protocol.faults import Fault, fault_from
 from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.store import Store
 from worker.sdk.reporter import Reporter, point_from
 
+MOST_WAIT_S = 60.0
+"""Longest time until a program's next try that is believed, in seconds."""
 MAX_SOCKET_PATH = 100
 """Of a Unix socket, in bytes: the system's limit is 103 to 107."""
 
@@ -28,6 +31,8 @@ class ProgramChannel:
 
     Args:
         description: of the task, for the program.
+        waits: called with a fault of the machine's that the program waits out, and until its next try, in
+            seconds.
         selector: of the loop that reads: the ``data`` of each key is to be called with its file.
     """
 
@@ -38,7 +43,9 @@ class ProgramChannel:
         reporter: Reporter,
         description: Message,
         selector: selectors.BaseSelector,
+        waits: Callable[[Fault, float], None] = lambda fault, seconds: None,
     ) -> None:
+        self._waits = waits
         self._store = store
         self._record = record
         self._reporter = reporter
@@ -138,10 +145,22 @@ class ProgramChannel:
             self._answer(connection, message, {"data": self._asked(str(message.get("what")))})
         elif op in ("hello", "exited"):
             self._hear(message)
-        elif op == "mark":
+        else:
+            self._note(str(op), message)
+
+    def _note(self, op: str, message: Message) -> None:
+        """Take what a program says of itself."""
+        if op == "mark":
             self.mark = message
         elif op == "result":
             self.result = message
+        elif op == "waits":
+            fault, seconds = (
+                fault_from(message.get("fault"), str(message.get("reason"))),
+                message.get("seconds"),
+            )
+            if fault and isinstance(seconds, (int, float)):
+                self._waits(fault, min(MOST_WAIT_S, seconds))
 
     def _add_points(self, message: Message) -> None:
         for raw in message.get("points", ()):

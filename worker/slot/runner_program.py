@@ -44,7 +44,7 @@ class RunnerProgram(Program):
 
     @property
     def ends_by_itself(self) -> bool:
-        return not self.reuses
+        return not self.reuses and self._child is not None
 
     @property
     def runs_as(self) -> int:

@@ -80,7 +80,7 @@ class Scratch:
 class TaskScratch:
     """The ``TMPDIR`` of a slot's programs, emptied after each attempt.
 
-    It is one path for all of them, which a program that stays warm may have noted.
+    It is one path for all of them, which a process that is reused may have noted.
 
     Args:
         slot: the slot's folder.

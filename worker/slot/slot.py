@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,8 +32,9 @@ from worker.health.attempts import HealthReporter
 from worker.process.cgroups import SlotGroup
 from worker.process.logs import configure
 from worker.process.parent_death import HAND_BACK_NOW, adopt_orphans, die_with_parent
-from worker.protocol.connection import AWAY, connect, trouble
+from worker.protocol.connection import AWAY, can_pass, connect, trouble
 from worker.protocol.errors import ForbiddenJob, RecordError, TransitionRefused
+from worker.protocol.faults import Fault, Lacking, fault_of
 from worker.protocol.keys import RQ
 from worker.protocol.printable import one_line
 from worker.protocol.record import TaskRecord, job_id
@@ -46,6 +48,8 @@ from worker.slot.allowance import Allowance
 from worker.slot.attempt import Attempt
 from worker.slot.code import CodeFolders
 from worker.slot.context import SlotContext
+from worker.slot.devices import VISIBLE
+from worker.slot.machine import Machine
 from worker.slot.programs import share_with_programs
 from worker.slot.runner_program import SlotRunner
 from worker.slot.scratch import TaskScratch
@@ -54,6 +58,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
 """RQ's heartbeat of a slot, in seconds; RQ itself would send several for every job."""
+FAULT_SHOWN_S = 1.0
+"""How much longer than until the next look a fault is shown, in seconds."""
 SUSPENSION_S = 1.0
 """How often a slot looks whether `rq suspend` was called, in seconds."""
 
@@ -63,6 +69,17 @@ def keep_rq_keys() -> None:
     worker_registration.REDIS_WORKER_KEYS = f"{RQ}workers"
     worker_registration.WORKERS_BY_QUEUE_KEY = f"{RQ}workers:%s"
     suspension.WORKERS_SUSPENDED = f"{RQ}suspended"
+
+
+@contextlib.contextmanager
+def _full_or_not() -> Iterator[None]:
+    """Pass over a Redis that takes no writes: what RQ does besides is a courtesy, not worth a slot's end."""
+    try:
+        yield
+    except redis.ResponseError as error:
+        if not can_pass(error):
+            raise
+        log.debug("not shown to RQ: %s", trouble(error))
 
 
 class Slot(SimpleWorker):
@@ -101,12 +118,14 @@ class Slot(SimpleWorker):
         """Of the signature that is being started."""
         self._used = UsedSignatures(Path(options["used_folder"]))
         self._health = HealthReporter(wake if options.get("metrics") else None)
-        TaskQueue.paused = staticmethod(Path(options["pause_file"]).exists)
+        pause_file, folder = Path(options["pause_file"]), Path(options["folder"])
+        self._machine = Machine([folder, Path(os.environ["TMPDIR"])], self._show_fault)
+        TaskQueue.paused = staticmethod(lambda: self._machine.holds() or pause_file.exists())
         group = options.get("memory_group")
         self._context = SlotContext(
             store=self.store,
             runner=self._runner,
-            folder=Path(options["folder"]),
+            folder=folder,
             wake=wake,
             storage_url=options.get("storage_url"),
             heartbeat=self._heartbeat_while_busy,
@@ -118,6 +137,7 @@ class Slot(SimpleWorker):
             signed=self._signer is not None,
             gpu_folder=Path(options["gpu_folder"]) if options.get("gpu_folder") else None,
             group=SlotGroup(Path(group), options["memory_bytes"]) if group else None,
+            machine=self._machine,
         )
         super().__init__(
             options["queues"],
@@ -153,26 +173,30 @@ class Slot(SimpleWorker):
         if pipeline is None and at - self._beat_at < HEARTBEAT_S:
             return
         self._beat_at = at
-        super().heartbeat(timeout, pipeline)
+        with _full_or_not():
+            super().heartbeat(timeout, pipeline)
 
     def run_maintenance_tasks(self) -> None:
         # RQ would look after registries and groups that are not used here, and run what stands in them.
-        for queue in self.queues:
-            worker_registration.clean_worker_registry(queue)
-            queue.tidy()  # type: ignore[attr-defined] # RQ's own has other types
+        with _full_or_not():
+            for queue in self.queues:
+                worker_registration.clean_worker_registry(queue)
+                queue.tidy()  # type: ignore[attr-defined] # RQ's own has other types
         self.last_cleaned_at = now()  # type: ignore[assignment] # RQ's own has other types
 
     def check_for_suspension(self, burst: bool) -> None:
         at = time.monotonic()
         if at - self._suspension_at >= SUSPENSION_S:
             self._suspension_at = at
-            super().check_for_suspension(burst)
+            with _full_or_not():
+                super().check_for_suspension(burst)
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
         # A job that is over in a moment is not shown in between.
         if state != self._shown_state:
-            super().set_state(state, pipeline)
-            self._shown_state = state
+            with _full_or_not():
+                super().set_state(state, pipeline)
+                self._shown_state = state
 
     # Shutting down
 
@@ -230,11 +254,17 @@ class Slot(SimpleWorker):
             self._refuse(f"job {job.id}: {error}")
         except (*AWAY, NoPermissionError) as error:
             log.warning("slot %s: task %s attempt %d: %s", self.label, task_id, attempt, trouble(error))
-        except redis.ResponseError as error:  # a key that isn't what it should be
-            self._refuse(f"job {job.id}: {error}")
-        except Exception:
-            # The lease runs out, and the task gets another attempt.
+        except redis.ResponseError as error:
+            if can_pass(error):
+                log.warning("slot %s: task %s attempt %d: %s", self.label, task_id, attempt, trouble(error))
+            else:  # a key that isn't what it should be
+                self._refuse(f"job {job.id}: {error}")
+        except Exception as error:
+            # The lease runs out, and the task gets another attempt; unless it was not begun: then this one.
             log.exception("slot %s: task %s attempt %d", self.label, task_id, attempt)
+            fault = fault_of(error, starting=True)
+            if fault:
+                self._machine.hold(fault, None, lasts=True)
 
     def _refuse(self, why: str) -> None:
         """Say that a job was not run: in the log and in this worker's registration."""
@@ -287,11 +317,40 @@ class Slot(SimpleWorker):
             attempt,
         )
         left = self.store.reports.checkpoints(task_id) if attempt > 1 else []
-        execution = Attempt(record, self._context, checkpoints=left, study_store=study_store)
+        try:
+            execution = Attempt(record, self._context, checkpoints=left, study_store=study_store)
+        except OSError as error:
+            fault = fault_of(error, starting=True)
+            if fault is None:
+                raise
+            self._give_back(record, fault)
+            return
         with self._health.attempt(execution):
             recorded = execution.run()
         if not recorded:
             self._show_idle()
+
+    def _give_back(self, record: TaskRecord, fault: Fault) -> None:
+        """Have a task that could not even be begun here queued again."""
+        lasts = self._machine.lasts(fault, record.spec.artifacts)
+        self._machine.hold(fault, record.spec.artifacts, lasts=lasts)
+        why = f"{fault.reason_class}: {fault.reason}; tried again"
+        self.store.transitions.requeue(record.id, record.attempt, reason=why, handed_back=True)
+        self._show_idle()
+
+    def _show_fault(self, fault: Fault, seconds: float) -> None:
+        """Have the worker's registration say why no jobs are taken, and the worker pause. Never raises."""
+        try:
+            until = self.store.clock.now() + seconds + FAULT_SHOWN_S
+            self.store.workers.show_fault(
+                self.label, until, fault.reason_class.value, fault.advice, alone=self._is_of_its_device(fault)
+            )
+        except Exception as error:
+            log.debug("slot %s: registration not written: %s", self.label, error)
+
+    def _is_of_its_device(self, fault: Fault) -> bool:
+        """Whether other slots of the worker, which have GPUs of their own, need not suffer."""
+        return fault.lacking is Lacking.GPU and int(self._options["slots"]) > 1 and VISIBLE in os.environ
 
     def _show_idle(self) -> None:
         """Have the worker's registration say so, where no task's end has. Never in the way of work."""

@@ -13,7 +13,7 @@ from worker.slot.program_channel import ProgramChannel
 from worker.slot.programs import Program, command_argv, script_argv, start_fresh
 
 RUNNER_KINDS = ("function", "optuna")
-"""Kinds of objectives that a warm runner calls; others are programs of their own."""
+"""Kinds of objectives that a runner calls; others are programs of their own."""
 
 
 def start_program(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,6 +32,7 @@ class JournalFile(JournalFileBackend):
 
     def __init__(self, file_path: str) -> None:
         self._held = _Lock(file_path)
+        self._path = file_path
         super().__init__(file_path, lock_obj=self._held)
         self._gathered: list[dict[str, Any]] | None = None
         self._length = 0
@@ -62,8 +64,18 @@ class JournalFile(JournalFileBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         if self._gathered is not None:
             self._gathered += logs
-        else:
-            super().append_logs(logs)
+            return
+        self._held.acquire()
+        try:
+            size = os.path.getsize(self._path)
+            try:
+                super().append_logs(logs)
+            except OSError:
+                # A full disk may have taken a part of a line: nothing could be written after it.
+                os.truncate(self._path, size)
+                raise
+        finally:
+            self._held.release()
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         if self._gathered is None or log_number_from < self._length:

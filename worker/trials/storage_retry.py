@@ -118,9 +118,7 @@ def is_away(error: BaseException | None) -> bool:
     if isinstance(error, optuna.exceptions.StorageInternalError):
         # Optuna also wraps mistakes, such as a value out of a column's range.
         return isinstance(error.__cause__, away) or isinstance(error.__context__, away)
-    # A full disk may have cut a journal's last line: appending would corrupt it.
-    hopeless = (errno.ENOENT, errno.ENOSPC, errno.EDQUOT)
-    return isinstance(error, OSError) and error.errno not in hopeless
+    return isinstance(error, OSError) and error.errno != errno.ENOENT
 
 
 def _reason(error: Exception) -> str:
