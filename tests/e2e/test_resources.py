@@ -372,6 +372,8 @@ def test_a_task_that_takes_more_memory_than_it_may_is_ended(bench: Bench) -> Non
             assert task.attempt == 1
             assert [other.status for other in others] == [Status.COMPLETED] * len(others), (kind, others)
         assert_no_eaters()
+    said = (bench.folder.parent / "worker.log").read_text()
+    assert said.count(": the memory of what runs is looked at twice a second, as ") == 1
 
 
 def assert_no_eaters() -> None:

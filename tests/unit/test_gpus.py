@@ -105,6 +105,35 @@ def test_a_gpu_that_is_lost(machine: dict[str, Any], function: str, code: int) -
     assert driver.devices()[0].lost == ""
 
 
+def test_a_gpu_of_other_jobs_is_none_of_ours(machine: dict[str, Any]) -> None:
+    machine["fails"] = {"nvmlDeviceGetHandleByIndex:0": 4}
+    driver = open_fake()
+    (only,) = driver.devices()
+    assert (only.number, only.lost) == ("1", "")
+    machine["fails"] = {"nvmlDeviceGetHandleByIndex:1": 999}
+    assert [(each.number, each.lost) for each in driver.devices()] == [("0", ""), ("1", "it doesn't answer")]
+
+
+def test_what_a_library_raises_that_it_should_not(
+    machine: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def devices(self) -> list[Device]:
+            raise OSError("libnvidia-ml.so: undefined symbol\nof more lines")
+
+        def close(self) -> None:
+            pass
+
+    def broken() -> Any:
+        raise SyntaxError("not for this Python")
+
+    watch = Watch(tmp_path, [Broken, broken])
+    assert watch.open()
+    assert watch.look() is None
+    assert len(caplog.messages) == 2
+    assert not any("\n" in line for line in caplog.messages)
+
+
 def test_a_gpu_that_disappears_takes_nobodys_number(machine: dict[str, Any]) -> None:
     driver = open_fake()
     driver.devices()
@@ -489,9 +518,8 @@ def test_who_holds_a_card(machine: dict[str, Any], tmp_path: Path, stranger: int
     machine["gpus"][0]["processes"] = [[stranger, None]]
     machine["fails"] = {"nvmlDeviceGetHandleByIndex:1": 15}
     looked(tmp_path)
-    first, second = Cards(tmp_path, None, below).strangers()
-    assert first.endswith(")")  # how much is not told
-    assert second == "GPU 1 can't be used: GPU is lost"
+    (line,) = Cards(tmp_path, None, below).strangers()
+    assert line.endswith(")")  # how much is not told
 
 
 TORCH = "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 1 has a total capacity of 79.11 GiB"

@@ -88,8 +88,6 @@ class Cards:
         """A line for each device that processes hold which this worker hasn't started."""
         found = []
         for device in self._devices(float("-inf")):
-            if device.lost:
-                found.append(f"{_of(device)} can't be used: {device.lost}")
             holders = device.holders and self._others(device)
             if holders:
                 found.append(f"{_of(device)} is held by others: {_named(holders)}")

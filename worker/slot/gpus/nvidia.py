@@ -83,7 +83,9 @@ class Nvml:
         """A device, and the parts that it was divided into. Raises `_Lost`."""
         handle = self._ask("nvmlDeviceGetHandleByIndex", index)
         if handle is None:
-            raise _Lost("it doesn't answer")
+            if str(index) in self._numbers.values():
+                raise _Lost("it doesn't answer")
+            return []  # not for this user, as Slurm hides the devices of other jobs
         whole = self._read(handle, str(index))
         self._numbers.setdefault(whole.uuid, str(index))
         self._names[whole.uuid] = whole.name
@@ -91,7 +93,8 @@ class Nvml:
         rates = self._ask("nvmlDeviceGetUtilizationRates", handle)
         whole.utilization = None if rates is None else float(rates.gpu)
         kind = getattr(self._nvml, "NVML_TEMPERATURE_GPU", 0)
-        whole.temperature = _float(self._ask("nvmlDeviceGetTemperature", handle, kind))
+        asked = (self._ask(f"nvmlDeviceGetTemperature{v}", handle, kind) for v in ("", "V"))
+        whole.temperature = next((float(each) for each in asked if each is not None), None)
         power = _float(self._ask("nvmlDeviceGetPowerUsage", handle))
         whole.power = None if power is None else power / 1000
         return [whole, *self._parts(handle, whole)]

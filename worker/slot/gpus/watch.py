@@ -9,16 +9,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from worker.process.logs import configure
 from worker.process.parent_death import die_with_parent
+from worker.protocol.printable import one_line
 from worker.slot.gpus.amd import open_amd
 from worker.slot.gpus.device import Device, Driver, DriverAway, DriverMissing, Maker
 from worker.slot.gpus.nvidia import open_nvidia
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 PERIOD_S = 1.0
 """Between two looks while something runs, in seconds."""
@@ -51,7 +55,7 @@ class Watch:
         away = False
         for maker in list(self._makers):
             try:
-                driver = maker()
+                driver = _asked(maker)
             except DriverAway as error:
                 self._say("driver", f"GPUs aren't watched: {error}")
                 if isinstance(error, DriverMissing):
@@ -70,7 +74,7 @@ class Watch:
         found: list[Device] = []
         for maker, driver in list(self._drivers):
             try:
-                found += driver.devices()
+                found += _asked(driver.devices)
             except DriverAway as error:
                 self._say("driver", f"GPUs aren't watched: {error}")
                 driver.close()
@@ -106,6 +110,16 @@ class Watch:
         with contextlib.suppress(OSError):
             (self._folder / f"{SAMPLE}.new").write_text(text)
             os.replace(self._folder / f"{SAMPLE}.new", path)
+
+
+def _asked(function: Callable[[], T]) -> T:
+    """What a driver answers. Raises `DriverAway`, whatever its library raises."""
+    try:
+        return function()
+    except DriverAway:
+        raise
+    except Exception as error:
+        raise DriverAway(f"{type(error).__name__}: {one_line(str(error), 200)}") from error
 
 
 def main() -> None:
