@@ -93,8 +93,10 @@ class Hierarchy:
         else:
             path.write_text(text)
 
-    def kills(self, group: Path, count: int) -> None:
+    def kills(self, group: Path, count: int, *, at_its_limit: bool = True) -> None:
         """The kernel has killed `count` processes in a cgroup."""
-        events = (group / "memory.events").read_text()
-        now = int(events.split("oom_kill ")[1].split()[0])
-        (group / "memory.events").write_text(events.replace(f"oom_kill {now}", f"oom_kill {now + count}"))
+        lines = (group / "memory.events").read_text().splitlines()
+        events = {key: int(number) for key, number in (line.split() for line in lines)}
+        events["oom_kill"] += count
+        events["oom"] += at_its_limit
+        (group / "memory.events").write_text("".join(f"{key} {number}\n" for key, number in events.items()))

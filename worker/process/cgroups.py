@@ -137,7 +137,7 @@ class SlotGroup:
         self._folder = folder
         self._limit = limit
         self._proc = proc
-        self._kills = 0
+        self._before = (0, 0)
         self._trouble = ""
 
     def prepare(self) -> Path | None:
@@ -155,7 +155,7 @@ class SlotGroup:
             for name, value in (("memory.swap.max", "0"), ("memory.oom.group", "1")):
                 with contextlib.suppress(OSError):
                     _write(self._folder / name, value)
-            self._kills = self._count()
+            self._before = self._counts()
             return self._folder / MEMBERS
         except OSError as error:
             if str(error) != self._trouble:
@@ -171,8 +171,11 @@ class SlotGroup:
         return False
 
     def has_killed(self) -> bool:
-        """Whether the kernel has killed something in it since it was prepared."""
-        return self._count() > self._kills
+        """Whether the kernel has killed something in it for its limit since it was prepared.
+
+        It kills in it for want of memory elsewhere, too: on the whole machine, or in its container.
+        """
+        return all(now > before for now, before in zip(self._counts(), self._before, strict=True))
 
     def peak(self) -> int:
         """The most that was taken at a time, in bytes; 0 where the kernel doesn't tell."""
@@ -193,13 +196,13 @@ class SlotGroup:
             return taken > self._limit // 10 and not _members(self._folder)
         return False
 
-    def _count(self) -> int:
+    def _counts(self) -> tuple[int, int]:
+        """How often it was at its limit, and how many of its processes were killed for want of memory."""
         with contextlib.suppress(OSError, ValueError):
-            for line in (self._folder / "memory.events").read_text().splitlines():
-                key, _, number = line.partition(" ")
-                if key == "oom_kill":
-                    return int(number)
-        return self._kills
+            lines = (self._folder / "memory.events").read_text().splitlines()
+            events = dict(line.split(" ", 1) for line in lines)
+            return int(events.get("oom", 0)), int(events.get("oom_kill", 0))
+        return self._before
 
 
 def enter(members: str) -> None:
