@@ -225,7 +225,7 @@ def die(task, number):
         mark.touch()
         task.flush()
         time.sleep(0.3)
-        os.kill(psutil.Process(os.getppid()).ppid(), 9)  # the slot: its worker is lost
+        os.kill(next(p for p in psutil.Process().parents() if os.getsid(p.pid) == p.pid).ppid(), 9)  # the slot: its worker is lost
         time.sleep(60)
 
 def train(task, x):

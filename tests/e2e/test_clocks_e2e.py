@@ -14,6 +14,8 @@ from tests.e2e.harness import started, wait_for
 from worker.protocol import Store
 from worker.protocol.connection import connect
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVES = """
 import time
 
@@ -25,7 +27,6 @@ def steps(task, x):
 
 OFF = """
 import os, time
-
 _true, _ahead, _from = time.time, float(os.environ["AHEAD_S"]), float(os.environ.get("SET_AT", "0"))
 time.time = lambda: _true() + (_ahead if time.monotonic() >= _from else 0.0)
 """

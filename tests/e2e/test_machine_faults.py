@@ -20,6 +20,9 @@ from worker.protocol import Reason, Status, Store
 from worker.protocol.connection import connect
 from worker.trials.storage import open_storage
 
+pytestmark = pytest.mark.slow
+"""File systems of their own, that fill up: they need root."""
+
 OBJECTIVES = """
 import os, subprocess, sys, time
 from pathlib import Path
