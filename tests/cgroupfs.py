@@ -8,32 +8,45 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from worker.process import cgroups
 
+SITE = """
+import os
+from pathlib import Path
+from tests.cgroupfs import Hierarchy
+Hierarchy(Path(os.environ["FAKE_CGROUPS"])).install(setattr)
+"""
+"""A sitecustomize.py: all processes with it on their path find the hierarchy of ``FAKE_CGROUPS``."""
+
 
 class Hierarchy:
-    """Below `root`; this process is in the cgroup `own`, alone."""
+    """Below `root`; this process is in the cgroup `own`."""
 
-    def __init__(
-        self, root: Path, monkeypatch: pytest.MonkeyPatch, own: str = "/unit", controllers: str = "cpu memory"
-    ) -> None:
+    def __init__(self, root: Path, own: str = "/unit") -> None:
         self.root, self.proc = root / "fs", root / "proc"
         self.own = self.root / own.strip("/")
         self.refuses = ""
         """A file that can't be written."""
+
+    def make(self, *members: int) -> None:
+        """Make it, with `members` in the cgroup `own`."""
         self.own.mkdir(parents=True)
-        self._fill(self.own, controllers)
-        (self.own / "cgroup.procs").write_text(f"{os.getpid()}\n")
+        self._fill(self.own, "cpu memory")
+        (self.own / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in members))
         (self.proc / "self").mkdir(parents=True)
-        (self.proc / "self/cgroup").write_text(f"9:cpuset:/other\n0::{own}\n")
+        (self.proc / "self/cgroup").write_text(f"9:cpuset:/other\n0::/{self.own.relative_to(self.root)}\n")
+        mounted = str(self.root).replace(" ", "\\040")
         (self.proc / "self/mountinfo").write_text(
             "22 1 0:1 / /proc rw - proc proc rw\n"
-            f"30 22 0:26 / {str(self.root).replace(' ', chr(92) + '040')} rw,nosuid shared:9 - cgroup2 cgroup2 rw\n"
+            f"30 22 0:26 / {mounted} rw,nosuid shared:9 - cgroup2 cgroup2 rw\n"
         )
+
+    def install(self, setattr: Callable[[Any, str, Any], None]) -> None:
+        """Have this process find it in the kernel's place."""
         made, removed = Path.mkdir, Path.rmdir
 
         def mkdir(path: Path, *args: object, **options: object) -> None:
@@ -44,17 +57,24 @@ class Hierarchy:
 
         def rmdir(path: Path) -> None:
             if self.root in path.parents:
-                if (path / "cgroup.procs").read_text().split() or any(
-                    each.is_dir() for each in path.iterdir()
-                ):
+                busy = any(each.is_dir() for each in path.iterdir())
+                if busy or (path / "cgroup.procs").read_text().split():
                     raise OSError(errno.EBUSY, "Device or resource busy", str(path))
                 for file in path.iterdir():
                     file.unlink()
             removed(path)
 
-        monkeypatch.setattr(Path, "mkdir", mkdir)
-        monkeypatch.setattr(Path, "rmdir", rmdir)
-        monkeypatch.setattr(cgroups, "_write", self._write)
+        setattr(Path, "mkdir", mkdir)
+        setattr(Path, "rmdir", rmdir)
+        setattr(cgroups, "_write", self._write)
+        setattr(cgroups, "_SYSTEMD", self.root / "no-systemd")
+        setattr(cgroups.find_place, "__defaults__", (self.proc,))
+        setattr(cgroups.SlotGroup.__init__, "__defaults__", (self.proc,))
+
+    def exits(self, pid: int) -> None:
+        """A process has ended."""
+        for file in self.root.rglob("cgroup.procs"):
+            file.write_text("".join(f"{each}\n" for each in file.read_text().split() if int(each) != pid))
 
     def _fill(self, path: Path, controllers: str) -> None:
         files = {
@@ -79,10 +99,7 @@ class Hierarchy:
             if (path.parent / "cgroup.subtree_control").read_text().split():
                 raise OSError(errno.EBUSY, "Device or resource busy", str(path))
             pid = os.getpid() if text == "0" else int(text)
-            for other in self.root.rglob("cgroup.procs"):
-                other.write_text(
-                    "".join(f"{each}\n" for each in other.read_text().split() if int(each) != pid)
-                )
+            self.exits(pid)
             path.write_text(f"{path.read_text()}{pid}\n")
             (self.proc / str(pid)).mkdir(exist_ok=True)
             (self.proc / str(pid) / "cgroup").write_text(f"0::/{path.parent.relative_to(self.root)}\n")

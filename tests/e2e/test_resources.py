@@ -20,6 +20,7 @@ import pytest
 
 import worker
 from controller.sweep import BudgetSection
+from tests.cgroupfs import SITE, Hierarchy
 from tests.e2e.cli import folder_of
 from tests.e2e.harness import (
     BIN,
@@ -374,6 +375,62 @@ def test_a_task_that_takes_more_memory_than_it_may_is_ended(bench: Bench) -> Non
         assert_no_eaters()
     said = (bench.folder.parent / "worker.log").read_text()
     assert said.count(": the memory of what runs is looked at twice a second, as ") == 1
+
+
+@pytest.mark.real_start
+def test_a_limit_that_the_kernel_holds(bench: Bench, tmp_path: Path) -> None:
+    """With a hierarchy of cgroups in a folder: the processes are real, the kernel's kill is the test's."""
+    hierarchy = Hierarchy(tmp_path / "cgroups")
+    hierarchy.make()
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(SITE)
+    path = f"{tmp_path}/site:{Path(worker.__file__).parents[1]}"
+
+    def inside() -> list[int]:
+        found = list(hierarchy.own.glob("*-slot-0/cgroup.procs"))
+        return [int(pid) for file in found for pid in file.read_text().split()]
+
+    def killed(*pids: int) -> None:
+        (group,) = hierarchy.own.glob("*-slot-0")
+        hierarchy.kills(group, len(pids))
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+    detached = {"megabytes": 10, "seconds": 60.0}
+    command = {"kind": "command", "argv": [str(BIN / "python"), "detached.py", "10", "60"]}
+    with serving(
+        bench, "--memory", "200MB", PYTHONPATH=path, FAKE_CGROUPS=str(hierarchy.root.parent)
+    ) as process:
+        # All of it at once, as with memory.oom.group; or, by an older kernel, what has detached alone.
+        for objective, parameters, whole in (
+            ("obj:eat_detached", detached, True),
+            ("obj:eat_detached", detached, False),
+            (command, {}, True),
+        ):
+            task_id = bench.submit(objective, parameters=parameters)
+            wait_for(lambda: inside() and eaters(), "the trial", 20.0)
+            (pid,) = inside()
+            killed(*eaters(), *([pid] if whole else []))
+            task = bench.ended(task_id)
+            hierarchy.exits(pid)
+            assert (task.status, task.reason_class) == (Status.FAILED, Reason.OUT_OF_MEMORY), task.reason
+            assert task.reason == "wanted more memory than the 200 MB that this worker allows (--memory)"
+            assert_no_eaters()
+        # The slot lives on; what was over its limit before is nobody else's matter.
+        completed(bench, bench.submit("obj:eat", parameters={"megabytes": 1}))
+        (pid,) = inside()
+        hierarchy.exits(pid)
+        process.terminate()
+        assert process.wait(20) == 0
+    said = (bench.folder.parent / "worker.log").read_text()
+    assert said.count(": the memory of what runs is held by the kernel") == 1
+    assert said.count("slot(s) on queue(s)") == 1
+    assert "starting it again" not in said
+    assert [each for each in hierarchy.own.iterdir() if each.is_dir()] == []
+
+
+def eaters() -> list[int]:
+    return [p.pid for p in psutil.process_iter(["cmdline"]) if "eat.py" in (p.info["cmdline"] or ())]
 
 
 def assert_no_eaters() -> None:

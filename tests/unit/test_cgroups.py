@@ -29,8 +29,10 @@ LIMIT = 200_000_000
 
 @pytest.fixture
 def hierarchy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hierarchy:
-    monkeypatch.setattr(cgroups, "_SYSTEMD", tmp_path / "no-systemd")
-    return Hierarchy(tmp_path, monkeypatch)
+    found = Hierarchy(tmp_path)
+    found.make(os.getpid())
+    found.install(monkeypatch.setattr)
+    return found
 
 
 def of_slot(hierarchy: Hierarchy, number: int = 0) -> tuple[Place, Path]:
@@ -367,10 +369,12 @@ def test_what_forks_and_detaches_stays_inside_and_ends_with_it(real: Path, tmp_p
         pid = int((tmp_path / "pid").read_text())
         assert group.holds(pid)
         assert not group.holds(os.getpid())
-        group.remove()
-        wait_for(lambda: not (real / "cgroup.procs").read_text().split())
-        group.remove()
-        assert not real.exists()
+
+        def removed() -> bool:
+            group.remove()
+            return not real.exists()
+
+        wait_for(removed)  # once all in it has ended
     finally:
         program.close()
         with contextlib.suppress(ProcessLookupError, UnboundLocalError):
