@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from typing import Any
 import pytest
 
 from tests import fakenvml
-from tests.e2e.harness import Bench, started, wait_for
+from tests.e2e.harness import Bench, run, started, wait_for
 from tests.fakenvml import gpu
+from tests.servers import free_port
 from worker.protocol import Reason, Status, TaskRecord
 from worker.protocol.gpu_status import unpack
 
@@ -105,7 +108,8 @@ def ended(bench: Bench, target: str, **parameters: Any) -> TaskRecord:
 
 def test_from_the_driver_to_the_people(bench: Bench, machine: Machine, stranger: int) -> None:
     machine.set(gpus=[gpu(0, processes=[[stranger, 8 * GIB]]), gpu(1)])
-    with serving(bench, "--slots", "1", "--gpus", "0"):
+    port = free_port()
+    with serving(bench, "--slots", "1", "--gpus", "0", "--metrics-port", str(port)):
         wait_for(lambda: gpus_of(bench) == ["0: 87 % 9.0 of 80.0 GB 61 °C"], "the registration", 20.0)
         task = ended(bench, "obj:hold", gib=20, seconds=3.0)
         assert task.status is Status.COMPLETED, task.reason
@@ -119,6 +123,15 @@ def test_from_the_driver_to_the_people(bench: Bench, machine: Machine, stranger:
             "0/utilization": 87.0, "0/memory_used_gb": 9.0, "0/memory_free_gb": 71.0, "0/temperature": 61.0,
             "0/power": 402.5, "0/process_memory_gb": 20.0,
         }  # fmt: skip
+        shown = run("controller", "show", task.id, cwd=bench.folder, REDIS_URL=bench.url).stdout
+        assert "GPUs, at most" in shown
+        assert "process_memory_gb" in shown
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            metrics = answer.read().decode()
+        (utilization,) = re.findall(
+            r"^optuna_rq_worker_gpu_utilization_ratio\{.*\} (.*)$", metrics, re.MULTILINE
+        )
+        assert float(utilization) == 0.87
         line = f"GPU 0 (NVIDIA H100, 80.0 GB) is held by others: process {stranger} (sleep of "
         assert f"optuna-rq: {line}" in bench.output(task.id)
         assert line in log_of(bench)

@@ -129,8 +129,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure(level)
     watch = Watch(folder)
-    while watch.open():
-        while watch.look() is not None:
+    while os.getppid() == parent and watch.open():
+        while os.getppid() == parent and watch.look() is not None:
             began = time.monotonic()
             # A trial may begin meanwhile.
             while time.monotonic() - began < watch.period_s():
