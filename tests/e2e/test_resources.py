@@ -82,6 +82,24 @@ def eat(task, megabytes):
 def eat_in_children(task, megabytes):
     eaters = [subprocess.Popen([sys.executable, "eat.py", str(megabytes)]) for n in range(2)]
     return sum(eater.wait() for eater in eaters)
+
+def eat_detached(task, megabytes, seconds):
+    subprocess.run([sys.executable, "detach.py", str(megabytes)], stdout=subprocess.DEVNULL)
+    time.sleep(seconds)
+    return 1.0
+"""
+DETACH = """
+import os, sys
+os.fork() and os._exit(0)
+os.setsid()
+os.fork() and os._exit(0)
+os.execv(sys.executable, [sys.executable, "eat.py", sys.argv[1]])
+"""
+DETACHED = """
+import subprocess, sys, time
+subprocess.run([sys.executable, "detach.py", sys.argv[1]], stdout=subprocess.DEVNULL)
+print("loss=1", flush=True)
+time.sleep(float(sys.argv[2]))
 """
 SHOW = f"import json, os\nprint(json.dumps({{n: os.environ.get(n) for n in {('CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS', 'TMPDIR')}}}))\n"
 EAT = "import sys, time\nblock = b'x' * int(float(sys.argv[1]) * 1e6)\nprint('loss=1')\ntime.sleep(2)\n"
@@ -103,7 +121,14 @@ def bench(tmp_path: Path, redis_url: str) -> Bench:
     folder = tmp_path / "node"
     folder.mkdir()
     found = Bench(redis_url, folder)
-    for name, text in {"obj.py": OBJECTIVES, "show.py": SHOW, "eat.py": EAT, "litter.py": LITTER}.items():
+    programs = {
+        "show.py": SHOW,
+        "eat.py": EAT,
+        "litter.py": LITTER,
+        "detach.py": DETACH,
+        "detached.py": DETACHED,
+    }
+    for name, text in {"obj.py": OBJECTIVES, **programs}.items():
         found.module(name, text)
     return found
 
@@ -319,11 +344,15 @@ def test_a_task_that_takes_more_memory_than_it_may_is_ended(bench: Bench) -> Non
         "script": ({"kind": "script", "path": "eat.py", "args": ["400"]}, {}),
         "command": ({"kind": "command", "argv": ["sh", "-c", f"{python} eat.py 400; exit 0"]}, {}),
         "children": ("obj:eat_in_children", {"megabytes": 150}),
+        "detached": ("obj:eat_detached", {"megabytes": 400, "seconds": 3.0}),
+        "detached and left": ("obj:eat_detached", {"megabytes": 400, "seconds": 0.3}),
+        "detached by a command": ({"kind": "command", "argv": [python, "detached.py", "400", "3"]}, {}),
     }
     modest: dict[str, tuple[Any, dict[str, Any]]] = {
         "function": ("obj:eat", {"megabytes": 100}),
         "command": ({"kind": "command", "argv": ["sh", "-c", f"{python} eat.py 100; exit 0"]}, {}),
         "children": ("obj:eat_in_children", {"megabytes": 40}),
+        "detached": ("obj:eat_detached", {"megabytes": 40, "seconds": 1.0}),
     }
     with serving(bench, "--memory", "200MB"):
         ended = {}
@@ -343,6 +372,8 @@ def test_a_task_that_takes_more_memory_than_it_may_is_ended(bench: Bench) -> Non
             assert task.attempt == 1
             assert [other.status for other in others] == [Status.COMPLETED] * len(others), (kind, others)
         assert_no_eaters()
+    said = (bench.folder.parent / "worker.log").read_text()
+    assert said.count(": the memory of what runs is looked at twice a second, as ") == 1
 
 
 def assert_no_eaters() -> None:

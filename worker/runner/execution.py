@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worker.process.channel import SOCKET_VARIABLE, Endpoint, Message
+from worker.process.out_of_memory import of_gpu
 from worker.protocol.errors import ObjectiveLoadError
 from worker.protocol.faults import fault_of
 from worker.protocol.returned import InvalidValue, values_of
@@ -250,11 +251,11 @@ def _explain(error: BaseException) -> Message:
     if isinstance(error, InvalidValue):
         return {"op": "result", "kind": "invalid_value", "reason": str(error)}
     name, fault = type(error).__name__, fault_in(error)
-    # By name as well: torch's and jax's out-of-memory errors must not cost an import here.
-    memory = isinstance(error, MemoryError) or "OutOfMemory" in name or _is_refused_memory(error)
-    kind = "out_of_memory" if memory and not fault else "error"
     text = str(error).strip().splitlines()
     reason = f"{name}: {text[0]}" if text else name
+    # By its words as well: torch's and jax's out-of-memory errors must not cost an import here.
+    memory = isinstance(error, MemoryError) or of_gpu(reason) or _is_refused_memory(error)
+    kind = "out_of_memory" if memory and not fault else "error"
     return {"op": "result", "kind": kind, "reason": reason[:500], "error": _trace(error), **fault}
 
 

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from worker.process.cgroups import enter
 from worker.process.channel import Endpoint, Message
 from worker.process.parent_death import die_with_parent
 from worker.runner import preload
@@ -71,6 +72,8 @@ class Trials:
         try:
             os.setsid()
             die_with_parent(parent)
+            if messages[0].get("cgroup"):
+                enter(messages[0]["cgroup"])
             self._endpoint.send({"op": "hello", "pid": os.getpid()})
             status = Runner(self._endpoint, Learner(self._notebook), imported).serve(messages)
         except BaseException:
