@@ -48,6 +48,8 @@ def _await_threads() -> None:
 
 def _forget_own_modules(before: Container[str]) -> None:
     """Clear the user's modules, the last one first, as Python does: what they hold ends with them."""
+    sys.settrace(None)
+    sys.setprofile(None)
     new = [name for name in list(sys.modules) if name not in before]
     for name in reversed([name for name in new if not is_library(name)]):
         module = sys.modules.pop(name)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from worker.process.channel import SOCKET_VARIABLE, Endpoint
+from worker.sdk import forking
 from worker.sdk.joined_session import JoinedSession
 from worker.sdk.members import Members, connect_to
 from worker.sdk.session import ChannelSession, Session
@@ -130,6 +131,7 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+forking.keep_sigterm()
 
 
 # A program's own way to its task
