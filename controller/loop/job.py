@@ -135,7 +135,10 @@ class Job:
                 queue=queue or own.spec.queue,
             )
             record = replace(record, spec=spec)
-        self._record = replace(record, id=own.id, study=own.study, trial=own.trial, created_at=own.created_at)
+        fixed = (own.id, own.study, own.trial, own.created_at)
+        if (record.id, record.study, record.trial, record.created_at) != fixed:
+            record = replace(record, id=own.id, study=own.study, trial=own.trial, created_at=own.created_at)
+        self._record = record
         timer = self._timer()
         if launched_at is not None:
             timer.launched(launched_at)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from controller.loop.context import LoopContext
 from controller.loop.fleet import Fleet
 from controller.loop.job import Job
@@ -37,6 +39,8 @@ class Launching:
         self._one_by_one = context.of_a_subclass or context.search is None
         self._granted = False
         """What is created now is within the room that was found: it need not be asked for again."""
+        self._freed = 0
+        """Jobs that have ended in this step."""
         self.gave_nothing = False
         """The last `create_job` that was allowed returned no job, for no reason of the loop's."""
 
@@ -47,7 +51,7 @@ class Launching:
 
     def launch_asked(self) -> None:
         """Fill free slots with what needs no results: trials asked for already, or asked for blindly."""
-        search = self._search
+        search, self._freed = self._search, len(self._state.ended)
         while search is not None:
             most = MOST_TOGETHER if search.can_ask_ahead else len(self._state.asked)
             if not most or not self._launch_some(most):
@@ -150,14 +154,17 @@ class Launching:
         return max(1, room)
 
     def _ask_ahead(self) -> None:
-        """Have one trial ready for the next free slot, where the sampler suggests the same then."""
-        search = self._search
+        """Have trials ready for the next free slots, where the sampler suggests the same then.
+
+        One, or as many as have ended in this step: where trials are short, so many slots are free again soon.
+        """
+        search, most = self._search, max(1, self._freed)
+        self._freed = 0
         if search is None or not search.can_ask_ahead or self._state.asked or not self._state.running:
             return
         if self._ends or search.exhausted or self._requests.paused:
             return
         limit = self._budget.jobs.limit
         if self._budget.iterations.limit is None and (limit is None or self._budget.jobs.used < limit):
-            asked = search.ask()
-            if asked is not None:
-                self._state.asked.append(asked)
+            left = most if limit is None else min(most, math.ceil(limit - self._budget.jobs.used))
+            self._state.asked.extend(search.ask_several(left))

@@ -23,7 +23,7 @@ from controller.search.trial_cache import TrialCache
 from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot
 from controller.search.tried import DUPLICATE, NOT_RUN, TriedPoints
 from worker.artifacts import ArtifactMeta
-from worker.optuna_internals import open_trial, storage_of, trial_id
+from worker.optuna_internals import open_trial, storage_of, tell, trial_id
 from worker.trials.sampler_state import MARK, SamplerState
 from worker.trials.storage_retry import retry_while_away
 
@@ -311,9 +311,7 @@ class Search:
         try:
             for index, violation in enumerate(constraints or ()):
                 trial.set_constraint(str(index), violation)
-            self._study.tell(
-                trial, values=list(values) if state is TrialState.COMPLETE and values else None, state=state
-            )
+            tell(self._study, trial, list(values) if state is TrialState.COMPLETE and values else None, state)
         except optuna.exceptions.UpdateFinishedTrialError as error:
             log.info("trial %d was told before: %s", number, error)
             return False

@@ -178,3 +178,23 @@ def test_what_is_left_of_a_space_is_launched_and_then_it_is_exhausted(redis_url:
     assert sorted(job.parameters["x"] for job in parts.state.running.values()) == [1, 2, 3]
     assert launching.exhausted
     assert not launching.gave_nothing
+
+
+@pytest.mark.parametrize(("limit", "ahead"), [(None, 3), (12, 3), (8, 2), (7, 1), (6, 0)])
+def test_as_many_trials_are_asked_ahead_as_have_ended_at_once(
+    redis_url: str, tmp_path: Path, limit: int | None, ahead: int
+) -> None:
+    parts, launching = of_ours(
+        redis_url, tmp_path, max_concurrent=3, **({} if limit is None else {"jobs_limit": limit})
+    )
+    launching.launch_new()
+    assert [asked.number for asked in parts.state.asked] == [3]  # nothing has ended yet
+    for task_id, job in list(parts.state.running.items()):
+        parts.budget.close_job(task_id, iterations=1, by_itself=True)
+        parts.state.ended.append(parts.state.running.pop(task_id))
+        assert job.trial < 3
+    launching.launch_asked()
+    parts.state.ended.clear()
+    launching.launch_new()
+    assert sorted(job.trial for job in parts.state.running.values()) == [3, 4, 5]
+    assert [asked.number for asked in parts.state.asked] == list(range(6, 6 + ahead))
