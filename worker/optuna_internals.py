@@ -60,7 +60,7 @@ def has_fixed_parameters(trial: optuna.Trial) -> bool:
 
 
 def tell(study: optuna.Study, trial: optuna.Trial, values: list[float] | None, state: TrialState) -> None:
-    """As `Study.tell`, without the deep copy of the trial that it returns: that takes longer than the rest."""
+    """As `Study.tell`, without the deep copy of the trial that it returns: that takes longest."""
     from optuna.study._tell import _tell_with_warning
 
     _tell_with_warning(study=study, trial=trial, value_or_values=values, state=state)
