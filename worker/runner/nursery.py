@@ -16,7 +16,7 @@ from worker.process.parent_death import die_with_parent
 from worker.runner import preload
 from worker.runner.ending import end
 from worker.runner.execution import ORDERS, Runner
-from worker.runner.libraries import Learner, Lesson, Notebook, Preloading, Unsafe
+from worker.runner.libraries import Learner, Lesson, Notebook, Preloading, Unsafe, prepare
 
 AGAIN = 75
 """Exit code of a nursery in which a library doesn't survive a fork: another one leaves that out."""
@@ -33,6 +33,7 @@ class Trials:
     def __init__(self, endpoint: Endpoint, notebook: Notebook) -> None:
         self._endpoint = endpoint
         self._notebook = notebook
+        prepare()
 
     def next_order(self) -> list[Message]:
         """The next messages, an order first; empty once the slot has closed the channel."""
