@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import artifacts, leaks, simulate, slots
+from benchmarks import artifacts, leaks, simulate
+from benchmarks import slots as many_slots
 from benchmarks.__main__ import main, markdown
 from benchmarks.reports import measure
 from benchmarks.rows import Row, read_stamps, sample
@@ -105,4 +106,4 @@ def test_trials_leave_nothing_behind(reuse: bool) -> None:
 
 
 def test_what_a_trial_costs_the_controller_is_measured() -> None:
-    assert 0 < slots.cost_ms(4, 200) < 100
+    assert 0 < many_slots.cost_ms(4, 200) < 100

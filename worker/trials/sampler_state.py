@@ -42,7 +42,7 @@ class _Twister:
         """Names the place where it began."""
 
     def _look(self) -> None:
-        """Keep where the shadow stands: its state is large, and made anew each time."""
+        """Keep where the shadow stands: its state is large, and a copy each time."""
         state = self._shadow.state["state"]
         self._key, self._at = state["key"].tobytes(), state["pos"]
 
