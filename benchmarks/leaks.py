@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import statistics
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -49,13 +48,16 @@ def look(root: psutil.Process, trials: int, temporary: Path) -> Look:
 
 
 def grown(looks: list[Look], early: int, late: int, width: int) -> dict[str, tuple[float, float]]:
-    """Name → medians of a figure over the looks from trial `late` on, and from `early` on."""
+    """Name → the least of a figure over the looks from trial `late` on, and from `early` on.
 
-    def median(name: str, first: int) -> float:
-        return statistics.median(getattr(one, name) for one in looks if first <= one.trials <= first + width)
+    The least is what lasts: the processes of trials come and go.
+    """
+
+    def least(name: str, first: int) -> float:
+        return float(min(getattr(one, name) for one in looks if first <= one.trials <= first + width))
 
     names = [field.name for field in fields(Look) if field.name != "trials"]
-    return {name: (median(name, late), median(name, early)) for name in names}
+    return {name: (least(name, late), least(name, early)) for name in names}
 
 
 def measure(trials: int, early: int, width: int, *, reuse: bool = False) -> dict[str, tuple[float, float]]:

@@ -413,3 +413,16 @@ def test_trials_that_the_storage_did_not_take_are_given_later(
             search.ask_several(3)
     assert [asked.number for asked in search.ask_several(2)] == [0, 1, 2]
     assert [trial.state for trial in stored(url)] == [TrialState.RUNNING] * 3
+
+
+def test_of_several_trials_those_that_somebody_else_has_told_stay_so(url: str) -> None:
+    study, _ = make(url)
+    search = Search(study, PARAMETERS)
+    asked = search.ask_several(4)
+    theirs = optuna.load_study(study_name="s", storage=open_storage(url))
+    theirs.tell(asked[1].number, 7.0)
+    for one in asked:
+        search.tell(one.number, TrialState.COMPLETE, [float(one.number)])
+    search.flush()
+    assert [trial.values for trial in stored(url)] == [[0.0], [7.0], [2.0], [3.0]]
+    assert [trial.values for trial in study.trials] == [[0.0], [7.0], [2.0], [3.0]]
