@@ -243,8 +243,11 @@ class TaskRecord:
         return record
 
     @classmethod
-    def decode(cls, data: Mapping[str, str]) -> TaskRecord:
+    def decode(cls, data: Mapping[str, str], spec: TaskSpec | None = None) -> TaskRecord:
         """Parse a Redis hash.
+
+        Args:
+            spec: what its field says, if that is known.
 
         Raises:
             NewerRecord: it was written by a newer version.
@@ -262,7 +265,7 @@ class TaskRecord:
                 project=data.get("project", ""),
                 parent=data.get("parent", ""),
                 trial=bounded_int(data.get("trial", -1), -1, MAX_NUMBER),
-                spec=TaskSpec.decode(data["spec"]),
+                spec=TaskSpec.decode(data["spec"]) if spec is None else spec,
                 status=Status(data["status"]),
                 attempt=bounded_int(data["attempt"], 0, MAX_NUMBER),
                 created_at=bounded_float(data["created_at"], 0.0, MAX_STAMP),
