@@ -7,6 +7,7 @@ import errno
 import os
 import queue
 import resource
+import select
 import signal
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from worker.runner.process_state import ProcessState, holds_gpu
 from worker.sdk import runtime
 from worker.sdk.exceptions import TaskStopped
 from worker.sdk.forking import deaf
+from worker.sdk.members import Members
 from worker.sdk.session import ChannelSession
 
 if TYPE_CHECKING:
@@ -94,13 +96,25 @@ class Runner:
             if messages is None:
                 return None
             self._take(messages)
-        self._reading = threading.Thread(target=self._read, name="optuna-rq-reader", daemon=True)
+        members = runtime.make_members(listens=False)
+        self._reading = threading.Thread(
+            target=self._read, args=(members,), name="optuna-rq-reader", daemon=True
+        )
         self._reading.start()
         return self._orders.get()
 
-    def _read(self) -> None:
-        while self._endpoint.waits(self._stopped) and (messages := self._endpoint.receive()) is not None:
-            self._take(messages)
+    def _read(self, members: Members) -> None:
+        """Take what the slot says, until the trial is over; have the first child of this process heard."""
+        sources: list[Any] = [self._endpoint, self._stopped, *([] if members.listens else [members])]
+        while self._stopped not in (ready := select.select(sources, [], [])[0]):
+            if self._endpoint in ready:
+                messages = self._endpoint.receive()
+                if messages is None:
+                    sources.remove(self._endpoint)
+                self._take(messages or [])
+            if members in ready:
+                sources.remove(members)
+                members.listen()
 
     def _waits_for_more(self) -> bool:
         """Wait for another order with nothing read ahead. False when none comes: this process ends."""

@@ -18,7 +18,7 @@ from worker.process.parent_death import die_with_parent
 from worker.runner import preload
 from worker.runner.ending import end
 from worker.runner.execution import ORDERS, Runner, fault_in
-from worker.runner.libraries import Learner, Lesson, Notebook, Preloading, Unsafe
+from worker.runner.libraries import Learner, Lesson, Notebook, Preloading, Unsafe, prepare
 from worker.sdk.forking import deaf
 
 AGAIN = 75
@@ -37,6 +37,7 @@ class Trials:
         self._endpoint = endpoint
         self._notebook = notebook
         self._interrupt = signal.getsignal(signal.SIGINT)
+        prepare()
 
     def next_order(self) -> list[Message]:
         """The next messages, an order first; empty once the slot has closed the channel."""
