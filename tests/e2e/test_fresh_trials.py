@@ -136,6 +136,70 @@ def train(task):
     multiprocessing.Process(target=time.sleep, args=(303,), daemon=True).start()
     return 1.0
 """,
+    "surroundings": """
+import os, signal, subprocess, tempfile, uuid
+from pathlib import Path
+os.environ.setdefault("RUN_ID", uuid.uuid4().hex)
+FOLDER = tempfile.mkdtemp()
+os.makedirs("runs", exist_ok=True)
+os.chdir("runs")
+import colorsys
+def train(task):
+    assert os.path.dirname(FOLDER) == tempfile.gettempdir() == os.environ["TMPDIR"]
+    assert Path.cwd().name == "runs"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with subprocess.Popen(["sleep", "307"]) as child:
+        child.send_signal(signal.SIGINT)
+    with open("ids.txt", "a") as file:
+        file.write(os.environ["RUN_ID"] + "\\n")
+    return 1.0
+""",
+    "pool": """
+import atexit, multiprocessing, os
+POOL = multiprocessing.Pool(2)
+PID = os.getpid()
+@atexit.register
+def ended():
+    if os.getpid() == PID:
+        POOL.terminate()
+        POOL.join()
+        print("the pool has ended")
+def train(task):
+    return float(sum(POOL.map(abs, [-1, -2])))
+""",
+    "libraries": """
+import libraries_rows, libraries_numbers, libraries_banner
+def train(task, number):
+    libraries_rows.FILE.write(f"{number}\\n")
+    return {"loss": libraries_numbers.NUMBERS.random(), "more": libraries_numbers.MORE.random()}
+""",
+    "task": """
+from worker import Logger, Task
+TASK = Task.init(project_name="mine", task_name="mine")
+SETTINGS = TASK.connect({"number": 0})
+Logger.current_logger().report_scalar("early", "", 5.0, 0)
+def train(number):
+    assert Task.current_task() is TASK
+    return {"loss": float(SETTINGS["number"])}
+""",
+    "profiled": """
+import sys
+calls = []
+def look(*about):
+    calls.append(len(calls))
+sys.setprofile(look)
+sys.settrace(look)
+def train(task):
+    return 1.0
+""",
+    "hook": """
+import sys
+def hook(kind, error, trace):
+    print("the hook was told:", error)
+sys.excepthook = hook
+def train(task):
+    raise ValueError("mine")
+""",
     "mains": """
 import multiprocessing, pickle
 def double(value):
@@ -144,6 +208,13 @@ def train(task, method):
     with multiprocessing.get_context(method).Pool(2) as pool:
         return float(sum(pool.map(double, [1, 2, 3])))
 """,
+}
+
+LIBRARIES = {
+    "libraries_rows": 'FILE = open("library-rows.txt", "a")',
+    "libraries_numbers": "import random\nimport numpy\nNUMBERS, MORE = random.Random(), numpy.random.default_rng()",
+    "libraries_banner": 'print("the banner")',
+    "installed_objective": MODULES["unseeded"],
 }
 
 
@@ -158,16 +229,21 @@ def bench(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
     made = Bench(server.url(), tmp_path_factory.mktemp("fresh"))
     for name, text in MODULES.items():
         made.module(f"{name}_module.py", text)
-    with serving(made) as process:
+    installed = made.folder / "env" / "site-packages"
+    installed.mkdir(parents=True)
+    for name, text in LIBRARIES.items():
+        (installed / f"{name}.py").write_text(text)
+    with serving(made, PYTHONPATH=str(installed)) as process:
         yield made
         process.terminate()
         assert process.wait(20) == 0
         assert_nothing_left(made.folder)
 
 
-def run(bench: Bench, name: str, *trials: dict[str, Any]) -> list[TaskRecord]:
+def run(bench: Bench, name: str, *trials: dict[str, Any], module: str = "") -> list[TaskRecord]:
     """Trials of one module, one after the other; all complete."""
-    ids = [bench.submit(f"{name}_module:train", parameters=parameters) for parameters in trials]
+    target = f"{module or name + '_module'}:train"
+    ids = [bench.submit(target, parameters=parameters) for parameters in trials]
     records = [bench.ended(task_id) for task_id in ids]
     assert [record.status for record in records] == [Status.COMPLETED] * len(ids), [
         record.reason for record in records
@@ -252,3 +328,46 @@ def test_the_processes_of_a_trial_end_with_it(bench: Bench) -> None:
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_own_functions_can_be_sent_to_processes(bench: Bench, method: str) -> None:
     assert values(bench, run(bench, "mains", {"method": method}, {"method": method})) == [12.0, 12.0]
+
+
+def test_the_import_has_folder_environment_and_signals_of_a_new_process(bench: Bench) -> None:
+    run(bench, "surroundings", {}, {}, {})
+    assert len(set((bench.folder / "runs" / "ids.txt").read_text().split())) == 3
+
+
+def test_a_pool_of_a_module_ends(bench: Bench) -> None:
+    for record in run(bench, "pool", {}, {}):
+        assert "the pool has ended" in bench.output(record.id)
+        assert "did not end" not in bench.output(record.id)
+
+
+def test_what_libraries_open_and_draw_belongs_to_each_trial(bench: Bench) -> None:
+    records = run(bench, "libraries", *({"number": number} for number in range(4)))
+    assert (bench.folder / "library-rows.txt").read_text().split() == ["0", "1", "2", "3"]
+    for metric in ("loss", "more"):
+        assert len(set(values(bench, records, metric))) == 4
+    for record in records:
+        assert bench.output(record.id).count("the banner") <= 1
+
+
+@pytest.mark.parametrize("metric", ["loss", "own", "numpy", "random"])
+def test_an_installed_objective_is_the_users_own(bench: Bench, metric: str) -> None:
+    records = run(bench, "", {}, {}, {}, module="installed_objective")
+    assert len(set(values(bench, records, metric))) == 3
+
+
+def test_the_import_may_use_the_task(bench: Bench) -> None:
+    records = run(bench, "task", *({"number": number} for number in (3, 4)))
+    assert values(bench, records) == [3.0, 4.0]
+    assert values(bench, records, "early") == [5.0, 5.0]
+
+
+def test_an_exception_is_told_to_the_hook_for_them(bench: Bench) -> None:
+    record = bench.ended(bench.submit("hook_module:train"))
+    assert (record.status, record.reason) == (Status.FAILED, "ValueError: mine")
+    assert bench.output(record.id).count("the hook was told: mine") == 1
+
+
+def test_a_profiler_is_quiet_at_the_end(bench: Bench) -> None:
+    (record,) = run(bench, "profiled", {})
+    assert bench.output(record.id) == ""

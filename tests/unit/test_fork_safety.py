@@ -34,6 +34,14 @@ def thread_outside_python(name):
         ("import socket; s = socket.socket()", "connections"),
         ("import subprocess; p = subprocess.Popen(['sleep', '5'])", "processes"),
         ("sys.modules['jax'] = sys", "jax"),
+        ("f = open('/dev/null', 'w')", ""),
+        ("import tempfile; f = tempfile.NamedTemporaryFile()", "a file to write to"),
+        ("import tempfile; f = tempfile.TemporaryFile()", ""),
+        ("f = open(preload.__file__)", ""),
+        ("import random, numpy.random, tempfile", ""),
+        ("import random; sys.rng = random.Random(3)", "random numbers"),
+        ("import numpy; sys.rng = numpy.random.default_rng()", "random numbers"),
+        ("import numpy; sys.rng = numpy.random.RandomState(3)", "random numbers"),
     ],
 )
 def test_what_does_not_survive_a_fork(begun: str, said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -79,3 +80,7 @@ def main() -> None:
     os.dup2(2, 1)
     answer = check(question)
     os.write(answer_to, b"\n" + json.dumps(answer).encode() + b"\n")
+    # No trial has run: the user's code has nothing to end, and its threads nothing to wait for.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
+    os._exit(0)

@@ -7,6 +7,7 @@ import errno
 import os
 import queue
 import resource
+import select
 import signal
 import sys
 import tempfile
@@ -27,6 +28,8 @@ from worker.runner.objective import call_function, check_signature, load_functio
 from worker.runner.process_state import ProcessState, holds_gpu
 from worker.sdk import runtime
 from worker.sdk.exceptions import TaskStopped
+from worker.sdk.forking import deaf
+from worker.sdk.members import Members
 from worker.sdk.session import ChannelSession
 
 if TYPE_CHECKING:
@@ -93,13 +96,25 @@ class Runner:
             if messages is None:
                 return None
             self._take(messages)
-        self._reading = threading.Thread(target=self._read, name="optuna-rq-reader", daemon=True)
+        members = runtime.make_members(listens=False)
+        self._reading = threading.Thread(
+            target=self._read, args=(members,), name="optuna-rq-reader", daemon=True
+        )
         self._reading.start()
         return self._orders.get()
 
-    def _read(self) -> None:
-        while self._endpoint.waits(self._stopped) and (messages := self._endpoint.receive()) is not None:
-            self._take(messages)
+    def _read(self, members: Members) -> None:
+        """Take what the slot says, until the trial is over; have the first child of this process heard."""
+        sources: list[Any] = [self._endpoint, self._stopped, *([] if members.listens else [members])]
+        while self._stopped not in (ready := select.select(sources, [], [])[0]):
+            if self._endpoint in ready:
+                messages = self._endpoint.receive()
+                if messages is None:
+                    sources.remove(self._endpoint)
+                self._take(messages or [])
+            if members in ready:
+                sources.remove(members)
+                members.listen()
 
     def _waits_for_more(self) -> bool:
         """Wait for another order with nothing read ahead. False when none comes: this process ends."""
@@ -125,12 +140,16 @@ class Runner:
         session = self._session
         assert session is not None
         task = Task(description, session)
-        self._learner.begin()
+        reuse, variables = objective.get("reuse"), {"TMPDIR": order["scratch"], **objective.get("env", {})}
+        if not reuse:
+            _surround(variables, folder)  # until the process ends
+            runtime.enter(task) if order["op"] == "run" else None  # the import may already want it
+        self._learner.begin(target)
         try:
             function = load_function(target, folder)
             self._learner.note()
             self._imported()
-            if objective.get("reuse") and self._state is None:
+            if reuse and self._state is None:
                 self._state = ProcessState()  # what the import has set stays
             call: Callable[[], Message]
             if objective["kind"] == "optuna":
@@ -147,21 +166,16 @@ class Runner:
         runtime.enter(task)
         before = {thread.ident for thread in threading.enumerate()}
         address = runtime.open_to_children(session, lambda: task.about).address
-        variables = {"TMPDIR": order["scratch"], SOCKET_VARIABLE: address, **objective.get("env", {})}
+        variables = {SOCKET_VARIABLE: address, **variables}
         try:
-            with self._stoppable(session), _environment(variables, folder):
+            with self._stoppable(session), _environment(variables, folder) if reuse else _joined(address):
                 result: Message = {"op": "result", "kind": "ok", **call()}
         except BaseException as error:
             result = _explain(error)
         finally:
-            task.finish_following()
-            task.remove_scratch()
-            runtime.leave(task)
-            with contextlib.suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
+            _leave(task)
             session.close()
-        if objective.get("reuse"):
+        if reuse:
             result["dirty"] = _left_behind(before) or not self._put_back()
             result["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             if len(sys.modules) != self._modules:
@@ -188,7 +202,17 @@ class Runner:
             yield
         finally:
             # From here on a late SIGTERM must not disturb the clean-up; the slot knows that we are done.
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, deaf)
+
+
+def _leave(task: Task) -> None:
+    """The objective has returned: its task takes nothing more."""
+    task.finish_following()
+    task.remove_scratch()
+    runtime.leave(task)
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
 
 
 def load_error(error: ObjectiveLoadError) -> Message:
@@ -250,6 +274,9 @@ def _explain(error: BaseException) -> Message:
         }
     if isinstance(error, InvalidValue):
         return {"op": "result", "kind": "invalid_value", "reason": str(error)}
+    if sys.excepthook is not sys.__excepthook__:  # a program's own, as loggers set one
+        with contextlib.suppress(BaseException):
+            sys.excepthook(type(error), error, error.__traceback__)
     name, fault = type(error).__name__, fault_in(error)
     text = str(error).strip().splitlines()
     reason = f"{name}: {text[0]}" if text else name
@@ -280,14 +307,29 @@ def _trace(error: BaseException) -> str:
     return text[-20_000:]
 
 
+def _surround(variables: Mapping[str, str], folder: Path) -> None:
+    """Give this process its environment and folder."""
+    os.chdir(folder)
+    if tempfile.tempdir == os.environ.get("TMPDIR"):
+        tempfile.tempdir = None  # it is looked for in the environment
+    os.environ.update(variables)
+
+
 @contextlib.contextmanager
-def _environment(extra: dict[str, str], folder: Path) -> Iterator[None]:
+def _joined(address: str) -> Iterator[None]:
+    """Within, programs that this process starts find its task."""
+    os.environ[SOCKET_VARIABLE] = address
+    try:
+        yield
+    finally:
+        os.environ.pop(SOCKET_VARIABLE, None)
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str], folder: Path) -> Iterator[None]:
     """The environment, folder, arguments and import path that a fresh process would have."""
     environment, arguments, path = dict(os.environ), list(sys.argv), list(sys.path)
-    os.chdir(folder)
-    if tempfile.tempdir == environment.get("TMPDIR"):
-        tempfile.tempdir = None  # it is looked for in the environment
-    os.environ.update(extra)
+    _surround(variables, folder)
     try:
         yield
     finally:

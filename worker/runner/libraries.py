@@ -6,6 +6,7 @@ user's own modules are imported by each trial itself: what they seed, open or st
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import json
@@ -15,7 +16,7 @@ import sys
 import sysconfig
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -68,8 +69,9 @@ class Learner:
         self._environment: dict[str, str] = {}
         self._variables: dict[str, str] | None = None
 
-    def begin(self) -> None:
-        """The objective is about to be imported."""
+    def begin(self, target: str) -> None:
+        """The objective ``module:name`` is about to be imported."""
+        claim(target)
         self._environment = dict(os.environ)
 
     def note(self) -> None:
@@ -81,11 +83,20 @@ class Learner:
         self._notebook.write(Lesson(names, self._variables))
 
 
+_claimed = {"__main__", "__mp_main__"}
+"""Packages that are the user's own wherever they lie."""
+
+
+def claim(target: str) -> None:
+    """The package of an objective, ``module:name``, is the user's own, also where it is installed."""
+    _claimed.add(target.partition(":")[0].split(".")[0])
+
+
 def is_library(name: str) -> bool:
     """Whether a loaded module is a library's: installed, or Python's own."""
     module = sys.modules.get(name)
     spec = getattr(module, "__spec__", None)
-    if module is None or spec is None or name.split(".")[0] in ("__main__", "__mp_main__"):
+    if module is None or spec is None or name.split(".")[0] in _claimed:
         return False
     if name.split(".")[0] in OURS:
         return True
@@ -93,6 +104,11 @@ def is_library(name: str) -> bool:
     if origin in ("built-in", "frozen"):
         return True
     return origin is not None and _installed(origin)
+
+
+def prepare() -> None:
+    """Find out what `is_library` asks for: processes that are forked from this one need not."""
+    _python_folders()
 
 
 def _file(module: ModuleType) -> str | None:
@@ -142,8 +158,24 @@ class Preloading:
         self._tried: set[str] = set()
 
     def load(self, lesson: Lesson) -> None:
-        """Import what is new. Raises `Unsafe` after a package that can't be forked."""
+        """Import what is new, within the environment of the lesson: a trial sets its own.
+
+        Raises:
+            Unsafe: after a package that can't be forked.
+        """
+        before = {name: os.environ.get(name) for name in lesson.variables}
         os.environ.update(lesson.variables)
+        try:
+            with _silent():
+                self._load(lesson)
+        finally:
+            for name, value in before.items():
+                if value is not None:
+                    os.environ[name] = value
+                elif os.environ.get(name) == lesson.variables[name]:
+                    del os.environ[name]
+
+    def _load(self, lesson: Lesson) -> None:
         for package, names in _by_package(lesson.names).items():
             if package in self._left_out:
                 continue
@@ -153,6 +185,25 @@ class Preloading:
                 _import(name)
             if new and (why := self._why_not()):
                 raise Unsafe(package, why)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Within, what this process prints goes nowhere: it would stand in the log of some trial."""
+    kept = [(number, os.dup(number)) for number in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for number, _ in kept:
+            os.dup2(nowhere, number)
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(nowhere)
 
 
 def _import(name: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import select
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from worker.process.parent_death import die_with_parent
 from worker.runner import preload
 from worker.runner.ending import end
 from worker.runner.execution import ORDERS, Runner, fault_in
-from worker.runner.libraries import Learner, Lesson, Notebook, Preloading, Unsafe
+from worker.runner.libraries import Learner, Lesson, Notebook, Preloading, Unsafe, prepare
+from worker.sdk.forking import deaf
 
 AGAIN = 75
 """Exit code of a nursery in which a library doesn't survive a fork: another one leaves that out."""
@@ -34,6 +36,8 @@ class Trials:
     def __init__(self, endpoint: Endpoint, notebook: Notebook) -> None:
         self._endpoint = endpoint
         self._notebook = notebook
+        self._interrupt = signal.getsignal(signal.SIGINT)
+        prepare()
 
     def next_order(self) -> list[Message]:
         """The next messages, an order first; empty once the slot has closed the channel."""
@@ -74,6 +78,8 @@ class Trials:
             die_with_parent(parent)
             if messages[0].get("cgroup"):
                 enter(messages[0]["cgroup"])
+            signal.signal(signal.SIGTERM, deaf)
+            signal.signal(signal.SIGINT, self._interrupt)
             self._endpoint.send({"op": "hello", "pid": os.getpid()})
             status = Runner(self._endpoint, Learner(self._notebook), imported).serve(messages)
         except BaseException:

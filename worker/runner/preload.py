@@ -6,11 +6,14 @@ What doesn't survive a fork (threads, a GPU's context, connections) must not hav
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
+import stat
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from worker.runner.libraries import NEVER
 
@@ -51,9 +54,42 @@ def why_not(sockets_before: int) -> str:
             return "importing the objective has opened connections"
         if Path(f"/proc/self/task/{os.getpid()}/children").read_text().strip():
             return "importing the objective has started processes"
+        return _what_each_trial_makes()
     except OSError as error:
         return f"this system doesn't tell what a process has begun ({error})"
+
+
+def _what_each_trial_makes() -> str:
+    """What was begun by the imports and has to be each trial's own; empty if nothing."""
+    if _files_to_write():
+        return "importing the objective has opened a file to write to"
+    if _holds_random_numbers():
+        return "importing the objective has made a generator of random numbers"
     return ""
+
+
+def _holds_random_numbers() -> bool:
+    """Whether a module holds a generator of its own: it would give each trial the same numbers."""
+    random, numpy = sys.modules.get("random"), sys.modules.get("numpy.random")
+    kinds: list[Any] = [random.Random] if random else []
+    shared: list[Any] = [vars(random)["_inst"]] if random else []
+    if numpy:
+        kinds += [numpy.Generator, numpy.RandomState]
+        shared.append(vars(numpy.mtrand)["_rand"])
+    found = (value for module in list(sys.modules.values()) for value in list(vars(module).values()))
+    return any(type(value) in kinds and not any(value is known for known in shared) for value in found)
+
+
+def _files_to_write() -> bool:
+    """Whether a file with a name is open to be written: what one trial has not written yet, none would."""
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that lists the folder
+            number = int(descriptor.name)
+            if number > 2 and fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY:
+                about = os.fstat(number)
+                if stat.S_ISREG(about.st_mode) and about.st_nlink:
+                    return True
+    return False
 
 
 def _threads() -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from worker.process.channel import SOCKET_VARIABLE, Endpoint
+from worker.sdk import forking
 from worker.sdk.joined_session import JoinedSession
 from worker.sdk.members import Members, connect_to
 from worker.sdk.session import ChannelSession, Session
@@ -79,11 +80,17 @@ def current_or_unlisted() -> Any:
 
 def open_to_children(session: Session, describe: Callable[[], dict[str, Any]]) -> Members:
     """Have the children of this process take part in the task of `session`; see `Members`."""
+    members = _members if _members is not None else make_members(listens=True)
+    members.serve(session, describe)
+    os.environ[JOIN_VARIABLE] = invitation(members.address)
+    return members
+
+
+def make_members(*, listens: bool) -> Members:
+    """What hears the children of this process, see `Members`; made once."""
     global _members
     if _members is None:
-        _members = Members()
-    _members.serve(session, describe)
-    os.environ[JOIN_VARIABLE] = invitation(_members.address)
+        _members = Members(listens=listens)
     return _members
 
 
@@ -130,6 +137,7 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+forking.keep_sigterm()
 
 
 # A program's own way to its task

@@ -54,6 +54,8 @@ HEARTBEAT_S = 30.0
 FIRST_HEARTBEAT_S = 1.0
 MEMORY_S = 0.5
 """How often memory is looked at where it is limited, in seconds."""
+MONITOR_S = 0.05
+"""Into an attempt, its resources begin to be looked at, in seconds: the shortest trials are over by then."""
 LONGEST_WAIT_S = 1.0
 """Longest wait of the loop, in seconds."""
 EXIT_LOOK_S = 0.05
@@ -228,6 +230,11 @@ class Attempt:
             schedule.every(started + MEMORY_S, MEMORY_S, self._stopping.check_memory)
         if spec.time_limit_s:
             schedule.once(started + spec.time_limit_s, self._stopping.time_limit)
+        schedule.once(started + MONITOR_S, lambda: self._monitor(schedule, program, started))
+        return schedule
+
+    def _monitor(self, schedule: Schedule, program: Program, started: float) -> None:
+        """Have resources sampled from now on."""
         with contextlib.suppress(psutil.Error):
             monitor = ResourceMonitor(program.runs_as)
             schedule.every(
@@ -235,7 +242,6 @@ class Attempt:
                 lambda: monitor.pause_s,
                 lambda: self._sample(monitor, program, started),
             )
-        return schedule
 
     def _wait(self, schedule: Schedule, exit_is_told: bool) -> None:
         """Wait for whichever comes first, and hear what has come."""

@@ -202,7 +202,7 @@ class Slot(SimpleWorker):
 
     def _install_signal_handlers(self) -> None:
         # A terminal's Ctrl-C reaches the whole group; only the daemon decides.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, lambda *given: None)  # ignored here; programs begin without it
         signal.signal(signal.SIGTERM, self.request_stop)
         signal.signal(HAND_BACK_NOW, self.request_stop)
 
