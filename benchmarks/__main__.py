@@ -23,11 +23,13 @@ from worker.embedded.finder import find_redis_server, server_version
 RESULTS = Path(__file__).with_name("results.json")
 SECTIONS = (
     "throughput",
+    "slots",
     "seconds",
     "stopping",
     "imports",
     "reports",
     "growth",
+    "leaks",
     "storage",
     "top",
     "artifacts",

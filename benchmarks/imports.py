@@ -54,7 +54,7 @@ def rows(runs: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
             ours=statistics.median(found[fails]),
             reference=reference,
             sense="<=",
-            aim=0.1,
+            aim=0.05,
         )
         for fails, what in ((False, "after one that ended"), (True, "after one that failed"))
     ]

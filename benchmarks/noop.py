@@ -55,9 +55,13 @@ def bare_rq(jobs: int) -> Sample:
         return sample(read_stamps((folder / "stamps").read_text().splitlines()))
 
 
-def sqlite(jobs: int) -> Sample:
-    """A study with the default storage."""
-    return _study(jobs, "sqlite:///{folder}/optuna.db")
+def sqlite(jobs: int, *, reuse: bool = False) -> Sample:
+    """A study with the default storage.
+
+    Args:
+        reuse: keep a process for the next trials; otherwise each has one of its own.
+    """
+    return _study(jobs, "sqlite:///{folder}/optuna.db", reuse=reuse)
 
 
 def journal(jobs: int) -> Sample:
@@ -65,8 +69,9 @@ def journal(jobs: int) -> Sample:
     return _study(jobs, "journal://{folder}/optuna.log")
 
 
-def _study(jobs: int, storage: str) -> Sample:
-    files = {"objective.py": OBJECTIVE, "sweep.toml": sweep(jobs, "seed = 1")}
+def _study(jobs: int, storage: str, *, reuse: bool = False) -> Sample:
+    text = sweep(jobs, "seed = 1", objective="reuse = true" if reuse else "")
+    files = {"objective.py": OBJECTIVE, "sweep.toml": text}
     with study(files, storage=storage, workers=SLOTS) as run:
         if len(run.stamps) != jobs:
             raise RuntimeError(f"the study ended after {len(run.stamps)} of {jobs} trials")

@@ -36,6 +36,7 @@ name = "benchmark"
 metric = {{ name = "loss", goal = "minimize" }}
 [objective]
 function = "objective:train"
+{objective}
 [parameters]
 x = {{ type = "float", low = -1.0, high = 1.0 }}
 [sampler]
@@ -46,14 +47,15 @@ max_trials = {trials}
 """
 
 
-def sweep(trials: int, more: str = "", budget: str = "") -> str:
+def sweep(trials: int, more: str = "", budget: str = "", objective: str = "") -> str:
     """A sweep file of one parameter, ``loss``, and the random sampler.
 
     Args:
         more: of the sampler, and tables after it.
         budget: further keys of it.
+        objective: further keys of that.
     """
-    return SWEEP.format(trials=trials, more=more) + budget
+    return SWEEP.format(trials=trials, more=more, objective=objective) + budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,7 @@ def study(
     read_every_s: float | None = None,
     program: Sequence[str] = (str(BIN / "controller"),),
     may_fail: bool = False,
+    own_temporary: bool = False,
     timeout_s: float = 900.0,
 ) -> Iterator[Run]:
     """Run ``controller start sweep.toml`` to its end; what it has left can be looked at within.
@@ -132,6 +135,7 @@ def study(
         read_every_s: seconds between two readings; None for none.
         program: what is called in place of ``controller``.
         may_fail: the study may end as failed.
+        own_temporary: temporary files are in ``tmp`` of the study's folder.
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as name, redis_server(Path(name)) as url:
         folder = Path(name)
@@ -142,6 +146,9 @@ def study(
             prepare(storage)
         environment = {**os.environ, "REDIS_URL": url, "OPTUNA_STORAGE": storage}
         environment.pop("ARTIFACT_STORE", None)
+        if own_temporary:
+            (folder / "tmp").mkdir()
+            environment["TMPDIR"] = str(folder / "tmp")
         (folder / "stamps").touch()
         command = [*program, "start", "sweep.toml", "--format", "json"]
         begun = time.monotonic()

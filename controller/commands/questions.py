@@ -25,7 +25,7 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
     """How a study stands: its state, its budgets, its workers."""
     from controller.commands.tables import console, show, table_of
     from controller.results.durations import spoken
-    from controller.results.status import ENDED, budget_rows, describe_study, values_of
+    from controller.results.status import ENDED, budget_rows, describe_study, values_of, worker_rows
 
     with open_store(resolve(redis_url)) as store:
         report = describe_study(store, pick_study(store, study))
@@ -57,7 +57,7 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
     if rows:
         out.print(table_of(rows, "Budgets"))
     if report["workers"]:
-        out.print(table_of(report["workers"], f"Workers of queue {report['queue']}"))
+        out.print(table_of(worker_rows(report["workers"]), f"Workers of queue {report['queue']}"))
     elif report["state"] not in ENDED:
         line(f"no worker serves queue {report['queue']!r}")
 
@@ -194,7 +194,7 @@ def show(task: str, redis_url: str | None, all_metrics: bool, output_format: str
     """
     from controller.commands.tables import console, table_of
     from controller.results.durations import spoken
-    from controller.results.tasks import describe
+    from controller.results.tasks import describe, gpu_rows
 
     with open_store(resolve(redis_url)) as store:
         about = describe(store, store.tasks.get(pick_task(store, task)))
@@ -221,6 +221,9 @@ def show(task: str, redis_url: str | None, all_metrics: bool, output_format: str
                 ]
             )
         )
+    gpus = gpu_rows(about["metrics"])
+    if gpus and not all_metrics:
+        out.print(table_of(gpus, "GPUs, at most"))
     if len(metrics) < len(about["metrics"]):
         hidden = len(about["metrics"]) - len(metrics)
         out.print(f"{hidden} metric(s) of the machine (:monitor:) with --all-metrics", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -99,17 +100,31 @@ class Backend:
         Returns:
             The record that Redis has now: the task may have been launched before.
         """
-        if queue and queue != record.spec.queue:
-            record = replace(record, spec=replace(record.spec, queue=queue))
-        record = replace(record, status=Status.QUEUED, queued_at=self.clock.now())
+        return self.launch_all([record], queue)[0]
+
+    def launch_all(self, records: Sequence[TaskRecord], queue: str | None = None) -> list[TaskRecord]:
+        """As `launch`, for several tasks in one transaction: all of them, or none when Redis goes away."""
+        ready = [self._as_queued(record, queue) for record in records]
         try:
-            self.store.tasks.create(record, also=partial(self.launcher.enqueue, record))
+            self.store.tasks.create_all(ready, also=partial(self.launcher.enqueue_all, ready))
         except TransitionRefused:
             # Launched before, perhaps by a controller that has crashed since, or lost its connection.
-            record = self.store.tasks.get(record.id)
-            if record.status is Status.QUEUED:
-                try:
-                    self.launcher.enqueue(self.launcher.verified(record))
-                except ForbiddenJob as error:
-                    record = self.store.transitions.force_finish(record.id, Reason.LAUNCH_ERROR, str(error))
+            if len(ready) == 1:
+                return [self._launch_again(ready[0].id)]
+            return [self.launch(record) for record in ready]
+        return ready
+
+    def _as_queued(self, record: TaskRecord, queue: str | None) -> TaskRecord:
+        if queue and queue != record.spec.queue:
+            record = replace(record, spec=replace(record.spec, queue=queue))
+        return replace(record, status=Status.QUEUED, queued_at=self.clock.now())
+
+    def _launch_again(self, task_id: str) -> TaskRecord:
+        """Put a task that has a record on the queue once more, if it waits; returns its record."""
+        record = self.store.tasks.get(task_id)
+        if record.status is Status.QUEUED:
+            try:
+                self.launcher.enqueue(self.launcher.verified(record))
+            except ForbiddenJob as error:
+                record = self.store.transitions.force_finish(record.id, Reason.LAUNCH_ERROR, str(error))
         return record

@@ -9,12 +9,16 @@ neither has saved anything. Besides, no more jobs fail than ``total_max_jobs``, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from controller.results.durations import spoken
 from worker.protocol import Reason
 from worker.protocol.errors import BadInput
+
+MOST_ROOM = 1_000_000
+"""Jobs that may be created at once where nothing limits them."""
 
 
 class Limit:
@@ -160,6 +164,23 @@ class Budget:
         elif self.jobs.limit is not None and self.jobs.used >= self.jobs.limit:
             return Verdict(ok=False, final=True, reason=f"all {self.jobs.limit:g} trials created")
         return Verdict(ok=True, final=False, reason="")
+
+    def room(self) -> int:
+        """How many jobs may be created now, as `may_create` would say before each."""
+        if not self.may_create().ok:
+            return 0
+        rooms = [float(MOST_ROOM)]
+        if self.max_concurrent is not None:
+            rooms.append(self.max_concurrent - self.running)
+        if self.iterations.limit is not None:
+            if self.jobs.limit is not None:
+                rooms.append(math.ceil(self.jobs.limit - self.failures.used - self.running))
+            rooms.append((self.iterations.limit - self.iterations.used - self.reserved) // self._share)
+            if self.max_iteration_per_job is None:
+                rooms[-1] = 1  # what runs reserves nothing
+        elif self.jobs.limit is not None:
+            rooms.append(math.ceil(self.jobs.limit - self.jobs.used))
+        return max(1, int(min(rooms)))
 
     def _too_many_may_fail(self) -> Verdict | None:
         """The verdict when one more job might be one failed job more than jobs are allowed."""

@@ -42,3 +42,8 @@ class LoopContext:
     observer: Observer
     lease: StudyLease | None
     hooks: Hooks
+
+    @property
+    def of_a_subclass(self) -> bool:
+        """Whether a class that is not ours does the steps."""
+        return type(self.hooks).__module__.partition(".")[0] != "controller"

@@ -113,13 +113,16 @@ class Job:
         """The task's record as last read."""
         return self._record
 
-    def update(self, record: TaskRecord, *, queue: str | None = None) -> None:
+    def update(
+        self, record: TaskRecord, *, queue: str | None = None, launched_at: float | None = None
+    ) -> None:
         """Take a fresher record of the same task: what was launched stays what it was, whatever Redis says.
 
         Of the record's specification only parameters that the program has added count.
 
         Args:
             queue: that the task was put on, if it is another one.
+            launched_at: the monotonic time of its launch, if it was launched now.
         """
         own: TaskRecord | None = self.__dict__.get("_record")
         if own is None:  # just adopted
@@ -132,8 +135,14 @@ class Job:
                 queue=queue or own.spec.queue,
             )
             record = replace(record, spec=spec)
-        self._record = replace(record, id=own.id, study=own.study, trial=own.trial, created_at=own.created_at)
-        self._timer().see(self._record)
+        fixed = (own.id, own.study, own.trial, own.created_at)
+        if (record.id, record.study, record.trial, record.created_at) != fixed:
+            record = replace(record, id=own.id, study=own.study, trial=own.trial, created_at=own.created_at)
+        self._record = record
+        timer = self._timer()
+        if launched_at is not None:
+            timer.launched(launched_at)
+        timer.see(self._record)
 
     def _timer(self) -> RunTime:
         if self._run_time is None:
@@ -169,13 +178,25 @@ class Job:
         """
         if self.keeper is not None and not self.keeper.allows(self):
             return False
-        self._timer().launched()
-        self.update(self.backend.launch(self._record, queue_name))
+        begun = self.backend.clock.monotonic()
+        self.update(self.backend.launch(self._record, queue_name), launched_at=begun)
         if self._record.status.is_finished:
             return False
         if self.keeper is not None:
             self.keeper.launched(self)
         return True
+
+    @staticmethod
+    def launch_all(jobs: Sequence[Job], queue_name: str) -> None:
+        """Launch jobs that the budget allows: together, unless their class has a `launch` of its own."""
+        if len(jobs) == 1 or any(type(job).launch is not Job.launch for job in jobs):
+            for job in jobs:
+                job.launch(queue_name)
+            return
+        begun = jobs[0].backend.clock.monotonic()
+        records = jobs[0].backend.launch_all([job.record for job in jobs], queue_name)
+        for job, record in zip(jobs, records, strict=True):
+            job.update(record, launched_at=begun)
 
     def abort(
         self, reason_class: Reason = Reason.USER, reason: str = "aborted", iteration: int | None = None

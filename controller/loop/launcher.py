@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from worker.protocol import keys
@@ -40,15 +40,23 @@ class Launcher:
             record: as Redis has it, or will have it. One that was read there must be `verified` first.
             pipeline: the transaction that writes its record; without one, the record must stand already.
         """
-        if self._signer:
-            signature = self._signer.sign_record(record)
-            self._signatures[record.id] = signature
-            if len(self._signatures) > MOST_SIGNATURES:
-                del self._signatures[next(iter(self._signatures))]
-            (self._connection if pipeline is None else pipeline).hset(
-                keys.task(record.id), RECORD_SIGNATURE, signature
-            )
+        self._sign(record, self._connection if pipeline is None else pipeline)
         self._jobs.enqueue(record, pipeline)
+
+    def enqueue_all(self, records: Sequence[TaskRecord], pipeline: Any) -> None:
+        """As `enqueue`, for several tasks in the transaction that writes their records."""
+        for record in records:
+            self._sign(record, pipeline)
+        self._jobs.enqueue_all(records, pipeline)
+
+    def _sign(self, record: TaskRecord, client: Any) -> None:
+        if self._signer is None:
+            return
+        signature = self._signer.sign_record(record)
+        self._signatures[record.id] = signature
+        if len(self._signatures) > MOST_SIGNATURES:
+            del self._signatures[next(iter(self._signatures))]
+        client.hset(keys.task(record.id), RECORD_SIGNATURE, signature)
 
     def verified(self, record: TaskRecord) -> TaskRecord:
         """A record that was read from Redis, as it was when a controller put it there.

@@ -25,7 +25,7 @@ class OwnJobs:
         self._observer = context.observer
         self._hooks = context.hooks
         self._tracker = tracker
-        self.of_a_subclass = type(context.hooks).__module__.partition(".")[0] != "controller"
+        self.of_a_subclass = context.of_a_subclass
         """Whether a class that is not ours does the steps; ours keep no jobs of their own."""
         self._thread = 0
         """Of the loop; 0 before it runs."""

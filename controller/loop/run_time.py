@@ -19,9 +19,9 @@ class RunTime:
         """The attempt that is measured; 0 for none."""
         self._since = 0.0
 
-    def launched(self) -> None:
-        """The task is launched now."""
-        self._launched_at = self._clock.monotonic()
+    def launched(self, at: float) -> None:
+        """The task was launched, by the monotonic clock."""
+        self._launched_at = at
 
     def see(self, record: TaskRecord) -> None:
         """Take note of a fresher record."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from controller.results.durations import spoken
 from controller.results.top import find_top
 from worker.protocol import Status, Store, StudyRecord, StudyState, keys
 from worker.protocol.clock import iso
+from worker.protocol.gpu_status import GpuStatus, unpack
 from worker.protocol.host import busy_slots, pause_left, slot_faults
 
 ENDED = (StudyState.COMPLETED, StudyState.STOPPED, StudyState.FAILED)
@@ -87,7 +89,16 @@ def _worker(registration: Mapping[str, str], now: float, idle: str) -> dict[str,
         "state": state,
         "reason": reason,
         "queues": registration.get("queues", ""),
+        "gpus": [asdict(gpu) for gpu in unpack(registration.get("gpus", ""))],
     }
+
+
+def worker_rows(workers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The workers for people: their GPUs in words, and only where some have any."""
+    rows = [{**row, "gpus": " · ".join(str(GpuStatus(**gpu)) for gpu in row["gpus"])} for row in workers]
+    if not any(row["gpus"] for row in rows):
+        rows = [{name: value for name, value in row.items() if name != "gpus"} for row in rows]
+    return rows
 
 
 def _why_idle(record: StudyRecord, state: str, counts: Mapping[Status, int]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from controller.results.parameters import as_written
@@ -101,3 +102,18 @@ def describe(store: Store, record: TaskRecord) -> dict[str, Any]:
         "artifacts": artifacts,
         "tags": list(record.spec.tags),
     }
+
+
+def gpu_rows(sampled: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The highest that was sampled of each GPU while a task ran.
+
+    Args:
+        sampled: the task's metrics, as `describe` has them.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for key, metric in sampled.items():
+        title, _, series = key.rpartition("/")
+        if title.startswith(":monitor:gpu/") and series != "memory_free_gb":
+            number = title.removeprefix(":monitor:gpu/")
+            rows.setdefault(number, {"gpu": number})[series] = metric["max_value"]
+    return list(rows.values())

@@ -23,7 +23,7 @@ from controller.search.trial_cache import TrialCache
 from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot
 from controller.search.tried import DUPLICATE, NOT_RUN, TriedPoints
 from worker.artifacts import ArtifactMeta
-from worker.optuna_internals import open_trial, storage_of, trial_id
+from worker.optuna_internals import open_trial, storage_of, tell, trial_id
 from worker.trials.sampler_state import MARK, SamplerState
 from worker.trials.storage_retry import retry_while_away
 
@@ -56,7 +56,7 @@ class Search:
 
     Args:
         study: Optuna's, with its sampler and pruner. One that `trial_cache.cached` gave is written to its
-            storage when a trial is asked for, and by `flush`.
+            storage when trials are asked for, and by `flush`.
         parameters: what is searched, in the order in which conditions are decided.
         allow_duplicates: run the same parameters again when the sampler asks for them.
         reports: tell Optuna what tasks report, and ask its pruner; False where objectives do so themselves.
@@ -78,6 +78,7 @@ class Search:
         self._uid = study_uid(study)
         self._trials: dict[int, optuna.Trial] = {}
         self._reported: dict[int, set[int]] = {}
+        self._unwritten: list[Asked] = []  # asked for, and not in the storage yet
         self._simple = not any(parameter.conditional for parameter in parameters)
         self._allow_duplicates = allow_duplicates
         self._reports = reports
@@ -110,11 +111,21 @@ class Search:
 
         It counts as running for the sampler from now on, and stands in the storage.
         """
-        asked = self._ask_new()
+        found = self.ask_several(1)
+        return found[0] if found else None
+
+    def ask_several(self, most: int) -> list[Asked]:
+        """As `ask`, for up to `most` trials that are written together; fewer when nothing is left."""
+        while len(self._unwritten) < most and (asked := self._ask_new()) is not None:
+            self._unwritten.append(asked)
         moved = self.flush()
-        if asked is not None and asked.number in moved:
-            asked = self._moved(asked, moved[asked.number])
-        return asked
+        # From behind: each moves to a higher number, which the next one may have had.
+        found = [
+            self._moved(asked, moved[asked.number]) if asked.number in moved else asked
+            for asked in reversed(self._unwritten)
+        ]
+        self._unwritten.clear()
+        return found[::-1]
 
     def _moved(self, asked: Asked, number: int) -> Asked:
         """A trial whose number somebody else's has got, under its own one."""
@@ -300,9 +311,7 @@ class Search:
         try:
             for index, violation in enumerate(constraints or ()):
                 trial.set_constraint(str(index), violation)
-            self._study.tell(
-                trial, values=list(values) if state is TrialState.COMPLETE and values else None, state=state
-            )
+            tell(self._study, trial, list(values) if state is TrialState.COMPLETE and values else None, state)
         except optuna.exceptions.UpdateFinishedTrialError as error:
             log.info("trial %d was told before: %s", number, error)
             return False
@@ -322,26 +331,21 @@ class Search:
 
     def link(self, number: int, artifacts: Iterable[ArtifactMeta]) -> None:
         """Make a running trial's artifacts known to Optuna, as `optuna.artifacts.upload_artifact` does."""
-        trial = self._trials.get(number)
-        if trial is None:
-            return
         for meta in artifacts:
-            name, text = f"{LINK}{meta.artifact_id}", link_text(meta)
-            try:
-                trial.storage.set_trial_system_attr(trial_id(trial), name, text)
-            except optuna.exceptions.UpdateFinishedTrialError as error:
-                log.info("trial %d was told before its artifacts were linked: %s", number, error)
-                return
+            self._keep(number, f"{LINK}{meta.artifact_id}", link_text(meta))
 
     def keep_snapshot(self, number: int, text: str) -> None:
         """Have a running trial keep a copy of its ended task, see `controller.search.trial_snapshot`."""
+        self._keep(number, SNAPSHOT, text)
+
+    def _keep(self, number: int, name: str, text: str) -> None:
         trial = self._trials.get(number)
         if trial is None:
             return
         try:
-            trial.storage.set_trial_system_attr(trial_id(trial), SNAPSHOT, text)
+            trial.storage.set_trial_system_attr(trial_id(trial), name, text)
         except optuna.exceptions.UpdateFinishedTrialError as error:
-            log.info("trial %d was told before its snapshot was kept: %s", number, error)
+            log.info("trial %d was told before its %r was kept: %s", number, name, error)
 
     def snapshots(self, known: Container[str]) -> Iterator[TrialSnapshot]:
         """The told trials that keep a copy of their task, except for tasks in `known`."""

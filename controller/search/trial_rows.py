@@ -141,7 +141,10 @@ class TableWriter:
 
     def write(self, changes: Sequence[Change], last_id: int, count: int) -> Written:
         try:
-            return self._write(changes, last_id, count)
+            try:
+                return self._write(changes, last_id, count, together=True)
+            except _SomebodyElse:
+                return self._write(changes, last_id, count, together=False)
         except sqlalchemy.exc.IntegrityError as error:
             # Somebody else has given one of these trials an attribute of that name; Optuna writes over it.
             log.info("study %s: its trials are written one by one: %s", self._study_id, error)
@@ -149,18 +152,25 @@ class TableWriter:
             written.foreign = True
             return written
 
-    def _write(self, changes: Sequence[Change], last_id: int, count: int) -> Written:
+    def _write(self, changes: Sequence[Change], last_id: int, count: int, *, together: bool) -> Written:
+        """
+        Args:
+            together: trials and states in one statement each. Raises `_SomebodyElse` where that won't do.
+        """
         written = Written()
         rows = _Rows()
         with self._engine.begin() as connection:
             new = [change for change in changes if change.trial_id is None]
             if new:
-                self._create([change.after for change in new], last_id, count, connection, written)
+                trials = [change.after for change in new]
+                self._create(trials, last_id, count, connection, written, together=together)
             ids = iter(written.ids)
+            others = [change for change in changes if change.trial_id is not None and change.is_other_state]
+            known = together and self._all_open(others, connection)
             for change in changes:
                 if change.trial_id is None:
                     rows.add(next(ids), change)
-                elif self._still_open(change, change.trial_id, connection):
+                elif known or self._still_open(change, change.trial_id, connection):
                     rows.add(change.trial_id, change)
                 else:
                     written.foreign = True
@@ -174,23 +184,33 @@ class TableWriter:
         count: int,
         connection: sqlalchemy.Connection,
         written: Written,
+        *,
+        together: bool,
     ) -> None:
         # As Optuna does: who creates trials holds the study's row, so that their numbers have no gaps.
         connection.execute(_LOCK, {"study": self._study_id})
-        for place, trial in enumerate(trials):
-            inserted = connection.execute(
-                _TRIAL.insert(),
-                {
-                    "number": count + place,
-                    "study_id": self._study_id,
-                    "state": trial.state,
-                    "datetime_start": _utc(trial.datetime_start),
-                    "datetime_complete": _utc(trial.datetime_complete),
-                },
-            )
+        rows = [
+            {
+                "number": count + place,
+                "study_id": self._study_id,
+                "state": trial.state,
+                "datetime_start": _utc(trial.datetime_start),
+                "datetime_complete": _utc(trial.datetime_complete),
+            }
+            for place, trial in enumerate(trials)
+        ]
+        together = together and len(rows) > 1
+        if together:
+            connection.execute(_NEW_TRIAL, rows)
+        for row in () if together else rows:
+            inserted = connection.execute(_NEW_TRIAL, row)
             assert inserted.inserted_primary_key is not None
             written.ids.append(inserted.inserted_primary_key[0])
         found = connection.execute(_NEWER, {"study": self._study_id, "last": last_id}).scalars().all()
+        if together:
+            if len(found) != len(rows):
+                raise _SomebodyElse
+            written.ids += found
         if len(found) == len(trials):
             written.numbers = list(range(count, count + len(trials)))
             return
@@ -203,16 +223,28 @@ class TableWriter:
         """Write the state, if it is another; False when somebody else has ended the trial."""
         if not change.is_other_state:
             return True
-        changed = connection.execute(
-            _STATE,
-            {
-                "trial": trial_id,
-                "new": change.after.state,
-                "begun": _utc(change.after.datetime_start),
-                "over": _utc(change.after.datetime_complete),
-            },
-        )
-        return bool(changed.rowcount)
+        return bool(connection.execute(_STATE, _state_of(change)).rowcount)
+
+    def _all_open(self, changes: Sequence[Change], connection: sqlalchemy.Connection) -> bool:
+        """Write the states of all of them; False where that has to be done one by one."""
+        if len(changes) < 2 or not connection.dialect.supports_sane_multi_rowcount:
+            return False
+        if connection.execute(_STATE, [_state_of(change) for change in changes]).rowcount != len(changes):
+            raise _SomebodyElse
+        return True
+
+
+class _SomebodyElse(Exception):
+    """Somebody else has written to the study's trials: which of them, only one statement for each tells."""
+
+
+def _state_of(change: Change) -> dict[str, Any]:
+    return {
+        "trial": change.trial_id,
+        "new": change.after.state,
+        "begun": _utc(change.after.datetime_start),
+        "over": _utc(change.after.datetime_complete),
+    }
 
 
 class _Rows:
@@ -268,7 +300,7 @@ class _Rows:
 
     def write(self, connection: sqlalchemy.Connection) -> None:
         for table, rows in self._new.items():
-            connection.execute(table.insert(), rows)
+            connection.execute(_INSERT[table], rows)
         for table, rows in self._changed.items():
             keys = [name[1:] for name in rows[0] if name.startswith("_")]
             condition = sqlalchemy.and_(*(table.c[name] == sqlalchemy.bindparam(f"_{name}") for name in keys))
@@ -287,6 +319,8 @@ _SYSTEM = models.TrialSystemAttributeModel.__table__
 _INTERMEDIATE = models.TrialIntermediateValueModel.__table__
 _VALUE = models.TrialValueModel.__table__
 _STUDY = models.StudyModel.__table__
+_NEW_TRIAL = _TRIAL.insert()
+_INSERT = {table: table.insert() for table in (_PARAM, _USER, _SYSTEM, _INTERMEDIATE, _VALUE)}
 
 _LOCK = (
     sqlalchemy.select(_STUDY.c.study_id)
@@ -307,7 +341,7 @@ _RENUMBER = (
 _STATE = (
     _TRIAL.update()
     .where(_TRIAL.c.trial_id == sqlalchemy.bindparam("trial"))
-    .where(_TRIAL.c.state.in_([TrialState.RUNNING, TrialState.WAITING]))
+    .where(sqlalchemy.or_(_TRIAL.c.state == TrialState.RUNNING, _TRIAL.c.state == TrialState.WAITING))
     .values(
         state=sqlalchemy.bindparam("new"),
         datetime_start=sqlalchemy.bindparam("begun"),

@@ -22,6 +22,10 @@ SNAPSHOT = "optuna-rq:task"
 """Trial's system attribute with the copy."""
 LONGEST_TEXT, LONGEST_NAME = 1500, 300
 """Characters of the record's texts that are kept: JSON may have twelve bytes for each."""
+_LONGEST = {
+    **dict.fromkeys(("name", "reason"), LONGEST_TEXT),
+    **dict.fromkeys(("project", "parent", "worker"), LONGEST_NAME),
+}
 LONGEST = 48_000
 """Characters of one copy: the smallest text column among Optuna's databases holds 65,535 bytes."""
 
@@ -50,27 +54,28 @@ def take_snapshot(
         artifacts: artifact name → its description as JSON text.
         wall_clock: minutes that the study has run so far.
     """
-    record = replace(
-        record,
-        name=record.name[:LONGEST_TEXT],
-        reason=record.reason[:LONGEST_TEXT],
-        stop=replace(record.stop, reason=record.stop.reason[:LONGEST_NAME]) if record.stop else None,
-        **{name: getattr(record, name)[:LONGEST_NAME] for name in ("project", "parent", "worker")},
-    )
+    record = _shortened(record)
     objective = {metric.key for metric in record.spec.metrics}
     for kept in (
         TaskCopy(record=record, scalars=scalars, artifacts=artifacts),
         TaskCopy(record=record, scalars={k: s for k, s in scalars.items() if k in objective}),
         TaskCopy(record=record),
     ):
-        data = kept.to_dict()
         # The specification is rebuilt from the study's and the trial's parameters.
-        data["record"] = {k: v for k, v in data["record"].items() if k not in ("spec", "error")}
+        data = kept.to_dict(leave_out=("spec", "error"))
         data["wall_clock"] = round(wall_clock, 3)
         text = json.dumps(data, separators=(",", ":"))
         if len(text) <= LONGEST:
             break
     return text
+
+
+def _shortened(record: TaskRecord) -> TaskRecord:
+    texts = {name: (getattr(record, name), most) for name, most in _LONGEST.items()}
+    changes: dict[str, Any] = {name: text[:most] for name, (text, most) in texts.items() if len(text) > most}
+    if record.stop and len(record.stop.reason) > LONGEST_NAME:
+        changes["stop"] = replace(record.stop, reason=record.stop.reason[:LONGEST_NAME])
+    return replace(record, **changes) if changes else record
 
 
 def restore_task(snapshot: TrialSnapshot, fresh: TaskRecord) -> tuple[TaskCopy, float] | None:

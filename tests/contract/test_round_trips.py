@@ -114,6 +114,11 @@ OPERATIONS: dict[str, tuple[Callable[[Store], Any], Callable[[Store, Any], objec
         lambda store, task: store.tasks.create(task, also=lambda pipe: pipe.set("x", 1)),
         (2, 8),
     ),
+    "create sixteen": (
+        lambda store: [record(status=Status.QUEUED) for _ in range(16)],
+        lambda store, tasks: store.tasks.create_all(tasks, also=lambda pipe: pipe.set("x", 1)),
+        (2, 23),
+    ),
     "queue": (created, lambda store, task: store.transitions.queue(task.id), (2, 7)),
     "start": (
         queued,

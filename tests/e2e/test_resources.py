@@ -20,6 +20,7 @@ import pytest
 
 import worker
 from controller.sweep import BudgetSection
+from tests.cgroupfs import SITE, Hierarchy
 from tests.e2e.cli import folder_of
 from tests.e2e.harness import (
     BIN,
@@ -82,6 +83,24 @@ def eat(task, megabytes):
 def eat_in_children(task, megabytes):
     eaters = [subprocess.Popen([sys.executable, "eat.py", str(megabytes)]) for n in range(2)]
     return sum(eater.wait() for eater in eaters)
+
+def eat_detached(task, megabytes, seconds):
+    subprocess.run([sys.executable, "detach.py", str(megabytes)], stdout=subprocess.DEVNULL)
+    time.sleep(seconds)
+    return 1.0
+"""
+DETACH = """
+import os, sys
+os.fork() and os._exit(0)
+os.setsid()
+os.fork() and os._exit(0)
+os.execv(sys.executable, [sys.executable, "eat.py", sys.argv[1]])
+"""
+DETACHED = """
+import subprocess, sys, time
+subprocess.run([sys.executable, "detach.py", sys.argv[1]], stdout=subprocess.DEVNULL)
+print("loss=1", flush=True)
+time.sleep(float(sys.argv[2]))
 """
 SHOW = f"import json, os\nprint(json.dumps({{n: os.environ.get(n) for n in {('CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS', 'TMPDIR')}}}))\n"
 EAT = "import sys, time\nblock = b'x' * int(float(sys.argv[1]) * 1e6)\nprint('loss=1')\ntime.sleep(2)\n"
@@ -103,7 +122,14 @@ def bench(tmp_path: Path, redis_url: str) -> Bench:
     folder = tmp_path / "node"
     folder.mkdir()
     found = Bench(redis_url, folder)
-    for name, text in {"obj.py": OBJECTIVES, "show.py": SHOW, "eat.py": EAT, "litter.py": LITTER}.items():
+    programs = {
+        "show.py": SHOW,
+        "eat.py": EAT,
+        "litter.py": LITTER,
+        "detach.py": DETACH,
+        "detached.py": DETACHED,
+    }
+    for name, text in {"obj.py": OBJECTIVES, **programs}.items():
         found.module(name, text)
     return found
 
@@ -319,11 +345,15 @@ def test_a_task_that_takes_more_memory_than_it_may_is_ended(bench: Bench) -> Non
         "script": ({"kind": "script", "path": "eat.py", "args": ["400"]}, {}),
         "command": ({"kind": "command", "argv": ["sh", "-c", f"{python} eat.py 400; exit 0"]}, {}),
         "children": ("obj:eat_in_children", {"megabytes": 150}),
+        "detached": ("obj:eat_detached", {"megabytes": 400, "seconds": 3.0}),
+        "detached and left": ("obj:eat_detached", {"megabytes": 400, "seconds": 0.3}),
+        "detached by a command": ({"kind": "command", "argv": [python, "detached.py", "400", "3"]}, {}),
     }
     modest: dict[str, tuple[Any, dict[str, Any]]] = {
         "function": ("obj:eat", {"megabytes": 100}),
         "command": ({"kind": "command", "argv": ["sh", "-c", f"{python} eat.py 100; exit 0"]}, {}),
         "children": ("obj:eat_in_children", {"megabytes": 40}),
+        "detached": ("obj:eat_detached", {"megabytes": 40, "seconds": 1.0}),
     }
     with serving(bench, "--memory", "200MB"):
         ended = {}
@@ -343,6 +373,64 @@ def test_a_task_that_takes_more_memory_than_it_may_is_ended(bench: Bench) -> Non
             assert task.attempt == 1
             assert [other.status for other in others] == [Status.COMPLETED] * len(others), (kind, others)
         assert_no_eaters()
+    said = (bench.folder.parent / "worker.log").read_text()
+    assert said.count(": the memory of what runs is looked at twice a second, as ") == 1
+
+
+@pytest.mark.real_start
+def test_a_limit_that_the_kernel_holds(bench: Bench, tmp_path: Path) -> None:
+    """With a hierarchy of cgroups in a folder: the processes are real, the kernel's kill is the test's."""
+    hierarchy = Hierarchy(tmp_path / "cgroups")
+    hierarchy.make()
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(SITE)
+    path = f"{tmp_path}/site:{Path(worker.__file__).parents[1]}"
+
+    def inside() -> list[int]:
+        found = list(hierarchy.own.glob("*-slot-0/cgroup.procs"))
+        return [int(pid) for file in found for pid in file.read_text().split()]
+
+    def killed(*pids: int) -> None:
+        (group,) = hierarchy.own.glob("*-slot-0")
+        hierarchy.kills(group, len(pids))
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+    detached = {"megabytes": 10, "seconds": 60.0}
+    command = {"kind": "command", "argv": [str(BIN / "python"), "detached.py", "10", "60"]}
+    with serving(
+        bench, "--memory", "200MB", PYTHONPATH=path, FAKE_CGROUPS=str(hierarchy.root.parent)
+    ) as process:
+        # All of it at once, as with memory.oom.group; or, by an older kernel, what has detached alone.
+        for objective, parameters, whole in (
+            ("obj:eat_detached", detached, True),
+            ("obj:eat_detached", detached, False),
+            (command, {}, True),
+        ):
+            task_id = bench.submit(objective, parameters=parameters)
+            wait_for(lambda: inside() and eaters(), "the trial", 20.0)
+            (pid,) = inside()
+            killed(*eaters(), *([pid] if whole else []))
+            task = bench.ended(task_id)
+            hierarchy.exits(pid)
+            assert (task.status, task.reason_class) == (Status.FAILED, Reason.OUT_OF_MEMORY), task.reason
+            assert task.reason == "wanted more memory than the 200 MB that this worker allows (--memory)"
+            assert_no_eaters()
+        # The slot lives on; what was over its limit before is nobody else's matter.
+        completed(bench, bench.submit("obj:eat", parameters={"megabytes": 1}))
+        (pid,) = inside()
+        hierarchy.exits(pid)
+        process.terminate()
+        assert process.wait(20) == 0
+    said = (bench.folder.parent / "worker.log").read_text()
+    assert said.count(": the memory of what runs is held by the kernel") == 1
+    assert said.count("slot(s) on queue(s)") == 1
+    assert "starting it again" not in said
+    assert [each for each in hierarchy.own.iterdir() if each.is_dir()] == []
+
+
+def eaters() -> list[int]:
+    return [p.pid for p in psutil.process_iter(["cmdline"]) if "eat.py" in (p.info["cmdline"] or ())]
 
 
 def assert_no_eaters() -> None:

@@ -151,6 +151,7 @@ class Bench:
         self.machine = Machine()
         self.context: Any = SimpleNamespace(
             memory_bytes=0,
+            group=None,
             hand_back_at=lambda: self.hand_back_at,
             keep=lambda: frozenset({1}),
             runner=SimpleNamespace(pid=7),
@@ -210,7 +211,7 @@ def test_a_shutdown_asks_when_its_time_has_come() -> None:
 def test_more_memory_than_it_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.context.memory_bytes = 1 << 30
-    monkeypatch.setattr("worker.slot.stopping.memory_of", lambda pid: used)
+    monkeypatch.setattr("worker.slot.stopping.memory_of", lambda *pids: used)
     used = 3 << 30
     bench.stopping.check_memory()  # there is no program yet
     bench.runs()

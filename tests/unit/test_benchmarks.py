@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import artifacts, simulate
+from benchmarks import artifacts, leaks, simulate
+from benchmarks import slots as many_slots
 from benchmarks.__main__ import main, markdown
 from benchmarks.reports import measure
 from benchmarks.rows import Row, read_stamps, sample
@@ -90,3 +91,15 @@ def test_rows_of_other_numbers_are_kept(tmp_path: Path) -> None:
         simulate.keep(output, {"slots": slots, "trial_s": 60.0, "at_once": False, "busy": busy})
     rows = json.loads(output.read_text())["rows"]
     assert [(row["slots"], row["busy"]) for row in rows] == [(200, 0.8), (3000, 0.7)]
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+def test_trials_leave_nothing_behind(reuse: bool) -> None:
+    found = leaks.measure(160, 20, 60, reuse=reuse)
+    assert found["processes"][1] > 0
+    for name, (late, early) in found.items():
+        assert late <= early * (1.05 if name == "memory_bytes" else 1.0), name
+
+
+def test_what_a_trial_costs_the_controller_is_measured() -> None:
+    assert 0 < many_slots.cost_ms(4, 200) < 100

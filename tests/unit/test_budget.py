@@ -243,3 +243,42 @@ def test_what_it_shows() -> None:
     assert shown["iterations"] == {"used": 0, "reserved": 2.0, "limit": 10.0, "unit": "iterations"}
     assert shown["compute_time"] == {"used": 0, "reserved": 0, "limit": 60.0, "unit": "minutes"}
     assert shown["wall_clock"]["limit"] is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "running", "ended", "failed"),
+    [
+        ({"jobs_limit": 9}, 2, 3, 0),
+        ({"jobs_limit": 9}, 0, 9, 0),
+        ({"jobs_limit": 9, "max_concurrent": 4}, 3, 3, 0),
+        ({"jobs_limit": 9, "max_concurrent": 4}, 4, 3, 0),
+        ({"max_concurrent": 4}, 1, 30, 0),
+        ({"jobs_limit": 6, "max_iteration_per_job": 10}, 2, 1, 0),
+        ({"jobs_limit": 6, "max_iteration_per_job": 10}, 0, 5, 4),
+        ({"jobs_limit": 6, "max_iteration_per_job": 10, "max_concurrent": 3}, 1, 1, 0),
+        ({"jobs_limit": 5, "max_iteration_per_job": 7, "max_failures": 3}, 1, 3, 2),
+        ({"jobs_limit": 5, "max_failures": 3}, 1, 3, 3),
+    ],
+)
+def test_the_room_is_what_one_creation_after_the_other_would_find(
+    limits: dict[str, int], running: int, ended: int, failed: int
+) -> None:
+    budget = Budget(**limits)
+    for number in range(ended):
+        budget.open_job(f"ended {number}")
+        budget.close_job(f"ended {number}", iterations=3, by_itself=False)
+    for number in range(running):
+        budget.open_job(f"running {number}")
+        budget.iterations.update(f"running {number}", number)
+    for number in range(failed):
+        budget.failures.update(f"ended {number}", 1)
+    room, found = budget.room(), 0
+    while budget.may_create().ok:
+        budget.open_job(f"new {found}")
+        found += 1
+    assert room == found
+
+
+@pytest.mark.parametrize("limits", [{}, {"iterations_limit": 5}])
+def test_without_a_limit_there_is_room_for_one_at_least(limits: dict[str, int]) -> None:
+    assert Budget(**limits).room() >= 1

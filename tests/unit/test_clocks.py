@@ -45,7 +45,7 @@ def running(clock: SetClock, started_ago: float, attempt: int = 1) -> Any:
 def test_a_worker_s_clock_plays_no_part_in_what_was_launched_here(off: float) -> None:
     clock = SetClock()
     run_time = RunTime(clock)
-    run_time.launched()
+    run_time.launched(clock.monotonic())
     assert run_time.seconds() == 0
     clock.sleep(5)  # it waits on the queue
     run_time.see(running(clock, off))

@@ -142,8 +142,11 @@ def test_a_slots_environment() -> None:
     assert slot_environment(0, 1, (), None, {}) == {}
     assert slot_environment(1, 2, ("0", "1", "2", "3"), None, {}) == {
         VISIBLE: "2,3",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "OMP_NUM_THREADS": share,
     }
+    fastest = slot_environment(0, 1, ("0",), None, {"CUDA_DEVICE_ORDER": "FASTEST_FIRST"})
+    assert fastest["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
     assert slot_environment(1, 2, (), None, {"OMP_NUM_THREADS": "5"}) == {}
     assert slot_environment(0, 2, (), 3, {"OMP_NUM_THREADS": "5"}) == {"OMP_NUM_THREADS": "3"}
     assert slot_environment(0, 1, (), 3, {}) == {"OMP_NUM_THREADS": "3"}

@@ -115,3 +115,21 @@ def test_private_names_of_optuna_stand_in_this_module_only() -> None:
                 if path.name != "optuna_internals.py" and private.search(own.sub("", line)):
                     found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("values", "state"), [([1.5], TrialState.COMPLETE), (None, TrialState.FAIL), (None, TrialState.PRUNED)]
+)
+def test_a_trial_is_told_as_by_optuna(
+    study: optuna.Study, values: list[float] | None, state: TrialState
+) -> None:
+    ours, theirs = study.ask(), study.ask()
+    for trial in (ours, theirs):
+        trial.report(4.0, 2)
+    internals.tell(study, ours, values, state)
+    study.tell(theirs, values=values, state=state)
+    found, expected = study.trials
+    assert (found.state, found.values) == (expected.state, expected.values)
+    assert found.datetime_complete is not None
+    with pytest.raises(ValueError, match="Cannot tell a"):
+        internals.tell(study, ours, values, state)

@@ -174,3 +174,13 @@ def test_pruners_that_can_not_be() -> None:
 def test_which_samplers_may_be_asked_ahead() -> None:
     assert ignores_history(make_sampler("random", {}, 1, [X]))
     assert not ignores_history(make_sampler("tpe", {}, 1, [X]))
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("sampler", ["random", "tpe", "qmc"])
+def test_several_trials_are_those_of_one_after_the_other(sampler: str) -> None:
+    one, several = search(sampler)[0], search(sampler)[0]
+    expected = [one.ask() for _ in range(12)]
+    found = [*several.ask_several(5), *several.ask_several(1), *several.ask_several(6)]
+    assert [asked.parameters for asked in found] == [asked.parameters for asked in expected if asked]
+    assert [asked.number for asked in found] == list(range(12))

@@ -18,6 +18,7 @@ from controller.commands.settings import Settings
 from controller.results.status import budget_rows, describe_study
 from tests.fakes import LOSS, record
 from worker.protocol import Batch, Point, Status, Store, StudyRecord, StudyState, Summary, keys
+from worker.protocol.gpu_status import GpuStatus, pack
 
 
 @pytest.fixture
@@ -183,6 +184,36 @@ def test_a_running_study_in_words(store: Store, shown: Any) -> None:
         (1, 1, {"x": 1.5, "General/k": 2})
     ]
     assert "no worker" not in shown()
+
+
+def test_workers_gpus(store: Store, shown: Any) -> None:
+    study(store)
+    worker(store)
+    assert "gpus" not in shown()
+    assert json.loads(shown("--format", "json"))["workers"][0]["gpus"] == []
+    gpus = [
+        GpuStatus(
+            number="0",
+            name="NVIDIA H100",
+            used=41.23,
+            total=79.6,
+            utilization=97.0,
+            temperature=61.0,
+            power=402.0,
+        ),
+        GpuStatus(number="1", name="NVIDIA H100", lost="GPU is lost"),
+    ]
+    worker(store, gpus=pack(gpus))
+    said = " ".join(shown().split())
+    assert "0: 97 % 41.2 of 79.6 GB 61 °C" in said
+    assert "1: lost (GPU is lost)" in said
+    (row,) = json.loads(shown("--format", "json"))["workers"]
+    assert row["gpus"][0] == {
+        "number": "0", "name": "NVIDIA H100", "used": 41.23, "total": 79.6, "utilization": 97.0, "temperature": 61.0,
+        "power": 402.0, "lost": "",
+    }  # fmt: skip
+    worker(store, gpus="[nonsense")
+    assert json.loads(shown("--format", "json"))["workers"][0]["gpus"] == []
 
 
 @pytest.mark.parametrize("state", ["completed", "failed", "stopped"])

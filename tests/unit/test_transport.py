@@ -167,3 +167,29 @@ def test_the_keys_stay_where_acl_rules_expect_them() -> None:
         "rq:workers",
         "rq:workers:q",
     ]
+
+
+@pytest.mark.parametrize("token", [None, "a.b.c"])
+def test_jobs_are_as_rq_makes_them(token: str | None) -> None:
+    """What reads RQ's records, such as a dashboard, finds all that it looks for."""
+    connection = fakeredis.FakeRedis()
+    queue = TaskQueue(connection=connection)
+    args = (TASK, 2) if token is None else (TASK, 2, token)
+    about = {"timeout": -1, "result_ttl": 0, "failure_ttl": 60, "description": f"attempt 2 of task {TASK}"}
+    theirs = queue.enqueue_call(func=ENTRY, args=args, job_id=f"{TASK}-2", **about)
+    expected, listed = connection.hgetall(theirs.key), connection.lrange(queue.key, 0, -1)
+    queues = connection.smembers(queue.redis_queues_keys)
+    connection.flushall()
+    queue.enqueue_attempt(TASK, 1)  # the fields of one job must not show in the next
+    queue.enqueue_attempt(TASK, 2, token=token)
+    found = connection.hgetall(theirs.key)
+    for name in (b"created_at", b"enqueued_at"):
+        assert len(expected.pop(name)) == len(found.pop(name))
+    assert found == expected
+    assert connection.lrange(queue.key, 0, -1) == [f"{TASK}-1".encode(), *listed]
+    assert connection.smembers(queue.redis_queues_keys) == queues
+    assert TaskJob.fetch(f"{TASK}-2", connection=connection, serializer=queue.serializer).verify() == (
+        TASK,
+        2,
+        token,
+    )

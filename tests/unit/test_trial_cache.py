@@ -22,6 +22,7 @@ from controller.search.search import Search
 from controller.search.trial_cache import TrialCache, cached
 from controller.search.trial_rows import CallWriter, TableWriter
 from tests.storages import KINDS, storage_url
+from worker.protocol.errors import StorageUnavailable
 from worker.trials.journal import JournalFile
 from worker.trials.storage import open_storage
 from worker.trials.storage_retry import retry_while_away
@@ -380,3 +381,48 @@ def test_a_search_from_memory_suggests_the_same(url: str) -> None:
     plain = optuna.create_study(sampler=TPESampler(seed=1, n_startup_trials=4))
     study, _ = make(url, sampler=TPESampler(seed=1, n_startup_trials=4))
     assert run(study) == run(plain)
+
+
+def test_trials_that_are_asked_for_together_all_move(url: str) -> None:
+    study, _ = make(url)
+    search = Search(study, PARAMETERS)
+    theirs = optuna.load_study(study_name="s", storage=open_storage(url))
+    theirs.enqueue_trial({"x": 4.0})
+    asked = search.ask_several(3)
+    assert [one.number for one in asked] == [1, 2, 3]
+    assert [one.task_id for one in asked] == [search.task_id(number) for number in (1, 2, 3)]
+    for one in asked:
+        assert stored(url)[one.number].params == one.parameters
+        assert search.tell(one.number, TrialState.COMPLETE, [float(one.number)])
+    search.flush()
+    assert [trial.value for trial in stored(url)] == [None, 1.0, 2.0, 3.0]
+
+
+def test_trials_that_the_storage_did_not_take_are_given_later(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, storage = make(url)
+    search = Search(study, PARAMETERS)
+
+    def away() -> dict[int, int]:
+        raise StorageUnavailable("it is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "flush", away)
+        with pytest.raises(StorageUnavailable):
+            search.ask_several(3)
+    assert [asked.number for asked in search.ask_several(2)] == [0, 1, 2]
+    assert [trial.state for trial in stored(url)] == [TrialState.RUNNING] * 3
+
+
+def test_of_several_trials_those_that_somebody_else_has_told_stay_so(url: str) -> None:
+    study, _ = make(url)
+    search = Search(study, PARAMETERS)
+    asked = search.ask_several(4)
+    theirs = optuna.load_study(study_name="s", storage=open_storage(url))
+    theirs.tell(asked[1].number, 7.0)
+    for one in asked:
+        search.tell(one.number, TrialState.COMPLETE, [float(one.number)])
+    search.flush()
+    assert [trial.values for trial in stored(url)] == [[0.0], [7.0], [2.0], [3.0]]
+    assert [trial.values for trial in study.trials] == [[0.0], [7.0], [2.0], [3.0]]

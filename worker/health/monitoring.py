@@ -10,16 +10,19 @@ import math
 import platform
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from worker.health.address import Address
 from worker.health.attempts import DROPPED, HANDED_BACK, LOST, REQUEUED
 from worker.health.server import Answer, HealthServer
 from worker.process.channel import Lines, Message
+from worker.protocol.gpu_status import GB, GpuStatus
 from worker.protocol.status import Reason, Status
 from worker.version import __version__
 
@@ -63,6 +66,9 @@ class Monitoring:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._count(self.registry, name, slots)
+        self.gpus: Sequence[GpuStatus] = ()
+        """How the worker's devices stand; set by the daemon's loop."""
+        self.registry.register(_Gpus(name, lambda: self.gpus))
         self._server = HealthServer(address, self.registry, {"/livez": self.live, "/readyz": self.ready})
         self._server.start()
 
@@ -195,6 +201,42 @@ class Monitoring:
         if state.paused:
             return Answer(False, "paused: all has failed at once here, or its machine has a fault")
         return Answer(True, f"ready: {state.slots_up} slot(s), {len(self._busy)} busy")
+
+
+class _Gpus(Collector):
+    """A collector of prometheus_client's. What the driver doesn't tell is left out."""
+
+    def __init__(self, worker: str, gpus: Callable[[], Sequence[GpuStatus]]) -> None:
+        self._worker = worker
+        self._gpus = gpus
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        for name, text, value in _OF_GPUS:
+            family = GaugeMetricFamily(f"optuna_rq_worker_gpu_{name}", text, labels=["worker", "gpu", "name"])
+            for gpu in self._gpus():
+                found = value(gpu)
+                if found is not None:
+                    family.add_metric([self._worker, gpu.number, gpu.name], found)
+            yield family
+
+
+_OF_GPUS: tuple[tuple[str, str, Callable[[GpuStatus], float | None]], ...] = (
+    ("up", "1 while this GPU of the worker's answers, 0 once it is lost.", lambda gpu: float(not gpu.lost)),
+    (
+        "utilization_ratio",
+        "Part of the time in which something ran on the GPU, from 0 to 1.",
+        lambda gpu: None if gpu.utilization is None else gpu.utilization / 100,
+    ),
+    (
+        "memory_used_bytes",
+        "Memory of the GPU that is taken, by all processes.",
+        lambda gpu: None if gpu.used is None else gpu.used * GB,
+    ),
+    ("memory_bytes", "Memory of the GPU.", lambda gpu: None if gpu.total is None else gpu.total * GB),
+    ("temperature_celsius", "Temperature of the GPU.", lambda gpu: gpu.temperature),
+    ("power_watts", "Power that the GPU takes.", lambda gpu: gpu.power),
+)
+"""End of the metric's name, description, and where it is in `GpuStatus`."""
 
 
 def _outcomes() -> list[tuple[str, str]]:

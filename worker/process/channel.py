@@ -62,6 +62,10 @@ class Endpoint:
         self._lines = Lines()
         self.closed = False
 
+    def fileno(self) -> int:
+        """Can be read when `receive` would return without waiting."""
+        return self._socket.fileno()
+
     def _renew_lock(self) -> None:
         self._lock = threading.Lock()
 
@@ -80,17 +84,9 @@ class Endpoint:
         with contextlib.suppress(OSError):
             self._socket.sendall(b"\n")
 
-    def waits(self, until: int | None = None, timeout_s: float = 0.0) -> bool:
-        """Whether `receive` would return without waiting.
-
-        Args:
-            until: wait for that until this descriptor can be read.
-            timeout_s: wait for so many seconds, without `until`.
-        """
-        if until is None:
-            return bool(select.select([self._socket], [], [], timeout_s)[0])
-        readable: list[Any] = [self._socket, until]
-        return until not in select.select(readable, [], [])[0]
+    def waits(self, timeout_s: float = 0.0) -> bool:
+        """Whether `receive` would return without waiting, within so many seconds."""
+        return bool(select.select([self._socket], [], [], timeout_s)[0])
 
     def receive(self) -> list[Message] | None:
         """Wait for the next messages. Returns None once the slot has closed the channel."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
 import sys
@@ -36,4 +37,10 @@ def die_with_parent(parent: int | None = None, signum: signal.Signals = signal.S
 
 def _prctl(option: int, value: int) -> None:
     if sys.platform.startswith("linux"):
-        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+        _libc().prctl(option, value, 0, 0, 0)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    # Kept: it costs a forked process more than all else that it does here.
+    return ctypes.CDLL(None, use_errno=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,9 +36,13 @@ class TaskCopy:
     log_dropped: int = 0
     """Bytes of output that were trimmed before `log`."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON; what is empty is left out. The output's bytes that are no UTF-8 stay what they are."""
-        data: dict[str, Any] = {"record": self.record.encode()}
+    def to_dict(self, leave_out: Container[str] = ()) -> dict[str, Any]:
+        """As JSON; what is empty is left out. The output's bytes that are no UTF-8 stay what they are.
+
+        Args:
+            leave_out: names of the record's fields that are left out, too.
+        """
+        data: dict[str, Any] = {"record": self.record.encode(leave_out)}
         if self.scalars:
             data["scalars"] = [summary.to_list() for summary in self.scalars.values()]
         if self.artifacts:

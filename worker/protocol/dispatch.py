@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from worker.protocol.queues import check_queue_name
@@ -41,5 +42,17 @@ class Dispatcher:
             record: as Redis has it, or will have it.
             pipeline: the transaction that writes its record; without one, the record must exist already.
         """
-        token = self.signer.sign(record) if self.signer else None
-        self.queue(record.spec.queue).enqueue_attempt(record.id, record.attempt, pipeline, token=token)
+        queue = self.queue(record.spec.queue)
+        queue.enqueue_attempt(record.id, record.attempt, pipeline, token=self._token(record))
+
+    def enqueue_all(self, records: Sequence[TaskRecord], pipeline: Any) -> None:
+        """As `enqueue`, for several tasks in the transaction that writes their records."""
+        by_queue: dict[str, list[TaskRecord]] = {}
+        for record in records:
+            by_queue.setdefault(record.spec.queue, []).append(record)
+        for name, those in by_queue.items():
+            attempts = [(record.id, record.attempt, self._token(record)) for record in those]
+            self.queue(name).enqueue_attempts(attempts, pipeline)
+
+    def _token(self, record: TaskRecord) -> str | None:
+        return self.signer.sign(record) if self.signer else None

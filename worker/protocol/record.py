@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
@@ -108,8 +108,8 @@ class TaskSpec:
 
     def encode(self) -> str:
         """As JSON, short because every trial has one: fields at their defaults are left out."""
-        data = {f.name: getattr(self, f.name) for f in fields(self)}
-        data = {name: value for name, value in data.items() if value != _DEFAULTS[name]}
+        own = self.__dict__
+        data = {name: own[name] for name, default in _DEFAULTS.items() if own[name] != default}
         if self.metrics:
             data["metrics"] = [metric.to_dict() for metric in self.metrics]
         return json.dumps(data, separators=(",", ":"))
@@ -212,12 +212,15 @@ class TaskRecord:
             reason=reason,
         )
 
-    def encode(self) -> dict[str, str | int | float]:
-        """As the fields of a Redis hash. Fields that are unset are left out."""
+    def encode(self, leave_out: Container[str] = ()) -> dict[str, str | int | float]:
+        """As the fields of a Redis hash. Fields that are unset are left out.
+
+        Args:
+            leave_out: names of further ones.
+        """
         data: dict[str, str | int | float] = {"v": VERSION}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if value is None or value == "":
+        for name, value in self.__dict__.items():
+            if value is None or value == "" or name in leave_out:
                 continue
             if isinstance(value, StopRequest):
                 data.update(value.to_fields())
@@ -228,7 +231,7 @@ class TaskRecord:
                 value = value.value
             elif isinstance(value, float):
                 value = repr(value)
-            data[f.name] = value
+            data[name] = value
         return data
 
     @classmethod
@@ -240,8 +243,11 @@ class TaskRecord:
         return record
 
     @classmethod
-    def decode(cls, data: Mapping[str, str]) -> TaskRecord:
+    def decode(cls, data: Mapping[str, str], spec: TaskSpec | None = None) -> TaskRecord:
         """Parse a Redis hash.
+
+        Args:
+            spec: what its field says, if that is known.
 
         Raises:
             NewerRecord: it was written by a newer version.
@@ -259,7 +265,7 @@ class TaskRecord:
                 project=data.get("project", ""),
                 parent=data.get("parent", ""),
                 trial=bounded_int(data.get("trial", -1), -1, MAX_NUMBER),
-                spec=TaskSpec.decode(data["spec"]),
+                spec=TaskSpec.decode(data["spec"]) if spec is None else spec,
                 status=Status(data["status"]),
                 attempt=bounded_int(data["attempt"], 0, MAX_NUMBER),
                 created_at=bounded_float(data["created_at"], 0.0, MAX_STAMP),

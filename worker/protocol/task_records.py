@@ -19,7 +19,7 @@ from worker.protocol.reports import summaries_of
 from worker.protocol.sealing import Sealing, Unsealed
 from worker.protocol.signature import RECORD_SIGNATURE
 from worker.protocol.task_artifacts import listed
-from worker.protocol.transaction import compare_and_set
+from worker.protocol.transaction import compare_and_set, compare_and_set_all
 
 log = logging.getLogger(__name__)
 
@@ -119,25 +119,39 @@ class TaskRecords:
         Args:
             also: adds further commands to the transaction, given its pipeline.
         """
-        key = keys.task(record.id)
 
-        def change(pipe: Any, exists: int) -> None:
-            if exists:
-                raise TransitionRefused(f"task {record.id} exists already")
-            pipe.multi()
-            seal = self.sealing.seal(record) if self.sealing and not record.study else {}
-            pipe.hset(key, mapping={**record.encode(), **seal})
-            if record.study:
-                pipe.zadd(keys.study_tasks(record.study), {record.id: record.trial})
-                pipe.zadd(keys.study_status(record.study, record.status), {record.id: record.trial})
-            else:
-                pipe.zadd(keys.BASE_TASKS, {record.id: record.created_at})
+        def more(pipe: Any) -> None:
             if event:
                 emit(pipe, record.study, event)
             if also:
                 also(pipe)
 
-        compare_and_set(self._redis, key, ("EXISTS", key), change)
+        self.create_all([record], also=more)
+
+    def create_all(self, records: Sequence[TaskRecord], *, also: Callable[[Any], None]) -> None:
+        """As `create`, for several tasks in one transaction: all of them or none."""
+        places = {record.id: keys.task(record.id) for record in records}
+
+        def change(pipe: Any, existing: int) -> None:
+            if existing:
+                raise TransitionRefused(f"task {', '.join(places)} exists already")
+            pipe.multi()
+            listed: dict[str, dict[str, float]] = {}
+            for record in records:
+                seal = self.sealing.seal(record) if self.sealing and not record.study else {}
+                pipe.hset(places[record.id], mapping={**record.encode(), **seal})
+                if record.study:
+                    listed.setdefault(keys.study_tasks(record.study), {})[record.id] = record.trial
+                    by_status = keys.study_status(record.study, record.status)
+                    listed.setdefault(by_status, {})[record.id] = record.trial
+                else:
+                    listed.setdefault(keys.BASE_TASKS, {})[record.id] = record.created_at
+            for key, scores in listed.items():
+                pipe.zadd(key, scores)
+            also(pipe)
+
+        taken = tuple(places.values())
+        compare_and_set_all(self._redis, taken, ("EXISTS", *taken), change)
 
     def edit(self, task_id: str, change: Callable[[TaskRecord], TaskRecord]) -> TaskRecord:
         """Change a task's name, project, parent or spec. For tasks that nothing depends on yet.

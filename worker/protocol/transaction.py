@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -53,18 +53,34 @@ def compare_and_set(
         TransitionRefused: others changed the key during each of `MAX_TRIES` attempts.
         ForbiddenJob: `once` was used before.
     """
-    watched, reads = ((key, once.key), (read, ("GET", once.key))) if once else ((key,), (read,))
+    if once is None:
+        return compare_and_set_all(client, (key,), read, change)
+
+    def use(pipe: Any, found: Any, used: Any) -> T:
+        result = change(pipe, found)
+        if pipe.explicit_transaction:
+            if used is not None:
+                raise ForbiddenJob(
+                    f"it has been run already, by {used:.100}, and was put on the queue once more"
+                )
+            pipe.set(once.key, once.by, nx=True, px=milliseconds(once.life_s))
+        return result
+
+    return compare_and_set_all(client, (key, once.key), read, use, ("GET", once.key))
+
+
+def compare_and_set_all(
+    client: Any, keys: Sequence[str], read: Sequence[Any], change: Callable[..., T], *reads: Sequence[Any]
+) -> tuple[T, list[Any]]:
+    """As `compare_and_set`, guarded by several keys.
+
+    Args:
+        reads: further commands that read; `change` is given their answers, too.
+    """
     with client.pipeline() as pipe:
         for _ in range(MAX_TRIES):
             try:
-                found, *used = watch_all(pipe, watched, reads)
-                result = change(pipe, found)
-                if once and pipe.explicit_transaction:
-                    if used[0] is not None:
-                        raise ForbiddenJob(
-                            f"it has been run already, by {used[0]:.100}, and was put on the queue once more"
-                        )
-                    pipe.set(once.key, once.by, nx=True, px=milliseconds(once.life_s))
+                result = change(pipe, *watch_all(pipe, keys, (read, *reads)))
                 return result, pipe.execute() if pipe.explicit_transaction else []
             except redis.WatchError:
                 continue

@@ -366,7 +366,7 @@ class Transitions:
                 pipe.zadd(keys.study_status(old.study, new), {task_id: old.trial})
             if extra:
                 extra(pipe, old)
-            return TaskRecord.decode({**data, **{name: str(value) for name, value in fields.items()}})
+            return TaskRecord.decode({**data, **{n: str(v) for n, v in fields.items()}}, old.spec)
 
         return compare_and_set(self._redis, key, ("HGETALL", key), write, once)[0]
 

@@ -11,14 +11,15 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import redis
 from rq import Queue
 from rq.exceptions import DequeueTimeout, NoSuchJobError, StopRequested
-from rq.job import Job
+from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
+from rq.utils import now, utcformat
 
 from worker.protocol.connection import can_pass, trouble
 from worker.protocol.errors import ForbiddenJob
@@ -114,6 +115,7 @@ class TaskQueue(Queue):
     def __init__(self, name: str = "default", connection: Any = None, **kwargs: Any) -> None:
         kwargs.update(job_class=TaskJob, serializer=JSONSerializer)
         super().__init__(name, connection=connection, **kwargs)
+        self._fields: dict[str, Any] | None = None
 
     @classmethod
     def dequeue_any(cls, queues: Any, timeout: int | None, **kwargs: Any) -> Any:  # type: ignore[override] # RQ's own has other types
@@ -171,16 +173,42 @@ class TaskQueue(Queue):
             pipeline: a transaction to do it in.
             token: its signature, see `worker.protocol.signature`.
         """
-        self.enqueue_call(
-            func=ENTRY,
-            args=(task_id, attempt) if token is None else (task_id, attempt, token),
-            job_id=job_id(task_id, attempt),
-            timeout=-1,
-            result_ttl=0,
-            failure_ttl=60,
-            description=f"attempt {attempt} of task {task_id}",
-            pipeline=pipeline,
-        )
+        if pipeline is not None:
+            self.enqueue_attempts([(task_id, attempt, token)], pipeline)
+            return
+        with self.connection.pipeline() as pipe:
+            self.enqueue_attempts([(task_id, attempt, token)], pipe)
+            pipe.execute()
+
+    def enqueue_attempts(self, attempts: Sequence[tuple[str, int, str | None]], pipeline: Any) -> None:
+        """As `enqueue_attempt`, for several (task id, attempt, signature), in their order.
+
+        RQ takes long to make a job: it makes one for the queue, and the others are copies of that.
+        """
+        fields, stamp = self._job_fields(), utcformat(now())
+        ids = []
+        for task_id, attempt, token in attempts:
+            ids.append(job_id(task_id, attempt))
+            args = (task_id, attempt) if token is None else (task_id, attempt, token)
+            about = {
+                "data": zlib.compress(self.serializer.dumps((ENTRY, None, args, {}))),
+                "description": f"attempt {attempt} of task {task_id}",
+                "created_at": stamp,
+                "enqueued_at": stamp,
+            }
+            pipeline.hset(TaskJob.key_for(ids[-1]), mapping={**fields, **about})
+        pipeline.sadd(self.redis_queues_keys, self.key)
+        pipeline.rpush(self.key, *ids)
+
+    def _job_fields(self) -> dict[str, Any]:
+        """The fields of a waiting job, as RQ makes them."""
+        if self._fields is None:
+            job = self.create_job(
+                ENTRY, timeout=-1, result_ttl=0, failure_ttl=60, description="", status=JobStatus.QUEUED
+            )
+            job.origin = self.name
+            self._fields = dict(job.to_dict())
+        return self._fields
 
     def withdraw(self, task_id: str, attempt: int) -> None:
         """Take an attempt's job off the queue, if it is still there."""

@@ -7,6 +7,7 @@ import errno
 import os
 import queue
 import resource
+import select
 import signal
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worker.process.channel import SOCKET_VARIABLE, Endpoint, Message
+from worker.process.out_of_memory import of_gpu
 from worker.protocol.errors import ObjectiveLoadError
 from worker.protocol.faults import fault_of
 from worker.protocol.returned import InvalidValue, values_of
@@ -27,6 +29,7 @@ from worker.runner.process_state import ProcessState, holds_gpu
 from worker.sdk import runtime
 from worker.sdk.exceptions import TaskStopped
 from worker.sdk.forking import deaf, not_for_children
+from worker.sdk.members import Members
 from worker.sdk.session import ChannelSession
 
 if TYPE_CHECKING:
@@ -93,13 +96,25 @@ class Runner:
             if messages is None:
                 return None
             self._take(messages)
-        self._reading = threading.Thread(target=self._read, name="optuna-rq-reader", daemon=True)
+        members = runtime.make_members(listens=False)
+        self._reading = threading.Thread(
+            target=self._read, args=(members,), name="optuna-rq-reader", daemon=True
+        )
         self._reading.start()
         return self._orders.get()
 
-    def _read(self) -> None:
-        while self._endpoint.waits(self._stopped) and (messages := self._endpoint.receive()) is not None:
-            self._take(messages)
+    def _read(self, members: Members) -> None:
+        """Take what the slot says, until the trial is over; have the first child of this process heard."""
+        sources: list[Any] = [self._endpoint, self._stopped, *([] if members.listens else [members])]
+        while self._stopped not in (ready := select.select(sources, [], [])[0]):
+            if self._endpoint in ready:
+                messages = self._endpoint.receive()
+                if messages is None:
+                    sources.remove(self._endpoint)
+                self._take(messages or [])
+            if members in ready:
+                sources.remove(members)
+                members.listen()
 
     def _waits_for_more(self) -> bool:
         """Wait for another order with nothing read ahead. False when none comes: this process ends."""
@@ -263,11 +278,11 @@ def _explain(error: BaseException) -> Message:
         with contextlib.suppress(BaseException):
             sys.excepthook(type(error), error, error.__traceback__)
     name, fault = type(error).__name__, fault_in(error)
-    # By name as well: torch's and jax's out-of-memory errors must not cost an import here.
-    memory = isinstance(error, MemoryError) or "OutOfMemory" in name or _is_refused_memory(error)
-    kind = "out_of_memory" if memory and not fault else "error"
     text = str(error).strip().splitlines()
     reason = f"{name}: {text[0]}" if text else name
+    # By its words as well: torch's and jax's out-of-memory errors must not cost an import here.
+    memory = isinstance(error, MemoryError) or of_gpu(reason) or _is_refused_memory(error)
+    kind = "out_of_memory" if memory and not fault else "error"
     return {"op": "result", "kind": kind, "reason": reason[:500], "error": _trace(error), **fault}
 
 

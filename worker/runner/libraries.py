@@ -106,6 +106,11 @@ def is_library(name: str) -> bool:
     return origin is not None and _installed(origin)
 
 
+def prepare() -> None:
+    """Find out what `is_library` asks for: processes that are forked from this one need not."""
+    _python_folders()
+
+
 def _file(module: ModuleType) -> str | None:
     file = getattr(module, "__file__", None)
     if isinstance(file, str):

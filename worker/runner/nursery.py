@@ -12,12 +12,13 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from worker.process.cgroups import enter
 from worker.process.channel import Endpoint, Message
 from worker.process.parent_death import die_with_parent
 from worker.runner import preload
 from worker.runner.ending import end
 from worker.runner.execution import ORDERS, Runner, fault_in
-from worker.runner.libraries import Learner, Lesson, Notebook, Preloading, Unsafe
+from worker.runner.libraries import Learner, Lesson, Notebook, Preloading, Unsafe, prepare
 from worker.sdk.forking import deaf
 
 AGAIN = 75
@@ -36,6 +37,7 @@ class Trials:
         self._endpoint = endpoint
         self._notebook = notebook
         self._interrupt = signal.getsignal(signal.SIGINT)
+        prepare()
 
     def next_order(self) -> list[Message]:
         """The next messages, an order first; empty once the slot has closed the channel."""
@@ -74,6 +76,8 @@ class Trials:
         try:
             os.setsid()
             die_with_parent(parent)
+            if messages[0].get("cgroup"):
+                enter(messages[0]["cgroup"])
             signal.signal(signal.SIGTERM, deaf)
             signal.signal(signal.SIGINT, self._interrupt)
             self._endpoint.send({"op": "hello", "pid": os.getpid()})

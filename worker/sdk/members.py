@@ -35,11 +35,15 @@ _ANSWER_S = 5.0
 class Members:
     """Hears the children of this process. Thread-safe; a thread of its own listens.
 
+    Args:
+        listens: from the beginning; otherwise `listen` is called when `fileno` can be read: most programs
+            have no children that report.
+
     Attributes:
         address: that children connect to, see `connect_to`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, listens: bool = True) -> None:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._pid = os.getpid()
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -63,7 +67,10 @@ class Members:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._server, selectors.EVENT_READ)
         self._selector.register(self._woken, selectors.EVENT_READ)
-        threading.Thread(target=self._listen, name="optuna-rq-members", daemon=True).start()
+        self.listens = False
+        """The thread runs."""
+        if listens:
+            self.listen()
 
     def serve(self, session: Session, describe: Callable[[], Message]) -> None:
         """Children that come from now on are members of this session's task.
@@ -110,6 +117,15 @@ class Members:
             with contextlib.suppress(OSError):
                 one.close()
         self._selector.close()
+
+    def fileno(self) -> int:
+        """Can be read when a child is there."""
+        return self._selector.fileno()
+
+    def listen(self) -> None:
+        """Start the thread."""
+        self.listens = True
+        threading.Thread(target=self._listen, name="optuna-rq-members", daemon=True).start()
 
     # The thread
 

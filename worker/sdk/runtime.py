@@ -80,11 +80,17 @@ def current_or_unlisted() -> Any:
 
 def open_to_children(session: Session, describe: Callable[[], dict[str, Any]]) -> Members:
     """Have the children of this process take part in the task of `session`; see `Members`."""
+    members = _members if _members is not None else make_members(listens=True)
+    members.serve(session, describe)
+    os.environ[JOIN_VARIABLE] = invitation(members.address)
+    return members
+
+
+def make_members(*, listens: bool) -> Members:
+    """What hears the children of this process, see `Members`; made once."""
     global _members
     if _members is None:
-        _members = Members()
-    _members.serve(session, describe)
-    os.environ[JOIN_VARIABLE] = invitation(_members.address)
+        _members = Members(listens=listens)
     return _members
 
 

@@ -14,12 +14,14 @@ import selectors
 import signal
 import socket
 import time
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import psutil
 
 from worker.process.channel import Message
+from worker.process.out_of_memory import of_gpu
 from worker.protocol.batch import Point
 from worker.protocol.checkpoint import ResumePoint
 from worker.protocol.clock import STEADY
@@ -27,12 +29,15 @@ from worker.protocol.errors import ObjectiveLoadError
 from worker.protocol.faults import Fault, fault_of
 from worker.protocol.metrics import MACHINE, split_key
 from worker.protocol.record import TaskRecord
+from worker.protocol.status import Reason
 from worker.runner.objective import check_description
 from worker.sdk.reporter import Reporter
 from worker.sdk.session import describe
 from worker.slot.code_fetch import CodeFetch
 from worker.slot.context import SlotContext
+from worker.slot.devices import visible
 from worker.slot.finishing import Finishing
+from worker.slot.gpus.cards import Cards
 from worker.slot.outcome import Ended, in_users_words, judge
 from worker.slot.output import ScalarLines
 from worker.slot.program_channel import ProgramChannel
@@ -49,6 +54,8 @@ HEARTBEAT_S = 30.0
 FIRST_HEARTBEAT_S = 1.0
 MEMORY_S = 0.5
 """How often memory is looked at where it is limited, in seconds."""
+MONITOR_S = 0.05
+"""Into an attempt, its resources begin to be looked at, in seconds: the shortest trials are over by then."""
 LONGEST_WAIT_S = 1.0
 """Longest wait of the loop, in seconds."""
 EXIT_LOOK_S = 0.05
@@ -94,6 +101,8 @@ class Attempt:
         self._scalar_lines = ScalarLines() if record.spec.objective.get("kind") == "command" else None
         self._stopping = Stopping(record, context, self._channel, monotonic)
         self._finishing = Finishing(record, context, self._reporter, self._channel, self._stopping, monotonic)
+        environment = ChainMap(record.spec.objective.get("env", {}), os.environ)
+        self._cards = Cards(context.gpu_folder, visible(environment), context.worker_pid, monotonic)
         self._program: Program | None = None
         self._exit: int | None = None
         self._exit_descriptor: int | None = None
@@ -152,6 +161,9 @@ class Attempt:
             context.allowance.check_code(context.signed)
             fetch = CodeFetch(record, context, self._reporter, self._stopping, self._now)
             self._folder = fetch.folder(self._study_store)
+        for line in self._cards.strangers():
+            log.warning("task %s: %s", record.id, line)
+            self._reporter.write(f"optuna-rq: {line}\n".encode())
         program = start_program(record, context, self._channel, self._folder, self._description())
         if program is None:
             return
@@ -218,14 +230,18 @@ class Attempt:
             schedule.every(started + MEMORY_S, MEMORY_S, self._stopping.check_memory)
         if spec.time_limit_s:
             schedule.once(started + spec.time_limit_s, self._stopping.time_limit)
+        schedule.once(started + MONITOR_S, lambda: self._monitor(schedule, program, started))
+        return schedule
+
+    def _monitor(self, schedule: Schedule, program: Program, started: float) -> None:
+        """Have resources sampled from now on."""
         with contextlib.suppress(psutil.Error):
             monitor = ResourceMonitor(program.runs_as)
             schedule.every(
                 started + monitor.pause_s,
                 lambda: monitor.pause_s,
-                lambda: self._sample(monitor, program, self._now() - started),
+                lambda: self._sample(monitor, program, started),
             )
-        return schedule
 
     def _wait(self, schedule: Schedule, exit_is_told: bool) -> None:
         """Wait for whichever comes first, and hear what has come."""
@@ -245,17 +261,17 @@ class Attempt:
             return False
         return self._channel.result is None or program.ends_by_itself
 
-    def _sample(self, monitor: ResourceMonitor, program: Program, elapsed_s: float) -> None:
-        at = STEADY.now()
+    def _sample(self, monitor: ResourceMonitor, program: Program, started: float) -> None:
+        at, iteration = STEADY.now(), round(self._now() - started)
         try:
-            found = monitor.sample(program.runs_as)
+            found = monitor.sample(program.runs_as, self._stopping.detached())
         except OSError as error:  # no descriptor is left: the program need not suffer
             log.debug("task %s: no sample: %s", self._record.id, error)
             return
-        for series, value in found.items():
-            self._reporter.add(
-                Point(title=MACHINE, series=series, value=value, iteration=round(elapsed_s), at=at)
-            )
+        sampled = [(MACHINE, series, value) for series, value in found.items()]
+        sampled += self._cards.sample(monitor.pids, started)
+        for title, series, value in sampled:
+            self._reporter.add(Point(title=title, series=series, value=value, iteration=iteration, at=at))
 
     # Listening
 
@@ -312,6 +328,7 @@ class Attempt:
 
     def _clean_up(self) -> None:
         program = self._program
+        self._stopping.look_back()
         kind = self._record.spec.objective.get("kind")
         if kind in RUNNER_KINDS:
             result = self._channel.result if self._exit is None and not self._stopping.killed else None
@@ -346,5 +363,7 @@ class Attempt:
             tail=self._reporter.tail,
         )
         outcome = judge(self._record, ended, self._reporter)
+        if outcome.reason_class is Reason.OUT_OF_MEMORY and of_gpu(outcome.reason):
+            outcome = replace(outcome, reason=self._cards.explain(outcome.reason))
         outcome = replace(outcome, reason=in_users_words(outcome, self._record, self._folder))
         return self._finishing.finish(outcome, self._exit, compute_s)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from worker.process.cgroups import SlotGroup
 from worker.protocol.store import Store
 from worker.slot.allowance import Allowance
 from worker.slot.code import CodeFolders
@@ -35,6 +37,12 @@ class SlotContext:
     """Which objectives are run."""
     memory_bytes: int | None = None
     """What a program and its children may use."""
+    gpu_folder: Path | None = None
+    """Where the watch over GPUs writes what it sees; None where there is none."""
+    worker_pid: int = field(default_factory=os.getppid)
+    """Of the worker that this slot belongs to."""
+    group: SlotGroup | None = None
+    """Where the kernel holds that limit; None where it can't, and the slot looks instead."""
     code: CodeFolders
     """Studies' own code."""
     scratch: TaskScratch

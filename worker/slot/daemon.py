@@ -18,15 +18,18 @@ from typing import TYPE_CHECKING, Any
 import redis
 from redis.exceptions import NoPermissionError
 
+from worker.process.cgroups import Place, find_place
 from worker.process.parent_death import HAND_BACK_NOW, adopt_orphans
 from worker.process.process_tree import children, kill_tree
 from worker.protocol import keys
 from worker.protocol.connection import check, connect, trouble
 from worker.protocol.errors import RedisAway, RedisUnavailable
+from worker.protocol.gpu_status import pack
 from worker.protocol.host import REGISTRATION_LIFE_S, REGISTRATION_PERIOD_S, place
 from worker.protocol.redis_time import RedisTime
 from worker.protocol.store import Store
-from worker.slot.devices import slot_environment
+from worker.slot.devices import slot_environment, visible
+from worker.slot.gpus.watcher import GpuWatcher, is_worth_it
 from worker.slot.scratch import Scratch
 from worker.slot.settings import WorkerSettings
 from worker.version import __version__
@@ -71,6 +74,9 @@ class Daemon:
         self._monitoring: Monitoring | None = None
         self._redis_up = False
         self._registered_at = nan
+        self._gpus: GpuWatcher | None = None
+        self._groups: Place | None = None
+        """Where slots hold what they run to its memory limit; None where they look at it instead."""
 
     def run(self) -> int:
         """Serve until a signal, or, with `burst` or `idle_s`, until there is no work.
@@ -104,6 +110,8 @@ class Daemon:
         signal.signal(signal.SIGINT, self._on_signal)
         listener = client.pubsub(ignore_subscribe_messages=True)
         listener.subscribe(keys.control(settings.name))
+        self._limit_memory()
+        self._watch_gpus()
         for number in range(settings.slots):
             self._start(number)
         log.info(
@@ -117,11 +125,28 @@ class Daemon:
                 kill_tree(slot.process.pid)
             if self._monitoring:
                 self._monitoring.close()
+            if self._gpus:
+                self._gpus.close()
             self._scratch.remove()
+            if self._groups:
+                self._groups.remove()
             with contextlib.suppress(redis.RedisError):
                 self._store.workers.forget(settings.name)
             listener.close()
         return 0
+
+    def _watch_gpus(self) -> None:
+        if is_worth_it(self._settings.gpus):
+            names = self._settings.gpus or visible(os.environ)
+            self._gpus = GpuWatcher(self._scratch.gpu_folder, names)
+            self._gpus.start()
+
+    def _limit_memory(self) -> None:
+        """Find out how the slots can hold what they run to ``--memory``."""
+        if self._settings.memory_bytes:
+            self._groups, why = find_place()
+            how = "held by the kernel" if self._groups else f"looked at twice a second, as {why}"
+            log.info("worker %s: the memory of what runs is %s", self._settings.name, how)
 
     def _reach(self, client: Any) -> None:
         """Prove that Redis can be used; with `wait`, once it can be reached. Raises `RedisUnavailable`."""
@@ -213,6 +238,8 @@ class Daemon:
             used_folder=str(self._scratch.used_folder),
             code_folder=str(self._scratch.code_folder),
             folder=str(self._settings.folder),
+            memory_group=str(self._groups.of_slot(number)) if self._groups else None,
+            gpu_folder=str(self._scratch.gpu_folder) if self._gpus else None,
             out_of_work=OUT_OF_WORK,
             log_level=logging.getLevelName(log.getEffectiveLevel()),
         )
@@ -285,6 +312,8 @@ class Daemon:
     def _kill_orphans(self) -> None:
         """End what a killed slot's programs left behind; the system hands it to us (Linux)."""
         own = {slot.process.pid for slot in self._slots.values()}
+        if self._gpus and self._gpus.pid:
+            own.add(self._gpus.pid)
         for pid in children(os.getpid()):
             if pid not in own:
                 kill_tree(pid, keep=frozenset(own))
@@ -321,5 +350,10 @@ class Daemon:
             "state": "draining" if self._signals else "running",
             "seen": repr(self._store.clock.now()),
         }
+        if self._gpus:
+            seen = self._gpus.status()
+            registration["gpus"] = pack(seen)
+            if self._monitoring:
+                self._monitoring.gpus = seen
         self._store.workers.register(settings.name, registration, REGISTRATION_LIFE_S, first=first)
         self._registered_at = time.monotonic()

@@ -14,6 +14,7 @@ from pathlib import Path
 from worker.protocol.errors import BadInput
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+ORDER = "CUDA_DEVICE_ORDER"
 THREADS = "OMP_NUM_THREADS"
 
 _ANSWER_S = 20.0
@@ -79,6 +80,12 @@ def _named_in(visible: str) -> list[str]:
     return list(takewhile(lambda name: name and name != "-1", (v.strip() for v in visible.split(","))))
 
 
+def visible(environment: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The devices that programs with this environment see; None for all."""
+    named = environment.get(VISIBLE)
+    return None if named is None else tuple(_named_in(named))
+
+
 def share_of(gpus: Sequence[str], slot: int, slots: int) -> Sequence[str]:
     """The devices of one slot: neighbours, as evenly as it goes; one, shared, where there are fewer."""
     if len(gpus) < slots:
@@ -101,6 +108,8 @@ def slot_environment(
     found = {}
     if gpus:
         found[VISIBLE] = ",".join(share_of(gpus, slot, slots))
+        # CUDA would number the fastest first; these are the driver's numbers, as are those that are watched.
+        found[ORDER] = environment.get(ORDER, "PCI_BUS_ID")
     if threads is None and slots > 1 and THREADS not in environment:
         threads = max(1, cpus() // slots)
     if threads is not None:

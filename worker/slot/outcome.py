@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from worker.process.channel import Message
+from worker.process.out_of_memory import of_gpu
 from worker.protocol.batch import Point
 from worker.protocol.clock import STEADY
 from worker.protocol.errors import ObjectiveLoadError
@@ -154,7 +155,7 @@ def _died(ended: Ended) -> Outcome:
         return failed if -code == signal.SIGKILL else _blamed(failed, fault_in(last))
     reason = f"exited with code {code}" + (f": {last}" if last else "")
     fault = next(filter(None, map(fault_in, failure_lines(ended.tail))), None)
-    if fault is None and (last.startswith("MemoryError") or _NO_MEMORY.search(last)):
+    if fault is None and (last.startswith("MemoryError") or of_gpu(last) or _NO_MEMORY.search(last)):
         return _failed(Reason.OUT_OF_MEMORY, reason[:500], shown)
     return _blamed(_failed(Reason.OBJECTIVE_ERROR, reason[:500], shown), fault)
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from worker.process.cgroups import enter
 from worker.process.channel import SOCKET_VARIABLE, Message, encode
 from worker.process.parent_death import die_with_parent
 from worker.process.process_tree import kill_tree, signal_group
@@ -61,7 +62,14 @@ class Program:
     """
 
     def __init__(
-        self, argv: list[str], *, env: Mapping[str, str], folder: Path, split_output: bool, channel: bool
+        self,
+        argv: list[str],
+        *,
+        env: Mapping[str, str],
+        folder: Path,
+        split_output: bool,
+        channel: bool,
+        cgroup: str = "",
     ) -> None:
         ours = theirs = None
         if channel:
@@ -79,7 +87,7 @@ class Program:
                 start_new_session=True,
                 pass_fds=[theirs.fileno()] if theirs else [],
                 # A slot has one thread, so that running Python between fork and exec is safe here.
-                preexec_fn=None if channel else lambda: die_with_parent(parent),
+                preexec_fn=None if channel else lambda: _begin(parent, cgroup),
                 bufsize=0,
             )
         finally:
@@ -136,6 +144,12 @@ class Program:
                 stream.close()
 
 
+def _begin(parent: int, cgroup: str) -> None:
+    die_with_parent(parent)
+    if cgroup:
+        enter(cgroup)
+
+
 def script_argv(objective: Mapping[str, Any], folder: Path) -> list[str]:
     """The command line of a script objective. Raises `ObjectiveLoadError` when it can't be run here."""
     arguments = objective.get("args", [])
@@ -176,12 +190,14 @@ def start_fresh(
     *,
     scratch: Path,
     own_code: bool = False,
+    cgroup: str = "",
 ) -> Program:
     """Start a script or a command.
 
     Args:
         scratch: for its temporary files.
         own_code: the folder is first on its import path.
+        cgroup: that it enters, see `worker.process.cgroups.enter`; or empty.
 
     Raises:
         ObjectiveLoadError: the system refuses to run it.
@@ -193,7 +209,9 @@ def start_fresh(
         path = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = f"{folder}{os.pathsep}{path}" if path else str(folder)
     try:
-        return Program(argv, env=environment, folder=folder, split_output=is_command, channel=False)
+        return Program(
+            argv, env=environment, folder=folder, split_output=is_command, channel=False, cgroup=cgroup
+        )
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise ObjectiveLoadError(f"objective {argv[0]}: can't be started: {why or error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 
 import psutil
 
@@ -22,15 +23,20 @@ class ResourceMonitor:
     def __init__(self, pid: int) -> None:
         self._processes = {pid: psutil.Process(pid)}
         self.pause_s = FIRST_S
+        self.pids: list[int] = [pid]
+        """The program's processes when they were sampled last."""
         psutil.cpu_percent(None)
         with contextlib.suppress(psutil.Error):
             self._processes[pid].cpu_percent(None)
 
-    def sample(self, pid: int) -> dict[str, float]:
+    def sample(self, pid: int, detached: Sequence[int] = ()) -> dict[str, float]:
         """Series name → value, of the machine and of the program that `pid` leads now.
 
         ``cpu_usage`` and ``process_cpu_usage`` are percentages (of the machine; of one core, summed over
         the program's processes); memory is in GiB.
+
+        Args:
+            detached: what the program has started and is no longer below it.
         """
         self.pause_s = min(LONGEST_S, self.pause_s * 2)
         memory = psutil.virtual_memory()
@@ -41,24 +47,28 @@ class ResourceMonitor:
         }
         cpu, resident, seen = 0.0, 0, False
         alive = {}
-        for each in [pid, *descendants(pid)]:
+        for each in _all_of(pid, *detached):
             with contextlib.suppress(psutil.Error):
                 process = self._processes.get(each) or psutil.Process(each)
                 cpu += process.cpu_percent(None)
                 resident += process.memory_info().rss
                 alive[each] = process
                 seen = True
-        self._processes = alive
+        self._processes, self.pids = alive, list(alive)
         if seen:
             found["process_cpu_usage"] = round(cpu, 1)
             found["process_memory_gb"] = round(resident / _GB, 4)
         return found
 
 
-def memory_of(pid: int) -> int:
-    """Bytes that a program and its children take; what they share counts once (where that is told)."""
+def _all_of(*pids: int) -> list[int]:
+    return list(dict.fromkeys(each for pid in pids for each in (pid, *descendants(pid))))
+
+
+def memory_of(*pids: int) -> int:
+    """Bytes that programs and their children take; what they share counts once (where that is told)."""
     total = 0
-    for each in [pid, *descendants(pid)]:
+    for each in _all_of(*pids):
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(each)
             try:

@@ -78,7 +78,7 @@ class RunnerProgram(Program):
 
     def idles(self) -> bool:
         """Whether what ran the last trial still lives."""
-        return self._process.poll() is None and lives(self.runs_as)
+        return self._process.poll() is None and (self._child is None or lives(self._child))
 
     def start_over(self, keep: frozenset[int] = frozenset()) -> bool:
         """End the child and what it has left, so that the next order gets a new one.

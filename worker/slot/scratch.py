@@ -54,6 +54,13 @@ class Scratch:
         """Where the code of studies is unpacked."""
         return self._folder / "code"
 
+    @property
+    def gpu_folder(self) -> Path:
+        """Where the watch over GPUs writes what it sees."""
+        folder = self._folder / "gpus"
+        folder.mkdir(exist_ok=True)
+        return folder
+
     def of_slot(self, number: int) -> Path:
         """A slot's folder, empty."""
         folder = self._folder / f"{number}"

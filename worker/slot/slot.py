@@ -29,6 +29,7 @@ from rq.utils import now
 from rq.worker import SimpleWorker, WorkerStatus
 
 from worker.health.attempts import HealthReporter
+from worker.process.cgroups import SlotGroup
 from worker.process.logs import configure
 from worker.process.parent_death import HAND_BACK_NOW, adopt_orphans, die_with_parent
 from worker.protocol.connection import AWAY, can_pass, connect, trouble
@@ -120,6 +121,7 @@ class Slot(SimpleWorker):
         pause_file, folder = Path(options["pause_file"]), Path(options["folder"])
         self._machine = Machine([folder, Path(os.environ["TMPDIR"])], self._show_fault)
         TaskQueue.paused = staticmethod(lambda: self._machine.holds() or pause_file.exists())
+        group = options.get("memory_group")
         self._context = SlotContext(
             store=self.store,
             runner=self._runner,
@@ -133,6 +135,8 @@ class Slot(SimpleWorker):
             code=CodeFolders(Path(options["code_folder"])),
             scratch=TaskScratch(Path(os.environ["TMPDIR"])),
             signed=self._signer is not None,
+            gpu_folder=Path(options["gpu_folder"]) if options.get("gpu_folder") else None,
+            group=SlotGroup(Path(group), options["memory_bytes"]) if group else None,
             machine=self._machine,
         )
         super().__init__(
@@ -357,6 +361,8 @@ class Slot(SimpleWorker):
 
     def close(self) -> None:
         self._runner.discard()
+        if self._context.group:
+            self._context.group.remove()
 
 
 def main() -> None:

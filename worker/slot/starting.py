@@ -53,6 +53,7 @@ def _in_runner(
             "optional": record.spec.optional,
             "connected": record.spec.connected,
             "scratch": str(context.scratch.path),
+            "cgroup": _group(context),
             **({"storage": context.storage_url} if objective.get("kind") == "optuna" else {}),
         }
     )
@@ -80,4 +81,11 @@ def _as_process(
         channel.open(),
         scratch=context.scratch.path,
         own_code=bool(record.spec.code),
+        cgroup=_group(context),
     )
+
+
+def _group(context: SlotContext) -> str:
+    """The file with which a program enters the slot's cgroup; empty where there is none."""
+    members = context.group.prepare() if context.group else None
+    return str(members or "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from worker.process.process_tree import orphans
 from worker.protocol.record import StopRequest, TaskRecord
 from worker.protocol.sizes import show_size
 from worker.protocol.status import Reason
@@ -81,16 +82,32 @@ class Stopping:
         return StopRequest(reason_class=Reason.ITERATION_LIMIT, reason=reason)
 
     def check_memory(self) -> None:
-        """Kill a program that uses more than it may."""
-        most = self._context.memory_bytes
-        if self.program is None or not most:
+        """Kill a program that uses more than it may, or some of which the kernel has killed for that."""
+        most, group = self._context.memory_bytes, self._context.group
+        if self.program is None or not most or self.over_memory:
             return
-        used = memory_of(self.program.runs_as)
-        if used > most:
+        if group and group.has_killed():
             self.over_memory = (
-                f"used {show_size(used)} of memory; this worker allows {show_size(most)} (--memory)"
+                f"wanted more memory than the {show_size(most)} that this worker allows (--memory)"
             )
+        elif not group or not group.holds(self.program.runs_as):
+            used = memory_of(self.program.runs_as, *self.detached())
+            if used > most:
+                self.over_memory = (
+                    f"used {show_size(used)} of memory; this worker allows {show_size(most)} (--memory)"
+                )
+        if self.over_memory:
             self.kill()
+
+    def look_back(self) -> None:
+        """Look at its memory once more when it has ended, if what it has started goes on."""
+        group = self._context.group
+        if self._context.memory_bytes and (self.detached() or (group and group.has_killed())):
+            self.check_memory()
+
+    def detached(self) -> list[int]:
+        """What the program has started, and left to this process."""
+        return orphans(self.others() | {self.program.pid}) if self.program else []
 
     @property
     def due(self) -> float:

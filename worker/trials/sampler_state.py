@@ -36,12 +36,15 @@ class _Twister:
         self._shadow = np.random.MT19937()
         self._shadow.state = self._state()
         self._drawn = 0
-        key, at = self._key(), self._shadow.state["state"]["pos"]
+        self._look()
+        key, at = self._key, self._at
         self.origin = hashlib.blake2b(key + bytes([at >> 8, at & 255]), digest_size=8).hexdigest()
         """Names the place where it began."""
 
-    def _key(self) -> bytes:
-        return bytes(self._shadow.state["state"]["key"].tobytes())
+    def _look(self) -> None:
+        """Keep where the shadow stands: its state is large, and a copy each time."""
+        state = self._shadow.state["state"]
+        self._key, self._at = state["key"].tobytes(), state["pos"]
 
     def _state(self) -> Any:
         return self._generator.get_state(legacy=False)
@@ -51,9 +54,11 @@ class _Twister:
         state = self._state()
         wanted, target = state["state"]["key"].tobytes(), state["state"]["pos"]
         for _ in range(_MOST_BLOCKS):
-            at = self._shadow.state["state"]["pos"]
-            if self._key() == wanted and at <= target:
-                self._draw(target - at)
+            at = self._at
+            if at <= target and self._key == wanted:
+                # Within a block only the place changes.
+                self._shadow.random_raw(target - at, output=False)
+                self._drawn, self._at = self._drawn + target - at, target
                 return [self._drawn, state["has_gauss"], state["gauss"]]
             # To the end of this block, and the first number of the next.
             self._draw(_WORDS - at + 1)
@@ -70,6 +75,7 @@ class _Twister:
         if count:
             self._shadow.random_raw(count, output=False)
             self._drawn += count
+            self._look()
 
 
 class SamplerState:
@@ -83,6 +89,8 @@ class SamplerState:
         self.sampler = sampler
         self._after = after
         self._twisters = {path: _Twister(found) for path, found in random_states(sampler).items()}
+        origins = [type(sampler).__name__, *(twister.origin for twister in self._twisters.values())]
+        self._origin = hashlib.blake2b(" ".join(origins).encode(), digest_size=8).hexdigest()
 
     @property
     def seeded(self) -> bool:
@@ -94,7 +102,7 @@ class SamplerState:
         marks = {path: twister.mark() for path, twister in self._twisters.items()}
         if not marks or None in marks.values():
             return None
-        data: dict[str, Any] = {"after": self._after, "origin": self._origin(), "at": marks}
+        data: dict[str, Any] = {"after": self._after, "origin": self._origin, "at": marks}
         kernels = fitted_kernels(self.sampler)
         if kernels:
             data["kernels"] = kernels
@@ -103,16 +111,12 @@ class SamplerState:
     def restore(self, text: str) -> bool:
         """Go to where `text` was made. False, and nothing changes, when that was another sampler or seed."""
         data = json.loads(text)
-        if data["origin"] != self._origin() or data["at"].keys() != self._twisters.keys():
+        if data["origin"] != self._origin or data["at"].keys() != self._twisters.keys():
             return False
         for path, mark in data["at"].items():
             self._twisters[path].restore(mark)
         restore_kernels(self.sampler, data.get("kernels", {}))
         return True
-
-    def _origin(self) -> str:
-        origins = [type(self.sampler).__name__, *(twister.origin for twister in self._twisters.values())]
-        return hashlib.blake2b(" ".join(origins).encode(), digest_size=8).hexdigest()
 
 
 def continued(study: optuna.Study, make: Callable[[int], BaseSampler]) -> SamplerState:
