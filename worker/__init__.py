@@ -27,8 +27,22 @@ _HOMES = {
     "artifact_store": "sdk.optuna_store",
 }
 
+_ELSEWHERE = {
+    "Dataset": "read data from where the workers reach it; what it is read from can be a parameter",
+    "InputModel": "read the file, or fetch an artifact of another task's: Task.get_task(...).artifacts",
+    "Model": "a model is an artifact: task.upload_artifact, and task.artifacts to get it",
+    "OutputModel": "a model is an artifact: task.upload_artifact, or task.save_checkpoint to go on from it",
+    "PipelineController": "pipelines are not part of optuna-rq; start its steps one after the other",
+    "PipelineDecorator": "pipelines are not part of optuna-rq; start its steps one after the other",
+    "StorageManager": "task.upload_artifact stores files and folders, task.artifacts gets them",
+    "TaskParameters": "task.connect takes a dict, a dataclass or an object",
+}
+"""Names of ClearML's that are not there, and what to use."""
+
 
 def __getattr__(name: str) -> Any:
+    if name in _ELSEWHERE:
+        raise ImportError(f"there is no {name} in {__name__}: {_ELSEWHERE[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
