@@ -30,5 +30,21 @@ def test_what_is_promised_instead_is_there() -> None:
         assert hasattr(worker.Task, name)
 
 
+@pytest.mark.parametrize(
+    "plot", ["histogram", "confusion_matrix", "scatter2d", "scatter3d", "surface", "line_plot"]
+)
+def test_plots_that_are_not_there_say_what_to_use(plot: str) -> None:
+    logger = worker.Logger(None)
+    assert not hasattr(logger, f"report_{plot}")
+    with pytest.raises(
+        AttributeError, match=f"no attribute 'report_{plot}': draw it, and report_matplotlib_figure"
+    ):
+        getattr(logger, f"report_{plot}")()
+    with pytest.raises(AttributeError, match="no attribute 'nothing'$"):
+        logger.nothing()  # type: ignore[operator] # not there
+    for name in ("report_matplotlib_figure", "report_plotly", "report_table"):
+        assert hasattr(logger, name)
+
+
 def test_other_names_are_missing_as_usual() -> None:
     assert not hasattr(worker, "Nothing")

@@ -18,11 +18,30 @@ FETCH_S = 60.0
 """How long a server of a URL may keep silent, in seconds."""
 
 
+_PLOTS = (
+    "histogram",
+    "vector",
+    "confusion_matrix",
+    "matrix",
+    "surface",
+    "scatter2d",
+    "scatter3d",
+    "line_plot",
+)
+"""What ClearML draws itself: its `report_…` methods are not there."""
+
+
 class Logger:
     """Reports of a task. Plots, tables and images become artifacts named ``title/series[/iteration]``."""
 
     def __init__(self, task: Any) -> None:
         self._task = task
+
+    def __getattr__(self, name: str) -> Any:
+        hint = ""
+        if name.removeprefix("report_") in _PLOTS:
+            hint = ": draw it, and report_matplotlib_figure or report_plotly keeps it"
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     @classmethod
     def current_logger(cls) -> Logger:
