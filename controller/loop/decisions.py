@@ -77,7 +77,9 @@ class Decisions:
         if request is None:
             return None
         by_itself = record.status is Status.COMPLETED
-        if by_itself and record.iterations < MIN_REPORTS and request.reason_class is Reason.PRUNED:
+        first = job.scalars.get(self._metrics[0].key)
+        reports = first.count if first is not None else 0
+        if by_itself and reports < MIN_REPORTS and request.reason_class is Reason.PRUNED:
             return None
         by_value = record.reason_class in (Reason.ITERATION_LIMIT, Reason.INVALID_VALUE)
         if by_itself or (by_value and record.reason_class is not request.reason_class):

@@ -118,6 +118,17 @@ def test_what_a_trial_imports_late_is_there_for_the_next(bench: Bench, worker: A
     assert late[1] == imports(bench, "big_library")[1]
 
 
+def test_what_a_library_sets_for_python_is_set_in_all_trials(bench: Bench, worker: Any) -> None:
+    library(
+        bench, "big_library", "import warnings; warnings.filterwarnings('ignore', message='of big_library')"
+    )
+    found = "any('big_library' in str(each[1]) for each in __import__('warnings').filters)"
+    bench.module(
+        "heavy.py", OWN.replace("AT_IMPORT", "").replace("return os.getpid()", f"return int({found})")
+    )
+    assert [go(bench)[1] for _ in range(3)] == [1, 1, 1]
+
+
 def test_changes_of_own_files_are_seen_with_the_next_trial(bench: Bench, worker: Any) -> None:
     go(bench)
     go(bench)

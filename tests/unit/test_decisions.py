@@ -50,6 +50,8 @@ def curves() -> Iterator[Curve]:
             curve[4] = (2, 9.9)
         elif number % 8 == 7:
             curve[3], curve[4] = curve[4], curve[3]
+        elif number % 8 == 4:
+            curve.reverse()
         yield curve
 
 

@@ -15,7 +15,6 @@ import random
 import sys
 import sysconfig
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -208,13 +207,11 @@ def _silent() -> Iterator[None]:
 
 def _import(name: str) -> None:
     """Import a module as far as that goes: the trial says what is wrong with it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            importlib.import_module(name)
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
 
 
 def _by_package(names: Iterable[str]) -> Mapping[str, list[str]]:
