@@ -85,7 +85,11 @@ def eat_in_children(task, megabytes):
     return sum(eater.wait() for eater in eaters)
 
 def eat_detached(task, megabytes, seconds):
+    eaten = Path("eaten")
+    eaten.unlink(missing_ok=True)
     subprocess.run([sys.executable, "detach.py", str(megabytes)], stdout=subprocess.DEVNULL)
+    while not eaten.exists():
+        time.sleep(0.01)
     time.sleep(seconds)
     return 1.0
 """
@@ -103,7 +107,7 @@ print("loss=1", flush=True)
 time.sleep(float(sys.argv[2]))
 """
 SHOW = f"import json, os\nprint(json.dumps({{n: os.environ.get(n) for n in {('CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS', 'TMPDIR')}}}))\n"
-EAT = "import sys, time\nblock = b'x' * int(float(sys.argv[1]) * 1e6)\nprint('loss=1')\ntime.sleep(2)\n"
+EAT = "import sys, time\nblock = b'x' * int(float(sys.argv[1]) * 1e6)\nopen('eaten', 'w').close()\nprint('loss=1')\ntime.sleep(2)\n"
 LITTER = """
 import json, os, tempfile
 here = tempfile.gettempdir()
@@ -346,7 +350,7 @@ def test_a_task_that_takes_more_memory_than_it_may_is_ended(bench: Bench) -> Non
         "command": ({"kind": "command", "argv": ["sh", "-c", f"{python} eat.py 400; exit 0"]}, {}),
         "children": ("obj:eat_in_children", {"megabytes": 150}),
         "detached": ("obj:eat_detached", {"megabytes": 400, "seconds": 3.0}),
-        "detached and left": ("obj:eat_detached", {"megabytes": 400, "seconds": 0.3}),
+        "detached and left": ("obj:eat_detached", {"megabytes": 400, "seconds": 0.0}),
         "detached by a command": ({"kind": "command", "argv": [python, "detached.py", "400", "3"]}, {}),
     }
     modest: dict[str, tuple[Any, dict[str, Any]]] = {

@@ -20,6 +20,7 @@ from tests.cgroupfs import Hierarchy
 from worker.process import cgroups
 from worker.process.cgroups import Place, SlotGroup, enter, find_place, own_cgroup
 from worker.process.channel import Lines, Message
+from worker.process.process_tree import children
 from worker.slot.programs import Program, start_fresh
 from worker.slot.runner_program import RunnerProgram
 from worker.slot.stopping import Stopping
@@ -319,8 +320,10 @@ def test_a_function_enters_in_its_own_process_and_the_runner_stays_out(tmp_path:
             assert [each["ordered"] for each in heard if each["op"] == "result"] == [[7.0]]
             members.write_text("")
     finally:
-        program.kill_all()
+        # Not this process' other children, which servers of other tests are.
+        program.kill(frozenset(children(os.getpid())))
         program.close()
+        program.wait(20.0)
 
 
 def wait_for(condition: Any, seconds: float = 20.0) -> None:
