@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -380,7 +381,12 @@ def test_an_interrupted_study_goes_on(folder: Path, how: str) -> None:
 
 
 def children_of(pid: int, text: str) -> list[int]:
-    return [p.pid for p in psutil.Process(pid).children(recursive=True) if text in " ".join(p.cmdline())]
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # a trial that has ended just now
+            if text in " ".join(process.cmdline()):
+                found.append(process.pid)
+    return found
 
 
 def test_kill_minus_nine(folder: Path) -> None:

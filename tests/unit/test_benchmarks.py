@@ -93,6 +93,7 @@ def test_rows_of_other_numbers_are_kept(tmp_path: Path) -> None:
     assert [(row["slots"], row["busy"]) for row in rows] == [(200, 0.8), (3000, 0.7)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reuse", [False, True])
 def test_trials_leave_nothing_behind(reuse: bool) -> None:
     found = leaks.measure(160, 20, 60, reuse=reuse)
