@@ -54,6 +54,7 @@ def test_a_section_is_written_with_the_others(tmp_path: Path, monkeypatch: pytes
     assert found["sections"]["reports"]["environment"]["runs"] == 1
 
 
+@pytest.mark.slow
 def test_transfers_are_measured(s3_server: S3Server) -> None:
     # The server is asked for because it says why when it can't be had; the benchmark starts its own.
     with artifacts.bench(4) as transfer:
@@ -102,5 +103,6 @@ def test_trials_leave_nothing_behind(reuse: bool) -> None:
         assert late <= early * (1.05 if name == "memory_bytes" else 1.0), name
 
 
+@pytest.mark.slow
 def test_what_a_trial_costs_the_controller_is_measured() -> None:
     assert 0 < many_slots.cost_ms(4, 200) < 100
