@@ -100,7 +100,8 @@ def test_trials_leave_nothing_behind(reuse: bool) -> None:
     found = leaks.measure(160, 20, 60, reuse=reuse)
     assert found["processes"][1] > 0
     for name, (late, early) in found.items():
-        assert late <= early * (1.05 if name == "memory_bytes" else 1.0), name
+        # Some eighty trials lie between: what each left would be seen, what one has open just then is not meant.
+        assert late <= 1.05 * early + (0 if name == "memory_bytes" else 8), name
 
 
 @pytest.mark.slow
