@@ -94,6 +94,10 @@ class Decisions:
         told = self._search.told_values(job.trial) if self._search is not None else {}
         return summary_of(known, told)
 
+    def has_decided(self, task_id: str) -> bool:
+        """Whether there is a decision against a task: what it has reported since is told to nobody."""
+        return task_id in self._decided
+
     def forget(self, task_id: str) -> None:
         """The trial was told; keep nothing of it."""
         self._decided.pop(task_id, None)

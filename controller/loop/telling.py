@@ -91,7 +91,7 @@ class Telling:
             self._observer.ended(job)
 
     def _tell_end(self, search: Search, job: Job) -> None:
-        if job.task_id() in self.adopted:
+        if job.task_id() in self.adopted or self._has_untold(search, job):
             self.tell_recorded(job)
         self._overrule(job)
         record = job.record
@@ -109,6 +109,13 @@ class Telling:
             return
         constraints = self._settings.constraints
         search.tell(job.trial, state, values, violations(constraints, job.scalars) if constraints else None)
+
+    def _has_untold(self, search: Search, job: Job) -> bool:
+        """Whether a job's record was read before the events of its last reports: those come too late."""
+        summary = job.scalars.get(self._objective.metrics[0].key)
+        if summary is None or not search.takes_reports or self._decisions.has_decided(job.task_id()):
+            return False
+        return summary.last_iteration not in search.told_values(job.trial)
 
     def _overrule(self, job: Job) -> None:
         """Have a decision stand that came too late for the job's program."""

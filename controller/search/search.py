@@ -103,8 +103,7 @@ class Search:
     @property
     def prunes(self) -> bool:
         """Whether reports can lead to a trial being given up."""
-        nop = isinstance(self._study.pruner, optuna.pruners.NopPruner)
-        return self._reports and len(self._study.directions) == 1 and not nop
+        return self.takes_reports and not isinstance(self._study.pruner, optuna.pruners.NopPruner)
 
     def ask(self) -> Asked | None:
         """The next trial; None, and `exhausted`, when nothing is left to try.
@@ -207,7 +206,7 @@ class Search:
             parameters = {p.name: p.decode(trial.params[p.name]) for p in self._parameters}
         else:
             trial = self._study.ask()
-            parameters = self._suggest(trial)
+            parameters = chosen_by(self._parameters, trial)
         self._trials[trial.number] = trial
         mark = self._sampler_state.mark() if self._sampler_state is not None else None
         if mark is not None:
@@ -233,9 +232,6 @@ class Search:
         """Let the sampler know an older study's trials, see `older_trials.copy_trials`."""
         return copy_trials(older, self._study, self._parameters)
 
-    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        return chosen_by(self._parameters, trial)
-
     def running(self) -> list[Asked]:
         """The trials that Optuna counts as running: after a restart, those to take up again."""
         found = []
@@ -246,7 +242,7 @@ class Search:
             self._reported[frozen.number] = set(frozen.intermediate_values)
             try:
                 # Suggesting again gives what was suggested, and the rest where a crash cut it short.
-                parameters = self._suggest(trial)
+                parameters = chosen_by(self._parameters, trial)
             except ValueError:
                 if not is_foreign(frozen, self._parameters):
                     raise
@@ -272,7 +268,7 @@ class Search:
             least: reports that a trial may make before it is given up.
         """
         trial = self._trials.get(number)
-        if trial is None or len(self._study.directions) > 1 or not self._reports:
+        if trial is None or not self.takes_reports:
             return False
         told = self._reported.setdefault(number, set())
         if step in told or not 0 <= step <= LARGEST_STEP:
@@ -281,6 +277,11 @@ class Search:
         trial.report(value, step)
         # Pruners note what they see, also where their answer doesn't count yet.
         return self.prunes and bool(trial.should_prune()) and len(told) >= least
+
+    @property
+    def takes_reports(self) -> bool:
+        """Whether `report` tells Optuna anything."""
+        return self._reports and len(self._study.directions) == 1
 
     def told_values(self, number: int) -> dict[int, float]:
         """What was told of a running trial: iteration → value."""

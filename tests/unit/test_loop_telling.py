@@ -70,6 +70,26 @@ def test_what_an_earlier_controller_missed_is_told_from_the_record(redis_url: st
     assert parts.study.trials[0].intermediate_values == {0: 3.0, 1: 2.0}
 
 
+def test_an_end_that_was_read_before_the_last_reports_is_told_with_them(
+    redis_url: str, tmp_path: Path
+) -> None:
+    parts, telling, _ = parts_of(redis_url, tmp_path)
+    job = parts.running()
+    parts.report(job, 3.0, 2.0)
+    changes = parts.monitor.read(1.0)
+    parts.tracker.apply(changes)
+    telling.tell_reports(changes.points)
+    parts.report(job, 1.0, 0.5, first=2)
+    parts.finish(job)
+    # All records are read, as after an absence of Redis; the events come later.
+    parts.tracker.refresh([job.task_id()])
+    parts.tracker.monitor_due()
+    telling.tell_ended()
+    assert parts.study.trials[0].intermediate_values == {0: 3.0, 1: 2.0, 2: 1.0, 3: 0.5}
+    telling.tell_reports(parts.monitor.read(1.0).points)
+    assert parts.states() == ["COMPLETE"]
+
+
 def test_a_trial_that_was_cut_short_with_its_study_is_tried_again(redis_url: str, tmp_path: Path) -> None:
     parts, telling, _ = parts_of(redis_url, tmp_path)
     job = parts.running()
