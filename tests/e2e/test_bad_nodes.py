@@ -50,7 +50,7 @@ def test_a_worker_on_which_everything_fails(cli: Cli, redis_url: str) -> None:
             status = cli.json("status", **env)
             assert process.wait(60) == 0, log.read_text()
         shown = {row["worker"]: row for row in status["workers"]}
-        assert shown["good"]["state"] == "running"
+        assert shown["good"]["state"] in ("running", "idle")  # the latter between two trials
         assert shown["good"]["reason"] == ""
         assert shown["bad"]["state"].startswith("paused for ")
         assert (

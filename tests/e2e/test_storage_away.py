@@ -15,6 +15,8 @@ from tests.e2e.harness import started, wait_for
 from tests.mariadb import MariaDB
 from tests.proxy import BreakingProxy
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVES = """
 import time
 
