@@ -54,11 +54,6 @@ def number_to_id(study: optuna.Study, number: int) -> int:
     return study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
 
 
-def has_fixed_parameters(trial: optuna.Trial) -> bool:
-    """Whether a trial's parameters were enqueued rather than suggested."""
-    return bool(trial._fixed_params)
-
-
 def tell(study: optuna.Study, trial: optuna.Trial, values: list[float] | None, state: TrialState) -> None:
     """As `Study.tell`, without the deep copy of the trial that it returns: that takes longest."""
     from optuna.study._tell import _tell_with_warning

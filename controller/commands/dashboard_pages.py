@@ -22,9 +22,6 @@ HIDDEN = (
 """The style that hides them."""
 
 
-_CACHED = ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH")
-
-
 class ReadOnlyPages:
     """Adds `HIDDEN` to the pages of an application."""
 

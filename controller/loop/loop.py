@@ -139,11 +139,7 @@ class Loop:
         """One step of the loop. False when the search has ended."""
         changes = self._changes
         self._stepped = True
-        self.own_jobs.take_up()
-        self.tracker.apply(changes)
-        if changes.request:
-            self._control.take()
-        self._periodic.run(time.monotonic())
+        self._take_in(changes)
         self.tracker.monitor_due()
         # A free slot gets its next job before anything slow is done: its trial may be asked for already.
         self.launching.launch_asked()
@@ -155,6 +151,14 @@ class Loop:
         goes_on = self._ending.go_on()
         self._flush(at_once=not goes_on)
         return goes_on
+
+    def _take_in(self, changes: Changes) -> None:
+        """Bring jobs, requests and what no event tells up to now."""
+        self.own_jobs.take_up()
+        self.tracker.apply(changes)
+        if changes.request:
+            self._control.take()
+        self._periodic.run(time.monotonic())
 
     def _process_step(self) -> bool:
         """One step as the subclass wants it; what it leaves out of ours is done all the same."""
@@ -172,11 +176,7 @@ class Loop:
             goes_on: what its `process_step` has returned.
         """
         changes = self._changes
-        self.own_jobs.take_up()
-        self.tracker.apply(changes)
-        if changes.request:
-            self._control.take()
-        self._periodic.run(time.monotonic())
+        self._take_in(changes)
         self.tracker.account_due()
         self._telling.tell_reports(changes.points)
         self._telling.tell_ended()

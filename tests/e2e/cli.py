@@ -15,7 +15,7 @@ import optuna
 import yaml
 
 from controller.commands.settings import resolve
-from tests.e2e.harness import alive, living_in, run, run_json
+from tests.e2e.harness import BIN, alive, environment, living_in, run, run_json
 
 
 class Cli:
@@ -29,6 +29,18 @@ class Cli:
     def __init__(self, folder: Path, objectives: str) -> None:
         self.folder = folder
         (folder / "obj.py").write_text(objectives)
+
+    def in_shell(self, line: str) -> subprocess.CompletedProcess[str]:
+        """Run a line of bash that calls `controller`, such as one with a pipe."""
+        return subprocess.run(
+            ["bash", "-c", line],
+            cwd=self.folder,
+            env=environment(PATH=f"{BIN}:{os.environ['PATH']}"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     def sweep(self, file: str = "sweep.yaml", **sections: Any) -> str:
         """Write a sweep file of study ``s`` with three trials of ``obj:quick``; arguments replace sections.

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 import sqlalchemy
 
 from tests.e2e.cli import Cli, folder_of, strict_json
-from tests.e2e.harness import BIN, assert_nothing_left, environment, started, wait_for
+from tests.e2e.harness import assert_nothing_left, started, wait_for
 
 OBJECTIVES = """
 import time
@@ -124,15 +123,7 @@ def test_answers_about_odd_names(cli: Cli) -> None:
     assert (log.returncode, log.stdout) == (0, "gr??er ?\n")
 
     for question in ("tasks", "top --format json", "status", "logs " + best["task_id"]):
-        piped = subprocess.run(
-            ["bash", "-c", f"controller {question} | true"],
-            cwd=cli.folder,
-            env=environment(PATH=f"{BIN}:{os.environ['PATH']}"),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        piped = cli.in_shell(f"controller {question} | true")
         assert piped.stderr == "", question
     for question, lines in (
         ("status", 1),
@@ -140,15 +131,7 @@ def test_answers_about_odd_names(cli: Cli) -> None:
         ("tasks --format json", 1),
         ("show " + best["task_id"], 0),
     ):
-        piped = subprocess.run(
-            ["bash", "-c", f"controller {question} | head -{lines}; echo ${{PIPESTATUS[0]}}"],
-            cwd=cli.folder,
-            env=environment(PATH=f"{BIN}:{os.environ['PATH']}"),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        piped = cli.in_shell(f"controller {question} | head -{lines}; echo ${{PIPESTATUS[0]}}")
         # It may have written all before the reader went.
         assert (piped.stderr, piped.stdout.splitlines()[-1] in ("0", "141")) == ("", True), question
     assert_nothing_left(cli.folder)

@@ -9,7 +9,6 @@ import os
 import pty
 import re
 import struct
-import subprocess
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,15 +121,7 @@ def test_a_study_on_a_narrow_terminal(cli: Cli) -> None:
 
 def test_a_closed_pipe_ends_a_study_in_order_and_it_goes_on(cli: Cli) -> None:
     file = sweep(cli, 8, 0.6)
-    piped = subprocess.run(
-        ["bash", "-c", f"controller start {file} --workers 1 | head -4 | tail -1; echo ${{PIPESTATUS[0]}}"],
-        cwd=cli.folder,
-        env=environment(PATH=f"{BIN}:{os.environ['PATH']}"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    piped = cli.in_shell(f"controller start {file} --workers 1 | head -4 | tail -1; echo ${{PIPESTATUS[0]}}")
     assert (piped.stderr, piped.stdout.splitlines()[-1]) == ("", "141")
     assert_nothing_left(cli.folder)
     status = cli.json("status")

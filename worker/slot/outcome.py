@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ _FAILURES = {
     "invalid_value": Reason.INVALID_VALUE,
 }
 """What a runner says of a failure → its class."""
-_NO_MEMORY = re.compile(r"OutOfMemoryError|\[Errno 12\]")
+_NO_MEMORY = "[Errno 12]"
 _NO_MODULE = "ModuleNotFoundError: No module named"
 
 
@@ -155,7 +154,7 @@ def _died(ended: Ended) -> Outcome:
         return failed if -code == signal.SIGKILL else _blamed(failed, fault_in(last))
     reason = f"exited with code {code}" + (f": {last}" if last else "")
     fault = next(filter(None, map(fault_in, failure_lines(ended.tail))), None)
-    if fault is None and (last.startswith("MemoryError") or of_gpu(last) or _NO_MEMORY.search(last)):
+    if fault is None and (last.startswith("MemoryError") or of_gpu(last) or _NO_MEMORY in last):
         return _failed(Reason.OUT_OF_MEMORY, reason[:500], shown)
     return _blamed(_failed(Reason.OBJECTIVE_ERROR, reason[:500], shown), fault)
 
