@@ -9,11 +9,14 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 
 from tests.e2e.cli import Cli, folder_of
 from tests.e2e.harness import started, wait_for
 from tests.mariadb import MariaDB
 from tests.proxy import BreakingProxy
+from worker.trials.storage import open_storage
+from worker.trials.storage_retry import beneath
 
 pytestmark = pytest.mark.slow
 
@@ -125,3 +128,17 @@ def test_a_database_that_goes_away(cli: Cli, mariadb: MariaDB) -> None:
         check(cli, study.trials, log)
         assert all(trial.user_attrs["twice"] == 2 * trial.params["y"] for trial in study.trials)
         check(cli, study.trials, log)
+
+
+def test_a_connection_that_breaks_in_use_logs_no_traceback(
+    mariadb: MariaDB, caplog: pytest.LogCaptureFixture
+) -> None:
+    straight = mariadb.database()
+    with BreakingProxy(mariadb.port) as proxy:
+        storage = beneath(open_storage(straight.replace(f":{mariadb.port}/", f":{proxy.port}/")))
+        assert isinstance(storage, optuna.storages.RDBStorage)
+        with storage.engine.connect() as connection:
+            connection.execute(sqlalchemy.text("SELECT 1"))
+            proxy.refuse()
+        # The pool rolled back what came back to it, which failed.
+    assert caplog.records == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import time
@@ -43,6 +44,9 @@ _MEANT = {
 }
 """Scheme that people write → the one that they mean; empty where there is none."""
 
+_POOL = "optuna-rq"
+"""Name of our connection pools in the loggers of SQLAlchemy."""
+
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
@@ -76,7 +80,12 @@ def open_storage(url: str) -> BaseStorage:
     arguments: dict[str, Any] = {"connect_args": {"timeout": 10}}
     if path is None:
         with _refusals(shown):
-            arguments = {"pool_pre_ping": True, "connect_args": _timeouts(url)}
+            arguments = {
+                "pool_pre_ping": True,
+                "pool_logging_name": _POOL,
+                "connect_args": _timeouts(url),
+            }
+            _quiet_pool()
     with _refusals(shown):
         storage = _create(url, arguments)
     if path is not None:
@@ -157,6 +166,15 @@ def _check_file(path: Path, shown: str) -> None:
             f"storage {shown}: {error.filename or path} can't be written: {error.strerror or error}; "
             "name a file in a folder of yours"
         ) from error
+
+
+def _quiet_pool() -> None:
+    """Keep the pool from logging a traceback for each connection that broke.
+
+    Whoever used the connection gets its error, and tries again.
+    """
+    pool = sqlalchemy.pool.QueuePool
+    logging.getLogger(f"{pool.__module__}.{pool.__name__}.{_POOL}").setLevel(logging.CRITICAL)
 
 
 def _timeouts(url: str) -> dict[str, int]:
