@@ -11,7 +11,7 @@ from controller.results.top import find_top
 from worker.protocol import Status, Store, StudyRecord, StudyState, keys
 from worker.protocol.clock import iso
 from worker.protocol.gpu_status import GpuStatus, unpack
-from worker.protocol.host import busy_slots, pause_left, slot_faults
+from worker.protocol.host import DRAIN, busy_slots, held, pause_left, slot_faults
 
 ENDED = (StudyState.COMPLETED, StudyState.STOPPED, StudyState.FAILED)
 """States in which no worker is needed."""
@@ -67,7 +67,9 @@ def _worker(registration: Mapping[str, str], now: float, idle: str) -> dict[str,
     left = pause_left(registration, now)
     state = registration.get("state", "")
     reason = ""
-    if left:
+    if hold := held(registration):
+        state, reason = _held(registration, hold, busy)
+    elif left:
         state, reason = f"paused for {spoken(left)}", registration.get("paused", "")
     elif state == "draining":
         reason = "it was asked to end" + (", when what it runs has ended" if busy else "")
@@ -91,6 +93,21 @@ def _worker(registration: Mapping[str, str], now: float, idle: str) -> dict[str,
         "queues": registration.get("queues", ""),
         "gpus": [asdict(gpu) for gpu in unpack(registration.get("gpus", ""))],
     }
+
+
+def _held(registration: Mapping[str, str], hold: str, busy: int) -> tuple[str, str]:
+    """State and reason of a worker that a person has paused or drained.
+
+    Args:
+        busy: how many of its slots run something.
+    """
+    state = "draining" if hold == DRAIN else "paused"
+    if registration.get("held", "") != hold:
+        state = f"asked to {hold}"  # it has not answered yet, or is of a version that can't
+    by = f"by {registration.get('hold_by') or 'somebody'}"
+    then = " · it ends when what it runs has ended" if hold == DRAIN and busy else ""
+    why = registration.get("hold_reason", "")
+    return state, by + (f": {why}" if why else "") + then
 
 
 def worker_rows(workers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ class Asked:
     hold: str | None
     """`host.PAUSE`, `host.DRAIN`; empty for to go on."""
     reason: str
+    by: str
 
 
 class WorkerRegistry:
@@ -110,6 +111,7 @@ class WorkerRegistry:
             paused_until=None if until is None else _moment(until),
             hold=what if what in (PAUSE, DRAIN, "") else None,
             reason=about.get("hold_reason", "")[:600],
+            by=about.get("hold_by", "")[:200],
         )
 
     def paused_until(self, name: str) -> float:
