@@ -100,8 +100,6 @@ def _held(registration: Mapping[str, str], hold: str, busy: int) -> tuple[str, s
         busy: how many of its slots run something.
     """
     state = "draining" if hold == DRAIN else "paused"
-    if registration.get("held", "") != hold:
-        state = f"asked to {hold}"  # it has not answered yet, or is of a version that can't
     by = f"by {registration.get('hold_by') or 'somebody'}"
     then = " · it ends when what it runs has ended" if hold == DRAIN and busy else ""
     why = registration.get("hold_reason", "")

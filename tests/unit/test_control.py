@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import fakeredis
@@ -29,6 +32,7 @@ from tests.fakes import LOSS, record
 from worker.protocol import Status, Store, StudyRecord, StudyState, keys
 from worker.protocol.errors import BadInput
 from worker.protocol.study_log import LOG_ENTRIES, LogEntry, LogKind
+from worker.slot.pauses import Pauses
 
 SWEEP = {
     "study": {"name": "s", "metric": {"name": "loss", "goal": "minimize"}},
@@ -297,23 +301,48 @@ def worker(store: Store, name: str = "w", **fields: Any) -> None:
     store.workers.register(name, about, 60.0)
 
 
-def test_a_worker_is_paused_drained_and_resumed(store: Store) -> None:
+class Listener:
+    """A worker's daemon, as far as it hears orders: it answers each at once, in a thread."""
+
+    def __init__(self, store: Store, folder: Path, name: str = "w", **fields: Any) -> None:
+        self.pauses = Pauses(store, name, folder / "paused", folder / "drains")
+        self.folder = folder
+        self._store, self._name, self._fields = store, name, fields
+        worker(store, name, **fields)
+        channel = store.redis.pubsub(ignore_subscribe_messages=True)
+        channel.subscribe(**{keys.control(name): self._hear})
+        self._thread = channel.run_in_thread(sleep_time=0.01, daemon=True)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        self.pauses.hear(message["data"])
+        worker(self._store, self._name, **{**self._fields, **self.pauses.fields()})
+
+    def end(self) -> None:
+        self._thread.stop()
+        self._thread.join()
+
+
+@pytest.fixture
+def listener(store: Store, tmp_path: Path) -> Iterator[Listener]:
+    found = Listener(store, tmp_path)
+    yield found
+    found.end()
+
+
+def test_a_worker_is_paused_drained_and_resumed(store: Store, listener: Listener, tmp_path: Path) -> None:
     study(store)
-    worker(store)
-    pause_worker(store, "w", reason="new disk", by="ann")
-    asked = store.workers.asked("w")
-    assert (asked.hold, asked.reason, asked.by) == ("pause", "new disk", "ann")
+    paused, drains = tmp_path / "paused", tmp_path / "drains"
+    assert "not answered" not in pause_worker(store, "w", reason="new\ndisk", by="ann")
     (shown,) = describe_workers(store)["workers"]
-    assert (shown["state"], shown["takes_jobs"]) == ("asked to pause", False)
-    worker(store, held="pause")  # its answer
-    (shown,) = describe_workers(store)["workers"]
-    assert (shown["state"], shown["reason"]) == ("paused", "by ann: new disk")
+    assert (shown["state"], shown["reason"]) == ("paused", "by ann: new\\ndisk")
+    assert not shown["takes_jobs"]
+    assert (paused.exists(), drains.exists()) == (True, False)
     drain_worker(store, "w", by="bob")
-    worker(store, held="drain", state="draining")
     assert describe_workers(store)["workers"][0]["state"] == "draining"
+    assert (paused.exists(), drains.exists(), listener.pauses.drains) == (True, True, True)
     resume_worker(store, "w", by="ann")
-    worker(store, held="")
     assert describe_workers(store)["workers"][0]["takes_jobs"]
+    assert (paused.exists(), drains.exists()) == (False, False)
     with pytest.raises(BadInput, match="it takes jobs already"):
         resume_worker(store, "w", by="ann")
     assert [(kind, by) for kind, _, by in said(store)] == [
@@ -321,12 +350,50 @@ def test_a_worker_is_paused_drained_and_resumed(store: Store) -> None:
     ]  # fmt: skip
 
 
-def test_a_pause_of_a_controllers_is_ended_by_a_person(store: Store) -> None:
-    worker(store)
+def test_what_stands_in_a_registration_is_no_order(store: Store, listener: Listener) -> None:
+    """Any worker can write there; only the head node speaks on a worker's channel."""
+    worker(store, hold="drain", hold_by="nobody")
+    listener.pauses.look()
+    assert not listener.pauses.paused
+
+
+@pytest.mark.parametrize("message", ["pause", "", "{", "[]", '{"hold": "end"}', "{}x", 5, None, "f" * 32])
+def test_messages_that_are_no_orders(store: Store, tmp_path: Path, message: object) -> None:
+    pauses = Pauses(store, "w", tmp_path / "paused", tmp_path / "drains")
+    pauses.hear(message)
+    assert not pauses.paused
+
+
+def test_a_pause_of_a_controllers_is_ended_by_a_person(store: Store, listener: Listener) -> None:
     store.workers.pause("w", store.clock.now() + 100, "all fails here")
+    listener.pauses.look()
+    assert listener.pauses.paused
     resume_worker(store, "w", by="ann")
-    assert store.workers.asked("w").paused_until == 0.0
+    listener.pauses.look()
+    listener.pauses.turn(time.monotonic())
+    assert not listener.pauses.paused
     assert describe_workers(store)["workers"][0]["takes_jobs"]
+
+
+def test_a_pause_outlives_its_registration_and_ends_by_time(store: Store, listener: Listener) -> None:
+    store.workers.pause("w", store.clock.now() + 100, "all fails here")
+    listener.pauses.look()
+    store.workers.forget("w")
+    listener.pauses.look()
+    listener.pauses.turn(time.monotonic())
+    assert listener.pauses.paused
+    listener.pauses.turn(time.monotonic() + 101)
+    assert not listener.pauses.paused
+
+
+def test_a_worker_that_does_not_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker(store)
+    with pytest.raises(BadInput, match="it doesn't listen now"):
+        pause_worker(store, "w", by="ann")
+    channel = store.redis.pubsub()
+    channel.subscribe(keys.control("w"))
+    monkeypatch.setattr("controller.control.workers.ANSWER_S", 0.1)
+    assert "it has not answered yet" in pause_worker(store, "w", by="ann")
 
 
 def test_workers_that_there_are_not(store: Store) -> None:
@@ -337,10 +404,11 @@ def test_workers_that_there_are_not(store: Store) -> None:
     assert not store.redis.exists(keys.worker("node8"))
 
 
-def test_a_study_of_another_queue_has_no_line_of_it(store: Store) -> None:
+def test_a_study_of_another_queue_has_no_line_of_it(store: Store, tmp_path: Path) -> None:
     study(store)
-    worker(store, queues="gpu")
+    found = Listener(store, tmp_path, queues="gpu")
     pause_worker(store, "w", by="ann")
+    found.end()
     assert said(store) == []
 
 

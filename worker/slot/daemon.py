@@ -170,10 +170,11 @@ class Daemon:
 
     def _step(self, listener: Any) -> None:
         """Forward what has come, look after the slots, show that we are alive."""
+        assert self._pauses is not None
         try:
-            if listener.get_message(timeout=0.05 if self._signals or self._settings.burst else 0.5):
-                self._wake_slots()
-                self._register_at = 0.0  # it may be asked to pause
+            message = listener.get_message(timeout=0.05 if self._signals or self._settings.burst else 0.5)
+            if message:
+                self._hear(message)
         except redis.RedisError as error:
             log.warning("worker %s: Redis is away (%s); trying again", self._settings.name, error)
             self._redis_up = False
@@ -184,10 +185,9 @@ class Daemon:
             self._redis_up = False
             with contextlib.suppress(redis.RedisError):
                 self._register()
-                self._look_for_pauses()
+                self._pauses.look()
                 self._redis_up = True
             self._register_at = now + REGISTRATION_PERIOD_S
-        assert self._pauses is not None
         self._pauses.turn(now)
         if self._monitoring:
             self._monitoring.turn(
@@ -203,23 +203,21 @@ class Daemon:
         """Whether it ends when what runs has ended."""
         return bool(self._signals) or (self._pauses is not None and self._pauses.drains)
 
-    def _look_for_pauses(self) -> None:
-        """See whether somebody wants no jobs taken here, or all to end."""
+    def _hear(self, message: Any) -> None:
+        """Take a message of the worker's channel: a stop request, a pause, an order of a person's."""
         assert self._pauses is not None
-        before = self._pauses.hold, self._pauses.drains
-        self._pauses.look()
-        hold, drains = self._pauses.hold, self._pauses.drains
-        if drains and not before[1]:
+        self._wake_slots()
+        self._register_at = 0.0  # it may be asked to pause, and what it has heard is to be seen
+        drained = self._pauses.drains
+        self._pauses.hear(message.get("data"))
+        if self._pauses.drains and not drained:
             for slot in self._slots.values():
                 with contextlib.suppress(ProcessLookupError):
                     slot.process.terminate()
-        elif before[1] and not drains and not self._signals:
+        elif drained and not self._pauses.drains and not self._signals:
             now = time.monotonic()
-            for number in range(self._settings.slots):
-                if number not in self._slots:
-                    self._restart_at[number] = now
-        if hold != before[0]:
-            self._register()  # so that it is seen that this was heard
+            missing = [number for number in range(self._settings.slots) if number not in self._slots]
+            self._restart_at.update(dict.fromkeys(missing, now))
 
     def _pause(self, seconds: float) -> None:
         with contextlib.suppress(InterruptedError):
@@ -351,7 +349,7 @@ class Daemon:
             "version": __version__,
             "folder": str(settings.folder),
             "state": "draining" if self._is_ending else "running",
-            "held": self._pauses.hold if self._pauses else "",
+            **(self._pauses.fields() if self._pauses else {}),
             "seen": repr(self._store.clock.now()),
         }
         if self._gpus:

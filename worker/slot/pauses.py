@@ -10,6 +10,7 @@ from pathlib import Path
 from worker.protocol.host import DRAIN
 from worker.protocol.printable import one_line
 from worker.protocol.store import Store
+from worker.protocol.worker_registry import Order
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 class Pauses:
     """Keeps the worker's slots from taking jobs, by a file that they look at. Used by the daemon's thread.
 
-    What Redis has lost changes nothing: a pause goes on until its time is over, a hold until it is ended.
+    What Redis has lost changes nothing: a pause goes on until its time is over, an order until the next one.
 
     Args:
         name: of the worker.
@@ -34,36 +35,47 @@ class Pauses:
         """End of the pause, as the controller wrote it; 0 for none."""
         self._resume_at = 0.0
         """The same by this machine's monotonic clock."""
-        self._reason = self._by = ""
-        self.hold = ""
-        """What a person has it do: `host.PAUSE`, `host.DRAIN`; empty for to take jobs."""
+        self.order = Order(hold="")
+        """The last one of a person's."""
 
     @property
     def paused(self) -> bool:
         """Whether no jobs are taken now."""
-        return bool(self._until or self.hold)
+        return bool(self._until or self.order.hold)
 
     @property
     def drains(self) -> bool:
         """Whether the worker ends when what it runs has ended."""
-        return self.hold == DRAIN
+        return self.order.hold == DRAIN
+
+    def hear(self, message: object) -> None:
+        """Follow an order, if a message of the worker's channel is one."""
+        order = Order.decode(message)
+        if order is None or order == self.order:
+            return
+        self.order = order
+        self._show()
+        if not order.hold:
+            log.info("worker %s: resumed", self._name)
+            return
+        why = f": {one_line(order.reason)}" if order.reason else ""
+        then = ", and ends when what it runs has ended" if self.drains else ""
+        log.warning("worker %s takes no new jobs%s%s", self._name, then, why)
 
     def look(self) -> None:
-        """See what the worker's registration asks for.
+        """See whether a controller has the worker pause, by its registration.
 
         Raises:
             redis.RedisError: Redis is away.
         """
-        asked = self._store.workers.asked(self._name)
-        if asked.hold is None:
-            if self.hold:  # the registration had expired
-                self._store.workers.hold(self._name, self.hold, reason=self._reason, by=self._by)
-        elif asked.hold != self.hold:
-            self._reason, self._by = asked.reason, asked.by
-            self._change_hold(asked.hold)
-        if asked.paused_until is not None:
-            self._pause_until(asked.paused_until)
+        until = self._store.workers.pause_of(self._name)
+        if until is not None:
+            self._pause_until(until)
         self._show()
+
+    def fields(self) -> dict[str, str]:
+        """What the worker's registration says of the order."""
+        return {"hold": self.order.hold, "hold_reason": self.order.reason, "hold_by": self.order.by}
 
     def turn(self, now: float) -> None:
         """End a pause whose time is over.
@@ -74,21 +86,12 @@ class Pauses:
         if self._until and now >= self._resume_at:
             self._until = 0.0
             self._show()
-            if not self.hold:
+            if not self.order.hold:
                 log.info("worker %s takes jobs again", self._name)
 
     def stop_draining(self) -> None:
         """Slots that are to end have no more time than the worker's own settings give them."""
         self._drain_file.unlink(missing_ok=True)
-
-    def _change_hold(self, hold: str) -> None:
-        self.hold = hold
-        if not hold:
-            log.info("worker %s: resumed", self._name)
-            return
-        why = f": {one_line(self._reason)}" if self._reason else ""
-        then = ", and ends when what it runs has ended" if hold == DRAIN else ""
-        log.warning("worker %s takes no new jobs%s%s", self._name, then, why)
 
     def _pause_until(self, until: float) -> None:
         if until == self._until:
