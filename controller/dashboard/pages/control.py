@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -24,8 +25,9 @@ from controller.control import (
     stop_task,
 )
 from controller.dashboard.acting import Fields, action
+from controller.dashboard.addresses import of_task
 from controller.dashboard.guard import access_of
-from controller.dashboard.site import Site, Tab, as_json
+from controller.dashboard.site import Site, Tab, as_json, number
 from controller.results.budgets import budget_report
 from controller.results.limits import EDITABLE, wanted_limits, written
 from controller.results.status import budget_rows, describe_study
@@ -54,6 +56,7 @@ def control(request: Request) -> Response:
         edits=report["edits"],
         limits={name: written(name, limit) for name, limit in limits.items()},
         fields=[_field(name, table) for name, table in record.sweep.get("parameters", {}).items()],
+        task_url=partial(of_task, request),
         waiting=len(site.store.changes.given(record.name)),
         events=study_events(site.store, record.name, EVENTS)[::-1],
     )
@@ -68,12 +71,12 @@ def events_json(request: Request) -> Response:
 def _field(name: str, table: Any) -> dict[str, Any]:
     """A parameter as a field of the form."""
     about: Mapping[str, Any] = table if isinstance(table, Mapping) else {}
-    choices = about.get("choices", ())
-    if len(choices) > MOST_CHOICES:
-        choices = ()
+    choices = about.get("choices")
+    if not isinstance(choices, list) or len(choices) > MOST_CHOICES:
+        choices = []
     shown = [json.dumps(choice, ensure_ascii=False) for choice in choices]
-    hint = f"{about['low']:g} … {about['high']:g}" if {"low", "high"} <= about.keys() else ""
-    return {"name": name, "choices": shown, "hint": hint, "when": about.get("when")}
+    hint = f"{number(about['low'])} … {number(about['high'])}" if {"low", "high"} <= about.keys() else ""
+    return {"name": name, "choices": shown, "hint": hint}
 
 
 # Actions

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from controller.control import drain_worker, pause_worker, resume_worker
 from controller.dashboard.acting import Fields, action
+from controller.dashboard.addresses import of_task
 from controller.dashboard.guard import access_of
 from controller.dashboard.site import Site, Tab, as_json, found
 from controller.results.workers import describe_workers
@@ -19,7 +22,8 @@ MAX_REASON = 500
 
 def workers(request: Request) -> Response:
     site: Site = request.app.state.site
-    return site.render(request, "workers.html", about=describe_workers(site.store))
+    about = describe_workers(site.store)
+    return site.render(request, "workers.html", about=about, task_url=partial(of_task, request))
 
 
 def workers_json(request: Request) -> Response:
