@@ -74,7 +74,13 @@ def _field(name: str, table: Any) -> dict[str, Any]:
     choices = about.get("choices")
     if not isinstance(choices, list) or len(choices) > MOST_CHOICES:
         choices = []
-    shown = [json.dumps(choice, ensure_ascii=False) for choice in choices]
+    texts = [str(choice) for choice in choices]
+    shown = []
+    for choice, text in zip(choices, texts, strict=True):
+        value = json.dumps(choice, ensure_ascii=False)
+        # Text goes without quotes, unless another choice looks the same then.
+        plain = isinstance(choice, str) and text.strip() and texts.count(text) == 1
+        shown.append({"value": value, "text": text if plain else value})
     hint = f"{number(about['low'])} … {number(about['high'])}" if {"low", "high"} <= about.keys() else ""
     return {"name": name, "choices": shown, "hint": hint}
 
