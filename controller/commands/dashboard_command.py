@@ -83,8 +83,7 @@ def dashboard(
     tokens, named = _tokens(token_file, read_token_file, host)
     prefix = _prefix(prefix)
     with contextlib.closing(StoreSource(settings)) as source:
-        page = _first_page(source, settings, study)
-        listening = listen(host, port)
+        page, listening = _first_page(source, settings, study), listen(host, port)
         number = listening.getsockname()[1]
         rules = Rules(
             tokens=tokens,
