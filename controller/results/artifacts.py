@@ -19,7 +19,7 @@ from controller.results.artifact_places import ArtifactPlaces
 from controller.results.ranking import Ranking
 from controller.search.artifact_links import LINK, link_text
 from controller.search.study import UID, task_id_of
-from worker.artifacts import ArtifactMeta, ArtifactStore, fetch, open_store, save
+from worker.artifacts import ArtifactMeta, ArtifactStore, StoredObject, fetch, open_store, save
 from worker.artifacts.names import safe_name
 from worker.optuna_internals import storage_of, study_id
 from worker.protocol import FINISHED, Store, StudyRecord
@@ -159,6 +159,20 @@ class Artifacts:
             return fetch(listed.meta, target, overwrite=overwrite, store=store)
         store, key = self._place_of(listed, url)
         return fetch(_undescribed(listed, store, key), target, overwrite=overwrite, store=store, verify=False)
+
+    def open(self, listed: Listed) -> StoredObject:
+        """The stored bytes of an artifact, to be read in parts.
+
+        Raises:
+            NoSuchObject: they are gone.
+            ArtifactError: it isn't where it may be, or the store fails.
+            BadInput: a store can't be opened.
+        """
+        if listed.meta is not None:
+            store, key = self._places.of(listed.meta, to_read=True)
+        else:
+            store, key = self._place_of(listed)
+        return store.open_object(key)
 
     def _place_of(self, listed: Listed, url: str | None = None) -> tuple[ArtifactStore, str]:
         """Store and key of an artifact. Raises `ArtifactError` if it isn't where it may be.

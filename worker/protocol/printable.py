@@ -7,6 +7,7 @@ window or type for the person who looks; marks of writing direction and line bre
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 _COLOR = r"\x1b\[[0-9;]{0,30}m"
 _FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
@@ -31,6 +32,15 @@ def output(text: str) -> str:
     """What a program has printed, with its lines, tabs, carriage returns and colors; all else printable."""
     parts = re.split(f"({_COLOR})", text)
     return "".join(part if place % 2 else _kept(part, "\n\t\r") for place, part in enumerate(parts))
+
+
+def colored(text: str) -> Iterator[tuple[str, str | None]]:
+    """`output` in parts: printable text with None, or no text with a color's parameters, such as ``1;31``."""
+    for place, part in enumerate(re.split(f"({_COLOR})", text)):
+        if place % 2:
+            yield "", part[2:-1]
+        elif part:
+            yield _kept(part, "\n\t\r"), None
 
 
 def cell(value: object) -> object:
