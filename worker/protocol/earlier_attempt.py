@@ -27,7 +27,7 @@ class EarlierAttempt:
     """Seconds since the epoch."""
     ended_at: float
     handed_back: bool
-    """Its worker shut down in an orderly way; otherwise it was lost, or failed and was tried again."""
+    """It doesn't count against the task's attempts: its worker shut down, or the machine was to blame."""
     reason: str
 
 
