@@ -1,4 +1,4 @@
-"""Parts of one task that a page shows: parameters with what they were chosen from, and attempts."""
+"""Parts of one task that a page shows: its study, parameters with what they were chosen from, curves."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from controller.results.curves import MONITOR
 from controller.results.parameters import as_written
 from controller.results.space import Space, spaces_of
-from controller.results.tasks import why
-from worker.protocol import Status, StudyRecord, TaskRecord
+from worker.protocol import Store, StudyRecord, Summary, TaskRecord
+from worker.protocol.metrics import metric_key
 from worker.protocol.values import as_text, bare
 
 
@@ -74,42 +75,57 @@ def _row(name: str, value: Any, origin: str, spaces: tuple[Space, ...]) -> Param
     )
 
 
+def study_of_task(store: Store, record: TaskRecord) -> StudyRecord | None:
+    """The study that a task belongs to, by the study's own list: a worker may write any name into a record."""
+    if not record.study or not store.studies.has(record.study, record.id):
+        return None
+    return store.studies.find(record.study)
+
+
 @dataclass(frozen=True, kw_only=True)
-class AttemptRow:
-    """One execution of a task."""
+class MetricGroup:
+    """Metrics that one figure shows together: the series of a title."""
 
-    number: int
-    worker: str
-    """The slot that ran it, as ``worker name/slot``; empty where that isn't known."""
-    started_at: float | None
-    """Seconds since the epoch, as `ended_at`."""
-    ended_at: float | None
-    outcome: str
-    """``given up`` (its worker was lost, or it failed and is tried again), ``handed back``; the last one has
-    the task's status."""
-    reason: str
+    title: str
+    keys: tuple[str, ...]
+    unit: str = ""
+    machine: bool = False
+    """Of the machine; drawn over time."""
 
 
-def attempt_rows(record: TaskRecord) -> list[AttemptRow]:
-    """A task's attempts, the oldest first, as far as they are kept; the last is the current one."""
-    rows = [
-        AttemptRow(
-            number=one.attempt,
-            worker=one.worker,
-            started_at=one.started_at,
-            ended_at=one.ended_at,
-            outcome="handed back" if one.handed_back else "given up",
-            reason=one.reason,
-        )
-        for one in record.earlier
-    ]
-    waits = record.status in (Status.CREATED, Status.QUEUED)
-    current = AttemptRow(
-        number=record.attempt,
-        worker=record.worker,
-        started_at=None if waits else record.started_at,
-        ended_at=record.ended_at,
-        outcome=record.status.value,
-        reason=why(record),
-    )
-    return [*rows, current]
+_MACHINE = ":monitor:machine"
+_GPU = ":monitor:gpu/"
+_PARTS = (
+    ("CPU", "percent", ("cpu_usage", "process_cpu_usage")),
+    ("memory", "GiB", ("memory_used_gb", "process_memory_gb")),
+    ("use", "percent", ("utilization",)),
+    ("temperature", "°C", ("temperature",)),
+    ("power", "W", ("power",)),
+)
+"""What is drawn together of the machine's metrics: title, unit, series. What is free says nothing new."""
+
+
+def metric_groups(scalars: Mapping[str, Summary]) -> list[MetricGroup]:
+    """What is drawn of a task's metrics: the program's by title, then the machine's.
+
+    A single value has no curve.
+    """
+    titles: dict[str, list[str]] = {}
+    sampled: dict[str, list[str]] = {}
+    for key, summary in scalars.items():
+        if key.startswith(MONITOR):
+            sampled.setdefault(summary.title, []).append(summary.series)
+        elif summary.count > 1:
+            titles.setdefault(summary.title, []).append(key)
+    groups = [MetricGroup(title=title, keys=tuple(keys)) for title, keys in titles.items()]
+    for title in sorted(sampled, key=lambda title: (title != _MACHINE, title)):
+        about = f"GPU {title.removeprefix(_GPU)} " if title.startswith(_GPU) else ""
+        for part, unit, series in _PARTS:
+            found = [name for name in series if name in sampled[title]]
+            if found:
+                keys = tuple(metric_key(title, name) for name in found)
+                label = f"{about}{part}"
+                groups.append(
+                    MetricGroup(title=label[0].upper() + label[1:], keys=keys, unit=unit, machine=True)
+                )
+    return groups

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from controller.results.space import Space, space_of_distribution, spaces_of
-from controller.results.task_parts import attempt_rows, parameter_rows
+from controller.results.task_parts import parameter_rows
 from controller.search.parameters import (
     DiscreteParameterRange,
     LogUniformParameterRange,
@@ -18,8 +18,7 @@ from controller.search.parameters import (
     UniformParameterRange,
 )
 from tests.fakes import record
-from worker.protocol import Reason, Status, StudyRecord, TaskSpec
-from worker.protocol.earlier_attempt import EarlierAttempt
+from worker.protocol import StudyRecord, TaskSpec
 
 SWEEP: dict[str, tuple[dict[str, Any], str]] = {
     "float": ({"type": "float", "low": 0.0, "high": 1.0}, "0.0 to 1.0"),
@@ -144,28 +143,3 @@ def test_what_an_objective_asked_for_as_it_ran() -> None:
     spec = TaskSpec(objective={"kind": "optuna", "target": "m:f"}, parameters={"x": 0.5})
     (row,) = parameter_rows(record(spec=spec), study(), {"x": Space(kind="float", low=0, high=1)})
     assert (row.origin, row.space, row.place) == ("searched", "0 to 1", 0.5)
-
-
-def test_a_tasks_attempts() -> None:
-    earlier = tuple(
-        EarlierAttempt(
-            attempt=number, worker=f"w/{number}", started_at=1.0, ended_at=2.0, handed_back=back, reason="why"
-        )
-        for number, back in ((1, False), (2, True))
-    )
-    waits = record(status=Status.QUEUED, attempt=3, started_at=1.0, earlier=earlier)
-    assert [(row.number, row.outcome, row.started_at) for row in attempt_rows(waits)] == [
-        (1, "given up", 1.0),
-        (2, "handed back", 1.0),
-        (3, "queued", None),
-    ]
-    ended = record(
-        status=Status.FAILED, started_at=3.0, ended_at=4.0, reason_class=Reason.OBJECTIVE_ERROR, reason="x"
-    )
-    (row,) = attempt_rows(ended)
-    assert (row.outcome, row.reason, row.started_at, row.ended_at) == (
-        "failed",
-        "objective_error: x",
-        3.0,
-        4.0,
-    )
