@@ -92,9 +92,15 @@ class Artifacts:
 
     # Listing
 
-    def of_tasks(self, task_ids: Sequence[str]) -> list[Listed]:
-        """The artifacts of some tasks, in their order."""
-        links = self._links()
+    def of_tasks(
+        self, task_ids: Sequence[str], linked: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> list[Listed]:
+        """The artifacts of some tasks, in their order.
+
+        Args:
+            linked: task id → system attributes of its trial: only these are looked at for links.
+        """
+        links = self._links() if linked is None else self._linked(linked)
         found: list[Listed] = []
         for task_id, texts in zip(task_ids, self._store.artifacts.of_tasks(task_ids), strict=True):
             metas = _read(task_id, texts)
@@ -132,14 +138,20 @@ class Artifacts:
         """Optuna's links by task id (empty for the study's own), without those that were removed."""
         if self._optuna is None or self._study is None:
             return {}
-        removed = self._store.artifacts.removed(self.study.name)
-        found: dict[str, list[Listed]] = {}
         storage, uid = storage_of(self._optuna), self._optuna.user_attrs.get(UID)
         own = storage.get_study_system_attrs(study_id(self._optuna))
-        places: list[tuple[str, Mapping[str, Any]]] = [("", own)]
+        places: dict[str, Mapping[str, Any]] = {"": own}
         for trial in self._optuna.get_trials(deepcopy=False) if uid else ():
-            places.append((task_id_of(uuid.UUID(str(uid)), trial.number), trial.system_attrs))
-        for owner, attributes in places:
+            places[task_id_of(uuid.UUID(str(uid)), trial.number)] = trial.system_attrs
+        return self._linked(places)
+
+    def _linked(self, places: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Listed]]:
+        """The links among system attributes, by owner."""
+        found: dict[str, list[Listed]] = {}
+        if self._study is None or not places:
+            return found
+        removed = self._store.artifacts.removed(self._study.name)
+        for owner, attributes in places.items():
             for name, text in attributes.items():
                 link = _link(owner, text) if name.startswith(LINK) else None
                 if link is not None and link.artifact_id not in removed:

@@ -76,7 +76,7 @@ def _row(name: str, value: Any, origin: str, spaces: tuple[Space, ...]) -> Param
 
 
 def study_of_task(store: Store, record: TaskRecord) -> StudyRecord | None:
-    """The study that a task belongs to, by the study's own list: a worker may write any name into a record."""
+    """The study that a task belongs to, by the study's own list: workers write the record."""
     if not record.study or not store.studies.has(record.study, record.id):
         return None
     return store.studies.find(record.study)
