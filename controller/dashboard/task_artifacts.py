@@ -13,6 +13,7 @@ from controller.dashboard.site import Site
 from controller.results.artifacts import Artifacts, Listed
 from controller.results.space import Space, space_of_distribution
 from controller.results.task_parts import study_of_task
+from worker.artifacts import ArtifactStore, open_store
 from worker.protocol import StudyRecord, TaskRecord
 from worker.protocol.errors import OptunaRQError
 
@@ -48,7 +49,7 @@ class Held:
 def held_by_task(site: Site, record: TaskRecord) -> Held:
     """A task's own artifacts, with what its objective has linked in Optuna's storage."""
     study = study_of_task(site.store, record)
-    artifacts = Artifacts(site.store, study, stores=(site.artifacts_url,))
+    artifacts = _artifacts(site, study)
     trial = trial_of(site, record, study)
     links = {record.id: trial.system_attrs} if trial is not None else {}
     return Held(
@@ -62,7 +63,7 @@ def held_by_task(site: Site, record: TaskRecord) -> Held:
 
 def held_by_study(site: Site, study: StudyRecord) -> Held:
     """A study's own artifacts, which belong to no task."""
-    artifacts = Artifacts(site.store, study, stores=(site.artifacts_url,))
+    artifacts = _artifacts(site, study)
     return Held(
         title=f"study {study.name}",
         study=study.name,
@@ -80,7 +81,7 @@ def trial_of(site: Site, record: TaskRecord, study: StudyRecord | None) -> Froze
     if study is None or record.trial < 0 or record.spec.objective.get("kind") != "optuna":
         return None
     try:
-        storage = _storage(site.storage_url(study))
+        storage = _storage(site, site.storage_url(study))
         study_id = storage.get_study_id_from_name(study.name)
         trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, record.trial)
         trial: FrozenTrial = storage.get_trial(trial_id)
@@ -104,10 +105,23 @@ def asked_by(trial: FrozenTrial | None) -> Mapping[str, Space]:
     return {name: space for name, space in found.items() if space is not None}
 
 
+def _artifacts(site: Site, study: StudyRecord | None) -> Artifacts:
+    opening = functools.partial(_store, site)
+    return Artifacts(site.store, study, stores=(site.artifacts_url,), opening=opening)
+
+
+# What is opened once: opening takes longer than reading a trial, or an image.
+
+
+@functools.lru_cache(maxsize=64)
+def _store(site: Site, url: str) -> ArtifactStore:
+    return open_store(url)
+
+
 @functools.lru_cache(maxsize=8)
-def _storage(url: str) -> Any:
-    """Optuna's storage, opened once: to open one takes longer than to read a trial."""
-    from worker.trials.storage import check_storage, open_storage  # noqa: PLC0415 - the same
+def _storage(site: Site, url: str) -> Any:
+    """Optuna's storage."""
+    from worker.trials.storage import check_storage, open_storage  # noqa: PLC0415 - few pages need it, and it is slow to import
 
     check_storage(url)
     return open_storage(url)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,10 +67,16 @@ class Artifacts:
         study: whose artifacts; None for tasks outside any study.
         optuna: Optuna's study, whose links are listed, too; None if it can't be read.
         stores: URLs of further stores that may be read and deleted from, besides the study's own.
+        opening: as for `ArtifactPlaces`.
     """
 
     def __init__(
-        self, store: Store, study: StudyRecord | None, optuna: Any = None, stores: Sequence[str] = ()
+        self,
+        store: Store,
+        study: StudyRecord | None,
+        optuna: Any = None,
+        stores: Sequence[str] = (),
+        opening: Callable[[str], ArtifactStore] = open_store,
     ) -> None:
         self._store = store
         self._study = study
@@ -81,6 +87,7 @@ class Artifacts:
             (*own, *stores),
             self._is_of_another,
             study.copied_from if study else "",
+            opening,
         )
         self._listed_by: dict[str, frozenset[str]] = {}
 

@@ -48,7 +48,7 @@ def parameter_rows(
         for name, value in as_written(record, everything=True).items()
     ]
     rows.sort(key=lambda row: row.origin != "searched")
-    have = {row.name for row in rows}
+    have = {known for row in rows for known in (row.name, bare(row.name))}
     return rows + [
         _row(name, None, "absent", spaces)
         for name, spaces in declared.items()

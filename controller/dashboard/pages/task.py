@@ -63,6 +63,14 @@ class View:
         return why(self.record)
 
     @property
+    def objective(self) -> str:
+        """What runs, in short; empty where nothing is known."""
+        about = self.record.spec.objective
+        if about.get("argv"):
+            return " ".join(map(str, about["argv"]))
+        return str(about.get("target") or about.get("path") or about.get("module") or "")
+
+    @property
     def elapsed_s(self) -> float | None:
         """How long its current attempt has run."""
         record = self.record
@@ -132,7 +140,8 @@ def task(request: Request) -> Response:
         owner=view.study,
         groups=groups,
         hidden=len(view.groups) - len(groups),
-        options={name: "1" for name, on in options.items() if on},
+        options=options,
+        chosen={name: "1" for name, on in options.items() if on},
         live=address(request, "live", {"task": view.record.id}),
     )
 
