@@ -84,7 +84,8 @@ async function readBack() {
     const found = await (await ask(`${log.dataset.log}?${query}`)).json();
     const height = log.scrollHeight;
     log.insertBefore(partOf(found), first ?? rest);
-    log.scrollTop += log.scrollHeight - height;
+    // The new lines are seen above those that were the first.
+    log.scrollTop = Math.max(0, log.scrollHeight - height - 0.8 * log.clientHeight);
     showEarlier(found.first);
   } catch (error) {
     say(error.message, "bad");
