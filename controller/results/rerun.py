@@ -61,13 +61,10 @@ def _on_a_worker(record: TaskRecord, study: StudyRecord | None) -> Rerun | None:
     objective = record.spec.objective
     if not objective or objective.get("kind") == "optuna" or (study is not None and study.signed):
         return None
-    queue = f", queue_name={record.spec.queue!r}"
-    code = f"from worker import Task; Task.enqueue(Task.clone({record.id!r}){queue})"
-    return Rerun(title="On a worker, as a task of its own outside the study", text=_python(code))
-
-
-def _python(code: str) -> str:
-    return f"python -c {shlex.quote(code)}"
+    queue = json.dumps(record.spec.queue, ensure_ascii=False)
+    code = f'from worker import Task; Task.enqueue(Task.clone("{record.id}"), queue_name={queue})'
+    title = "On a worker, as a task of its own outside the study" if study else "On a worker, as a new task"
+    return Rerun(title=title, text=f"python -c {shlex.quote(code)}")
 
 
 def _in_a_sweep(record: TaskRecord, study: StudyRecord | None) -> Rerun | None:

@@ -37,7 +37,7 @@ def test_on_a_worker() -> None:
     (one,) = reruns(task, None)
     program, option, code = shlex.split(one.text)
     assert (program, option) == ("python", "-c")
-    assert code == f"from worker import Task; Task.enqueue(Task.clone('{task.id}'), queue_name='gpu')"
+    assert code == f'from worker import Task; Task.enqueue(Task.clone("{task.id}"), queue_name="gpu")'
     # Where this would be refused, it isn't offered.
     assert texts(objective, {}, study(signed=True)) == []
     assert texts({"kind": "optuna", "target": "m:f"}, {}, study()) == []

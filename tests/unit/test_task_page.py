@@ -362,3 +362,41 @@ def test_it_works_behind_a_prefix(saved: Saved) -> None:
     for address in re.findall(r'(?:href|src|data-live|data-figure|data-log)="(/[^"]*)"', text):
         assert address.startswith("/hpo/"), address
     assert HOSTILE[0] not in text
+
+
+def test_an_objective_written_for_optuna(page_store: Store, tmp_path: Path) -> None:
+    """What it asked for as it ran, and what it saved by Optuna's own means, stands in Optuna's storage."""
+    import optuna
+
+    storage = f"sqlite:///{tmp_path}/o.db"
+    study = optuna.create_study(storage=storage, study_name="asked")
+    trial = study.ask()
+    value = trial.suggest_float("x", 0.5, 2.0, log=True)
+    (tmp_path / "notes.txt").write_text("by Optuna")
+    store = optuna.artifacts.FileSystemArtifactStore(base_path=tmp_path)
+    identifier = optuna.artifacts.upload_artifact(
+        artifact_store=store,
+        file_path=str(tmp_path / "notes.txt"),
+        study_or_trial=trial,
+        storage=study._storage,
+    )
+    place = tmp_path / "store" / "asked" / identifier
+    place.parent.mkdir(parents=True)
+    (tmp_path / identifier).rename(place)
+    (task_id,) = make_study(page_store, "asked", 1)
+    record = page_store.studies.get("asked")
+    page_store.studies.save(replace(record, storage=storage, sweep={}, artifacts=f"file://{tmp_path}/store"))
+    task = page_store.tasks.get(task_id)
+    spec = replace(
+        task.spec, objective={"kind": "optuna", "target": "m:f"}, parameters={"x": value}, searched=()
+    )
+    page_store.redis.hset(keys.task(task_id), "spec", spec.encode())
+    client = client_of(page_store)
+    text = client.get(f"/tasks/{task_id}").text
+    assert "0.5 to 2.0, on a log scale" in text
+    assert "notes.txt" in text
+    assert client.get(f"/tasks/{task_id}/artifacts/{identifier}").content == b"by Optuna"
+    assert "by Optuna" in client.get(f"/tasks/{task_id}/artifacts/{identifier}/page").text
+    # Optuna's storage is away: the page is there without it.
+    page_store.studies.save(replace(record, storage=f"sqlite:///{tmp_path}/none.db", sweep={}))
+    assert client.get(f"/tasks/{task_id}").status_code == 200
