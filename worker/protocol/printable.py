@@ -52,6 +52,8 @@ def cell(value: object) -> object:
 
 
 def _kept(text: str, kept: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(letter if letter in kept or letter.isprintable() else _shown(letter) for letter in text)
 
 
