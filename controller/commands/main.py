@@ -18,6 +18,7 @@ from controller.commands.questions import logs, show, status, tasks, top
 from controller.commands.start_command import start
 from controller.commands.study_commands import delete, rewind
 from controller.commands.study_file_commands import export, import_
+from controller.commands.watch_command import watch
 from worker import __version__
 from worker.process.logs import OneLine
 from worker.protocol.connection import can_pass, trouble
@@ -48,7 +49,7 @@ def command() -> None:
 
 
 for _subcommand in (
-    start, status, top, tasks, show, logs, stop, pause, resume, rewind, delete,
+    start, status, watch, top, tasks, show, logs, stop, pause, resume, rewind, delete,
     acl, artifacts, export, import_, dashboard,
 ):  # fmt: skip
     command.add_command(_subcommand)
