@@ -52,7 +52,7 @@ class FramePicture:
         room = max(0, height - len(lines))
         # The running ones keep a third of what is left; the rest is for the parameters of the best one.
         rows = self._rows()
-        reserved = min(len(rows), max(3, room // 3), max(0, room - 1))
+        reserved = min(len(rows), max(3, room // 3), max(0, room - 2))
         lines += self._best(console, width, room - reserved)
         lines += self._running(rows, width, height - len(lines))
         for line in lines[:height]:

@@ -91,8 +91,10 @@ class Grouping:
         if len(held) <= self._free or len(held) == 1:
             self._free = max(0.0, self._free - len(held))
             return list(held)
-        self._free = max(0.0, self._free - 1)
-        return [Group(trials=held)] if held else []
+        if not held:
+            return []
+        self._free = 0.0  # none of those that follow at once is alone
+        return [Group(trials=held)]
 
     def _refill(self) -> float:
         """Count the time that has passed; returns the time."""

@@ -53,7 +53,7 @@ class Plot:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         is_plain = options.ascii_only or not console.is_terminal or console.is_dumb_terminal
-        width = min(WIDEST, options.max_width if console.is_terminal else _PLAIN_WIDTH)
+        width = min(WIDEST if console.is_terminal else _PLAIN_WIDTH, options.max_width)
         lines = [line for line in self._lines if line.x]
         title = f"{one_line(self._title)}, by {self._x_name}"
         yield Text(shortened(title, width), style="bold")
