@@ -77,6 +77,7 @@ class JsonView(View):
         self._lines.emit("study", study=search.study, redis=redact(self.redis_url), artifacts=artifacts)
 
     def launched(self, job: Job) -> None:
+        super().launched(job)
         parameters = parameters_of(job)
         self._lines.emit("launched", task_id=job.task_id(), trial=job.trial, hyper_parameters=parameters)
 

@@ -135,7 +135,8 @@ class BestKept:
             for row in rows
             if row["rank"] is not None and not row.get("front")
         ]
-        return cls(record.metrics, (one for one in found if len(one.values) == len(record.metrics)))
+        known = [one for one in found if len(one.values) == len(record.metrics)]
+        return cls(record.metrics, sorted(known, key=lambda one: one.trial))
 
     def add(
         self, record: TaskRecord, values: Mapping[str, float | None], scalars: Mapping[str, Summary],

@@ -67,13 +67,19 @@ class Following:
         self._counts[record.status] += 1
         self._known.add(record.id)
 
+    def launched(self) -> None:
+        self._open += 1
+
     def started(self, job: Job) -> None:
         self._running[job.task_id()] = job
 
     def ended(self, job: Job) -> EndedTrial:
         """Count a job that has ended; returns it as a value."""
         record = job.record
+        if self._search:
+            self._budget = self._search.budget.to_dict()
         self._running.pop(record.id, None)
+        self._open = max(0, self._open - 1)
         if record.id in self._known:
             self._known.discard(record.id)
         else:

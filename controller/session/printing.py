@@ -71,6 +71,9 @@ class View(Observer):
             self._said_empty = True
             self.note(no_worker(fleet.queue, None if self.embedded else self.redis_url))
 
+    def launched(self, job: Job) -> None:
+        self.following.launched()
+
     def started(self, job: Job) -> None:
         self.following.started(job)
 
