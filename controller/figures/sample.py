@@ -56,7 +56,7 @@ def numbers_in(text: str) -> tuple[int, ...]:
         if match is None:
             raise BadInput(f"trials: {part!r:.40} is no number; write numbers and ranges, such as 3, 5-9")
         first, last = int(match[1]), int(match[2] or match[1])
-        if last < first or last - first >= LARGEST_CHOICE or len(found) > LARGEST_CHOICE:
+        if last < first or last - first + len(found) >= LARGEST_CHOICE:
             raise BadInput(
                 f"trials: {part!r}: at most {LARGEST_CHOICE} can be drawn, from the lower to the higher"
             )
