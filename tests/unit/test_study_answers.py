@@ -126,6 +126,7 @@ def test_curves_are_those_that_were_chosen(client: Any, query: str, drawn: int) 
         ("/studies/none", 404, "no study 'none'"),
         ("/studies/none/figures/best", 404, "no study 'none'"),
         ("/studies/s/figures/none", 404, "no figure 'none'; there are: best, "),
+        ("/studies/s/figures/pareto", 404, "study 's' has one objective"),
         ("/studies/s/figures/best?objective=1", 400, "objective: '1' is not from 0 to 0"),
         ("/studies/s/figures/best?objective=-1", 400, "objective: '-1'"),
         ("/studies/s/figures/curves?by=moon", 400, "by: 'moon' is neither"),

@@ -13,6 +13,7 @@ from controller.dashboard.drawing import Wanted, drawer_of
 from controller.dashboard.site import Site
 from controller.figures import FIGURES, Options
 from controller.figures.sample import LARGEST_CHOICE, Choice, numbers_in
+from controller.results.study_data import StudyData
 from worker.protocol import StudyRecord
 from worker.protocol.errors import BadInput
 
@@ -32,6 +33,8 @@ def figure(request: Request) -> Response:
     name = request.path_params["figure"]
     if name not in FIGURES:
         raise HTTPException(404, f"no figure {name!r:.100}; there are: {', '.join(FIGURES)}")
+    if not FIGURES[name].applies(StudyData(study=record, tasks=(), at=0.0)):
+        raise HTTPException(404, f"study {record.name!r:.100} has one objective: it has no figure {name!r}")
     wanted = Wanted(
         study=record.name, figure=name, options=_options(request, record), choice=_choice(request)
     )
