@@ -88,7 +88,7 @@ def test_the_configuration_hides_values_of_the_environment(client: Any, store: S
 
 def test_an_empty_study_has_a_page_and_figures_that_say_so(client: Any) -> None:
     assert client.get("/studies/empty").status_code == 200
-    for name in FIGURES:
+    for name in FIGURES.keys() - {"pareto", "hypervolume"}:
         answer = client.get(f"/studies/empty/figures/{name}")
         assert answer.status_code == 200
         assert answer.json()["layout"]["annotations"], name
