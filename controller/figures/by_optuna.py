@@ -33,7 +33,6 @@ MOST_TRIALS = 2_000
 MOST_MARKERS = 6_000
 """Points of all slices together: each is a shape of its own to a browser."""
 MOST_SLICES = 12
-COLUMNS = 4
 CELLS = 30
 """Stretches of an axis of the contour: its grid has so many cells along each side at most."""
 TOO_FEW = "too few trials have a result yet"
@@ -131,6 +130,7 @@ def importances(data: StudyData, options: Options) -> Drawn:
                 "y": list(range(len(names))),
                 "text": [f"{found[name]:.2f}" for name in names],
                 "textposition": "auto",
+                "textangle": 0,
                 "hoverinfo": "none",
                 "marker": {"color": LINE},
             }
@@ -154,10 +154,10 @@ def slices(data: StudyData, options: Options) -> Drawn:
     layout = drawn["layout"]
     layout.pop("width", None)
     count = len(names)
-    rows = -(-count // COLUMNS)
-    columns = min(COLUMNS, count)
+    columns = min(max(1, options.columns), count)
+    rows = -(-count // columns)
     for place in range(count if count > 1 else 0):
-        row, column = divmod(place, COLUMNS)
+        row, column = divmod(place, columns)
         suffix = str(place + 1) if place else ""
         width, height = 1 / columns, 1 / rows
         layout[f"xaxis{suffix}"]["domain"] = [column * width + 0.025, (column + 1) * width - 0.025]

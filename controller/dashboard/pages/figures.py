@@ -26,7 +26,7 @@ def figure(request: Request) -> Response:
 
     The query chooses: ``objective`` (which of several, from 0), ``parameter`` (several times), and for the
     curves ``metric``, ``by`` (``iteration`` or ``time``), ``top`` (a number, or ``all``) or ``trials``
-    (``3, 5-9``).
+    (``3, 5-9``); for slices ``columns`` (1 to 4).
     """
     site: Site = request.app.state.site
     record = site.study(request.path_params["name"])
@@ -53,7 +53,11 @@ def _options(request: Request, record: StudyRecord) -> Options:
     by = query.get("by") or "iteration"
     if by not in ("iteration", "time"):
         raise BadInput(f"by: {by!r:.40} is neither 'iteration' nor 'time'")
+    columns = query.get("columns", "4")
+    if columns not in ("1", "2", "3", "4"):
+        raise BadInput(f"columns: {columns!r:.40} is not from 1 to 4")
     return Options(
+        columns=int(columns),
         objective=int(objective),
         metric=query.get("metric", ""),
         by_time=by == "time",

@@ -33,8 +33,12 @@ function note() {
 
 let said = false;
 
-/** Draws a figure from another address; says what the server has against it. */
+/** Draws a figure from another address, when it comes into sight; says what the server has against it. */
 async function change(element, url) {
+  if (!element.hasAttribute("data-drawn") && !element.dataset.busy) {
+    element.dataset.figure = url;
+    return;
+  }
   await show(element, url);
   const problem = element.dataset.problem ?? "";
   if (problem || said) say(problem, "bad");
@@ -49,9 +53,7 @@ function choose(form) {
   for (const element of figuresOf(form)) {
     const url = addressOf(element, form);
     if (!chosen || url === element.dataset.figure) continue;
-    // One that was never drawn is drawn when it comes into sight.
-    if (element.hasAttribute("data-drawn")) change(element, url);
-    else element.dataset.figure = url;
+    change(element, url);
   }
 }
 
@@ -125,5 +127,11 @@ if (figures) {
       else choose(form);
     });
     choose(form);
+  }
+  const slices = document.querySelector("#slices [data-figure]");
+  if (slices && matchMedia("(max-width: 40rem)").matches) {
+    const url = new URL(slices.dataset.base, location.href);
+    url.searchParams.set("columns", "1");
+    change(slices, url.pathname + url.search);
   }
 }
