@@ -32,9 +32,9 @@ def workers_json(request: Request) -> Response:
 
 
 def act_on_worker(request: Request, fields: Fields) -> str:
-    """Pause, drain or resume a worker. Raises a 404 for one that there isn't."""
+    """Pause, drain or resume (``what``) a worker, for a ``reason``. Raises a 404 for one that isn't there."""
     store = request.app.state.site.store
-    name, what = request.path_params["worker"], request.path_params["what"]
+    name, what = request.path_params["worker"], str(fields.get("what", ""))
     by, reason = access_of(request).by, str(fields.get("reason", "")).strip()
     if len(reason) > MAX_REASON:
         raise BadInput(f"reason: at most {MAX_REASON} characters")
@@ -52,6 +52,6 @@ def act_on_worker(request: Request, fields: Fields) -> str:
 routes = [
     Route("/workers", workers, name="workers"),
     Route("/api/workers", workers_json, name="workers_json"),
-    Route("/api/workers/{worker:name}/{what}", action(act_on_worker), methods=["POST"], name="act_on_worker"),
+    Route("/api/workers/{worker:name}", action(act_on_worker), methods=["POST"], name="act_on_worker"),
 ]
 tabs = [Tab(label="Workers", route="workers", place=20)]
