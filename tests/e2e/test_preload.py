@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e.harness import Bench, alive, assert_nothing_left, descendants, serving, wait_for
+from tests.e2e.harness import Bench, alive, assert_nothing_left, serving, wait_for
 from tests.redisserver import RedisServer
 from worker.protocol import Reason, Status
 
@@ -188,7 +188,7 @@ def test_killing_what_forked_it_ends_a_running_trial(bench: Bench, worker: Any, 
     go(bench)
     nursery = imports(bench, "big_library")[-1]
     task_id = bench.submit("heavy:go", parameters={"how": "long"})
-    wait_for(lambda: descendants(nursery), "the trial")
+    wait_for(lambda: len(imports(bench, "own")) == 3, "the trial")
     os.kill(nursery if victim == "nursery" else psutil.Process(nursery).ppid(), signal.SIGKILL)
     record = bench.ended(task_id)
     assert (record.status, record.reason) == (Status.FAILED, "its process was killed by SIGKILL")
