@@ -32,7 +32,7 @@ def end(status: int, before: Before) -> None:
         before: the modules that were imported beforehand; they are left as they are.
     """
     forget = partial(_forget_own_modules, before)
-    for step in (_await_threads, atexit._run_exitfuncs, forget, gc.collect, _flush_files):  # noqa: SLF001 - Python's own name
+    for step in (_await_threads, atexit._run_exitfuncs, forget, _collect, _flush_files):  # noqa: SLF001 - Python's own name
         try:
             step()
         except BaseException:
@@ -60,6 +60,11 @@ def _forget_own_modules(before: Before) -> None:
             continue
         for key in [key for key in vars(module) if not key.startswith("__")]:
             vars(module)[key] = None
+
+
+def _collect() -> None:
+    """End what lives in circles. A full collection would also give away memory that is kept at hand."""
+    gc.collect(2 if gc.get_objects(generation=2) else 1)
 
 
 def _flush_files() -> None:

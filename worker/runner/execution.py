@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import errno
+import importlib
 import os
 import queue
 import resource
@@ -103,6 +104,7 @@ class Runner:
             if not self._waits_for_more():
                 return IDLE
             order = self._next()
+            importlib.invalidate_caches()
         return 0
 
     def _next(self) -> Message | None:
