@@ -61,7 +61,7 @@ class Runner:
         self._endpoint = endpoint
         self._learner = learner
         self._imported = imported
-        self._orders: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._session: ChannelSession | None = None
         self._modules = 0
         self._stopped, self._stop = os.pipe()
@@ -108,8 +108,13 @@ class Runner:
         return 0
 
     def _next(self) -> Message | None:
-        """The next order; None once the channel is closed. A thread reads it, and what follows."""
+        """The next order; None once the channel is closed. From then on a thread reads what follows."""
         members = runtime.make_members(listens=False)
+        while self._orders.empty():
+            messages = self._endpoint.receive()
+            if messages is None:
+                return None
+            self._take(messages)
         self._reading.acquire()
         # One that the user's code finds no trace of, and that costs a process no more than it must.
         _thread.start_new_thread(self._read, (members,))
@@ -124,7 +129,6 @@ class Runner:
                     messages = self._endpoint.receive()
                     if messages is None:
                         sources.remove(self._endpoint)
-                        self._orders.put(None)
                     self._take(messages or [])
                 if members in ready:
                     sources.remove(members)
