@@ -15,6 +15,7 @@ import random
 import sys
 import sysconfig
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -214,6 +215,7 @@ class Preloading:
         try:
             with _silent():
                 self._load(lesson)
+            _keep_at_exit()
         finally:
             for name, value in before.items():
                 if value is not None:
@@ -231,6 +233,14 @@ class Preloading:
                 _import(name)
             if new and (why := self._why_not()):
                 raise Unsafe(package, why)
+
+
+def _keep_at_exit() -> None:
+    """Have no trial finalize at its end what was made beforehand: it is not its own, and the next ones need
+    it. With torch that would take longer than all else."""
+    finalizers: list[weakref.finalize[..., Any]] = list(vars(weakref.finalize)["_registry"])
+    for each in finalizers:
+        each.atexit = False
 
 
 @contextlib.contextmanager
