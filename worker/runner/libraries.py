@@ -154,8 +154,10 @@ def is_library(name: str) -> bool:
 
 
 def prepare() -> None:
-    """Find out what `is_library` asks for: processes that are forked from this one need not."""
+    """Do what processes forked from this one need not: find out what `is_library` asks for, and forget
+    what lies in folders."""
     _python_folders()
+    importlib.invalidate_caches()
 
 
 def _file(module: ModuleType) -> str | None:
@@ -216,6 +218,7 @@ class Preloading:
             with _silent():
                 self._load(lesson)
             _keep_at_exit()
+            importlib.invalidate_caches()  # what comes into folders later is found by those that are forked
         finally:
             for name, value in before.items():
                 if value is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import mmap
 import os
 import select
@@ -94,7 +93,6 @@ class Trials:
         if not self._before.is_now():
             self._before = Before()
         self._taken[0] = 0
-        importlib.invalidate_caches()  # what has come into folders since is found by those that are forked
         gc.freeze()  # or the child's first collection would copy all that was imported
         parent = os.getpid()
         pid = os.fork()
