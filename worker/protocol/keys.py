@@ -16,6 +16,9 @@ study ``a``. Task ids are 32 hexadecimal digits.
 | `orq:study:S:rank:completed` | zset | completed tasks by their only objective | both | with the study |
 | `orq:study:S:rank:I` | zset | as `rank`, by objective I of several, from 1 | both | with the study |
 | `orq:study:S:events` | stream | what happened, see `EventKind` | both | trimmed behind the reader |
+| `orq:study:S:log` | stream | what was done with it, see `LogEntry`; capped | controller | with the study |
+| `orq:study:S:edits` | hash | limit → how a person has edited it | controller | with the study |
+| `orq:study:S:given` | list | configurations to be tried next, as JSON | controller | when taken |
 | `orq:study:S:artifacts` | hash | artifact name → description, of its own | controller | with the study |
 | `orq:study:S:removed` | set | ids of artifacts that were removed | controller | with the study |
 | `orq:base_tasks` | zset | ids of tasks outside any study → time created | both | with the task |
@@ -28,7 +31,7 @@ study ``a``. Task ids are 32 hexadecimal digits.
 | `orq:used:N` | string, expires | slot that has run the job signed with nonce N | worker | 24 h 5 min |
 | `orq:workers` | set | names of workers seen | worker | pruned when read |
 | `orq:worker:W` | hash, expires | host, queues, pause, and what each slot runs | both | its lease |
-| `orq:control:W` | pub/sub | wakes worker W: id of a task to stop, or `pause` | controller | - |
+| `orq:control:W` | pub/sub | wakes worker W: id of a task to stop, `pause`, or an `Order` | controller | - |
 
 "Controller" stands for every command on the head node. It shares keys with workers to repair what they left,
 and to restore tasks that were moved or lost (`worker.protocol.copies`).
@@ -82,6 +85,18 @@ def rank(name: str, *, index: int = 0, only_completed: bool = False) -> str:
 
 def events(name: str) -> str:
     return f"{study(name)}:events"
+
+
+def study_log(name: str) -> str:
+    return f"{study(name)}:log"
+
+
+def budget_edits(name: str) -> str:
+    return f"{study(name)}:edits"
+
+
+def given(name: str) -> str:
+    return f"{study(name)}:given"
 
 
 def study_artifacts(name: str) -> str:
@@ -145,6 +160,9 @@ def of_study(name: str) -> list[str]:
         *(rank(name, index=index) for index in range(MAX_OBJECTIVES)),
         rank(name, only_completed=True),
         events(name),
+        study_log(name),
+        budget_edits(name),
+        given(name),
         study_artifacts(name),
         removed_artifacts(name),
     ]

@@ -9,7 +9,9 @@ from collections.abc import Container, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
+from worker.protocol import earlier_attempt
 from worker.protocol.bounds import MAX_NUMBER, MAX_STAMP, MAX_TEXT, bounded_float, bounded_int
+from worker.protocol.earlier_attempt import EarlierAttempt
 from worker.protocol.errors import NewerRecord, RecordError
 from worker.protocol.metrics import ObjectiveMetric
 from worker.protocol.status import Reason, Status
@@ -187,6 +189,8 @@ class TaskRecord:
     """The highest of them; -1 while there is none."""
     handed_back: int = 0
     """Attempts that ended because their worker shut down in an orderly way: they don't count as lost."""
+    earlier: tuple[EarlierAttempt, ...] = ()
+    """The attempts before the current one, the oldest first, as far as they are known."""
 
     @property
     def used_iterations(self) -> int:
@@ -220,7 +224,7 @@ class TaskRecord:
         """
         data: dict[str, str | int | float] = {"v": VERSION}
         for name, value in self.__dict__.items():
-            if value is None or value == "" or name in leave_out:
+            if value is None or value == "" or value == () or name in leave_out:
                 continue
             if isinstance(value, StopRequest):
                 data.update(value.to_fields())
@@ -231,6 +235,8 @@ class TaskRecord:
                 value = value.value
             elif isinstance(value, float):
                 value = repr(value)
+            elif isinstance(value, tuple):
+                value = earlier_attempt.encode(value)
             data[name] = value
         return data
 
@@ -281,6 +287,7 @@ class TaskRecord:
                 iterations=bounded_int(data.get("iterations", 0), 0, MAX_NUMBER),
                 last_iteration=bounded_int(data.get("last_iteration", -1), -MAX_NUMBER, MAX_NUMBER),
                 handed_back=bounded_int(data.get("handed_back", 0), 0, MAX_NUMBER),
+                earlier=earlier_attempt.decode(data.get("earlier")),
             )
         except KeyError as error:
             raise RecordError(f"task record {data.get('id', '?'):.40}: field {error} is missing") from error

@@ -11,6 +11,7 @@ from worker.protocol import keys
 from worker.protocol.attempt_guard import GUARD, check_holder
 from worker.protocol.batch import Batch
 from worker.protocol.clock import Clock
+from worker.protocol.earlier_attempt import with_given_up
 from worker.protocol.errors import NoSuchTask, StaleAttempt, TransitionRefused
 from worker.protocol.event_stream import emit
 from worker.protocol.events import Event, EventKind
@@ -208,6 +209,7 @@ class Transitions:
                 "reason": reason,
                 "worker": "",
                 "handed_back": old.handed_back + handed_back,
+                "earlier": with_given_up(old, now, reason, handed_back),
             }
 
         def extra(pipe: Any, old: TaskRecord) -> None:
@@ -270,11 +272,8 @@ class Transitions:
                 unrank(pipe, old)
             elif status is Status.COMPLETED:
                 rank_completed(self._redis, pipe, old, last.summaries if last else {})
-            data = {
-                "status": status.value,
-                "class": reason_class.value if reason_class else "",
-                "reason": reason,
-            }
+            class_name = reason_class.value if reason_class else ""
+            data = {"status": status.value, "class": class_name, "reason": reason}
             event = Event(kind=EventKind.ENDED, task=old.id, attempt=old.attempt, data=data)
             emit(pipe, old.study, event)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -13,7 +14,7 @@ from worker.protocol import keys
 from worker.protocol.bounds import MAX_STAMP, bounded_float
 from worker.protocol.connection import watch
 from worker.protocol.errors import BadInput
-from worker.protocol.host import REGISTRATION_LIFE_S, serves
+from worker.protocol.host import DRAIN, PAUSE, REGISTRATION_LIFE_S, serves
 from worker.protocol.transaction import milliseconds
 
 NAME = re.compile(r"[\w.-]*[^\W_][\w.-]*")
@@ -25,6 +26,32 @@ MAX_WORKERS = 10_000
 MAX_FIELD = 4096
 """Characters of one field of a registration."""
 _SLOT = re.compile(r"slot:[0-9]{1,6}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a person has a worker do until another order comes."""
+
+    hold: str
+    """`host.PAUSE`, `host.DRAIN`; empty for to take jobs."""
+    reason: str = ""
+    by: str = ""
+
+    def encode(self) -> str:
+        """As a message of the worker's channel."""
+        return json.dumps({"hold": self.hold, "reason": self.reason[:600], "by": self.by[:200]})
+
+    @classmethod
+    def decode(cls, text: object) -> Order | None:
+        """None for another message."""
+        if not isinstance(text, str) or not text.startswith("{"):
+            return None
+        try:
+            about = json.loads(text)
+            hold, reason, by = (str(about.get(field, "")) for field in ("hold", "reason", "by"))
+        except (ValueError, RecursionError, AttributeError):
+            return None
+        return cls(hold=hold, reason=reason[:600], by=by[:200]) if hold in (PAUSE, DRAIN, "") else None
 
 
 class WorkerRegistry:
@@ -64,8 +91,23 @@ class WorkerRegistry:
 
     def pause(self, name: str, until: float, reason: str) -> None:
         """Have a worker take no jobs until a moment (seconds since the epoch); kept in its registration."""
+        self._tell(name, {"paused_until": repr(until), "paused": reason, "fault": ""})
+
+    def order(self, name: str, order: Order) -> bool:
+        """Have a worker pause, drain or go on. False when it doesn't listen now.
+
+        The order goes by the worker's channel, on which Redis' rules let the head node alone speak: what
+        stands in a registration is data. The worker's registration shows that it was heard.
+        """
+        return bool(self._redis.publish(keys.control(name), order.encode()))
+
+    def end_pause(self, name: str) -> None:
+        """Have a worker take jobs again before its pause is over."""
+        self._tell(name, {"paused_until": "0.0", "paused": "", "fault": ""})
+
+    def _tell(self, name: str, about: Mapping[str, str]) -> None:
         with self._redis.pipeline() as pipe:
-            pipe.hset(keys.worker(name), mapping={"paused_until": repr(until), "paused": reason, "fault": ""})
+            pipe.hset(keys.worker(name), mapping=about)
             # If the worker has just ended, this must not leave a registration behind.
             pipe.pexpire(keys.worker(name), milliseconds(REGISTRATION_LIFE_S))
             pipe.publish(keys.control(name), "pause")
@@ -73,7 +115,12 @@ class WorkerRegistry:
 
     def paused_until(self, name: str) -> float:
         """When a worker's pause ends (seconds since the epoch); 0 if it has none."""
-        return _moment(self._redis.hget(keys.worker(name), "paused_until"))
+        return self.pause_of(name) or 0.0
+
+    def pause_of(self, name: str) -> float | None:
+        """As `paused_until`; None where its registration says nothing of pauses."""
+        text = self._redis.hget(keys.worker(name), "paused_until")
+        return None if text is None else _moment(text)
 
     def list(self, queue: str | None = None) -> list[dict[str, str]]:
         """Registrations of the live workers, optionally those that serve a queue; forgets the dead ones.
