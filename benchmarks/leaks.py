@@ -1,4 +1,5 @@
-"""What ten thousand trials leave behind: processes, threads, descriptors, memory and files of a worker."""
+"""What ten thousand trials leave behind: processes, threads, descriptors, memory and files of workers, and of
+the controller."""
 
 from __future__ import annotations
 
@@ -31,6 +32,9 @@ class Look:
     memory_bytes: int
     files: int
     """In the folder for temporary files."""
+    controller_threads: int
+    controller_descriptors: int
+    controller_memory_bytes: int
 
 
 def look(root: psutil.Process, trials: int, temporary: Path) -> Look:
@@ -44,7 +48,15 @@ def look(root: psutil.Process, trials: int, temporary: Path) -> Look:
             found["memory_bytes"] += process.memory_info().rss
             found["processes"] += 1
     files = sum(1 for _ in temporary.rglob("*"))
-    return Look(trials=trials, files=files, **found)
+    with root.oneshot():
+        return Look(
+            trials=trials,
+            files=files,
+            controller_threads=root.num_threads(),
+            controller_descriptors=root.num_fds(),
+            controller_memory_bytes=root.memory_info().rss,
+            **found,
+        )
 
 
 def grown(looks: list[Look], early: int, late: int, width: int) -> dict[str, tuple[float, float]]:

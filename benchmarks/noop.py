@@ -10,7 +10,7 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
-from benchmarks.rows import Sample, read_stamps, sample
+from benchmarks.rows import Sample, environment, read_stamps, sample
 from benchmarks.studies import BIN, redis_server, study, sweep
 
 SLOTS = 2
@@ -47,7 +47,13 @@ def bare_rq(jobs: int) -> Sample:
             "--serializer", "rq.serializers.JSONSerializer", "--path", str(folder),
         ]  # fmt: skip
         workers = [
-            subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
             for _ in range(SLOTS)
         ]
         for worker in workers:

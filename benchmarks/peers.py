@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import Sample, read_stamps, sample
+from benchmarks.rows import Sample, environment, read_stamps, sample
 
 SLOTS = 2
 
@@ -39,11 +39,11 @@ def measure(name: str, trials: int) -> Sample:
     """One run in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         root = str(Path(__file__).parents[1])
-        environment = {**os.environ, "PYTHONPATH": root, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+        variables = {**environment(), "PYTHONPATH": root, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.peers", name, str(trials)],
             cwd=folder,
-            env=environment,
+            env=variables,
             capture_output=True,
             text=True,
             check=False,

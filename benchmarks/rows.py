@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+
+def environment() -> dict[str, str]:
+    """Of what is measured: compiled modules are kept, as they are wherever nobody has forbidden it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 import psutil
 import redis
 
-from benchmarks.rows import read_stamps
+from benchmarks.rows import environment, read_stamps
 from worker.embedded.finder import find_redis_server
 
 BIN = Path(sys.executable).parent
@@ -144,18 +143,18 @@ def study(
         storage = storage.format(folder=folder)
         if prepare:
             prepare(storage)
-        environment = {**os.environ, "REDIS_URL": url, "OPTUNA_STORAGE": storage}
-        environment.pop("ARTIFACT_STORE", None)
+        variables = {**environment(), "REDIS_URL": url, "OPTUNA_STORAGE": storage}
+        variables.pop("ARTIFACT_STORE", None)
         if own_temporary:
             (folder / "tmp").mkdir()
-            environment["TMPDIR"] = str(folder / "tmp")
+            variables["TMPDIR"] = str(folder / "tmp")
         (folder / "stamps").touch()
         command = [*program, "start", "sweep.toml", "--format", "json"]
         begun = time.monotonic()
         process = subprocess.Popen(
             [*command, "--workers", str(workers)],
             cwd=folder,
-            env=environment,
+            env=variables,
             stdout=subprocess.DEVNULL,
         )
         readings: list[Reading] = []

@@ -85,6 +85,11 @@ class Fleet:
         """Whether the machine of each worker has a fault."""
         return bool(self.workers) and len(self.faults) == len(self.workers)
 
+    @property
+    def size(self) -> int:
+        """How many slots there are, or will be."""
+        return self.slots or self._expected
+
     def target(self, *, ahead: bool) -> int:
         """How many jobs to have launched when nothing limits them: every slot busy, and a few in wait.
 
@@ -92,7 +97,7 @@ class Fleet:
             ahead: whether asking early costs the sampler nothing. If it does, a single slot gets its
                 next parameters only when its last result is known.
         """
-        slots = self.slots or self._expected
+        slots = self.size
         if ahead:
             return slots + 2 + slots // 16
         return slots + (1 + slots // 16 if slots > 1 else 0) if slots else 1

@@ -88,6 +88,15 @@ class Launching:
             return False
         return self._budget.may_create().ok
 
+    def are_jobs_waiting(self, *, besides: int) -> bool:
+        """Whether jobs are on the queue besides so many, which slots take now: all others run, as is known.
+
+        False where somebody waits for each job by itself, and where the sampler waits for results.
+        """
+        if not self._asks_ahead or self._one_by_one:
+            return False
+        return self._budget.running - self._fleet.size > besides
+
     @property
     def _asks_ahead(self) -> bool:
         return self._search is not None and self._search.can_ask_ahead

@@ -30,6 +30,9 @@ from controller.search.objective import Objective
 
 WAIT_S = 0.5
 """Longest wait for an event, in seconds: how soon a request from another thread is seen."""
+GATHER_S = 0.005
+"""How long the ends of trials are gathered while slots find their next jobs on the queue, in seconds: a step
+for several costs little more than a step for one."""
 FLUSH_S = 0.25
 """Shortest time between two writings of what was told and reported, in seconds."""
 
@@ -217,8 +220,12 @@ class Loop:
         self._control.begin()
 
     def _wait(self) -> None:
-        wait_s = min(WAIT_S, self._periodic.idle_s(time.monotonic()))
-        self._changes = self._monitor.read(max(wait_s, 0.001))
+        changes = self._changes  # not empty where a lost connection has cut this short
+        wait_s = 0.0 if changes else min(WAIT_S, self._periodic.idle_s(time.monotonic()))
+        changes.add(self._monitor.read(max(wait_s, 0.001)))
+        if changes and not changes.urgent and self.launching.are_jobs_waiting(besides=len(changes.ended)):
+            time.sleep(GATHER_S)
+            changes.add(self._monitor.read(0))
 
     def _flush(self, *, at_once: bool) -> None:
         """Write what was told and reported to Optuna's storage; each ask writes most of it."""

@@ -40,6 +40,21 @@ class Changes:
     request: str = ""
     """stop, pause or resume, when a person asked for it; finish, when an objective did."""
 
+    @property
+    def urgent(self) -> bool:
+        """Whether it is about what goes on, and not only about what has begun or ended."""
+        return bool(self.requeued or self.request or self.points.keys() - set(self.ended))
+
+    def add(self, later: Changes) -> None:
+        """Add what has happened after these."""
+        self.started.update(later.started)
+        self.resumed += later.resumed
+        for task_id, points in later.points.items():
+            self.points.setdefault(task_id, []).extend(points)
+        self.ended += later.ended
+        self.requeued.update(later.requeued)
+        self.request = later.request or self.request
+
     def __bool__(self) -> bool:
         return bool(self.started or self.points or self.ended or self.requeued or self.request)
 

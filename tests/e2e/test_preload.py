@@ -169,17 +169,34 @@ def test_linear_algebra_may_have_threads(bench: Bench, worker: Any) -> None:
     assert len(imports(bench, "big_library")) == 2
 
 
-@pytest.mark.parametrize("victim", ["nursery", "parent"])
+@pytest.mark.parametrize("victim", ["nursery", "parent", "next"])
 def test_whatever_is_killed_while_it_idles_is_replaced(bench: Bench, worker: Any, victim: str) -> None:
     go(bench)
     go(bench)
     nursery = imports(bench, "big_library")[-1]
-    parent = psutil.Process(nursery).ppid()
-    os.kill({"parent": parent, "nursery": nursery}[victim], signal.SIGKILL)
-    wait_for(lambda: not alive(nursery), "its end")
+    (ahead,) = wait_for(lambda: descendants(nursery), "the process of the next trial")
+    doomed = {"parent": psutil.Process(nursery).ppid(), "nursery": nursery, "next": ahead}[victim]
+    os.kill(doomed, signal.SIGKILL)
+    wait_for(lambda: not alive(ahead), "its end")
+    _, third = go(bench)
+    go(bench)
+    assert third != ahead
+    assert len(imports(bench, "big_library")) == (2 if victim == "next" else 4)
+
+
+def test_the_next_trial_waits_in_a_process_of_its_own(bench: Bench, worker: Any) -> None:
     go(bench)
     go(bench)
-    assert len(imports(bench, "big_library")) == 4
+    nursery = imports(bench, "big_library")[-1]
+    for how in ("value", "fails", "lazy", "value"):
+        (ahead,) = wait_for(lambda: descendants(nursery), "the process of the next trial")
+        before = len(imports(bench, "own"))
+        _, pid = go(bench, how)
+        assert pid in (0, ahead)
+        assert imports(bench, "own")[before:] == [ahead]
+        assert not alive(ahead)
+    # What the trial before the last has imported late was there for the last one.
+    assert imports(bench, "late_library")[-1] == nursery
 
 
 @pytest.mark.parametrize("victim", ["nursery", "parent"])
@@ -188,7 +205,7 @@ def test_killing_what_forked_it_ends_a_running_trial(bench: Bench, worker: Any, 
     go(bench)
     nursery = imports(bench, "big_library")[-1]
     task_id = bench.submit("heavy:go", parameters={"how": "long"})
-    wait_for(lambda: descendants(nursery), "the trial")
+    wait_for(lambda: len(imports(bench, "own")) == 3, "the trial")
     os.kill(nursery if victim == "nursery" else psutil.Process(nursery).ppid(), signal.SIGKILL)
     record = bench.ended(task_id)
     assert (record.status, record.reason) == (Status.FAILED, "its process was killed by SIGKILL")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +52,31 @@ def test_what_does_not_survive_a_fork(begun: str, said: str) -> None:
         [sys.executable, "-c", f"{BEGIN}\n{begun}\n{end}"], capture_output=True, text=True, check=True
     )
     assert (said in done.stdout) if said else (done.stdout == ""), done.stdout
+
+
+MADE_BEFOREHAND = """
+import os, sys, weakref
+from worker.runner.libraries import Lesson, Preloading
+
+Preloading(lambda: "").load(Lesson(["makes_a_folder"]))
+import makes_a_folder
+if os.fork() == 0:
+    sys.exit()
+os.wait()
+print(os.path.isdir(makes_a_folder.made.name), end=" ")
+path = makes_a_folder.made.name
+del makes_a_folder.made
+print(os.path.isdir(path))
+"""
+
+
+def test_a_trial_ends_nothing_that_was_made_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "makes_a_folder.py").write_text("import tempfile\nmade = tempfile.TemporaryDirectory()\n")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", MADE_BEFOREHAND],
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["True", "False"], done.stderr

@@ -8,7 +8,7 @@ import pytest
 
 from controller.loop.budget import Budget
 from controller.loop.job import Job
-from controller.loop.monitor import Changes
+from controller.loop.monitor import Changes, Start
 from tests.loop_parts import LoopParts
 from worker.protocol import Reason, Status
 
@@ -80,3 +80,19 @@ def test_a_record_that_is_gone_is_said(redis_url: str, tmp_path: Path) -> None:
     parts.tracker.refresh([job.task_id(), other.task_id()])
     assert parts.lost_records == 1
     assert other.record.status is Status.COMPLETED
+
+
+def test_what_has_ended_can_wait_and_what_goes_on_can_not() -> None:
+    ended = Changes(ended=["a"], points={"a": [(0, 0, 1.0)]})
+    assert not ended.urgent
+    ended.add(Changes(ended=["b"], started={"c": Start(attempt=1, at=2.0, worker="w/0")}))
+    assert not ended.urgent
+    assert (ended.ended, list(ended.started)) == (["a", "b"], ["c"])
+    ended.add(Changes(points={"a": [(0, 1, 2.0)], "c": [(0, 0, 3.0)]}))
+    assert ended.urgent
+    assert ended.points == {"a": [(0, 0, 1.0), (0, 1, 2.0)], "c": [(0, 0, 3.0)]}
+    for urgent in (Changes(requeued={"d": 2}), Changes(request="stop")):
+        assert urgent.urgent
+        found = Changes(ended=["a"])
+        found.add(urgent)
+        assert (found.requeued, found.request) == (urgent.requeued, urgent.request)

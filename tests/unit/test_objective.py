@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from worker.protocol.errors import ObjectiveLoadError
+from worker.runner import objective
 from worker.runner.objective import call_function, check_script, check_signature, load_function, shadowing
 
 
@@ -135,3 +136,31 @@ def test_a_file_that_hides_our_packages_is_noticed(tmp_path: Path) -> None:
         check_script(script)
     with pytest.raises(ObjectiveLoadError, match="no such file"):
         check_script(tmp_path / "missing.py")
+
+
+SHAPES = [
+    lambda: 0,
+    lambda a: 0,
+    lambda a, b=1: 0,
+    lambda a, /, b: 0,
+    lambda a, b=1, /, c=2: 0,
+    lambda *a: 0,
+    lambda **a: 0,
+    lambda a, *, b, c=1: 0,
+    lambda *, a=1, b: 0,
+    lambda a, /, b=1, *c, d, e=2, **f: 0,
+    lambda a, *, b, **c: 0,
+]
+
+
+@pytest.mark.parametrize("function", SHAPES)
+def test_arguments_are_those_that_inspect_finds(function: Any) -> None:
+    def with_locals(a: Any, *b: Any, c: Any = 1) -> Any:
+        d = e = a
+        return d, e
+
+    for plain in (function, with_locals):
+        wrapped = functools.wraps(plain)(lambda *args: 0)
+        assert objective._is_plain(plain)
+        assert not objective._is_plain(wrapped)
+        assert objective._arguments(plain) == objective._arguments(wrapped)

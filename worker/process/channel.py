@@ -88,6 +88,15 @@ class Endpoint:
         """Whether `receive` would return without waiting, within so many seconds."""
         return bool(select.select([self._socket], [], [], timeout_s)[0])
 
+    def hung_up(self) -> bool:
+        """Whether the slot has closed the channel, and said nothing more before. Reads nothing."""
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def receive(self) -> list[Message] | None:
         """Wait for the next messages. Returns None once the slot has closed the channel."""
         while True:

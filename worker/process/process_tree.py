@@ -8,8 +8,6 @@ import signal
 import time
 from pathlib import Path
 
-import psutil
-
 
 def children(pid: int) -> list[int]:
     """Direct children of a process, cheaply where the kernel lists them."""
@@ -18,6 +16,8 @@ def children(pid: int) -> list[int]:
         for thread in Path(f"/proc/{pid}/task").iterdir():
             found += [int(text) for text in (thread / "children").read_text().split()]
     except OSError:
+        import psutil  # noqa: PLC0415 - a trial's process needs none of it
+
         with contextlib.suppress(psutil.Error):
             found = [child.pid for child in psutil.Process(pid).children()]
     return found
@@ -25,6 +25,8 @@ def children(pid: int) -> list[int]:
 
 def lives(pid: int) -> bool:
     """Whether a process runs; one that has ended and awaits its parent does not."""
+    import psutil  # noqa: PLC0415 - a trial's process needs none of it
+
     with contextlib.suppress(psutil.Error):
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     return False

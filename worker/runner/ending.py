@@ -14,25 +14,25 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import Any
 
-from worker.runner.libraries import is_library
+from worker.runner.libraries import Before, is_library
 
 _FILE: Any = io.IOBase.__base__
 """The class of all files, without the look for classes that were registered as such: that takes long."""
 
 
-def end(status: int, before: Container[str]) -> None:
+def end(status: int, before: Before) -> None:
     """End this process as Python ends: threads awaited, ``atexit`` hooks run, files closed. Never returns.
 
     Args:
-        before: names of the modules that were imported beforehand; they are left as they are.
+        before: the modules that were imported beforehand; they are left as they are.
     """
     forget = partial(_forget_own_modules, before)
-    for step in (_await_threads, atexit._run_exitfuncs, forget, gc.collect, _flush_files):  # noqa: SLF001 - Python's own name
+    for step in (_await_threads, atexit._run_exitfuncs, forget, _collect, _flush_files):  # noqa: SLF001 - Python's own name
         try:
             step()
         except BaseException:
@@ -50,17 +50,21 @@ def _await_threads() -> None:
     shutdown()
 
 
-def _forget_own_modules(before: Container[str]) -> None:
+def _forget_own_modules(before: Before) -> None:
     """Clear the user's modules, the last one first, as Python does: what they hold ends with them."""
     sys.settrace(None)
     sys.setprofile(None)
-    new = [name for name in list(sys.modules) if name not in before]
-    for name in reversed([name for name in new if not is_library(name)]):
+    for name in reversed([name for name in before.new() if not is_library(name)]):
         module = sys.modules.pop(name)
         if type(module) is not ModuleType:
             continue
         for key in [key for key in vars(module) if not key.startswith("__")]:
             vars(module)[key] = None
+
+
+def _collect() -> None:
+    """End what lives in circles. A full collection would also give away memory that is kept at hand."""
+    gc.collect(2 if gc.get_objects(generation=2) else 1)
 
 
 def _flush_files() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import errno
+import importlib
 import os
 import queue
 import resource
@@ -18,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from worker.process.cgroups import enter
 from worker.process.channel import SOCKET_VARIABLE, Endpoint, Message
 from worker.process.out_of_memory import of_gpu
 from worker.protocol.errors import ObjectiveLoadError
@@ -58,28 +61,41 @@ class Runner:
         self._endpoint = endpoint
         self._learner = learner
         self._imported = imported
-        self._orders: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._session: ChannelSession | None = None
         self._modules = 0
         self._stopped, self._stop = os.pipe()
-        self._reading: threading.Thread
+        self._reading = threading.Lock()
+        """Taken while the channel is read."""
         self._state: ProcessState | None = None
 
-    def serve(self, messages: list[Message]) -> int:
-        """Run one trial; where the objective reuses its process, the next ones too, until the channel closes.
+    def first(self, messages: list[Message]) -> Message | None:
+        """Get ready, and wait for an order; the slot hears that it is taken here.
 
         Args:
-            messages: that were read already, an order among them.
+            messages: that were read already.
+
+        Returns:
+            None once the slot has closed the channel.
+        """
+        reseed()
+        hello = {"op": "hello", "pid": os.getpid()}
+        self._take(messages)
+        order = self._next()
+        if order is not None:
+            if order.get("cgroup"):
+                enter(order["cgroup"])
+            self._endpoint.send(hello)
+        return order
+
+    def serve(self, first: Message) -> int:
+        """Run a trial; where the objective reuses its process, the next ones too, until the channel closes.
 
         Returns:
             The process' exit code.
         """
-        reseed()
-        self._take(messages)
-        if self._endpoint.waits():
-            # A stop request may have come while the objective was imported.
-            self._take(self._endpoint.receive() or [])
-        while (order := self._next()) is not None:
+        order: Message | None = first
+        while order is not None:
             result = self._run(order)
             self._learner.note()
             self._endpoint.send(result)
@@ -87,40 +103,44 @@ class Runner:
                 break
             if not self._waits_for_more():
                 return IDLE
+            order = self._next()
+            importlib.invalidate_caches()
         return 0
 
     def _next(self) -> Message | None:
         """The next order; None once the channel is closed. From then on a thread reads what follows."""
+        members = runtime.make_members(listens=False)
         while self._orders.empty():
             messages = self._endpoint.receive()
             if messages is None:
                 return None
             self._take(messages)
-        members = runtime.make_members(listens=False)
-        self._reading = threading.Thread(
-            target=self._read, args=(members,), name="optuna-rq-reader", daemon=True
-        )
-        self._reading.start()
+        self._reading.acquire()
+        # One that the user's code finds no trace of, and that costs a process no more than it must.
+        _thread.start_new_thread(self._read, (members,))
         return self._orders.get()
 
     def _read(self, members: Members) -> None:
         """Take what the slot says, until the trial is over; have the first child of this process heard."""
         sources: list[Any] = [self._endpoint, self._stopped, *([] if members.listens else [members])]
-        while self._stopped not in (ready := select.select(sources, [], [])[0]):
-            if self._endpoint in ready:
-                messages = self._endpoint.receive()
-                if messages is None:
-                    sources.remove(self._endpoint)
-                self._take(messages or [])
-            if members in ready:
-                sources.remove(members)
-                members.listen()
+        try:
+            while self._stopped not in (ready := select.select(sources, [], [])[0]):
+                if self._endpoint in ready:
+                    messages = self._endpoint.receive()
+                    if messages is None:
+                        sources.remove(self._endpoint)
+                    self._take(messages or [])
+                if members in ready:
+                    sources.remove(members)
+                    members.listen()
+        finally:
+            self._reading.release()
 
     def _waits_for_more(self) -> bool:
         """Wait for another order with nothing read ahead. False when none comes: this process ends."""
         os.write(self._stop, b".")
-        self._reading.join()
-        os.read(self._stopped, 1)
+        with self._reading:
+            os.read(self._stopped, 1)
         idle_s = GPU_IDLE_S if holds_gpu() else IDLE_S
         return not self._orders.empty() or self._endpoint.waits(timeout_s=idle_s)
 

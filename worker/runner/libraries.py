@@ -15,6 +15,7 @@ import random
 import sys
 import sysconfig
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -48,6 +49,14 @@ class Notebook:
         text = json.dumps([lesson.names, lesson.variables, lesson.unsafe]).encode() + b"\n"
         os.pwrite(self._file.fileno(), text, 0)
 
+    def take(self) -> Lesson | None:
+        """The last lesson, which is gone then; None if there is none."""
+        if not os.fstat(self._file.fileno()).st_size:
+            return None
+        lesson = self.read()
+        os.ftruncate(self._file.fileno(), 0)
+        return lesson
+
     def read(self) -> Lesson:
         """The last lesson; an empty one if there is none, or it was cut short."""
         size = os.fstat(self._file.fileno()).st_size
@@ -62,24 +71,63 @@ class Notebook:
 class Learner:
     """Notes what is imported from now on, and by which environment variables."""
 
-    def __init__(self, notebook: Notebook) -> None:
+    def __init__(self, notebook: Notebook, before: Before) -> None:
         self._notebook = notebook
-        self._known = set(sys.modules)
-        self._environment: dict[str, str] = {}
+        self._before = before
+        self._environment: dict[bytes, bytes] = {}
         self._variables: dict[str, str] | None = None
+        self._newest = ""
 
     def begin(self, target: str) -> None:
         """The objective ``module:name`` is about to be imported."""
         claim(target)
-        self._environment = dict(os.environ)
+        self._environment = _environment()
 
     def note(self) -> None:
-        """Write what was imported until now. The variables are those at the first note."""
+        """Write what was imported until now, if anything. The variables are those at the first note."""
+        newest = next(reversed(sys.modules), "")
+        if newest == self._newest:
+            return
+        self._newest = newest
         if self._variables is None:
-            before = self._environment
-            self._variables = {k: v for k, v in os.environ.items() if before.get(k) != v}
-        names = [name for name in list(sys.modules) if name not in self._known and is_library(name)]
-        self._notebook.write(Lesson(names, self._variables))
+            changed = _environment().items() - self._environment.items()
+            self._variables = {os.fsdecode(name): os.fsdecode(value) for name, value in changed}
+        names = [name for name in self._before.new() if is_library(name)]
+        if names or self._variables:
+            self._notebook.write(Lesson(names, self._variables))
+
+
+def _environment() -> dict[bytes, bytes]:
+    """The environment as `os.environ` keeps it: it is decoded only where it matters."""
+    return dict(vars(os.environ)["_data"])
+
+
+class Before:
+    """The modules that there are now, and later those that have come since."""
+
+    def __init__(self) -> None:
+        names = list(sys.modules)
+        self._names = frozenset(names)
+        self._last = names[-1]
+
+    def is_now(self) -> bool:
+        """Whether none has come or gone since, as far as that can be seen cheaply."""
+        return len(self._names) == len(sys.modules) and next(reversed(sys.modules)) == self._last
+
+    def new(self) -> list[str]:
+        """Names of modules that have come since, in the order of their import."""
+        found: list[str] = []
+        try:
+            # New ones are last: the names of the others lie all over the memory, and a process that was
+            # forked would copy it.
+            for name in reversed(sys.modules):
+                if name == self._last:
+                    return found[::-1]
+                if name not in self._names:
+                    found.append(name)
+        except RuntimeError:  # another thread imports
+            pass
+        return [name for name in list(sys.modules) if name not in self._names]
 
 
 _claimed = {"__main__", "__mp_main__"}
@@ -106,8 +154,10 @@ def is_library(name: str) -> bool:
 
 
 def prepare() -> None:
-    """Find out what `is_library` asks for: processes that are forked from this one need not."""
+    """Do what processes forked from this one need not: find out what `is_library` asks for, and forget
+    what lies in folders."""
     _python_folders()
+    importlib.invalidate_caches()
 
 
 def _file(module: ModuleType) -> str | None:
@@ -167,6 +217,8 @@ class Preloading:
         try:
             with _silent():
                 self._load(lesson)
+            _keep_at_exit()
+            importlib.invalidate_caches()  # what comes into folders later is found by those that are forked
         finally:
             for name, value in before.items():
                 if value is not None:
@@ -184,6 +236,14 @@ class Preloading:
                 _import(name)
             if new and (why := self._why_not()):
                 raise Unsafe(package, why)
+
+
+def _keep_at_exit() -> None:
+    """Have no trial finalize at its end what was made beforehand: it is not its own, and the next ones need
+    it. With torch that would take longer than all else."""
+    finalizers: list[weakref.finalize[..., Any]] = list(vars(weakref.finalize)["_registry"])
+    for each in finalizers:
+        each.atexit = False
 
 
 @contextlib.contextmanager

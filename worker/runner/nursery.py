@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import mmap
 import os
 import select
 import signal
@@ -12,13 +13,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from worker.process.cgroups import enter
 from worker.process.channel import Endpoint, Message
 from worker.process.parent_death import die_with_parent
 from worker.runner import preload
 from worker.runner.ending import end
 from worker.runner.execution import ORDERS, Runner, fault_in
-from worker.runner.libraries import Learner, Lesson, Notebook, Preloading, Unsafe, prepare
+from worker.runner.libraries import Before, Learner, Lesson, Notebook, Preloading, Unsafe, prepare
 from worker.sdk.forking import deaf
 
 AGAIN = 75
@@ -37,6 +37,9 @@ class Trials:
         self._endpoint = endpoint
         self._notebook = notebook
         self._interrupt = signal.getsignal(signal.SIGINT)
+        self._before = Before()
+        self._taken = mmap.mmap(-1, mmap.PAGESIZE)
+        """Shared with the process that was forked last: its first byte says whether it has taken an order."""
         prepare()
 
     def next_order(self) -> list[Message]:
@@ -58,36 +61,61 @@ class Trials:
         Returns:
             Its id; None where the system refuses it, which the slot is told.
         """
-        self._notebook.write(Lesson())
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        gc.freeze()  # or the child's first collection would copy all that was imported
-        parent = os.getpid()
         try:
-            pid = os.fork()
+            return self._fork(messages, imported)
         except OSError as error:
             about = {"reason": f"no process: {error}", **fault_in(error, starting=True)}
             self._endpoint.send({"op": "result", "kind": "error", **about})
             return None
+
+    def begin_next(self) -> int | None:
+        """Fork a process that takes the next order: it is there, and all but ready, when that comes.
+
+        Where the system refuses it, or the last one was killed while it waited, the order is awaited first.
+
+        Returns:
+            As `begin`; also None once the slot has closed the channel.
+        """
+        if self._taken[0]:
+            with contextlib.suppress(OSError):
+                return self._fork([])
+        messages = self.next_order()
+        return self.begin(messages) if messages else None
+
+    def over(self) -> bool:
+        """Whether the slot has closed the channel."""
+        return self._endpoint.hung_up()
+
+    def _fork(self, messages: list[Message], imported: Callable[[], object] = lambda: None) -> int:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        if not self._before.is_now():
+            self._before = Before()
+        self._taken[0] = 0
+        gc.freeze()  # or the child's first collection would copy all that was imported
+        parent = os.getpid()
+        pid = os.fork()
         if pid:
             return pid
-        status, before = 1, set(sys.modules)
+        status, ending = 1, False
         try:
             os.setsid()
             die_with_parent(parent)
-            if messages[0].get("cgroup"):
-                enter(messages[0]["cgroup"])
             signal.signal(signal.SIGTERM, deaf)
             signal.signal(signal.SIGINT, self._interrupt)
-            self._endpoint.send({"op": "hello", "pid": os.getpid()})
-            status = Runner(self._endpoint, Learner(self._notebook), imported).serve(messages)
+            runner = Runner(self._endpoint, Learner(self._notebook, self._before), imported)
+            order = runner.first(messages)
+            if order is not None:
+                self._taken[0] = 1
+                ending = order["op"] == "run"
+                status = runner.serve(order)
         except BaseException:
             traceback.print_exc()
         finally:
-            if messages[0]["op"] == "check":
+            if not ending:
                 os._exit(status)  # no trial has run: the user's code has nothing to end
-            end(status, before)
+            end(status, self._before)
         raise AssertionError("unreachable")
 
     def await_end(self, pid: int | None) -> None:
@@ -142,18 +170,19 @@ class Nursery:
         try:
             self._preloading.load(self._known.lesson)
             if self._imported in select.select([self._imported, self._turn], [], [])[0]:
-                self._learn()
+                self._learn(self._notebook.read())  # and left there: that trial still writes
             if not os.read(self._turn, 1):
                 return 0
-            self._learn()
-            while messages := self._trials.next_order():
-                self._trials.await_end(self._trials.begin(messages))
-                self._learn()
+            self._learn(self._notebook.take())
+            while not self._trials.over():
+                self._trials.await_end(self._trials.begin_next())
+                self._learn(self._notebook.take())
         except Unsafe as unsafe:
             self._diary.write(replace(self._known.lesson, unsafe=unsafe.name))
             return AGAIN
         return 0
 
-    def _learn(self) -> None:
-        self._known.add(self._notebook.read())
-        self._preloading.load(self._known.lesson)
+    def _learn(self, lesson: Lesson | None) -> None:
+        if lesson is not None:
+            self._known.add(lesson)
+            self._preloading.load(self._known.lesson)

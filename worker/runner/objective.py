@@ -21,7 +21,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from types import FunctionType, ModuleType
+from typing import Any, NamedTuple
 
 from worker.protocol.errors import ObjectiveLoadError
 from worker.protocol.values import bare
@@ -65,6 +66,8 @@ def check_description(objective: Mapping[str, Any]) -> None:
 def load_function(target: str, folder: Path) -> Callable[..., Any]:
     """Import ``module:name`` with `folder` first on the import path.
 
+    What Python has kept of folders is believed: see `importlib.invalidate_caches`.
+
     Raises:
         ObjectiveLoadError: it can't be imported, isn't there or can't be called. When a module isn't
             installed here, the error names it in `missing_module`.
@@ -88,7 +91,7 @@ def load_function(target: str, folder: Path) -> Callable[..., Any]:
             raise ObjectiveLoadError(
                 f"objective {target!r}: module {module_name!r} ({_file(module_name)}) has no {part!r}"
             ) from error
-        if inspect.ismodule(found):
+        if isinstance(found, ModuleType):
             # What a module imports is not its own: train:os.system is no objective of train.
             name = found.__name__
             raise ObjectiveLoadError(f"objective {target!r}: {part!r} is the module {name!r}; write {name}:…")
@@ -101,7 +104,6 @@ def load_function(target: str, folder: Path) -> Callable[..., Any]:
 
 def _import(target: str, module_name: str, folder: Path) -> Any:
     """The module of an objective. Raises `ObjectiveLoadError`."""
-    importlib.invalidate_caches()
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -125,21 +127,78 @@ def _import(target: str, module_name: str, folder: Path) -> Any:
         ) from error
 
 
-def _problems(signature: inspect.Signature, given: set[str], maybe: set[str]) -> list[str]:
+class Argument(NamedTuple):
+    """One of a function's, as `inspect.signature` tells it."""
+
+    name: str
+    kind: int
+    """``POSITIONAL_ONLY`` and so on."""
+    required: bool
+
+
+POSITIONAL_ONLY, POSITIONAL_OR_KEYWORD, VAR_POSITIONAL, KEYWORD_ONLY, VAR_KEYWORD = range(5)
+"""Kinds, in the order of `inspect`."""
+_STARRED, _TWICE_STARRED, _NEVER_RUN = 0x04, 0x08, 0x20 | 0x80 | 0x200
+"""Of ``co_flags``: ``*args``, ``**kwargs``, generators and coroutines of all kinds."""
+
+
+def _is_plain(function: Any) -> bool:
+    """Whether it is a function that nothing was wrapped around or noted at."""
+    return type(function) is FunctionType and not function.__dict__
+
+
+def _arguments(function: Callable[..., Any]) -> list[Argument]:
+    """In their order. Most functions are plain: a new process need not find out how `inspect` looks at them.
+
+    Raises:
+        TypeError, ValueError: nothing tells.
+    """
+    if not _is_plain(function):
+        found = inspect.signature(function).parameters.values()
+        return [Argument(p.name, int(p.kind), p.default is inspect.Parameter.empty) for p in found]
+    code = function.__code__
+    names, many = code.co_varnames, code.co_argcount + code.co_kwonlyargcount
+    optional = code.co_argcount - len(function.__defaults__ or ())
+    made = [
+        Argument(
+            name, POSITIONAL_ONLY if at < code.co_posonlyargcount else POSITIONAL_OR_KEYWORD, at < optional
+        )
+        for at, name in enumerate(names[: code.co_argcount])
+    ]
+    rest = iter(names[many:])
+    if code.co_flags & _STARRED:
+        made.append(Argument(next(rest), VAR_POSITIONAL, required=True))
+    defaults = function.__kwdefaults__ or {}
+    made += [Argument(name, KEYWORD_ONLY, name not in defaults) for name in names[code.co_argcount : many]]
+    if code.co_flags & _TWICE_STARRED:
+        made.append(Argument(next(rest), VAR_KEYWORD, required=True))
+    return made
+
+
+def _never_runs(function: Callable[..., Any]) -> bool:
+    """Whether calling it returns a coroutine or a generator."""
+    if _is_plain(function):
+        return bool(function.__code__.co_flags & _NEVER_RUN)
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    call = getattr(function, "__call__", function)  # noqa: B004 - of an object, its method
+    return any(is_kind(f) for f in (function, call) for is_kind in kinds)
+
+
+def _problems(arguments: list[Argument], given: set[str], maybe: set[str]) -> list[str]:
     """What doesn't fit between a function's arguments and the study's parameters.
 
     Args:
         given: names of all parameters.
         maybe: those of them that a trial may lack.
     """
-    wants_task, named, any_name = _shape(signature, given)
+    wants_task, named, any_name = _shape(arguments, given)
     if wants_task and not named and not any_name:
         return []
     problems = []
     if not any_name:
         problems += [f"doesn't take parameter {name!r}" for name in sorted(given - set(named))]
-    for name, parameter in named.items():
-        if parameter.default is inspect.Parameter.empty:
+    for name, argument in named.items():
+        if argument.required:
             if name not in given:
                 problems.append(f"needs an argument {name!r} that is not among [parameters]")
             elif name in maybe:
@@ -163,58 +222,49 @@ def check_signature(
     Raises:
         ObjectiveLoadError: naming each parameter that is missing on either side.
     """
-    call = getattr(function, "__call__", function)  # noqa: B004 - of an object, its method
-    for f in (function, call):
-        if inspect.iscoroutinefunction(f) or inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f):
-            raise ObjectiveLoadError(
-                f"objective {target!r} is a coroutine or a generator, which would never run; "
-                "make it a plain function"
-            )
+    if _never_runs(function):
+        raise ObjectiveLoadError(
+            f"objective {target!r} is a coroutine or a generator, which would never run; "
+            "make it a plain function"
+        )
     try:
-        signature = inspect.signature(function)
+        arguments = _arguments(function)
     except (TypeError, ValueError):
         return
-    unnamed = [p.name for p in signature.parameters.values() if p.kind is inspect.Parameter.POSITIONAL_ONLY]
+    unnamed = [found.name for found in arguments if found.kind == POSITIONAL_ONLY]
     if len(unnamed) > 1 or (unnamed and bare(unnamed[0]) in {bare(name) for name in parameters}):
         raise ObjectiveLoadError(
-            f"objective {target!r}: {_call_text(function, signature)} is called with its arguments by name; "
+            f"objective {target!r}: {_call_text(function)} is called with its arguments by name; "
             "remove the '/'"
         )
-    problems = _problems(signature, {bare(name) for name in parameters}, {bare(name) for name in optional})
+    problems = _problems(arguments, {bare(name) for name in parameters}, {bare(name) for name in optional})
     if problems:
-        raise ObjectiveLoadError(
-            f"objective {target!r}: {_call_text(function, signature)} {'; '.join(problems)}"
-        )
+        raise ObjectiveLoadError(f"objective {target!r}: {_call_text(function)} {'; '.join(problems)}")
 
 
-def _call_text(function: Callable[..., Any], signature: inspect.Signature) -> str:
-    names = ", ".join(str(p).split(":")[0].split("=")[0].strip() for p in signature.parameters.values())
+def _call_text(function: Callable[..., Any]) -> str:
+    found = inspect.signature(function).parameters.values()
+    names = ", ".join(str(p).split(":")[0].split("=")[0].strip() for p in found)
     return f"{getattr(function, '__name__', 'it')}({names})"
 
 
-def _shape(signature: inspect.Signature, given: set[str]) -> tuple[bool, dict[str, inspect.Parameter], bool]:
+def _shape(arguments: list[Argument], given: set[str]) -> tuple[bool, dict[str, Argument], bool]:
     """Whether the first argument is the task, the arguments passed by name, whether any name is taken."""
-    parameters = list(signature.parameters.values())
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    wants_task = bool(parameters) and parameters[0].kind in positional and parameters[0].name not in given
-    rest = parameters[1:] if wants_task else parameters
-    named = {
-        p.name: p
-        for p in rest
-        if p.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    }
-    any_name = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in rest)
-    return wants_task, named, any_name
+    positional = (POSITIONAL_ONLY, POSITIONAL_OR_KEYWORD)
+    wants_task = bool(arguments) and arguments[0].kind in positional and arguments[0].name not in given
+    rest = arguments[1:] if wants_task else arguments
+    named = {found.name: found for found in rest if found.kind in (POSITIONAL_OR_KEYWORD, KEYWORD_ONLY)}
+    return wants_task, named, any(found.kind == VAR_KEYWORD for found in rest)
 
 
 def call_function(function: Callable[..., Any], task: Any, parameters: Mapping[str, Any]) -> Any:
     """Call an objective with its task, its parameters, or both, as its signature asks."""
     arguments = {bare(name): value for name, value in parameters.items()}
     try:
-        signature = inspect.signature(function)
+        expected = _arguments(function)
     except (TypeError, ValueError):
         return function(task, **arguments)
-    wants_task, named, any_name = _shape(signature, set(arguments))
+    wants_task, named, any_name = _shape(expected, set(arguments))
     if wants_task and not named and not any_name:
         return function(task)
     if not any_name:

@@ -40,14 +40,19 @@ def keep_sigterm() -> None:
 
 
 def _hold() -> None:
-    _held.before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGTERM)
+    ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    # Then none can be lost, and the child, in which all that Python does is new, need not look.
+    _held.before = None if ignored else signal.pthread_sigmask(signal.SIG_BLOCK, _SIGTERM)
 
 
 def _release() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _held.before)
+    if _held.before is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _held.before)
 
 
 def _release_in_child() -> None:
+    if _held.before is None:
+        return
     if signal.getsignal(signal.SIGTERM) in _ours:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _release()

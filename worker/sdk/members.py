@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import selectors
 import socket
 import struct
@@ -15,7 +16,6 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,6 +30,29 @@ DRAIN_S = 2.0
 """How long `Members.drain` reads, at most, in seconds."""
 _ANSWER_S = 5.0
 """How long a child may leave an answer unread before it is dropped, in seconds."""
+
+
+class Wires:
+    """What the thread of `Members` waits for.
+
+    Attributes:
+        woken: can be read after `wake`.
+    """
+
+    def __init__(self, server: socket.socket) -> None:
+        self.selector = selectors.DefaultSelector()
+        self._waker, self.woken = socket.socketpair()
+        self.selector.register(server, selectors.EVENT_READ)
+        self.selector.register(self.woken, selectors.EVENT_READ)
+
+    def wake(self) -> None:
+        with contextlib.suppress(OSError):
+            self._waker.send(b"x")
+
+    def close(self) -> None:
+        self.selector.close()
+        self._waker.close()
+        self.woken.close()
 
 
 class Members:
@@ -49,7 +72,7 @@ class Members:
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         if sys.platform == "linux":
             # Nothing is left in a folder when this process is killed.
-            self.address = f"@optuna-rq-{uuid.uuid4().hex}"
+            self.address = f"@optuna-rq-{os.urandom(16).hex()}"
         else:
             self._folder = tempfile.TemporaryDirectory(prefix="orq-", dir="/tmp")
             self.address = f"{self._folder.name}/members.sock"
@@ -63,10 +86,8 @@ class Members:
         self._lock = threading.RLock()
         self._reading = False
         self._closed = False
-        self._waker, self._woken = socket.socketpair()
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._server, selectors.EVENT_READ)
-        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._wires: Wires | None = None
+        """Made when there is something to hear: most programs have no children that report."""
         self.listens = False
         """The thread runs."""
         if listens:
@@ -97,6 +118,8 @@ class Members:
         with self._lock:
             if self._reading or self._closed:
                 return
+            if self._wires is None and not select.select([self._server], [], [], 0)[0]:
+                return
             while self._read() and time.monotonic() < deadline:
                 pass
 
@@ -107,52 +130,61 @@ class Members:
         self.rest()
         with self._lock:
             self._closed = True
-        with contextlib.suppress(OSError):
-            self._waker.send(b"x")
+            if self._wires:
+                self._wires.wake()
 
     def forget(self) -> None:
         """In a process that was forked from this one: leave the parent its connections."""
         # The selector is shared with the parent: nothing is unregistered.
-        for one in (self._server, self._waker, self._woken, *self._lines):
+        for one in (self._server, *self._lines):
             with contextlib.suppress(OSError):
                 one.close()
-        self._selector.close()
+        if self._wires:
+            self._wires.close()
 
     def fileno(self) -> int:
         """Can be read when a child is there."""
-        return self._selector.fileno()
+        return self._wires.selector.fileno() if self._wires else self._server.fileno()
 
     def listen(self) -> None:
         """Start the thread."""
         self.listens = True
+        with self._lock:
+            self._opened()
         threading.Thread(target=self._listen, name="optuna-rq-members", daemon=True).start()
 
     # The thread
 
     def _listen(self) -> None:
+        wires = self._opened()
         while not self._closed:
-            self._selector.select(LOOK_S if self._lines else None)
+            wires.selector.select(LOOK_S if self._lines else None)
             with self._lock:
                 if self._closed:
                     break
                 self._read()
                 self._pass_stop_on()
-        self._selector.close()
-        for one in (self._server, self._waker, self._woken):
-            one.close()
+        wires.close()
+        self._server.close()
         if self._folder:
             self._folder.cleanup()
+
+    def _opened(self) -> Wires:
+        if self._wires is None:
+            self._wires = Wires(self._server)
+        return self._wires
 
     def _read(self) -> bool:
         """Take what there is. Returns whether there was anything."""
         self._reading = True
+        wires = self._opened()
         try:
-            ready = [key.fileobj for key, _ in self._selector.select(0)]
+            ready = [key.fileobj for key, _ in wires.selector.select(0)]
             for source in ready:
                 if source is self._server:
                     self._accept()
-                elif source is self._woken:
-                    self._woken.recv(64)
+                elif source is wires.woken:
+                    wires.woken.recv(64)
                 elif isinstance(source, socket.socket) and source in self._lines:
                     self._hear(source)
         finally:
@@ -169,7 +201,7 @@ class Members:
             return
         connection.settimeout(_ANSWER_S)
         self._lines[connection] = Lines()
-        self._selector.register(connection, selectors.EVENT_READ)
+        self._opened().selector.register(connection, selectors.EVENT_READ)
         self._say(connection, {"op": "task", "task": self._describe()})
         if self._session.stop is not None:
             self._say(connection, _stop_message(self._session.stop))
@@ -212,7 +244,7 @@ class Members:
     def _drop(self, connection: socket.socket) -> None:
         if self._lines.pop(connection, None) is not None:
             with contextlib.suppress(KeyError, ValueError, OSError):
-                self._selector.unregister(connection)
+                self._opened().selector.unregister(connection)
             connection.close()
 
 

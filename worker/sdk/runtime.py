@@ -125,8 +125,11 @@ def _after_fork() -> None:
     if _members is not None:
         _members.forget()
         _members = None
-    address, session = _invited_by(), getattr(_current, "session", None)
-    if session is None or address is None:
+    session = getattr(_current, "session", None)
+    if session is None:
+        return
+    address = _invited_by()
+    if address is None:
         return
 
     def connect() -> ChannelSession | None:
