@@ -32,6 +32,8 @@ EVERY_S = 1.0
 """Between two looks."""
 KEEP_ALIVE_S = 15.0
 """Longest silence on a stream: proxies end those that say nothing."""
+RETRY_MS = 1000
+"""After which a browser asks again when the stream has broken."""
 MAX_STUDIES = 100
 """Studies that a page of all of them follows: the newest."""
 
@@ -170,6 +172,7 @@ def live_route(changes: Changes) -> Route:
 
         async def text() -> AsyncIterator[str]:
             async with contextlib.aclosing(changes.listen(topic)) as messages:
+                yield f"retry: {RETRY_MS}\n\n"
                 async for kind, reason in messages:
                     yield f"event: {kind}\ndata: {_data(reason)}\n\n" if kind else ": still here\n\n"
 
