@@ -138,7 +138,10 @@ def fingerprint(store: Store, topic: Topic, log_ends: dict[str, int]) -> str:
     Args:
         log_ends: task id → how much of its output is known; updated.
     """
-    studies = [topic.study] if topic.study else store.studies.names()[:MAX_STUDIES]
+    if topic.study or topic.task:
+        studies = [topic.study] if topic.study else []
+    else:
+        studies = store.studies.names()[:MAX_STUDIES]
     workers = sorted(store.redis.smembers(keys.WORKERS)) if not topic.task else []
     with store.redis.pipeline(transaction=False) as pipe:
         for study in studies:

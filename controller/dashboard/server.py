@@ -25,7 +25,7 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise BadInput(f"dashboard: can't listen on {host}:{port}: {why}") from error
-    # An answer's second packet waits for nothing. asyncio sees to that only for sockets that it has made itself.
+    # An answer's second packet waits for nothing: asyncio sees to that only where it makes the socket.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
