@@ -170,8 +170,9 @@ def need_chromium() -> None:
 def browser() -> Iterator[Any]:
     """Chromium, as Playwright drives it."""
     need_chromium()
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=30_000)  # on a busy machine, five seconds are nothing
     with sync_playwright() as play:
         found = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
