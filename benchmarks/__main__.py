@@ -32,6 +32,7 @@ SECTIONS = (
     "leaks",
     "storage",
     "top",
+    "pages",
     "artifacts",
     "regret",
 )

@@ -125,10 +125,11 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(store_or_site: Any, **options: Any) -> Iterator[Served]:
+def served(store_or_site: Any, *, port: int = 0, **options: Any) -> Iterator[Served]:
     """The page on a free port of the loopback interface, by the server that the command uses.
 
     Args:
+        port: one that is known to be free, for a server that comes back.
         options: those of `app_of`.
     """
     import uvicorn
@@ -140,7 +141,7 @@ def served(store_or_site: Any, **options: Any) -> Iterator[Served]:
         uvicorn.Config(
             app_of(site, **options),
             host="127.0.0.1",
-            port=0,
+            port=port,
             log_level="warning",
             timeout_graceful_shutdown=1,
         )
@@ -169,8 +170,9 @@ def need_chromium() -> None:
 def browser() -> Iterator[Any]:
     """Chromium, as Playwright drives it."""
     need_chromium()
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=30_000)  # on a busy machine, five seconds are nothing
     with sync_playwright() as play:
         found = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from controller.dashboard.site import Site
 from worker.protocol import Store, keys
-from worker.protocol.connection import trouble
+from worker.protocol.connection import can_pass, trouble
 from worker.protocol.errors import OptunaRQError
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ EVERY_S = 1.0
 """Between two looks."""
 KEEP_ALIVE_S = 15.0
 """Longest silence on a stream: proxies end those that say nothing."""
+RETRY_MS = 1000
+"""After which a browser asks again when the stream has broken."""
 MAX_STUDIES = 100
 """Studies that a page of all of them follows: the newest."""
 
@@ -57,6 +59,7 @@ class Changes:
         self._every_s = every_s
         self._queues: dict[asyncio.Queue[tuple[str, str]], Topic] = {}
         self._seen: dict[Topic, str] = {}
+        self._log_ends: dict[str, int] = {}
         self._away = ""
         self._looking: asyncio.Task[None] | None = None
         self._ended = False
@@ -99,12 +102,13 @@ class Changes:
         finally:
             self._looking = None
             self._seen = {}
+            self._log_ends = {}
 
     def _look(self, topics: set[Topic]) -> Mapping[Topic, str] | str:
         """A fingerprint of each topic; a string says why Redis can't be asked."""
         try:
             store = self._site.store
-            return {topic: fingerprint(store, topic) for topic in topics}
+            return {topic: fingerprint(store, topic, self._log_ends) for topic in topics}
         except redis.RedisError as error:
             return trouble(error)
         except OptunaRQError as error:
@@ -128,35 +132,53 @@ class Changes:
         self._seen = dict(found)
 
 
-def fingerprint(store: Store, topic: Topic) -> str:
-    """Something that differs when what a page shows may differ."""
+def fingerprint(store: Store, topic: Topic, log_ends: dict[str, int]) -> str:
+    """Something that differs when what a page shows may differ.
+
+    Args:
+        log_ends: task id → how much of its output is known; updated.
+    """
     if topic.study or topic.task:
         studies = [topic.study] if topic.study else []
     else:
         studies = store.studies.names()[:MAX_STUDIES]
+    workers = sorted(store.redis.smembers(keys.WORKERS)) if not topic.task else []
     with store.redis.pipeline(transaction=False) as pipe:
         for study in studies:
             pipe.xrevrange(keys.events(study), count=1)
+            pipe.xrevrange(keys.study_log(study), count=1)
             pipe.hgetall(keys.study(study))
             pipe.exists(keys.study_lock(study))
             pipe.zcard(keys.study_tasks(study))
             pipe.get(keys.study_request(study))
         if topic.task:
             pipe.hgetall(keys.task(topic.task))
-            pipe.strlen(keys.log(topic.task))
             pipe.hgetall(keys.scalars(topic.task))
-            pipe.hkeys(keys.artifacts(topic.task))
+            pipe.hgetall(keys.artifacts(topic.task))
         answers = pipe.execute(raise_on_error=False)
-    away = next((one for one in answers if isinstance(one, redis.ConnectionError)), None)
-    if away is not None:
-        raise away
-    workers = sorted(store.redis.smembers(keys.WORKERS)) if not topic.task else []
-    with store.redis.pipeline(transaction=False) as pipe:
         for worker in workers:
             pipe.hgetall(keys.worker(worker))
         registrations = pipe.execute(raise_on_error=False)
-    text = repr((studies, answers, workers, registrations))
+    for answer in (*answers, *registrations):
+        # Others say that a key is spoiled, which the page shows.
+        if isinstance(answer, redis.RedisError) and can_pass(answer):
+            raise answer
+    passed_over = _ALWAYS_NEW if not topic.study else (*_ALWAYS_NEW, "gpus")
+    seen = [
+        {key: value for key, value in one.items() if key not in passed_over}
+        for one in registrations
+        if isinstance(one, dict)
+    ]
+    end = 0
+    if topic.task:
+        _, end = store.logs.read(topic.task, log_ends.get(topic.task, 0))
+        log_ends[topic.task] = end
+    text = repr((studies, answers, workers, seen, end))
     return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
+
+
+_ALWAYS_NEW = ("seen",)
+"""Of a worker's registration, what each renewal changes."""
 
 
 def _put(queue: asyncio.Queue[tuple[str, str]], message: tuple[str, str]) -> None:
@@ -173,6 +195,7 @@ def live_route(changes: Changes) -> Route:
 
         async def text() -> AsyncIterator[str]:
             async with contextlib.aclosing(changes.listen(topic)) as messages:
+                yield f"retry: {RETRY_MS}\n\n"
                 async for kind, reason in messages:
                     yield f"event: {kind}\ndata: {_data(reason)}\n\n" if kind else ": still here\n\n"
 

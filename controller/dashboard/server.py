@@ -21,10 +21,13 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that listens; port 0 is any that is free. Raises `BadInput` where that can't be."""
     try:
         kind = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        return socket.create_server((host, port), family=kind, backlog=256)
+        listening = socket.create_server((host, port), family=kind, backlog=256)
     except (OSError, UnicodeError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise BadInput(f"dashboard: can't listen on {host}:{port}: {why}") from error
+    # An answer's second packet waits for nothing: asyncio sees to that only where it makes the socket.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def serve(

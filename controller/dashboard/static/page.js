@@ -168,7 +168,8 @@ export async function visit(url, { replace = false } = {}) {
     const main = document.getElementById("main");
     morph(main, fresh.getElementById("main").innerHTML);
     document.title = fresh.title;
-    history[replace ? "replaceState" : "pushState"]({ visited: true }, "", url);
+    history[replace ? "replaceState" : "pushState"](null, "", url);
+    shown = location.pathname + location.search;
     document.dispatchEvent(new CustomEvent("page:loaded", { detail: main }));
     say("");
     drawFigures();
@@ -190,7 +191,11 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   visit(link.getAttribute("href"));
 });
-window.addEventListener("popstate", () => location.reload());
+let shown = location.pathname + location.search;
+window.addEventListener("popstate", () => {
+  // A link within the page is no other view of it.
+  if (location.pathname + location.search !== shown) location.reload();
+});
 
 // A form of filters: what is typed or chosen there is a new address.
 let typing = 0;
