@@ -7,8 +7,10 @@ import click
 from controller.commands.artifact_commands import remove_all
 from controller.commands.options import redis_option, storage_option
 from controller.commands.settings import Settings, has_controller, open_store, resolve, study_storage
+from controller.commands.who import person
 from worker.protocol import Store
 from worker.protocol.errors import BadInput, OptunaRQError
+from worker.protocol.study_log import LogKind
 
 
 @click.command()
@@ -28,6 +30,7 @@ def rewind(
     For trials that have ended and are worth nothing, as after an error in the data. A seeded study suggests
     the same again. The artifacts of discarded tasks stay until `controller artifacts gc`.
     """
+    from controller.control.journal import write_log
     from controller.studies.rewind import rewind as run
 
     settings = resolve(redis_url, storage_url)
@@ -37,6 +40,8 @@ def rewind(
         if not yes:
             click.confirm(f"Discard all trials of study {record.name} after {trial}?", abort=True)
         gone, copied = run(store, record.name, url, trial, backup=backup)
+        text = f"{gone} trial(s) after {trial} discarded"
+        write_log(store, record.name, LogKind.NOTE, text, by=person())
     click.echo(f"study {record.name}: {gone} trial(s) discarded" + (f"; backup: {copied}" if copied else ""))
 
 

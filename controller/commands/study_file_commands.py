@@ -8,8 +8,10 @@ import click
 
 from controller.commands.options import redis_option, storage_option, study_argument
 from controller.commands.settings import open_redis, open_store, pick_study, resolve, study_storage
+from controller.commands.who import person
 from worker.protocol import Store
 from worker.protocol.connection import connect
+from worker.protocol.study_log import LogKind
 
 
 @click.command("export")
@@ -53,10 +55,12 @@ def import_(file: Path, name: str | None, redis_url: str | None, storage_url: st
 
     `controller start` with its sweep file continues it, unless it has ended.
     """
+    from controller.control.journal import write_log
     from controller.studies.study_file import import_study
 
     settings = resolve(redis_url, storage_url)
     with open_redis(settings, create=True) as (url, _):
         store = Store(connect(url, patience_s=0, timeout_s=10.0))
         counts = import_study(store, file, settings.storage_url, name=name)
+        write_log(store, counts.name, LogKind.NOTE, f"imported from {file.name}", by=person())
     click.echo(f"study {counts.name}: {counts.trials} trial(s) and {counts.tasks} task(s) imported")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from controller.control.journal import write_log
@@ -50,14 +51,12 @@ def edit_budget(store: Store, study: str, changes: Mapping[str, Any], *, by: str
     problems = [problem for name in wanted if (problem := _too_low(record, name, new[name]))]
     if problems:
         raise BadInput(*(f"{source}: budget.{problem}" for problem in problems))
-    edits, undone = {}, []
+    edits = {}
     for name in wanted:
         given = known[name].instead_of if name in known else limits[name]
-        if alike(new[name], given):
-            undone.append(name)
-        else:
-            edits[name] = BudgetEdit(limit=new[name], instead_of=given, by=by, at=now)
-    store.changes.edit(record.name, edits, undone)
+        limit = given if alike(new[name], given) else new[name]
+        edits[name] = BudgetEdit(limit=limit, instead_of=given, by=by, at=now)
+    store.changes.edit(record.name, edits)
     done = ", ".join(f"{name} {said(name, before[name])} → {said(name, new[name])}" for name in wanted)
     write_log(store, record.name, LogKind.BUDGET, done, by=by)
     return f"{source}: {done}; {_when(store, record.name)}"
@@ -73,7 +72,9 @@ def reset_budget(store: Store, study: str, *, by: str) -> str:
     known = store.changes.edits(name)
     if not known:
         raise BadInput(f"study {name}: its budget was not edited")
-    store.changes.edit(name, {}, list(known))
+    now = store.clock.now()
+    undone = {limit: replace(edit, limit=edit.instead_of, by=by, at=now) for limit, edit in known.items()}
+    store.changes.edit(name, undone)
     done = ", ".join(
         f"{limit} {said(limit, edit.limit)} → {said(limit, edit.instead_of)}" for limit, edit in known.items()
     )

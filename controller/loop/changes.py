@@ -24,13 +24,17 @@ class EditedBudget:
         self._observer = context.observer
         self._given = limits(context.budget)
         """The limits that the study was started with, by key of `[budget]`; times in seconds."""
+        self._known: dict[str, BudgetEdit] = {}
+        """The edits as they were last seen, those that were taken back among them."""
 
     def begin(self) -> None:
         """Apply the edits that hold still; drop those where the study was started with another limit now."""
-        edits = self._store.changes.edits(self._state.study)
-        over = {name for name, edit in edits.items() if not self._holds(name, edit)}
+        edits = self._store.changes.all_edits(self._state.study)
+        over = {name for name, edit in edits.items() if not (edit.stands and self._holds(name, edit))}
         for name in sorted(over & self._given.keys()):
             edit = edits[name]
+            if not edit.stands:
+                continue
             self._observer.remark(
                 LogKind.BUDGET,
                 f"{name} is {said(name, self._given[name])}, with which the study was started; it was "
@@ -38,16 +42,23 @@ class EditedBudget:
                 f"{said(name, edit.limit)}",
             )
         self._store.changes.forget_edits(self._state.study, over)
-        self._apply({name: edit for name, edit in edits.items() if name not in over}, "still ")
+        self._known = {name: edit for name, edit in edits.items() if name not in over}
+        self._apply("still ")
 
     def look(self) -> None:
         """Apply what has been edited, or taken back, since."""
-        self._apply(self._store.changes.edits(self._state.study))
+        edits = self._store.changes.all_edits(self._state.study)
+        lost = {name: edit for name, edit in self._known.items() if name not in edits}
+        if lost:  # Redis came back without its data
+            self._store.changes.edit(self._state.study, lost)
+        self._known = {**lost, **edits}
+        self._apply()
 
     def _holds(self, name: str, edit: BudgetEdit) -> bool:
         return name in self._given and alike(self._given[name], edit.instead_of)
 
-    def _apply(self, edits: dict[str, BudgetEdit], how: str = "") -> None:
+    def _apply(self, how: str = "") -> None:
+        edits = {name: edit for name, edit in self._known.items() if edit.stands}
         wanted = {name: edits[name].limit if name in edits else given for name, given in self._given.items()}
         now = limits(self._budget)
         for name, limit in wanted.items():

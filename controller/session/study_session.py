@@ -174,7 +174,7 @@ class StudySession:
             record = replace(record, judged_from=store.studies.next_trial(self.name))
         if wanted.continues and record.state in ENDED:
             record = replace(record, budget_since=now, budget={})
-            store.changes.forget_edits(self.name, store.changes.edits(self.name))
+            store.changes.forget_edits(self.name, store.changes.all_edits(self.name))
         store.studies.save(
             replace(
                 record,

@@ -89,6 +89,22 @@ def test_the_next_start(
     assert bool(again.store.changes.edits(STUDY)) == (expected == 8)
 
 
+def test_a_redis_that_comes_back_without_its_data_takes_no_edit_back(redis_url: str, tmp_path: Path) -> None:
+    parts = parts_of(redis_url, tmp_path, jobs_limit=5)
+    edited = EditedBudget(parts.context)
+    edited.begin()
+    edit_budget(parts.store, STUDY, {"max_trials": 8}, by="ann")
+    edited.look()
+    parts.store.redis.delete(keys.budget_edits(STUDY))
+    edited.look()
+    assert parts.budget.jobs.limit == 8
+    assert parts.store.changes.edits(STUDY)["max_trials"].by == "ann"
+    reset_budget(parts.store, STUDY, by="ann")
+    edited.look()
+    assert parts.budget.jobs.limit == 5
+    assert parts.store.changes.edits(STUDY) == {}
+
+
 def test_what_is_no_edit_in_redis_is_passed_over(redis_url: str, tmp_path: Path) -> None:
     parts = parts_of(redis_url, tmp_path, jobs_limit=5)
     texts = {"max_trials": "[", "wall_clock": '{"limit": 1}', "lease": '{"limit": 1, "instead_of": 2}'}

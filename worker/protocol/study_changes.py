@@ -34,6 +34,11 @@ class BudgetEdit:
     at: float = 0.0
     """Seconds since the epoch."""
 
+    @property
+    def stands(self) -> bool:
+        """False for one that was taken back. It stays in Redis, so that the loss of an edit is noticed."""
+        return self.limit != self.instead_of
+
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
@@ -55,7 +60,11 @@ class StudyChanges:
     # The budget
 
     def edits(self, study: str) -> dict[str, BudgetEdit]:
-        """Name of the limit → how it was edited. What can't be read is passed over."""
+        """Name of the limit → how it was edited, of the edits that stand."""
+        return {name: edit for name, edit in self.all_edits(study).items() if edit.stands}
+
+    def all_edits(self, study: str) -> dict[str, BudgetEdit]:
+        """As `edits`, with those that were taken back. What can't be read is passed over."""
         found = {}
         for name, text in self._redis.hgetall(keys.budget_edits(study)).items():
             try:
@@ -64,14 +73,11 @@ class StudyChanges:
                 log.warning("study %s: the edit of %s is passed over: %s", study, name, error)
         return found
 
-    def edit(self, study: str, edits: Mapping[str, BudgetEdit], undo: Iterable[str] = ()) -> None:
-        """Write edits, take others back, and wake the study's controller."""
+    def edit(self, study: str, edits: Mapping[str, BudgetEdit]) -> None:
+        """Write edits, and wake the study's controller."""
         with self._redis.pipeline() as pipe:
-            if edits:
-                written = {name: json.dumps(asdict(edit)) for name, edit in edits.items()}
-                pipe.hset(keys.budget_edits(study), mapping=written)
-            for name in undo:
-                pipe.hdel(keys.budget_edits(study), name)
+            written = {name: json.dumps(asdict(edit)) for name, edit in edits.items()}
+            pipe.hset(keys.budget_edits(study), mapping=written)
             _wake(pipe, study)
             pipe.execute()
 

@@ -83,7 +83,7 @@ class LogEntry:
         return found
 
     @classmethod
-    def decode(cls, entry_id: str, fields: Mapping[str, str]) -> LogEntry:
+    def decode(cls, fields: Mapping[str, str], entry_id: str = "") -> LogEntry:
         """Raises `ValueError` or `KeyError` for what is no entry."""
         return cls(
             id=entry_id,
@@ -124,12 +124,23 @@ class StudyLog:
         entries = stream_entries(answer)
         return _decoded(study, entries), entries[-1][0] if entries else after
 
+    def whole(self, study: str) -> list[LogEntry]:
+        """All entries, the oldest first."""
+        return self.last(study, 2 * LOG_ENTRIES)
+
+    def add_all(self, study: str, entries: Iterable[LogEntry]) -> None:
+        """Add entries in their order."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for entry in entries:
+                self.add(study, entry, pipe)
+            pipe.execute()
+
 
 def _decoded(study: str, entries: Iterable[tuple[str, Mapping[str, str]]]) -> list[LogEntry]:
     found = []
     for entry_id, fields in entries:
         try:
-            found.append(LogEntry.decode(entry_id, fields))
+            found.append(LogEntry.decode(fields, entry_id))
         except (ValueError, KeyError) as error:
             log.warning("study %s: an entry of its log is passed over: %s", study, error)
     return found
