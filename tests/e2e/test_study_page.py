@@ -107,8 +107,13 @@ def test_a_figure_is_live_and_a_point_opens_its_task(
     browser: Any, page_of: Served, page_store: Store
 ) -> None:
     with tab(browser, page_of) as open_tab:
+        streams: list[str] = []
+        open_tab.page.on(
+            "request", lambda request: streams.append(request.url) if "/live" in request.url else None
+        )
         page = open_tab.open("/studies/s")
         best = figure(page, "best")
+        assert len(streams) == 1, "no script runs twice"
         before = said_by(best, "e.data[0].x.length")
         running = f"{59:032x}"
         page_store.transitions.finish(

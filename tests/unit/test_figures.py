@@ -161,6 +161,18 @@ def test_slices_are_of_the_chosen_parameters_only(one: StudyData) -> None:
     assert FIGURES["contour"](one, Options(parameters=("layers",)))["data"] == []
 
 
+@pytest.mark.parametrize(("name", "x"), [("slices", "layers"), ("rank", "layers"), ("hypervolume", "")])
+def test_points_that_optuna_draws_know_their_trial(two: StudyData, name: str, x: str) -> None:
+    """Pruned and failed trials are left out: Optuna's own numbers are others."""
+    drawn = FIGURES[name](two, Options(parameters=("layers", "optimizer")))
+    trace = drawn["data"][0]
+    layers = {task.record.trial: task.record.spec.parameters["layers"] for task in two.tasks}
+    assert len(trace["customdata"]) == len(trace["x"])
+    assert max(trace["customdata"]) > len(trace["x"])
+    for trial, value in zip(trace["customdata"], trace["x"], strict=True):
+        assert value == (layers[trial] if x else trial)
+
+
 def test_slices_stand_in_rows_of_four(one: StudyData) -> None:
     data = study_data(60, 2, **{f"p{i}": 1.5 for i in range(3)})
     tasks = tuple(

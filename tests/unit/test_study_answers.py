@@ -12,6 +12,7 @@ from typing import Any
 import fakeredis
 import pytest
 
+from controller.dashboard import drawing
 from controller.dashboard.drawing import Drawer, Wanted
 from controller.dashboard.pages import figures
 from controller.figures import FIGURES, Options
@@ -187,6 +188,7 @@ def changed(store: Store, name: str = "s") -> None:
 def test_a_costly_figure_is_drawn_again_after_a_pause(store: Store) -> None:
     put(store, 20, name="busy")
     clock = Clock(0.5)
+    assert drawing.SHORTEST_PAUSE_S < 0.5 * 15
     drawer = Drawer(clock)
     wanted = Wanted(study="busy", figure="best")
     first = json.loads(drawer.draw(store, wanted))
@@ -201,6 +203,16 @@ def test_a_costly_figure_is_drawn_again_after_a_pause(store: Store) -> None:
     assert third["layout"]["meta"]["again_s"] == 0
     other = json.loads(drawer.draw(store, replace(wanted, figure="values")))
     assert other["layout"]["meta"]["again_s"] == 0, "each figure for itself"
+
+
+def test_a_figure_that_is_drawn_fast_is_drawn_each_time(store: Store) -> None:
+    put(store, 20, name="fast")
+    drawer = Drawer(Clock(0.01))
+    wanted = Wanted(study="fast", figure="best")
+    first = json.loads(drawer.draw(store, wanted))
+    changed(store, "fast")
+    second = json.loads(drawer.draw(store, wanted))
+    assert (second["data"] == first["data"], second["layout"]["meta"]["again_s"]) == (False, 0)
 
 
 def test_a_figure_that_fails_is_tried_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +231,7 @@ def test_a_drawer_keeps_the_newest_figures_only(store: Store, monkeypatch: pytes
     wanted = [Wanted(study="s", figure="values", options=Options(metric=str(n))) for n in range(4)]
     for one in wanted:
         drawer.draw(store, one)
-    assert json.loads(drawer.draw(store, wanted[3]))["layout"]["meta"]["again_s"] > 0
+    assert json.loads(drawer.draw(store, wanted[3]))["layout"]["meta"]["again_s"] > 0, "kept"
     assert json.loads(drawer.draw(store, wanted[0]))["layout"]["meta"]["again_s"] == 0
 
 
