@@ -12,8 +12,8 @@ from typing import Any
 import fakeredis
 import pytest
 
-from controller.dashboard import drawing
-from controller.dashboard.drawing import Drawer, Wanted
+from controller.dashboard import drawer as drawing
+from controller.dashboard.drawer import Drawer, Wanted
 from controller.dashboard.pages import figures
 from controller.figures import FIGURES, Options
 from controller.figures import figure as figure_module
@@ -226,7 +226,7 @@ def test_a_figure_that_fails_is_tried_again(store: Store, monkeypatch: pytest.Mo
 
 
 def test_a_drawer_keeps_the_newest_figures_only(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.dashboard.drawing.MOST_KEPT", 3)
+    monkeypatch.setattr("controller.dashboard.drawer.MOST_KEPT", 3)
     drawer = Drawer(Clock(10.0))
     wanted = [Wanted(study="s", figure="values", options=Options(metric=str(n))) for n in range(4)]
     for one in wanted:
