@@ -18,6 +18,9 @@ from tests.study_data import LOSS, SIZE, study_data
 from worker.protocol import Reason, Status
 from worker.protocol.earlier_attempt import EarlierAttempt
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::optuna.exceptions.ExperimentalWarning"
+)
 HOSTILE = '</script><a href="https://evil.example">x</a> %{x} & <b>'
 WEBGL = {"scattergl", "parcoords", "splom", "scatter3d", "surface", "heatmapgl"}
 """Kinds of traces that the page's policy refuses."""

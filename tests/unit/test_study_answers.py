@@ -25,7 +25,11 @@ from tests.study_data import LOSS, SIZE, made_up, study_data
 from worker.protocol import ObjectiveMetric, Status, Store
 from worker.protocol.copies import write_tasks
 from worker.protocol.errors import BadInput
+from worker.protocol.study_log import LogEntry
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::optuna.exceptions.ExperimentalWarning"
+)
 HOSTILE = "</script><script>alert(1)</script>"
 
 
@@ -70,7 +74,7 @@ def test_the_page_has_a_place_for_each_figure_and_draws_none(
     assert "Figures of objective" in text
 
 
-def test_the_page_says_how_the_study_stands(client: Any) -> None:
+def test_the_page_says_how_the_study_stands(client: Any, store: Store) -> None:
     text = client.get("/studies/s").text
     assert "minimize loss" in text
     assert "interrupted" in text
@@ -78,6 +82,13 @@ def test_the_page_says_how_the_study_stands(client: Any) -> None:
     part = client.get("/studies/s?part=glance").text
     assert part.strip().startswith('<p><span class="state interrupted">')
     assert "data-figure" not in part
+    entry = LogEntry(at=1_700_000_000.0, kind="pause", text="for lunch </td>", by="ada", task="f" * 32)
+    store.study_log.add("s", entry)
+    part = client.get("/studies/s?part=log").text
+    assert "<p><span" not in part
+    for cell in ("2023-11-14 22:13:20", "pause", "for lunch &lt;/td&gt;", "ada", f'href="/tasks/{"f" * 32}"'):
+        assert cell in part
+    assert "for lunch" in client.get("/studies/s").text
 
 
 def test_the_configuration_hides_values_of_the_environment(client: Any, store: Store) -> None:
