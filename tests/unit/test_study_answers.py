@@ -12,8 +12,8 @@ from typing import Any
 import fakeredis
 import pytest
 
-from controller.dashboard import drawer as drawing
-from controller.dashboard.drawer import Drawer, Wanted
+from controller.dashboard import figure_drawer
+from controller.dashboard.figure_drawer import Drawer, Wanted
 from controller.dashboard.pages import figures
 from controller.figures import FIGURES, Options
 from controller.figures import figure as figure_module
@@ -199,7 +199,7 @@ def changed(store: Store, name: str = "s") -> None:
 def test_a_costly_figure_is_drawn_again_after_a_pause(store: Store) -> None:
     put(store, 20, name="busy")
     clock = Clock(0.5)
-    assert drawing.SHORTEST_PAUSE_S < 0.5 * 15
+    assert figure_drawer.SHORTEST_PAUSE_S < 0.5 * 15
     drawer = Drawer(clock)
     wanted = Wanted(study="busy", figure="best")
     first = json.loads(drawer.draw(store, wanted))
@@ -237,7 +237,7 @@ def test_a_figure_that_fails_is_tried_again(store: Store, monkeypatch: pytest.Mo
 
 
 def test_a_drawer_keeps_the_newest_figures_only(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.dashboard.drawer.MOST_KEPT", 3)
+    monkeypatch.setattr("controller.dashboard.figure_drawer.MOST_KEPT", 3)
     drawer = Drawer(Clock(10.0))
     wanted = [Wanted(study="s", figure="values", options=Options(metric=str(n))) for n in range(4)]
     for one in wanted:

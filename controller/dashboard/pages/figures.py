@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from controller.dashboard.drawer import Wanted, drawer_of
+from controller.dashboard.figure_drawer import Wanted, drawer_of
 from controller.dashboard.site import Site
 from controller.figures import FIGURES, Options
 from controller.figures.sample import LARGEST_CHOICE, Choice, numbers_in
