@@ -118,7 +118,7 @@ class Site:
             "url": url,
             "here": here,
             "part": part,
-            # One address for each script: a module that is known by two runs twice.
+            # Without a version: a script that another imports by its plain name would be loaded twice.
             "static": lambda name: url("static", path=name),
             "study_name": study,
             "tabs": [tab for tab in self.tabs if tab.of_study is False],
