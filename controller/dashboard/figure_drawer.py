@@ -22,7 +22,8 @@ from worker.protocol import Store
 
 PAUSE = 15.0
 """Pause between two drawings of a figure, as a multiple of what one costs."""
-LONGEST_PAUSE_S = 60.0
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+"""Pages ask once a second at most: what is drawn that fast has no pause."""
 MOST_KEPT = 64
 """Figures that are kept, those asked for last."""
 
@@ -83,7 +84,8 @@ class Drawer:
             kept.layout = drawn["layout"]
             kept.traces = json.dumps(drawn["data"], separators=(",", ":"), allow_nan=False)
             done = self._monotonic()
-            kept.until = done + min(LONGEST_PAUSE_S, (done - now) * PAUSE)
+            pause = (done - now) * PAUSE
+            kept.until = done + min(LONGEST_PAUSE_S, pause) if pause >= SHORTEST_PAUSE_S else done
             return _as_json(kept, 0.0)
 
     def _of(self, wanted: Wanted) -> _Kept:

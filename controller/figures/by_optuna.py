@@ -22,7 +22,7 @@ from optuna.distributions import (
 )
 from optuna.study import StudyDirection
 
-from controller.figures.figure import LINE, Drawn, Options, clickable, empty, figure, number, plain
+from controller.figures.figure import HOVER, LINE, Drawn, Options, clickable, empty, figure, number, plain
 from controller.figures.pareto import front_of
 from controller.figures.sample import sampled
 from controller.figures.space import Dimension, dimensions, parameters_of, results, shown
@@ -165,9 +165,11 @@ def slices(data: StudyData, options: Options) -> Drawn:
         layout[f"yaxis{suffix}"]["domain"] = [1 - (row + 1) * height + below, 1 - row * height]
         layout[f"yaxis{suffix}"]["showticklabels"] = column == 0
     for trace in drawn["data"]:
-        trace["marker"] |= {"size": 5}
-        trace["hovertemplate"] = "trial %{marker.color}<br>%{x}: %{y}<extra></extra>"
-        trace["customdata"] = trace["marker"].get("color")
+        # Optuna numbers the trials of its own study.
+        numbers = [shown_tasks[place].record.trial for place in trace["marker"]["color"]]
+        trace["marker"] |= {"size": 5, "color": numbers}
+        trace["hovertemplate"] = HOVER
+        trace["customdata"] = numbers
     layout["height"] = max(320, 60 + 260 * rows)
     return _finished(drawn, shown_tasks, of)
 

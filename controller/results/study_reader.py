@@ -14,6 +14,8 @@ from worker.protocol import Store, StudyRecord, keys
 
 MOST_STUDIES = 16
 """Studies that are kept, those asked for last."""
+MOST_TASKS = 60_000
+"""Tasks of all of them that are kept, some 4 KB each; the study asked for last is kept whole."""
 MOST_POINTS = 2_000_000
 """Points of curves that are kept of one study, some 50 MB."""
 CHECKED = 1_000
@@ -102,11 +104,16 @@ class StudyReader:
                 kept.points -= _size(kept.curves.popitem(last=False)[1])
         return data.with_curves({**found, **fresh})
 
+    def _tasks(self) -> int:
+        return sum(len(kept.tasks) for kept in self._studies.values())
+
     def _of(self, name: str) -> _Kept:
         with self._lock:
             kept = self._studies.setdefault(name, _Kept())
             self._studies.move_to_end(name)
-            while len(self._studies) > MOST_STUDIES:
+            while len(self._studies) > MOST_STUDIES or (
+                len(self._studies) > 1 and self._tasks() > MOST_TASKS
+            ):
                 self._studies.popitem(last=False)
             return kept
 

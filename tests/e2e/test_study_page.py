@@ -8,6 +8,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from controller.figures import FIGURES
 from tests.dashboard import Served, served, tab
@@ -16,6 +18,9 @@ from tests.study_data import LOSS, SIZE, made_up
 from worker.protocol import Status, Store, StudyState
 from worker.protocol.copies import write_tasks
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::optuna.exceptions.ExperimentalWarning"
+)
 DRAWN = "[data-figure][data-drawn]:not([data-busy])"
 
 
@@ -27,7 +32,9 @@ def page_of(page_store: Store) -> Iterator[Served]:
         copies = [replace(c, record=replace(c.record, id=f"{place}{c.record.trial:031x}")) for c in copies]
         page_store.studies.save(replace(study, sweep={"study": {"name": name}}))
         write_tasks(page_store, copies)
-    with served(page_store) as found:
+    with served(
+        page_store, routes=[Route("/tasks/{id}", lambda request: PlainTextResponse("a task"))]
+    ) as found:
         yield found
 
 
@@ -86,12 +93,7 @@ def test_curves_are_chosen_and_the_address_keeps_it(browser: Any, page_of: Serve
         assert said_by(curves, "e.data.length") == 5
         page.locator("#curves input[name=smooth]").fill("0")
         wait_for(lambda: said_by(curves, "e.data[0].y[1]") == rough, "the curves as they are")
-
-
-def test_trials_that_are_no_numbers_are_refused_in_words(browser: Any, page_of: Served) -> None:
-    with tab(browser, page_of) as open_tab:
-        page = open_tab.open("/studies/s")
-        curves = figure(page, "curves")
+        # Trials that are no numbers are refused in words.
         field = page.locator("#curves input[name=trials]")
         field.fill("3, x")
         field.press("Enter")
@@ -107,8 +109,13 @@ def test_a_figure_is_live_and_a_point_opens_its_task(
     browser: Any, page_of: Served, page_store: Store
 ) -> None:
     with tab(browser, page_of) as open_tab:
+        streams: list[str] = []
+        open_tab.page.on(
+            "request", lambda request: streams.append(request.url) if "/live" in request.url else None
+        )
         page = open_tab.open("/studies/s")
         best = figure(page, "best")
+        assert sum("study=s" in url for url in streams) == 1, "no script runs twice"
         before = said_by(best, "e.data[0].x.length")
         running = f"{59:032x}"
         page_store.transitions.finish(
@@ -119,10 +126,8 @@ def test_a_figure_is_live_and_a_point_opens_its_task(
             replace(page_store.studies.get("s"), state=StudyState.COMPLETED, reason="all done")
         )
         page.get_by_text("all done").wait_for()
-        address = page.locator("#figures").get_attribute("data-task")
-        if address:
-            said_by(best, "e.emit('plotly_click', {points: [{customdata: 59}]})")
-            page.wait_for_url(f"**/tasks/{running}")
+        said_by(best, "e.emit('plotly_click', {points: [{customdata: 59}]})")
+        page.wait_for_url(f"**/tasks/{running}")
 
 
 def test_parameters_and_objective_are_chosen(browser: Any, page_of: Served) -> None:

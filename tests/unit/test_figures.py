@@ -18,6 +18,9 @@ from tests.study_data import LOSS, SIZE, study_data
 from worker.protocol import Reason, Status
 from worker.protocol.earlier_attempt import EarlierAttempt
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::optuna.exceptions.ExperimentalWarning"
+)
 HOSTILE = '</script><a href="https://evil.example">x</a> %{x} & <b>'
 WEBGL = {"scattergl", "parcoords", "splom", "scatter3d", "surface", "heatmapgl"}
 """Kinds of traces that the page's policy refuses."""
@@ -159,6 +162,18 @@ def test_slices_are_of_the_chosen_parameters_only(one: StudyData) -> None:
     assert drawn["layout"]["xaxis"]["title"]["text"] == "layers"
     assert len(drawn["data"]) == 1
     assert FIGURES["contour"](one, Options(parameters=("layers",)))["data"] == []
+
+
+@pytest.mark.parametrize(("name", "x"), [("slices", "layers"), ("rank", "layers"), ("hypervolume", "")])
+def test_points_that_optuna_draws_know_their_trial(two: StudyData, name: str, x: str) -> None:
+    """Pruned and failed trials are left out: Optuna's own numbers are others."""
+    drawn = FIGURES[name](two, Options(parameters=("layers", "optimizer")))
+    trace = drawn["data"][0]
+    layers = {task.record.trial: task.record.spec.parameters["layers"] for task in two.tasks}
+    assert len(trace["customdata"]) == len(trace["x"])
+    assert max(trace["customdata"]) > len(trace["x"])
+    for trial, value in zip(trace["customdata"], trace["x"], strict=True):
+        assert value == (layers[trial] if x else trial)
 
 
 def test_slices_stand_in_rows_of_four(one: StudyData) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import fakeredis
 import pytest
 
+from controller.dashboard import figure_drawer
 from controller.dashboard.figure_drawer import Drawer, Wanted
 from controller.dashboard.pages import figures
 from controller.figures import FIGURES, Options
@@ -24,7 +25,11 @@ from tests.study_data import LOSS, SIZE, made_up, study_data
 from worker.protocol import ObjectiveMetric, Status, Store
 from worker.protocol.copies import write_tasks
 from worker.protocol.errors import BadInput
+from worker.protocol.study_log import LogEntry
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::optuna.exceptions.ExperimentalWarning"
+)
 HOSTILE = "</script><script>alert(1)</script>"
 
 
@@ -69,7 +74,7 @@ def test_the_page_has_a_place_for_each_figure_and_draws_none(
     assert "Figures of objective" in text
 
 
-def test_the_page_says_how_the_study_stands(client: Any) -> None:
+def test_the_page_says_how_the_study_stands(client: Any, store: Store) -> None:
     text = client.get("/studies/s").text
     assert "minimize loss" in text
     assert "interrupted" in text
@@ -77,6 +82,13 @@ def test_the_page_says_how_the_study_stands(client: Any) -> None:
     part = client.get("/studies/s?part=glance").text
     assert part.strip().startswith('<p><span class="state interrupted">')
     assert "data-figure" not in part
+    entry = LogEntry(at=1_700_000_000.0, kind="pause", text="for lunch </td>", by="ada", task="f" * 32)
+    store.study_log.add("s", entry)
+    part = client.get("/studies/s?part=log").text
+    assert "<p><span" not in part
+    for cell in ("2023-11-14 22:13:20", "pause", "for lunch &lt;/td&gt;", "ada", f'href="/tasks/{"f" * 32}"'):
+        assert cell in part
+    assert "for lunch" in client.get("/studies/s").text
 
 
 def test_the_configuration_hides_values_of_the_environment(client: Any, store: Store) -> None:
@@ -187,6 +199,7 @@ def changed(store: Store, name: str = "s") -> None:
 def test_a_costly_figure_is_drawn_again_after_a_pause(store: Store) -> None:
     put(store, 20, name="busy")
     clock = Clock(0.5)
+    assert figure_drawer.SHORTEST_PAUSE_S < 0.5 * 15
     drawer = Drawer(clock)
     wanted = Wanted(study="busy", figure="best")
     first = json.loads(drawer.draw(store, wanted))
@@ -201,6 +214,16 @@ def test_a_costly_figure_is_drawn_again_after_a_pause(store: Store) -> None:
     assert third["layout"]["meta"]["again_s"] == 0
     other = json.loads(drawer.draw(store, replace(wanted, figure="values")))
     assert other["layout"]["meta"]["again_s"] == 0, "each figure for itself"
+
+
+def test_a_figure_that_is_drawn_fast_is_drawn_each_time(store: Store) -> None:
+    put(store, 20, name="fast")
+    drawer = Drawer(Clock(0.01))
+    wanted = Wanted(study="fast", figure="best")
+    first = json.loads(drawer.draw(store, wanted))
+    changed(store, "fast")
+    second = json.loads(drawer.draw(store, wanted))
+    assert (second["data"] == first["data"], second["layout"]["meta"]["again_s"]) == (False, 0)
 
 
 def test_a_figure_that_fails_is_tried_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +242,7 @@ def test_a_drawer_keeps_the_newest_figures_only(store: Store, monkeypatch: pytes
     wanted = [Wanted(study="s", figure="values", options=Options(metric=str(n))) for n in range(4)]
     for one in wanted:
         drawer.draw(store, one)
-    assert json.loads(drawer.draw(store, wanted[3]))["layout"]["meta"]["again_s"] > 0
+    assert json.loads(drawer.draw(store, wanted[3]))["layout"]["meta"]["again_s"] > 0, "kept"
     assert json.loads(drawer.draw(store, wanted[0]))["layout"]["meta"]["again_s"] == 0
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import NoMatchFound, Route
+from starlette.routing import Route
 
-from controller.dashboard import addresses
+from controller.dashboard.addresses import of_task
 from controller.dashboard.site import Site, Tab
 from controller.figures import applicable
 from controller.results.configuration import configuration
@@ -16,12 +17,15 @@ from controller.results.durations import spoken
 from controller.results.names import known_names
 from controller.results.status import describe_study
 from controller.results.study_data import StudyData
+from controller.results.study_events import study_events
 from worker.protocol import StudyRecord
 
 BROAD = frozenset(("curves", "parallel", "slices", "timeline"))
 """Figures that take the whole width."""
 OVER_TWO = ("contour", "rank")
 """Figures over two parameters."""
+EVENTS = 30
+"""Entries of the study's log that are shown, the newest; its control page has more."""
 TOPS = ("5", "10", "20", "50", "100", "all")
 
 
@@ -33,6 +37,9 @@ def study(request: Request) -> Response:
     if part in (None, "glance"):
         about = describe_study(site.store, record.name)
         values |= {"about": about, "budgets": _budgets(about["budget"])}
+    if part in (None, "log"):
+        events = study_events(site.store, record.name, EVENTS)[::-1]
+        values |= {"events": events, "task_url": partial(of_task, request)}
     if part is None:
         objective = _objective(request, record)
         values |= {
@@ -41,7 +48,7 @@ def study(request: Request) -> Response:
             "objective": objective,
             "chosen": _chosen(request),
             "configuration": configuration(record),
-            "task_address": _task_address(request),
+            "task_address": of_task(request, "TASK"),
             "broad": BROAD,
             "over_two": OVER_TWO,
             "tops": TOPS,
@@ -59,14 +66,6 @@ def _chosen(request: Request) -> dict[str, str]:
     query = request.query_params
     names = ("metric", "by", "top", "trials", "smooth", "logx", "logy", "x", "y")
     return {name: query.get(name, "") for name in names}
-
-
-def _task_address(request: Request) -> str:
-    """The address of a task's page with ``TASK`` in the place of its id."""
-    try:
-        return addresses.address(request, "task", id="TASK")
-    except NoMatchFound:
-        return ""
 
 
 def _budgets(budget: dict[str, Any]) -> list[dict[str, Any]]:

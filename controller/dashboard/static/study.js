@@ -114,6 +114,9 @@ function openTask(element, point) {
   if (id && figures.dataset.task) location.assign(figures.dataset.task.replace("TASK", id));
 }
 
+// Another objective is another page: all figures are others.
+document.getElementById("objective")?.addEventListener("change", (event) => event.currentTarget.requestSubmit());
+
 if (figures) {
   document.addEventListener("figure:drawn", ({ target }) => {
     if (figures.contains(target)) drawn(target);
