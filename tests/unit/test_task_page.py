@@ -264,6 +264,17 @@ def test_the_page_of_a_task(saved: Saved) -> None:
     assert "Attempts" in answer.text
 
 
+def test_a_task_as_json(saved: Saved) -> None:
+    found = saved.client.get(f"/api/tasks/{saved.task}").json()
+    assert (found["task_id"], found["trial"], found["metrics"]["loss/validation"]["variant"]) == (
+        saved.task,
+        0,
+        "validation",
+    )
+    unknown = saved.client.get("/api/tasks/none")
+    assert (unknown.status_code, "no task" in unknown.json()["error"]) == (404, True)
+
+
 def test_an_unknown_task(saved: Saved) -> None:
     for path in (
         f"/tasks/{'0' * 32}",

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from controller.dashboard.site import Site, as_json
+from controller.dashboard.site import Site, Tab, as_json
 from controller.dashboard.streaming import HTML, HTML_WITH_SCRIPTS, IMAGE, Sent, send
 from controller.dashboard.task_artifacts import Held, held_by_study, held_by_task
 from controller.results.artifact_shown import NotShown, Shown, image_type, read_figure, read_shown, shown_as
@@ -175,3 +175,4 @@ def _routes() -> list[Route]:
 
 
 routes = [*_routes(), Route("/studies/{name:name}/artifacts", study_artifacts, name="study_artifacts")]
+tabs = [Tab(label="Artifacts", route="study_artifacts", of_study=True, place=70)]

@@ -30,7 +30,7 @@ from controller.results.task_parts import (
     parameter_rows,
     study_of_task,
 )
-from controller.results.tasks import why
+from controller.results.tasks import describe, why
 from controller.results.timeline import Attempt, attempts_of
 from worker.protocol import Store, StudyRecord, Summary, TaskRecord, keys
 
@@ -146,6 +146,12 @@ def task(request: Request) -> Response:
     )
 
 
+def about(request: Request) -> Response:
+    """Everything about a task, as `controller show --format json` prints it."""
+    site: Site = request.app.state.site
+    return as_json(describe(site.store, site.task(request.path_params["task"])))
+
+
 def _options(request: Request) -> dict[str, bool]:
     return {name: request.query_params.get(name) == "1" for name in ("by_time", "log")}
 
@@ -254,4 +260,5 @@ routes = [
     Route("/tasks/{task:name}/curves", curves, name="task_curves"),
     Route("/tasks/{task:name}/log", log, name="task_log"),
     Route("/tasks/{task:name}/log.txt", log_file, name="task_log_file"),
+    Route("/api/tasks/{task:name}", about, name="task_json"),
 ]
