@@ -178,6 +178,15 @@ def test_earlier_output_and_keys(browser: Any, page_of: Served, page_store: Stor
         expect(page.locator("#banner")).to_have_text("Copied.")
         copied = page.evaluate("navigator.clipboard.readText()")
         assert copied.startswith("python -c 'from worker import Task; Task.enqueue(")
+        # Deleted meanwhile: the page keeps what it showed, and says so.
+        open_tab.check()
+        page_store.studies.delete("keys")
+        expect(page.locator("#banner")).to_contain_text("no task")
+        expect(page.get_by_role("heading", name="Trial 1")).to_be_visible()
+        wait_for(lambda: open_tab.problems, "the answers that there is no such task")
+        page.goto("about:blank")
+        assert all("404" in problem for problem in open_tab.problems)
+        open_tab.problems.clear()
 
 
 def test_artifacts_from_a_bucket(browser: Any, page_of: Served, running: Running, tmp_path: Path) -> None:
@@ -205,12 +214,19 @@ def test_artifacts_from_a_bucket(browser: Any, page_of: Served, running: Running
         (tmp_path / name).write_bytes(data)
         ids[name] = again.saves(name, tmp_path / name, kind)
     place = f"/tasks/{again.task.id}"
+    listed = again.store.artifacts.of_task(again.task.id)["model.bin"]
     with tab(browser, page_of) as open_tab:
         page = open_tab.open(place)
         for name, width in (("picture.png", 60), ("drawing.svg", 30)):
             image = page.get_by_role("img", name=name)
             image.scroll_into_view_if_needed()
             wait_for(lambda image=image, width=width: image.evaluate("i => i.naturalWidth") == width, name)
+        # What is read again leaves in place what stays.
+        page.evaluate("document.querySelector('.gallery img').mine = 'kept'")
+        again.store.artifacts.remove(again.task.id, 1, ["model.bin"])
+        expect(page.get_by_role("row", name="model.bin")).to_have_count(0)
+        assert page.evaluate("document.querySelector('.gallery img').mine") == "kept"
+        again.store.artifacts.add(again.task.id, 1, "model.bin", listed)
         bars = page.locator(f"[data-figure*='{ids['bars.plotly.json']}']")
         bars.scroll_into_view_if_needed()
         expect(bars).to_have_attribute("data-drawn", "")

@@ -278,6 +278,7 @@ def test_a_task_as_json(saved: Saved) -> None:
 def test_an_unknown_task(saved: Saved) -> None:
     for path in (
         f"/tasks/{'0' * 32}",
+        f"/tasks/{saved.task}:log",
         "/tasks/x%20%3Cb%3E",
         f"/tasks/{'0' * 32}/artifacts/x",
         f"/tasks/{'0' * 32}/log",
