@@ -139,9 +139,10 @@ document.addEventListener("submit", async (event) => {
   const question = event.submitter?.dataset.confirm ?? form.dataset.confirm;
   if (question && !confirm(question)) return;
   const button = event.submitter;
+  const fields = fieldsOf(form, button); // before the button is disabled: it may have a value
   if (button) button.disabled = true;
   try {
-    const answer = await act(form.dataset.action, fieldsOf(form, button));
+    const answer = await act(form.dataset.action, fields);
     say(answer.done ?? "Done.", "good");
     if (form.dataset.reset !== undefined) form.reset();
     form.closest("dialog")?.close();
