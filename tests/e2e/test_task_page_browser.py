@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.dashboard import Served, served, tab
+from tests.dashboard import Served, served, site_of, tab
 from tests.e2e.harness import wait_for
 from tests.fakes import LOSS
 from tests.made_studies import PARAMETERS, make_study
@@ -89,7 +89,7 @@ def page_of(page_store: Store, s3_server: S3Server) -> Iterator[Served]:
                 sweep={"parameters": PARAMETERS, "objective": {"command": ["./train"]}},
             )
         )  # fmt: skip
-        with served(page_store) as found:
+        with served(site_of(page_store, allow_actions=True)) as found:
             yield found
 
 
@@ -251,6 +251,14 @@ def test_artifacts_from_a_bucket(browser: Any, page_of: Served, running: Running
             for one in open_tab.problems
             if "Content Security Policy" not in one and "cookie" not in one.lower()
         ]
+        # Stopped from the page: asked first, then its slot does it.
+        page = open_tab.open(place)
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator(".why")).to_contain_text("asked to stop: stopped by hand")
+        stop = again.store.tasks.get(again.task.id).stop
+        assert stop is not None
+        assert stop.reason_class is Reason.USER
         # The bytes are gone: the page says so.
         open_store(URL).delete(f"live/{ids['model.bin']}")
         page = open_tab.open(f"{place}/artifacts/{ids['model.bin']}/page")

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.dashboard import client_of, site_of
+from tests.dashboard import READ_TOKEN, client_of, site_of
 from tests.made_studies import HOSTILE, make_study
 from tests.s3server import S3Server
 from worker.artifacts import open_store, save
@@ -262,6 +262,22 @@ def test_the_page_of_a_task(saved: Saved) -> None:
         assert answer.status_code == 200
         assert "<html" not in answer.text
     assert "Attempts" in answer.text
+
+
+def test_only_who_may_act_is_offered_to_stop_it(saved: Saved) -> None:
+    record = saved.store.tasks.get(saved.tasks[1])
+    running = replace(record, id=new_task_id(), study="", status=Status.IN_PROGRESS, ended_at=None)
+    saved.store.tasks.create(running)
+    site = site_of(saved.store, allow_actions=True)
+    for client, offered in (
+        (client_of(site), True),
+        (client_of(site, token=READ_TOKEN), False),
+        (saved.client, False),
+    ):
+        text = client.get(f"/tasks/{running.id}").text
+        assert (f'data-action="/api/tasks/{running.id}/stop"' in text) == offered
+    assert "data-action" not in client_of(site).get(f"/tasks/{saved.task}").text
+    saved.store.tasks.delete(running.id)
 
 
 def test_a_task_as_json(saved: Saved) -> None:

@@ -15,21 +15,17 @@ function alike(old, fresh) {
   return old.nodeType === fresh.nodeType && old.nodeName === fresh.nodeName && keyOf(old) === keyOf(fresh);
 }
 
-function isBlank(node) {
-  return node?.nodeType === Node.TEXT_NODE && !node.nodeValue.trim();
-}
-
 function children(old, fresh) {
   const keyed = new Map();
   for (const child of old.children) if (keyOf(child)) keyed.set(keyOf(child), child);
   let place = old.firstChild;
   for (const child of [...fresh.childNodes]) {
     const key = keyOf(child);
-    // A fragment's blanks differ from the page's: no element is made anew for that.
-    while (isBlank(place) && child.nodeType !== Node.TEXT_NODE) {
-      const blank = place;
-      place = place.nextSibling;
-      blank.remove();
+    // A blank that only one of both has must not shift what follows: moved nodes lose their focus.
+    while (place && place.nodeType !== Node.ELEMENT_NODE && child.nodeType === Node.ELEMENT_NODE) {
+      const next = place.nextSibling;
+      place.remove();
+      place = next;
     }
     const match = key ? keyed.get(key) : place && !keyOf(place) && alike(place, child) ? place : null;
     if (match && alike(match, child)) {
