@@ -287,6 +287,13 @@ def test_a_task_as_json(saved: Saved) -> None:
         0,
         "validation",
     )
+    spec = saved.store.redis.hget(keys.task(saved.task), "spec")
+    odd = spec.replace('"kind":"function"', '"kind":"function","x":[NaN,1e999]')
+    assert odd != spec
+    saved.store.redis.hset(keys.task(saved.task), "spec", odd)
+    assert saved.client.get(f"/api/tasks/{saved.task}").json()["objective"]["x"] == [None, None]
+    assert saved.client.get(f"/tasks/{saved.task}").status_code == 200
+    saved.store.redis.hset(keys.task(saved.task), "spec", spec)
     unknown = saved.client.get("/api/tasks/none")
     assert (unknown.status_code, "no task" in unknown.json()["error"]) == (404, True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -149,7 +150,9 @@ def task(request: Request) -> Response:
 def about(request: Request) -> Response:
     """Everything about a task, as `controller show --format json` prints it."""
     site: Site = request.app.state.site
-    return as_json(describe(site.store, site.task(request.path_params["task"])))
+    found = describe(site.store, site.task(request.path_params["task"]))
+    # Workers write records: what JSON has no word for is none in a browser.
+    return as_json(json.loads(json.dumps(found), parse_constant=lambda name: None))
 
 
 def _options(request: Request) -> dict[str, bool]:
