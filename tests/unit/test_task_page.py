@@ -6,7 +6,10 @@ import gzip
 import json
 import os
 import re
+import threading
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,13 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.dashboard import READ_TOKEN, client_of, site_of
+from controller.dashboard import task_artifacts
+from controller.dashboard.streaming import READS
+from tests.dashboard import READ_TOKEN, TOKEN, client_of, served, site_of
+from tests.e2e.harness import wait_for
 from tests.made_studies import HOSTILE, make_study
 from tests.s3server import S3Server
-from worker.artifacts import open_store, save
+from worker.artifacts import ArtifactStore, open_store, save
 from worker.protocol import Status, Store, keys, new_task_id
 
 DATA = os.urandom((3 << 20) + 11)
@@ -378,6 +384,33 @@ def test_a_task_that_names_a_study_that_does_not_list_it(saved: Saved) -> None:
     answer = saved.client.get(f"/tasks/{stray}")
     assert answer.status_code == 200
     assert "/studies/s" not in answer.text
+
+
+def test_a_store_that_is_silent_holds_nothing_else_up(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent, asked = threading.Event(), []
+    found = open_store(saved.store.studies.get("s").artifacts)
+
+    def opening(site: object, url: str) -> ArtifactStore:
+        asked.append(url)
+        silent.wait(60)
+        return found
+
+    monkeypatch.setattr(task_artifacts, "_store", opening)
+    with served(saved.client.app.state.site) as page:
+
+        def get(path: str) -> int:
+            request = urllib.request.Request(page.url + path, headers={"Authorization": f"Bearer {TOKEN}"})
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return len(answer.read())
+
+        with ThreadPoolExecutor(60) as pool:
+            waiting = [pool.submit(get, f"/tasks/{saved.task}/artifacts/table") for _ in range(60)]
+            wait_for(lambda: len(asked) >= READS, "the requests that wait for the store")
+            assert get(f"/tasks/{saved.task}/log") > 0
+            assert not any(one.done() for one in waiting)
+            assert len(asked) == READS
+            silent.set()
+            assert [one.result() for one in waiting] == [waiting[0].result()] * 60
 
 
 def test_a_study_has_artifacts_of_its_own(saved: Saved) -> None:

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from controller.dashboard.site import Site, Tab, as_json
-from controller.dashboard.streaming import HTML, HTML_WITH_SCRIPTS, IMAGE, Sent, send
+from controller.dashboard.streaming import HTML, HTML_WITH_SCRIPTS, IMAGE, Sent, apart, send
 from controller.dashboard.task_artifacts import Held, held_by_study, held_by_task
 from controller.results.artifact_shown import NotShown, Shown, image_type, read_figure, read_shown, shown_as
 from controller.results.artifacts import Listed
@@ -168,7 +168,7 @@ def _routes() -> list[Route]:
     ]
     places = (("/tasks/{task:name}", "artifact"), ("/studies/{name:name}", "study_artifact"))
     return [
-        Route(f"{place}/artifacts/{{key:name}}{end}", handler, name=f"{name}{suffix}")
+        Route(f"{place}/artifacts/{{key:name}}{end}", apart(handler), name=f"{name}{suffix}")
         for place, name in places
         for end, handler, suffix in below
     ]
