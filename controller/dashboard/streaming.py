@@ -59,7 +59,7 @@ def send(request: Request, stored: StoredObject, how: Sent) -> Response:
     headers = {
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
-        "Content-Disposition": _disposition(how),
+        "Content-Disposition": disposition(how.filename, "inline" if how.inline else "attachment"),
         "Content-Security-Policy": how.policy,
         "Content-Type": how.content_type,
         "ETag": tag,
@@ -140,8 +140,8 @@ def _range_of(text: str, size: int) -> tuple[int, int] | None:
     return (first, last) if first < size else (1, 0)
 
 
-def _disposition(how: Sent) -> str:
-    name = safe_name(how.filename)
+def disposition(filename: str, kind: str = "attachment") -> str:
+    """A ``Content-Disposition`` for any file name."""
+    name = safe_name(filename)
     plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
-    kind = "inline" if how.inline else "attachment"
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

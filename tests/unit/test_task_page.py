@@ -7,6 +7,7 @@ import json
 import os
 import re
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -206,6 +207,24 @@ def test_what_a_page_shows(saved: Saved, name: str) -> None:
     assert answer.status_code == 200
     assert SHOWN[name].replace("'", "&#39;") in answer.text or SHOWN[name] in answer.text
     assert "<script>alert" not in answer.text
+
+
+def test_a_bucket_can_be_asked_itself(saved: Saved) -> None:
+    answer = saved.client.get(
+        f"/tasks/{saved.task}/artifacts/{saved.ids['zwölf 新']}/direct", follow_redirects=False
+    )
+    page = saved.get("zwölf 新", "/page").text
+    if saved.store.studies.get("s").artifacts.startswith("file:"):
+        assert (answer.status_code, "/direct" in page) == (404, False)
+        return
+    assert (answer.status_code, "/direct" in page) == (302, True)
+    # Without any credentials, as a file and nothing else.
+    with urllib.request.urlopen(answer.headers["location"], timeout=60) as found:
+        assert found.read().startswith("zwölf".encode())
+        assert found.headers["Content-Type"] == "application/octet-stream"
+        assert found.headers["Content-Disposition"].startswith("attachment; ")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(answer.headers["location"].replace("Signature=", "Signature=0"), timeout=60)
 
 
 def test_plots(saved: Saved) -> None:
