@@ -301,7 +301,7 @@ def test_only_who_may_act_is_offered_to_stop_it(saved: Saved) -> None:
     ):
         text = client.get(f"/tasks/{running.id}").text
         assert (f'data-action="/api/tasks/{running.id}/stop"' in text) == offered
-    assert "data-action" not in client_of(site).get(f"/tasks/{saved.task}").text
+    assert f"{saved.task}/stop" not in client_of(site).get(f"/tasks/{saved.task}").text
     saved.store.tasks.delete(running.id)
 
 
