@@ -81,6 +81,8 @@ class Site:
 
     def task(self, task_id: str) -> TaskRecord:
         """A task's record. Raises a 404."""
+        if not re.fullmatch("[0-9a-f]{32}", task_id):  # it would name another key of a task's
+            raise HTTPException(404, f"no task {task_id!r:.200}: an id has 32 hexadecimal digits")
         return found(lambda: self.store.tasks.get(task_id))
 
     def render(

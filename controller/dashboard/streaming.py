@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from starlette.concurrency import iterate_in_threadpool
+from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -28,6 +29,9 @@ HTML_WITH_SCRIPTS = HTML.replace("sandbox;", "sandbox allow-scripts;", 1) + (
     "; script-src 'unsafe-inline' 'unsafe-eval' data: blob:; worker-src blob:"
 )
 """The same with its scripts, at an origin that is nobody's: they reach neither this page nor a network."""
+
+READS = 16
+"""Artifacts that are read from their stores at once."""
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
@@ -55,7 +59,7 @@ def send(request: Request, stored: StoredObject, how: Sent) -> Response:
     headers = {
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
-        "Content-Disposition": _disposition(how),
+        "Content-Disposition": disposition(how.filename, "inline" if how.inline else "attachment"),
         "Content-Security-Policy": how.policy,
         "Content-Type": how.content_type,
         "ETag": tag,
@@ -86,7 +90,7 @@ def send(request: Request, stored: StoredObject, how: Sent) -> Response:
 async def _all(beginning: bytes, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
     yield beginning
     try:
-        async for chunk in iterate_in_threadpool(chunks):
+        while chunk := await to_thread.run_sync(next, chunks, b"", limiter=_limiter()):
             yield chunk
     finally:
         # Who left early has it closed; while a thread still reads, it closes with that.
@@ -94,6 +98,28 @@ async def _all(beginning: bytes, chunks: Iterator[bytes]) -> AsyncIterator[bytes
         with contextlib.suppress(ValueError):
             if close is not None:
                 close()
+
+
+def apart(handler: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
+    """A handler in one of a few threads of its own: a store that is silent holds up no other page."""
+
+    async def handle(request: Request) -> Response:
+        return await to_thread.run_sync(handler, request, limiter=_limiter())
+
+    return handle
+
+
+_limiters: RunVar[CapacityLimiter] = RunVar("reads of artifact stores")
+
+
+def _limiter() -> CapacityLimiter:
+    """That of this event loop."""
+    try:
+        return _limiters.get()
+    except LookupError:
+        found = CapacityLimiter(READS)
+        _limiters.set(found)
+        return found
 
 
 def _range_of(text: str, size: int) -> tuple[int, int] | None:
@@ -114,8 +140,8 @@ def _range_of(text: str, size: int) -> tuple[int, int] | None:
     return (first, last) if first < size else (1, 0)
 
 
-def _disposition(how: Sent) -> str:
-    name = safe_name(how.filename)
+def disposition(filename: str, kind: str = "attachment") -> str:
+    """A ``Content-Disposition`` for any file name."""
+    name = safe_name(filename)
     plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
-    kind = "inline" if how.inline else "attachment"
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

@@ -10,6 +10,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -61,6 +62,7 @@ _TEXT_TYPES = (
 )
 _TEXT_ENDINGS = (".txt", ".log", ".md", ".json", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".py", ".xml",
                  ".sh", ".rst", ".tex", ".diff", ".patch", *_LINES)  # fmt: skip
+_LINK = re.compile(r"<(?=/?a\b)", re.IGNORECASE)
 _PLOTLY = "application/vnd.plotly.v1+json"
 
 
@@ -186,7 +188,10 @@ def read_shown(stored: StoredObject, listed: Listed) -> TextShown | TableShown:
 
 
 def read_figure(stored: StoredObject, listed: Listed) -> dict[str, Any]:
-    """A plot of Plotly's as strict JSON: ``data`` and ``layout``. Raises `NotShown`, `ArtifactError`."""
+    """A plot of Plotly's as strict JSON, ``data`` and ``layout``, without links.
+
+    Raises `NotShown`, `ArtifactError`.
+    """
     data, is_whole = _beginning(stored, listed, FIGURE_BYTES)
     if not is_whole:
         raise NotShown(f"it is larger than {FIGURE_BYTES >> 20} MiB; download it")
@@ -194,7 +199,11 @@ def read_figure(stored: StoredObject, listed: Listed) -> dict[str, Any]:
     if not isinstance(figure, Mapping) or not isinstance(figure.get("data"), list):
         raise NotShown("it is no plot of Plotly's: it has no list of data")
     layout = figure.get("layout")
-    return {"data": figure["data"], "layout": layout if isinstance(layout, Mapping) else {}}
+    kept = {"data": figure["data"], "layout": layout if isinstance(layout, Mapping) else {}}
+    # Plotly makes links of its texts' <a>: what a program wrote leads nowhere.
+    text = _LINK.sub("&lt;", json.dumps(kept))
+    found: dict[str, Any] = _loads(text)
+    return found
 
 
 def _beginning(stored: StoredObject, listed: Listed, most: int) -> tuple[bytes, bool]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from controller.commands.settings import open_store, resolve
 from controller.results.rerun import reruns
 from tests.e2e.cli import folder_of
@@ -30,6 +32,7 @@ word = { choices = ["it's"] }
 """
 
 
+@pytest.mark.slow
 def test_the_commands_run_it_again(tmp_path: Path) -> None:
     with folder_of(tmp_path, OBJECTIVES) as cli:
         parameters = {"x": {"type": "float", "low": 0.0, "high": 1.0}, "word": {"choices": ["it's"]}}

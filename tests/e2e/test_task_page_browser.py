@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.dashboard import Served, served, tab
+from tests.dashboard import Served, served, site_of, tab
 from tests.e2e.harness import wait_for
 from tests.fakes import LOSS
 from tests.made_studies import PARAMETERS, make_study
@@ -89,7 +89,7 @@ def page_of(page_store: Store, s3_server: S3Server) -> Iterator[Served]:
                 sweep={"parameters": PARAMETERS, "objective": {"command": ["./train"]}},
             )
         )  # fmt: skip
-        with served(page_store) as found:
+        with served(site_of(page_store, allow_actions=True)) as found:
             yield found
 
 
@@ -178,6 +178,15 @@ def test_earlier_output_and_keys(browser: Any, page_of: Served, page_store: Stor
         expect(page.locator("#banner")).to_have_text("Copied.")
         copied = page.evaluate("navigator.clipboard.readText()")
         assert copied.startswith("python -c 'from worker import Task; Task.enqueue(")
+        # Deleted meanwhile: the page keeps what it showed, and says so.
+        open_tab.check()
+        page_store.studies.delete("keys")
+        expect(page.locator("#banner")).to_contain_text("no task")
+        expect(page.get_by_role("heading", name="Trial 1")).to_be_visible()
+        wait_for(lambda: open_tab.problems, "the answers that there is no such task")
+        page.goto("about:blank")
+        assert all("404" in problem for problem in open_tab.problems)
+        open_tab.problems.clear()
 
 
 def test_artifacts_from_a_bucket(browser: Any, page_of: Served, running: Running, tmp_path: Path) -> None:
@@ -205,12 +214,19 @@ def test_artifacts_from_a_bucket(browser: Any, page_of: Served, running: Running
         (tmp_path / name).write_bytes(data)
         ids[name] = again.saves(name, tmp_path / name, kind)
     place = f"/tasks/{again.task.id}"
+    listed = again.store.artifacts.of_task(again.task.id)["model.bin"]
     with tab(browser, page_of) as open_tab:
         page = open_tab.open(place)
         for name, width in (("picture.png", 60), ("drawing.svg", 30)):
             image = page.get_by_role("img", name=name)
             image.scroll_into_view_if_needed()
             wait_for(lambda image=image, width=width: image.evaluate("i => i.naturalWidth") == width, name)
+        # What is read again leaves in place what stays.
+        page.evaluate("document.querySelector('.gallery img').mine = 'kept'")
+        again.store.artifacts.remove(again.task.id, 1, ["model.bin"])
+        expect(page.get_by_role("row", name="model.bin")).to_have_count(0)
+        assert page.evaluate("document.querySelector('.gallery img').mine") == "kept"
+        again.store.artifacts.add(again.task.id, 1, "model.bin", listed)
         bars = page.locator(f"[data-figure*='{ids['bars.plotly.json']}']")
         bars.scroll_into_view_if_needed()
         expect(bars).to_have_attribute("data-drawn", "")
@@ -235,6 +251,14 @@ def test_artifacts_from_a_bucket(browser: Any, page_of: Served, running: Running
             for one in open_tab.problems
             if "Content Security Policy" not in one and "cookie" not in one.lower()
         ]
+        # Stopped from the page: asked first, then its slot does it.
+        page = open_tab.open(place)
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator(".why")).to_contain_text("asked to stop: stopped by hand")
+        stop = again.store.tasks.get(again.task.id).stop
+        assert stop is not None
+        assert stop.reason_class is Reason.USER
         # The bytes are gone: the page says so.
         open_store(URL).delete(f"live/{ids['model.bin']}")
         page = open_tab.open(f"{place}/artifacts/{ids['model.bin']}/page")

@@ -150,6 +150,16 @@ def test_plots() -> None:
         "data": [{"y": [None]}],
         "layout": {},
     }
+    far = read_figure(stored(b'{"data": [{"y": [1e999, -1e999]}]}'), listed("a"))
+    assert far["data"] == [{"y": [None, None]}]
+    linked = {
+        "data": [{"name": "<b>x</b> <A href='http://evil'>here</a>", "hovertemplate": "%{x}<extra></extra>"}]
+    }
+    shown = read_figure(stored(json.dumps(linked).replace("<", "\\u003c").encode()), listed("a"))
+    assert shown["data"][0] == {
+        "name": "<b>x</b> &lt;A href='http://evil'>here&lt;/a>",
+        "hovertemplate": "%{x}<extra></extra>",
+    }
     for data, why in (
         (b"[]", "no plot"),
         (b'{"data": 3}', "no plot"),

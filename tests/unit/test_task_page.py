@@ -6,7 +6,11 @@ import gzip
 import json
 import os
 import re
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +18,13 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.dashboard import client_of, site_of
+from controller.dashboard import task_artifacts
+from controller.dashboard.streaming import READS
+from tests.dashboard import READ_TOKEN, TOKEN, client_of, served, site_of
+from tests.e2e.harness import wait_for
 from tests.made_studies import HOSTILE, make_study
 from tests.s3server import S3Server
-from worker.artifacts import open_store, save
+from worker.artifacts import ArtifactStore, open_store, save
 from worker.protocol import Status, Store, keys, new_task_id
 
 DATA = os.urandom((3 << 20) + 11)
@@ -202,6 +209,24 @@ def test_what_a_page_shows(saved: Saved, name: str) -> None:
     assert "<script>alert" not in answer.text
 
 
+def test_a_bucket_can_be_asked_itself(saved: Saved) -> None:
+    answer = saved.client.get(
+        f"/tasks/{saved.task}/artifacts/{saved.ids['zwölf 新']}/direct", follow_redirects=False
+    )
+    page = saved.get("zwölf 新", "/page").text
+    if saved.store.studies.get("s").artifacts.startswith("file:"):
+        assert (answer.status_code, "/direct" in page) == (404, False)
+        return
+    assert (answer.status_code, "/direct" in page) == (302, True)
+    # Without any credentials, as a file and nothing else.
+    with urllib.request.urlopen(answer.headers["location"], timeout=60) as found:
+        assert found.read().startswith("zwölf".encode())
+        assert found.headers["Content-Type"] == "application/octet-stream"
+        assert found.headers["Content-Disposition"].startswith("attachment; ")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(answer.headers["location"].replace("Signature=", "Signature=0"), timeout=60)
+
+
 def test_plots(saved: Saved) -> None:
     assert saved.get("plot", "/figure").json() == {"data": [{"y": [1, 2]}], "layout": {}}
     broken = saved.get("broken plot", "/figure", accept="application/json")
@@ -264,9 +289,44 @@ def test_the_page_of_a_task(saved: Saved) -> None:
     assert "Attempts" in answer.text
 
 
+def test_only_who_may_act_is_offered_to_stop_it(saved: Saved) -> None:
+    record = saved.store.tasks.get(saved.tasks[1])
+    running = replace(record, id=new_task_id(), study="", status=Status.IN_PROGRESS, ended_at=None)
+    saved.store.tasks.create(running)
+    site = site_of(saved.store, allow_actions=True)
+    for client, offered in (
+        (client_of(site), True),
+        (client_of(site, token=READ_TOKEN), False),
+        (saved.client, False),
+    ):
+        text = client.get(f"/tasks/{running.id}").text
+        assert (f'data-action="/api/tasks/{running.id}/stop"' in text) == offered
+    assert f"{saved.task}/stop" not in client_of(site).get(f"/tasks/{saved.task}").text
+    saved.store.tasks.delete(running.id)
+
+
+def test_a_task_as_json(saved: Saved) -> None:
+    found = saved.client.get(f"/api/tasks/{saved.task}").json()
+    assert (found["task_id"], found["trial"], found["metrics"]["loss/validation"]["variant"]) == (
+        saved.task,
+        0,
+        "validation",
+    )
+    spec = saved.store.redis.hget(keys.task(saved.task), "spec")
+    odd = spec.replace('"kind":"function"', '"kind":"function","x":[NaN,1e999]')
+    assert odd != spec
+    saved.store.redis.hset(keys.task(saved.task), "spec", odd)
+    assert saved.client.get(f"/api/tasks/{saved.task}").json()["objective"]["x"] == [None, None]
+    assert saved.client.get(f"/tasks/{saved.task}").status_code == 200
+    saved.store.redis.hset(keys.task(saved.task), "spec", spec)
+    unknown = saved.client.get("/api/tasks/none")
+    assert (unknown.status_code, "no task" in unknown.json()["error"]) == (404, True)
+
+
 def test_an_unknown_task(saved: Saved) -> None:
     for path in (
         f"/tasks/{'0' * 32}",
+        f"/tasks/{saved.task}:log",
         "/tasks/x%20%3Cb%3E",
         f"/tasks/{'0' * 32}/artifacts/x",
         f"/tasks/{'0' * 32}/log",
@@ -343,6 +403,33 @@ def test_a_task_that_names_a_study_that_does_not_list_it(saved: Saved) -> None:
     answer = saved.client.get(f"/tasks/{stray}")
     assert answer.status_code == 200
     assert "/studies/s" not in answer.text
+
+
+def test_a_store_that_is_silent_holds_nothing_else_up(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent, asked = threading.Event(), []
+    found = open_store(saved.store.studies.get("s").artifacts)
+
+    def opening(site: object, url: str) -> ArtifactStore:
+        asked.append(url)
+        silent.wait(60)
+        return found
+
+    monkeypatch.setattr(task_artifacts, "_store", opening)
+    with served(saved.client.app.state.site) as page:
+
+        def get(path: str) -> int:
+            request = urllib.request.Request(page.url + path, headers={"Authorization": f"Bearer {TOKEN}"})
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return len(answer.read())
+
+        with ThreadPoolExecutor(60) as pool:
+            waiting = [pool.submit(get, f"/tasks/{saved.task}/artifacts/table") for _ in range(60)]
+            wait_for(lambda: len(asked) >= READS, "the requests that wait for the store")
+            assert get(f"/tasks/{saved.task}/log") > 0
+            assert not any(one.done() for one in waiting)
+            assert len(asked) == READS
+            silent.set()
+            assert [one.result() for one in waiting] == [waiting[0].result()] * 60
 
 
 def test_a_study_has_artifacts_of_its_own(saved: Saved) -> None:

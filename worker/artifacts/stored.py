@@ -25,6 +25,9 @@ class StoredObject:
     """``reader(first, last)`` opens these bytes (`last` included): a stream with ``read`` and ``close``."""
     refusals: Callable[[], AbstractContextManager[None]]
     """Turns what the store raises into an `ArtifactError`."""
+    link: Callable[[str], str] | None = None
+    """``link(disposition)`` gives a URL that downloads it from the store itself, for a minute, to who has no
+    credentials, with this Content-Disposition; None where the store has no such URLs."""
 
     def chunks(self, first: int = 0, last: int | None = None) -> Iterator[bytes]:
         """Bytes `first` to `last` (inclusive; by default to the end), a chunk at a time.

@@ -3,6 +3,7 @@
 | address below a task or study | answers |
 |---|---|
 | `artifacts/KEY` | the bytes, to be saved |
+| `artifacts/KEY/direct` | a redirection to a bucket, whose link is good for a minute |
 | `artifacts/KEY/page` | a page that shows them |
 | `artifacts/KEY/image`, `artifacts/KEY/frame` | the bytes for that page's image or frame |
 | `artifacts/KEY/figure` | a plot as JSON |
@@ -17,11 +18,11 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from controller.dashboard.site import Site, as_json
-from controller.dashboard.streaming import HTML, HTML_WITH_SCRIPTS, IMAGE, Sent, send
+from controller.dashboard.site import Site, Tab, as_json
+from controller.dashboard.streaming import HTML, HTML_WITH_SCRIPTS, IMAGE, Sent, apart, disposition, send
 from controller.dashboard.task_artifacts import Held, held_by_study, held_by_task
 from controller.results.artifact_shown import NotShown, Shown, image_type, read_figure, read_shown, shown_as
 from controller.results.artifacts import Listed
@@ -67,6 +68,20 @@ def opened(owner: Held, listed: Listed) -> StoredObject:
 def download(request: Request) -> Response:
     owner, listed = artifact_of(request)
     return _send(request, owner, listed, Sent(filename=listed.filename, tag=listed.artifact_id))
+
+
+def direct(request: Request) -> Response:
+    """On to the bucket, for a browser that can reach it: nothing goes through the server then."""
+    owner, listed = artifact_of(request)
+    stored = opened(owner, listed)
+    if stored.link is None:
+        raise HTTPException(
+            404, f"the store of artifact {listed.name!r:.200} has no links; download it from here"
+        )
+    try:
+        return RedirectResponse(stored.link(disposition(listed.filename)), 302)
+    except ArtifactError as error:
+        raise HTTPException(502, str(error)) from error
 
 
 def image(request: Request) -> Response:
@@ -121,10 +136,10 @@ def page(request: Request) -> Response:
     """The page of one artifact: what can be shown of it, or why nothing can."""
     site: Site = request.app.state.site
     owner, listed = artifact_of(request)
-    how, content, problem, size = shown_as(listed), None, "", None
+    how, content, problem, size, has_link = shown_as(listed), None, "", None, False
     try:
         stored = opened(owner, listed)
-        size = stored.size
+        size, has_link = stored.size, stored.link is not None
         if how in (Shown.TABLE, Shown.TEXT) or (how is Shown.HTML and "source" in request.query_params):
             content = read_shown(stored, listed)
         elif how is Shown.IMAGE and size > IMAGE_BYTES:
@@ -146,6 +161,7 @@ def page(request: Request) -> Response:
         columns=getattr(content, "columns", None),
         problem=problem,
         size=size,
+        has_link=has_link,
         scripts="scripts" in request.query_params,
         source="source" in request.query_params,
     )
@@ -161,6 +177,7 @@ def study_artifacts(request: Request) -> Response:
 def _routes() -> list[Route]:
     below: list[tuple[str, Callable[..., Any], str]] = [
         ("", download, ""),
+        ("/direct", direct, "_direct"),
         ("/page", page, "_page"),
         ("/image", image, "_image"),
         ("/frame", frame, "_frame"),
@@ -168,10 +185,11 @@ def _routes() -> list[Route]:
     ]
     places = (("/tasks/{task:name}", "artifact"), ("/studies/{name:name}", "study_artifact"))
     return [
-        Route(f"{place}/artifacts/{{key:name}}{end}", handler, name=f"{name}{suffix}")
+        Route(f"{place}/artifacts/{{key:name}}{end}", apart(handler), name=f"{name}{suffix}")
         for place, name in places
         for end, handler, suffix in below
     ]
 
 
 routes = [*_routes(), Route("/studies/{name:name}/artifacts", study_artifacts, name="study_artifacts")]
+tabs = [Tab(label="Artifacts", route="study_artifacts", of_study=True, place=70)]

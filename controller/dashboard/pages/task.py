@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ from controller.results.task_parts import (
     parameter_rows,
     study_of_task,
 )
-from controller.results.tasks import why
+from controller.results.tasks import describe, why
 from controller.results.timeline import Attempt, attempts_of
 from worker.protocol import Store, StudyRecord, Summary, TaskRecord, keys
 
@@ -146,6 +147,14 @@ def task(request: Request) -> Response:
     )
 
 
+def about(request: Request) -> Response:
+    """Everything about a task, as `controller show --format json` prints it."""
+    site: Site = request.app.state.site
+    found = describe(site.store, site.task(request.path_params["task"]))
+    # Workers write records: what JSON has no word for is none in a browser.
+    return as_json(json.loads(json.dumps(found), parse_constant=lambda name: None))
+
+
 def _options(request: Request) -> dict[str, bool]:
     return {name: request.query_params.get(name) == "1" for name in ("by_time", "log")}
 
@@ -254,4 +263,5 @@ routes = [
     Route("/tasks/{task:name}/curves", curves, name="task_curves"),
     Route("/tasks/{task:name}/log", log, name="task_log"),
     Route("/tasks/{task:name}/log.txt", log_file, name="task_log_file"),
+    Route("/api/tasks/{task:name}", about, name="task_json"),
 ]
