@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
-from typing import Any
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -80,5 +82,23 @@ class _Screen(Console):
 
 def console() -> Console:
     """The console for people; off a terminal it is so wide that no cell is cut."""
-    plain = _Screen(highlight=False, emoji=False)
-    return plain if plain.is_terminal else _Screen(highlight=False, emoji=False, width=240)
+    plain = _screen()
+    return plain if plain.is_terminal else _screen(width=240)
+
+
+def _screen(**options: Any) -> _Screen:
+    # Where nothing may be drawn twice there are lines, though with the colors that are asked for.
+    drawn = None if may_redraw(sys.stdout, os.environ) else False
+    return _Screen(highlight=False, emoji=False, force_interactive=drawn, **options)
+
+
+def may_redraw(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether what stands on a screen may be drawn again in its place; TTY_INTERACTIVE overrules it.
+
+    Not in a pipe or a file, whatever colors FORCE_COLOR asks for, not in a log of a CI, some of which are
+    terminals, and not below a notebook's cell (``!controller start``), which knows no cursor.
+    """
+    if environment.get("TTY_INTERACTIVE") in ("0", "1"):
+        return environment["TTY_INTERACTIVE"] == "1"
+    in_cell = environment.get("TERM") == "xterm-color" and "JPY_PARENT_PID" in environment
+    return stream.isatty() and not environment.get("CI") and not in_cell
