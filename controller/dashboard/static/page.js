@@ -46,6 +46,8 @@ async function load(section) {
     if (section.isConnected) morph(section, text);
     section.removeAttribute("data-stale");
     document.dispatchEvent(new CustomEvent("page:loaded", { detail: section }));
+    // The first figure of a page may come with a fragment.
+    if (!figures) drawFigures();
   } catch (error) {
     section.setAttribute("data-stale", "");
     if (error.status === 404) say(error.message, "bad");
