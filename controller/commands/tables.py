@@ -26,12 +26,9 @@ LONGEST_CELL = 10_000
 def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Fitted:
     """A table with a column for every key that occurs."""
     names = list(dict.fromkeys(key for row in rows for key in row))
+    numeric = {name: all(isinstance(row.get(name) or 0, (int, float)) for row in rows) for name in names}
     columns = [
-        Column(
-            name=one_line(name),
-            numeric=all(isinstance(row.get(name) or 0, (int, float)) for row in rows),
-            long=name in _LONG,
-        )
+        Column(name=one_line(name), numeric=numeric[name], long=name in _LONG and not numeric[name])
         for name in names
     ]
     return Fitted(columns, [[_cell(row.get(name)) for name in names] for row in rows], one_line(title or ""))
