@@ -108,7 +108,7 @@ def test_fields_are_broken_between_words_and_set_in() -> None:
     assert [word for line in rest for word in line.split()] == PAIRS[1:]
     assert all(line.startswith(" " * 15) for line in rest)
     narrow = fields(40)
-    assert narrow[:3] == [f"task_id {'f' * 32}", "reason", f"    {PAIRS[0]}"]
+    assert narrow[:3] == [f"task_id {'f' * 32}", f"reason {PAIRS[0]}", f"    {PAIRS[1]}"]
     assert "odd [bold]x[/]" in narrow
 
 
