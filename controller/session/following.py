@@ -27,6 +27,7 @@ from controller.results.live import (
 from controller.results.parameters import as_written
 from controller.results.status import remaining_s
 from worker.protocol import ObjectiveMetric, Status, StudyState, TaskRecord
+from worker.protocol.errors import OptunaRQError
 
 
 class Following:

@@ -244,6 +244,16 @@ def test_earlier_trials_count_when_a_study_goes_on() -> None:
     assert (frame.counts[Status.COMPLETED], frame.counts[Status.STOPPED]) == (2, 1)
 
 
+def test_earlier_trials_that_cannot_be_read_end_no_study() -> None:
+    about = search(ONE)
+    Head(about.backend.store).done(0, 0.25)
+    about.backend.store.redis.hset("orq:study:s", "v", 99)  # by a newer version
+    view = RichView(Console(file=io.StringIO(), width=80))
+    view.begin(about)
+    view.ended(job(2, {"x": 0.5}, {"loss": 0.5}))
+    assert view.following.frame().progress() == "1 ended · 0 running · best 0.5 (trial 2)"
+
+
 class Gone(io.StringIO):
     """A pipe whose reader has gone."""
 
