@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -17,12 +18,14 @@ from rich.console import Console
 from controller.commands import pipes
 from controller.commands.tables import may_redraw
 from controller.commands.view import JsonView, RichView
+from controller.health.metrics import Meter
 from controller.loop.budget import Budget
 from controller.screen.grouping import LOG
 from controller.search.objective import Objective
 from controller.session.printing import LinesView, View
 from tests.fakes import record
 from tests.heads import Head
+from tests.servers import free_port
 from worker.process.logs import CurrentStderr
 from worker.protocol import Reason, Status, Store, Summary, TaskRecord, TaskSpec
 
@@ -242,6 +245,17 @@ def test_earlier_trials_count_when_a_study_goes_on() -> None:
     frame = view.following.frame()
     assert frame.progress() == "3 ended · 0 running · best 0.25 (trial 0)"
     assert (frame.counts[Status.COMPLETED], frame.counts[Status.STOPPED]) == (2, 1)
+
+
+def test_what_the_loop_waits_for_is_shown() -> None:
+    view = RichView(Console(file=io.StringIO(), width=80))
+    view.begin(search(ONE))
+    with contextlib.closing(Meter(str(free_port()), "s", view)) as meter:
+        for observer in (view, meter):
+            observer.heartbeat("Redis")
+            assert view.following.frame().waits_for == "Redis"
+            observer.heartbeat()
+            assert view.following.frame().waits_for == ""
 
 
 def test_earlier_trials_that_cannot_be_read_end_no_study() -> None:
