@@ -18,7 +18,7 @@ from worker.protocol.values import as_text
 
 _PLAIN = (
     "task_id", "name", "study", "trial", "status", "reason_class", "reason", "attempt", "worker",
-    "created_at", "started_at", "ended_at", "compute_s", "iterations",
+    "created_at", "started_at", "ended_at", "compute_s", "iterations", "tags", "note",
 )  # fmt: skip
 
 
@@ -33,9 +33,9 @@ def print_task(
         all_metrics: those of the machine as well.
     """
     fields = [
-        (name.removesuffix("_s"), one_line(spoken(about[name]) if name == "compute_s" else str(about[name])))
+        (name.removesuffix("_s"), _said(name, about[name]))
         for name in _PLAIN
-        if about[name] not in (None, "")
+        if about.get(name) not in (None, "", [])
     ]
     if out.is_terminal:  # a name by default has the parameters, which follow in any case
         room = out.width - 15
@@ -43,6 +43,12 @@ def print_task(
     out.print(Fields(fields))
     for part in (*_values(about, all_metrics=all_metrics), *plots, *_saved(about)):
         out.print(part)
+
+
+def _said(name: str, value: Any) -> str:
+    if name == "compute_s":
+        return spoken(value)
+    return one_line(", ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def _values(about: Mapping[str, Any], *, all_metrics: bool) -> Iterator[RenderableType]:

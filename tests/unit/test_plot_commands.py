@@ -15,7 +15,7 @@ from controller.commands import questions
 from controller.commands.settings import Settings
 from tests.fakes import ACCURACY, LOSS
 from tests.heads import Head
-from worker.protocol import Reason, Status, Store
+from worker.protocol import Reason, Status, Store, TaskSpec
 
 Ask = Callable[..., Result]
 
@@ -102,6 +102,13 @@ def test_not_all_of_many_curves_are_drawn(head: Head, ask: Ask) -> None:
     for number in range(8):
         head.report(task, 0.5, 0.25, key=f"m{number}", seq=2 + number)
     assert "not drawn: m5, m6, m7\n" in ask("show", task.id, "--plot").output
+
+
+def test_a_task_is_shown_with_what_is_zero(head: Head, ask: Ask) -> None:
+    spec = TaskSpec(objective={"kind": "function", "target": "m:f"}, parameters={"x": 0.5}, tags=("a", "b"))
+    lines = ask("show", head.queue(0, spec=spec).id).output.splitlines()
+    for name, value in (("trial", "0"), ("compute", "0 s"), ("iterations", "0"), ("tags", "a, b")):
+        assert f"{name:<14} {value}" in lines
 
 
 def test_where_there_is_nothing_to_draw(head: Head, ask: Ask) -> None:
