@@ -34,7 +34,7 @@ class Screen:
     def __init__(self, width: int) -> None:
         self._width = width
         self._lines: list[str] = [""]
-        self._row = 0
+        self._row = self._column = 0
 
     def write(self, text: str) -> None:
         for code, letter, end, plain in _PARTS.findall(text):
@@ -48,8 +48,6 @@ class Screen:
                 self._column = 0
             elif plain:
                 self._put(plain)
-
-    _column = 0
 
     def _put(self, text: str) -> None:
         for letter in text:

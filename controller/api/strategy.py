@@ -22,7 +22,7 @@ from controller.search.search import Search
 from controller.search.sets import apart
 from controller.session.base_task import check_base_task
 from controller.session.local_workers import local_queue
-from controller.session.printing import LinesView
+from controller.session.notebook import default_view
 from controller.session.study_session import StudyDefinition, StudySession
 from worker.protocol import Reason, StudyState
 from worker.protocol.errors import BadInput
@@ -121,7 +121,7 @@ class SearchStrategy:
         self._num_jobs = 0
         self._stop_event = threading.Event()
         self._optimizer_task: Any = None
-        self.observer = observer or LinesView()
+        self.observer = observer or default_view()
         """Is told what happens; may be replaced before `start`."""
         self._inside = Inside(
             backend or Backend.at_home(), objective_metric, self.budget, settings_of(given), study or "",

@@ -22,7 +22,7 @@ from controller.commands.study_file_commands import export, import_
 from controller.commands.watch_command import watch
 from controller.commands.worker_commands import worker
 from worker import __version__
-from worker.process.logs import OneLine
+from worker.process.logs import CurrentStderr, OneLine
 from worker.protocol.connection import can_pass, trouble
 from worker.protocol.errors import OptunaRQError
 from worker.protocol.printable import one_line
@@ -64,7 +64,7 @@ def main() -> None:
         # A terminal that can't show a character gets a "?" for it; the study must not end.
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr] # text streams only
-    handler = logging.StreamHandler()
+    handler = CurrentStderr()
     handler.setFormatter(OneLine("%(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:

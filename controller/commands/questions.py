@@ -26,6 +26,7 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
     from controller.commands.tables import console, show, table_of
     from controller.results.durations import spoken
     from controller.results.status import ENDED, budget_rows, describe_study, values_of, worker_rows
+    from controller.screen.layout import Paragraph
 
     with open_store(resolve(redis_url)) as store:
         report = describe_study(store, pick_study(store, study))
@@ -38,7 +39,10 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
     out = console()
 
     def line(text: str) -> None:
-        out.print(one_line(text), markup=False, soft_wrap=not out.is_terminal)
+        if out.is_terminal:
+            out.print(Paragraph(one_line(text)))
+        else:
+            out.print(one_line(text), markup=False, soft_wrap=True)
 
     why = f" ({report['reason']})" if report["reason"] else ""
     line(f"study {report['study']}: {report['state']}{why}")

@@ -11,12 +11,14 @@ from rich.text import Text
 from controller.commands.tables import table_of
 from controller.results.durations import spoken
 from controller.results.tasks import gpu_rows
+from controller.screen.frame import shortened
+from controller.screen.layout import Fields
 from worker.protocol.printable import lines, one_line
 from worker.protocol.values import as_text
 
 _PLAIN = (
     "task_id", "name", "study", "trial", "status", "reason_class", "reason", "attempt", "worker",
-    "created_at", "started_at", "ended_at", "compute_s", "iterations",
+    "created_at", "started_at", "ended_at", "compute_s", "iterations", "tags", "note",
 )  # fmt: skip
 
 
@@ -30,12 +32,23 @@ def print_task(
         plots: what it has reported, drawn.
         all_metrics: those of the machine as well.
     """
-    for name in _PLAIN:
-        if about[name] not in (None, ""):
-            said = spoken(about[name]) if name == "compute_s" else about[name]
-            out.print(f"{name.removesuffix('_s'):<14} {one_line(str(said))}", markup=False)
+    fields = [
+        (name.removesuffix("_s"), _said(name, about[name]))
+        for name in _PLAIN
+        if about.get(name) not in (None, "", [])
+    ]
+    if out.is_terminal:  # a name by default has the parameters, which follow in any case
+        room = out.width - 15
+        fields = [(name, shortened(value, room) if name == "name" else value) for name, value in fields]
+    out.print(Fields(fields))
     for part in (*_values(about, all_metrics=all_metrics), *plots, *_saved(about)):
         out.print(part)
+
+
+def _said(name: str, value: Any) -> str:
+    if name == "compute_s":
+        return spoken(value)
+    return one_line(", ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def _values(about: Mapping[str, Any], *, all_metrics: bool) -> Iterator[RenderableType]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
-from typing import Any
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -24,12 +26,9 @@ LONGEST_CELL = 10_000
 def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Fitted:
     """A table with a column for every key that occurs."""
     names = list(dict.fromkeys(key for row in rows for key in row))
+    numeric = {name: all(isinstance(row.get(name) or 0, (int, float)) for row in rows) for name in names}
     columns = [
-        Column(
-            name=one_line(name),
-            numeric=all(isinstance(row.get(name) or 0, (int, float)) for row in rows),
-            long=name in _LONG,
-        )
+        Column(name=one_line(name), numeric=numeric[name], long=name in _LONG and not numeric[name])
         for name in names
     ]
     return Fitted(columns, [[_cell(row.get(name)) for name in names] for row in rows], one_line(title or ""))
@@ -80,5 +79,23 @@ class _Screen(Console):
 
 def console() -> Console:
     """The console for people; off a terminal it is so wide that no cell is cut."""
-    plain = _Screen(highlight=False, emoji=False)
-    return plain if plain.is_terminal else _Screen(highlight=False, emoji=False, width=240)
+    plain = _screen()
+    return plain if plain.is_terminal else _screen(width=240)
+
+
+def _screen(**options: Any) -> _Screen:
+    # Where nothing may be drawn twice there are lines, though with the colors that are asked for.
+    drawn = None if may_redraw(sys.stdout, os.environ) else False
+    return _Screen(highlight=False, emoji=False, force_interactive=drawn, **options)
+
+
+def may_redraw(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether what stands on a screen may be drawn again in its place; TTY_INTERACTIVE overrules it.
+
+    Not in a pipe or a file, whatever colors FORCE_COLOR asks for, not in a log of a CI, some of which are
+    terminals, and not below a notebook's cell (``!controller start``), which knows no cursor.
+    """
+    if environment.get("TTY_INTERACTIVE") in ("0", "1"):
+        return environment["TTY_INTERACTIVE"] == "1"
+    in_cell = environment.get("TERM") == "xterm-color" and "JPY_PARENT_PID" in environment
+    return stream.isatty() and not environment.get("CI") and not in_cell

@@ -155,6 +155,7 @@ class Meter(Observer):
 
     def heartbeat(self, waits_for: str = "") -> None:
         self.health.heartbeat(waits_for)
+        self._view.heartbeat(waits_for)
 
     def known(self, record: TaskRecord) -> None:
         self._known.add(record.id)

@@ -60,8 +60,10 @@ class LiveArea:
         if self._thread.is_alive():
             self._thread.join(5.0)
         with contextlib.suppress(OSError, ValueError):  # the terminal has gone
-            self._draw()
-            self._live.stop()
+            try:
+                self._draw()
+            finally:
+                self._live.stop()
 
     def _run(self) -> None:
         with contextlib.suppress(OSError, ValueError):  # the terminal has gone, and its reader with it

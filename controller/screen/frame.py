@@ -30,6 +30,8 @@ _MOST_ROWS = 8
 _HEIGHT = 24
 """Lines of a screen that doesn't say how many it has."""
 _SEPARATOR = " · "
+_SOON_S = 5.0
+"""Seconds after which a worker of one's own has shown itself."""
 
 
 class FramePicture:
@@ -108,6 +110,8 @@ class FramePicture:
         waiting = frame.counts.get(Status.QUEUED, 0) + frame.counts.get(Status.CREATED, 0)
         if waiting:
             parts.append(Text(f"{waiting} queued"))
+        if waiting and not frame.slots and frame.state == StudyState.RUNNING and frame.elapsed_s > _SOON_S:
+            parts.append(Text("no worker serves the queue", style="yellow"))
         if frame.paused:
             parts.append(Text(f"{_count(frame.paused, 'worker')} paused", style="yellow"))
         if frame.reason and frame.state in (StudyState.PAUSED, StudyState.INTERRUPTED):

@@ -14,6 +14,8 @@ ENOUGH = 60
 """Columns of the screen at which a long text may be broken within its cell."""
 _GAP = 2
 _INDENT = 4
+_LABEL = 14
+"""Columns that names of `Fields` take at least, where there is room."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,35 @@ class Fitted:
             words = [Text(word) for word in cell.plain.split()]
             gap = _GAP if column.name == "parameters" else 1
             yield from flowed(console, [*label, *words], width, gap=gap)
+
+
+class Fields:
+    """Names with their values, a line each; what is longer goes on below the value, on a narrow screen below
+    the name.
+    """
+
+    def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
+        self._fields = fields
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        is_wide = options.max_width >= ENOUGH
+        widest = max([_LABEL, *(len(name) for name, _ in self._fields)])
+        for name, value in self._fields:
+            label = name.ljust(widest) if is_wide else name
+            words = [Text(word) for word in (label, *value.split(" "))]
+            indent = widest + 1 if is_wide else _INDENT
+            yield from flowed(console, words, options.max_width, indent=indent, first=0, gap=1)
+
+
+class Paragraph:
+    """A text, broken between words, with what doesn't fit the first line set in."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        words = [Text(word) for word in self._text.split(" ")]
+        yield from flowed(console, words, options.max_width, indent=2, first=0, gap=1)
 
 
 def flowed(

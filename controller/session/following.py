@@ -27,6 +27,7 @@ from controller.results.live import (
 from controller.results.parameters import as_written
 from controller.results.status import remaining_s
 from worker.protocol import ObjectiveMetric, Status, StudyState, TaskRecord
+from worker.protocol.errors import OptunaRQError
 
 
 class Following:
@@ -57,11 +58,11 @@ class Following:
         self._best = BestKept(self.metrics)
         self._budget = search.budget.to_dict()
         store = search.backend.store
-        with contextlib.suppress(
-            redis.RedisError
-        ):  # the loop waits for it; earlier trials don't count as best
-            if store.studies.next_trial(search.study):
-                self._best = BestKept.of_study(store, store.studies.get(search.study))
+        # Earlier trials are not the best where they can't be read: the loop says why, and waits.
+        with contextlib.suppress(redis.RedisError, OptunaRQError):
+            record = store.studies.find(search.study) if store.studies.next_trial(search.study) else None
+            if record is not None:
+                self._best = BestKept.of_study(store, record)
 
     def known(self, record: TaskRecord) -> None:
         self._counts[record.status] += 1

@@ -14,7 +14,7 @@ from controller.loop.job import Job
 from controller.loop.observer import Observer, RunningSearch
 from controller.results.live import EndedTrial
 from controller.results.parameters import pairs
-from controller.screen.grouping import LOG, Group, Grouping, Pace
+from controller.screen.grouping import LOG, TERMINAL, Group, Grouping, Pace
 from controller.session.following import Following, parameters_of
 from controller.session.preflight import no_worker
 from worker.protocol import ObjectiveMetric, Status, Store, TaskRecord
@@ -100,7 +100,8 @@ class LinesView(View):
     """Plain lines on standard output, for a program's own optimizer."""
 
     def __init__(self) -> None:
-        super().__init__()
+        # A program may have put an object of its own in place of standard output.
+        super().__init__(TERMINAL if getattr(sys.stdout, "isatty", bool)() else LOG)
         self._bold, self._colors = _styles(sys.stdout, os.environ)
         self._last_line = time.monotonic()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.cli import Cli, folder_of
-from tests.e2e.harness import run, started, wait_for
+from tests.e2e.harness import BIN, environment, run, started, wait_for
 from tests.e2e.test_terminal import NAMES
 from tests.fakes import LOSS
 from tests.heads import Head
@@ -174,9 +176,35 @@ def test_a_log_is_not_flooded_and_lacks_nothing(server: RedisServer, tmp_path: P
     groups = [re.match(r"… (\d+) trials ended .*: \d+ completed · ", line) for line in lines]
     grouped = [int(found[1]) for found in groups if found]
     assert len(single) + sum(grouped) == 200
-    assert 40 <= len(single) < 60
+    assert 40 <= len(single) < 150  # one more every two seconds
     assert any(line.startswith("… ") and "best 101 (trial 199)" in line for line in lines)
     assert "\x1b" not in log.read_text()
+
+
+@pytest.mark.parametrize("kind", ["rich", "json"])
+def test_a_reader_that_has_gone_ends_it_quietly(server: RedisServer, cli: Cli, kind: str) -> None:
+    head = head_of(server, f"gone {kind}")
+    task = head.run(0, 3.0)
+    process = run_in_background(
+        cli, f"controller watch 'gone {kind}' --format {kind} | head -1", server.url()
+    )
+    assert process.stdout
+    assert head.study in process.stdout.readline()
+    head.finish(task)
+    out, err = process.communicate(timeout=60)
+    assert (out.splitlines()[-1], err) == ("141", "")
+
+
+def run_in_background(cli: Cli, line: str, redis_url: str) -> subprocess.Popen[str]:
+    """A pipe in a shell, which prints the exit code of its first command at last."""
+    return subprocess.Popen(
+        ["bash", "-c", f"{line}; echo ${{PIPESTATUS[0]}}"],
+        cwd=cli.folder,
+        env=environment(PATH=f"{BIN}:{os.environ['PATH']}", REDIS_URL=redis_url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_what_has_ended_is_shown_at_once_and_what_is_not_there_is_refused(

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from controller.commands.tables import table_of
+from controller.screen.layout import Fields, Paragraph
 
 NAMES = (
     "optimizer_learning_rate", "optimizer_weight_decay", "encoder_dropout_probability",
@@ -90,3 +91,46 @@ def test_a_blank_number_is_blank() -> None:
     # Numbers stand below each other at their ends.
     assert lines[-1].rstrip().endswith("0.125")
     assert len(lines[-1].rstrip()) == len(lines[-2].rstrip())
+
+
+def fields(width: int, value: str = " ".join(PAIRS)) -> list[str]:
+    stream = io.StringIO()
+    shown = Fields([("task_id", "f" * 32), ("reason", value), ("worker", "研究" * 30), ("odd", "[bold]x[/]")])
+    Console(file=stream, width=width, highlight=False, emoji=False).print(shown)
+    return stream.getvalue().splitlines()
+
+
+def test_fields_are_broken_between_words_and_set_in() -> None:
+    lines = fields(80)
+    assert lines[0] == f"{'task_id':<14} {'f' * 32}"
+    assert lines[1] == f"{'reason':<14} {PAIRS[0]}"
+    rest = lines[2 : next(place for place, line in enumerate(lines) if line.startswith("worker"))]
+    assert [word for line in rest for word in line.split()] == PAIRS[1:]
+    assert all(line.startswith(" " * 15) for line in rest)
+    narrow = fields(40)
+    assert narrow[:3] == [f"task_id {'f' * 32}", f"reason {PAIRS[0]}", f"    {PAIRS[1]}"]
+    assert "odd [bold]x[/]" in narrow
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_fields_and_paragraphs_fit(width: int) -> None:
+    assert max(map(cell_len, fields(width))) <= width
+    stream = io.StringIO()
+    text = "best: " + " ".join(PAIRS)
+    Console(file=stream, width=width, highlight=False, emoji=False).print(Paragraph(text))
+    lines = stream.getvalue().splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert "".join("".join(lines).split()) == text.replace(" ", "")
+    assert all(line.startswith("  ") for line in lines[1:])
+
+
+@pytest.mark.parametrize("width", [30, 40, 80])
+def test_numbers_stand_in_their_row_whatever_their_column_is_called(width: int) -> None:
+    rows = [
+        {"metric": "loss", "value": 0.5, "min_value": 0.25},
+        {"metric": "size", "value": 2.0, "min_value": 1.0},
+    ]
+    lines = printed(rows, width)
+    assert [line.split() for line in lines if "─" not in line] == [
+        ["metric", "value", "min_value"], ["loss", "0.5", "0.25"], ["size", "2", "1"],
+    ]  # fmt: skip

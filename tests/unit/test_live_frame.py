@@ -128,6 +128,12 @@ def test_a_reason_and_what_is_waited_for_are_said() -> None:
     assert "waits for Redis" in drawn(replace(frame(), waits_for="Redis"), 60)[0]
 
 
+def test_a_queue_without_workers_is_said() -> None:
+    assert "no worker serves the queue" in " ".join(drawn(frame(slots=0, workers=0, running=[]), 80))
+    for one in (frame(), frame(slots=0, elapsed_s=2.0), frame(slots=0, state="interrupted")):
+        assert "no worker" not in " ".join(drawn(one, 80))
+
+
 def test_several_objectives_show_the_newest_of_the_front() -> None:
     best = [
         BestTrial(trial=trial, task_id="f" * 32, values={"loss": 0.5, "size/mib": 12.0}, parameters={"x": 1})
