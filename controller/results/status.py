@@ -30,7 +30,7 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
         state = StudyState.INTERRUPTED
     now = store.clock.now()
     counts = store.studies.status_counts(name)
-    elapsed = _elapsed_s(record, now)
+    elapsed = elapsed_s(record, now)
     best = find_top(store, record, 1 if len(record.metrics) == 1 else 5)
     registrations = store.workers.list(record.queue)
     idle = _why_idle(record, state, counts)
@@ -124,7 +124,7 @@ def _why_idle(record: StudyRecord, state: str, counts: Mapping[Status, int]) -> 
     return "no job waits: the controller asks for the next trial"
 
 
-def _elapsed_s(record: StudyRecord, now: float) -> float:
+def elapsed_s(record: StudyRecord, now: float) -> float:
     """Seconds that the study has run, without the times between an interruption and the next start."""
     used = _number(record.budget, "wall_clock", "used")
     return used * 60 if used else max(0.0, (record.ended_at or now) - record.created_at)

@@ -1,0 +1,236 @@
+"""The report as one HTML file: facts as tables, plots that Plotly draws, a table of all trials.
+
+All that the page needs stands in it. Its Content-Security-Policy lets it run two scripts, ours and Plotly's, by
+their checksums, and load nothing: not even a hole in all this would send anything anywhere. Text that programs
+wrote gets into it by Jinja2, which escapes it, or within base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from controller.figures import Figure, Options, applicable
+from controller.report import words
+from controller.report.facts import Facts
+from controller.report.packing import packed, squeezed, squeezed_text
+from controller.results.study_data import StudyData
+from worker.protocol.errors import BadInput
+from worker.protocol.printable import lines
+from worker.version import __version__
+
+WHOLE = ("curves", "timeline", "parallel")
+"""Figures that take the page's whole width."""
+PER_OBJECTIVE = ("best", "best-over-time", "values", "curves")
+"""Figures of which each objective has its own."""
+LOGARITHMIC = ("best", "best-over-time", "curves")
+"""Figures that have a button for a logarithmic axis."""
+_STYLE_ID = re.compile(r'getElementById\("([0-9a-f]{64})"\)')
+_MISSING = "report: {} isn't installed: pip install 'optuna-rq[dashboard]', or use --format md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """One figure on the page."""
+
+    id: str
+    title: str
+    data: str
+    """Gzip in base64."""
+    whole: bool
+    log: bool
+
+
+def to_html(facts: Facts, data: StudyData, importances: Mapping[str, Mapping[str, float]]) -> str:
+    """The report.
+
+    Args:
+        importances: objective → parameter → how much it matters, from 0 to 1; may be empty.
+
+    Raises:
+        BadInput: a package is missing; says which.
+    """
+    try:
+        import jinja2  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise BadInput(_MISSING.format("jinja2")) from error
+    script, style = _own("static/report.js"), _own("static/report.css")
+    plotly = _plotly()
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals.update(
+        number=words.number, value=words.value, duration=words.duration, moment=words.moment
+    )
+    first = next(iter(importances.values()), {})
+    return environment.from_string(_own("templates/report.html")).render(
+        facts=facts,
+        version=__version__,
+        policy=_policy(script, style, plotly.checksum),
+        script=script,
+        style=style,
+        plotly=plotly,
+        cards=_cards(facts),
+        parameters=sorted(facts.parameters, key=lambda name: -first.get(name, -1.0)),
+        importances=importances,
+        figures=_plots(data),
+        table=squeezed(_table(facts)),
+        example=_example(facts),
+        configuration=_configuration(facts.sweep),
+    )
+
+
+# What the page may do
+
+
+def _policy(script: str, style: str, plotly_sum: str) -> str:
+    """The Content-Security-Policy: these scripts and this style, and nothing from anywhere."""
+    # Plotly makes an empty <style>, and fills it in a way that needs no permission.
+    return (
+        f"default-src 'none'; script-src '{_checksum(script)}' '{plotly_sum}'; "
+        f"style-src '{_checksum(style)}' '{_checksum('')}'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _checksum(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _own(name: str) -> str:
+    return resources.files("controller.report").joinpath(name).read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Script:
+    packed: str
+    """Gzip in base64."""
+    checksum: str
+    styles: tuple[str, ...]
+    """Ids of style elements that it makes unless they are there: those of maps, which nothing here draws."""
+
+
+@cache
+def _plotly() -> _Script:
+    """Plotly's script. Raises `BadInput` where it isn't installed."""
+    try:
+        from plotly.offline import get_plotlyjs  # noqa: PLC0415 - an extra, and long to import
+    except ImportError as error:
+        raise BadInput(_MISSING.format("plotly")) from error
+    # A page's text has no carriage returns by the time that its checksum is compared.
+    text = get_plotlyjs().replace("\r\n", "\n").replace("\r", "\n")
+    return _Script(
+        packed=squeezed_text(text),
+        checksum=_checksum(text),
+        styles=tuple(dict.fromkeys(_STYLE_ID.findall(text))),
+    )
+
+
+# What it shows
+
+
+def _cards(facts: Facts) -> list[tuple[str, str]]:
+    """The numbers on top: what a reader asks first."""
+    best = facts.best[0] if facts.best else None
+    found = []
+    for place, key in enumerate(facts.metrics):
+        if best is not None and len(facts.metrics) == 1:
+            found.append((f"best {key}", f"{words.number(best.values[place])} (trial {best.number})"))
+    told = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in facts.counts.items())
+    found += [
+        ("trials", told or "none"),
+        ("ran for", words.duration(facts.elapsed_s)),
+        ("computed", words.duration(facts.compute_s)),
+        ("most at once", words.trials(facts.most_at_once)),
+        ("began", words.moment(facts.created_at)),
+    ]
+    if facts.ended_at is not None:
+        found.append(("ended", words.moment(facts.ended_at)))
+    return found
+
+
+def _plots(data: StudyData) -> list[Plot]:
+    found = []
+    for figure in applicable(data):
+        several = len(data.objectives) if figure.name in PER_OBJECTIVE else 1
+        for number in range(several):
+            drawn = figure(data, Options(objective=number))
+            if not drawn["data"]:
+                continue
+            title = figure.title if several == 1 else f"{figure.title}: {data.objectives[number].key}"
+            found.append(_plot(figure, f"{figure.name}-{number}", title, drawn))
+    return found
+
+
+def _plot(figure: Figure, name: str, title: str, drawn: Mapping[str, Any]) -> Plot:
+    layout = {key: value for key, value in drawn["layout"].items() if key != "meta"}
+    return Plot(
+        id=f"figure-{name}",
+        title=title,
+        data=squeezed({"data": packed(drawn["data"]), "layout": layout}),
+        whole=figure.name in WHOLE,
+        log=figure.name in LOGARITHMIC,
+    )
+
+
+def _table(facts: Facts) -> dict[str, Any]:
+    """The table of all trials, column by column."""
+    columns: dict[str, list[Any]] = {
+        "trial": [trial.number for trial in facts.trials],
+        "rank": [trial.rank for trial in facts.trials],
+        "status": [trial.status for trial in facts.trials],
+    }
+    taken = (*columns, "class", "reason", "seconds", "attempt", "worker", "started", "tags")
+    for place, key in enumerate(facts.metrics):
+        columns[key if key not in taken else f"metric/{key}"] = [t.values[place] for t in facts.trials]
+    for name in facts.parameters:
+        own = name if name not in taken and name not in columns else f"parameter/{name}"
+        columns[own] = [trial.parameters.get(name) for trial in facts.trials]
+    columns |= {
+        "seconds": [round(trial.compute_s, 1) for trial in facts.trials],
+        "attempt": [trial.attempt for trial in facts.trials],
+        "worker": [trial.worker for trial in facts.trials],
+        "started": [None if t.started_at is None else words.moment(t.started_at) for t in facts.trials],
+        "class": [trial.reason_class or None for trial in facts.trials],
+        "reason": [trial.reason or None for trial in facts.trials],
+        "tags": [" ".join(trial.tags) or None for trial in facts.trials],
+    }
+    always = ("trial", "rank", "status", *facts.metrics)
+    kept = {k: v for k, v in columns.items() if k in always or any(one is not None for one in v)}
+    return {
+        "columns": [{"name": name, "number": _is_number(column)} for name, column in kept.items()],
+        "values": list(kept.values()),
+    }
+
+
+def _is_number(column: Sequence[Any]) -> bool:
+    return all(one is None or (isinstance(one, (int, float)) and not isinstance(one, bool)) for one in column)
+
+
+def _example(facts: Facts) -> str:
+    """A filter that fits this study, to be shown where one is typed."""
+    best = facts.best[0] if facts.best else None
+    bound = next(
+        (
+            f"{name if name.isidentifier() else f'`{name}`'} <= {words.value(one)} and "
+            for name, one in (best.parameters.items() if best else ())
+            if isinstance(one, (int, float)) and not isinstance(one, bool)
+        ),
+        "",
+    )
+    return f'{bound}status == "completed"'
+
+
+def _configuration(sweep: Mapping[str, Any]) -> str:
+    """The sweep as YAML, which `controller start` reads as well."""
+    if not sweep:
+        return ""
+    return lines(yaml.safe_dump(dict(sweep), sort_keys=False, allow_unicode=True, width=100))
