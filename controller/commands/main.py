@@ -15,6 +15,7 @@ from controller.commands.control import pause, resume, stop
 from controller.commands.dashboard_command import dashboard
 from controller.commands.pipes import OUTPUT, PIPE_CLOSED, Commands, PipeClosed
 from controller.commands.questions import logs, show, status, tasks, top
+from controller.commands.report_command import report
 from controller.commands.start_command import start
 from controller.commands.study_commands import delete, rewind
 from controller.commands.study_file_commands import export, import_
@@ -49,7 +50,7 @@ def command() -> None:
 
 for _subcommand in (
     start, status, top, tasks, show, logs, stop, pause, resume, rewind, delete,
-    acl, artifacts, export, import_, dashboard,
+    acl, artifacts, export, import_, report, dashboard,
 ):  # fmt: skip
     command.add_command(_subcommand)
 

@@ -15,6 +15,10 @@ from worker.protocol.printable import one_line
 
 LONGEST = 80
 """Characters of one cell."""
+BEGINS = "## Study "
+"""How each report begins."""
+MOST_PAIRS = 6
+"""Parameters of a trial that are named beside its values."""
 MOST_ROWS = 20
 """Rows of one table."""
 _TICKS = re.compile(r"`+")
@@ -29,7 +33,7 @@ def to_markdown(facts: Facts, importances: Mapping[str, Mapping[str, float]]) ->
         importances: objective → parameter → how much it matters, from 0 to 1; may be empty.
     """
     parts = [
-        f"## Study {code(facts.study)}",
+        f"{BEGINS}{code(facts.study)}",
         _summary(facts),
         *_best(facts),
         *_parameters(facts, importances),
@@ -128,7 +132,8 @@ def _trial(trial: Trial) -> str:
 
 
 def _pairs(trial: Trial) -> str:
-    return ", ".join(code(f"{name}={value(one)}", 40) for name, one in trial.parameters.items()) or NONE
+    said = [code(f"{name}={value(one)}", 40) for name, one in trial.parameters.items()]
+    return ", ".join([*said[:MOST_PAIRS], *(["…"] if len(said) > MOST_PAIRS else [])]) or NONE
 
 
 def _parameters(facts: Facts, importances: Mapping[str, Mapping[str, float]]) -> list[str]:

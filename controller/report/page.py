@@ -1,8 +1,8 @@
 """The report as one HTML file: facts as tables, plots that Plotly draws, a table of all trials.
 
-All that the page needs stands in it. Its Content-Security-Policy lets it run two scripts, ours and Plotly's, by
-their checksums, and load nothing: not even a hole in all this would send anything anywhere. Text that programs
-wrote gets into it by Jinja2, which escapes it, or within base64.
+All that the page needs stands in it. Its Content-Security-Policy lets it run two scripts, ours and Plotly's,
+by their checksums, and load nothing: not even a hole in all this would send anything anywhere. Text that
+programs wrote gets into it by Jinja2, which escapes it, or within base64.
 """
 
 from __future__ import annotations

@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from controller.report.facts import gather
-from controller.report.markdown import to_markdown
-from controller.results.study_data import StudyData
+from controller.report.markdown import BEGINS, to_markdown
+from controller.results.curves import read_curves
+from controller.results.study_data import StudyData, read_study
 from worker.artifacts.atomic import replacing
+from worker.protocol import Store, keys
 from worker.protocol.errors import BadInput
 
 FORMATS = ("html", "md")
+GENERATOR = b'<meta name="generator" content="optuna-rq'
+MOST_CURVES = 1000
+"""Trials whose learning curves are read: the best half of them, and of the others every so many."""
 _SUFFIXES = {".html": "html", ".htm": "html", ".md": "md", ".markdown": "md"}
 
 
@@ -19,8 +24,34 @@ def format_of(path: Path | str) -> str | None:
     return _SUFFIXES.get(Path(path).suffix.lower())
 
 
+def report_of_store(store: Store, study: str, form: str) -> str:
+    """The report of a study in Redis; Optuna's storage is not asked.
+
+    Args:
+        form: one of `FORMATS`.
+
+    Raises:
+        BadInput: there is no such study, or a package is missing; says which.
+    """
+    data = read_study(store, study)
+    acts = bool(store.redis.exists(keys.study_lock(study)))
+    if form == "html":
+        data = data.with_curves(read_curves(store, _with_curves(data)))
+    return render(data, form, acts=acts)
+
+
+def _with_curves(data: StudyData) -> list[str]:
+    """Ids of the tasks whose learning curves the report has."""
+    ids = [task.record.id for task in data.tasks]
+    if len(ids) <= MOST_CURVES:
+        return ids
+    best = [trial.task for trial in gather(data, acts=False, top_k=MOST_CURVES // 2).best]
+    kept = {*best, *ids[:: -(-len(ids) // (MOST_CURVES - len(best)))]}
+    return [task_id for task_id in ids if task_id in kept]
+
+
 def render(data: StudyData, form: str, *, acts: bool) -> str:
-    """The report of a study.
+    """The report of a study that has been read.
 
     Args:
         data: with its learning curves; Markdown does without.
@@ -39,12 +70,31 @@ def render(data: StudyData, form: str, *, acts: bool) -> str:
 
 
 def write(text: str, path: Path, *, overwrite: bool) -> None:
-    """Write a report to a file. Raises `BadInput` if it exists, unless `overwrite`, or can't be written."""
+    """Write a report to a file, in the place of an earlier report.
+
+    Args:
+        overwrite: in the place of any file.
+
+    Raises:
+        BadInput: something else is there, or it can't be written.
+    """
+    taken = BadInput(f"{path} exists, and is no report; give --force to replace it")
     try:
-        with replacing(path, overwrite=overwrite) as partial:
+        replaces = overwrite or is_report(path)
+        with replacing(path, overwrite=replaces) as partial:
             # What is half a character in a name is no text that a file can hold.
             partial.write_text(text, encoding="utf-8", errors="replace", newline="\n")
     except FileExistsError as error:
-        raise BadInput(f"{path} exists; give --force to replace it") from error
+        raise taken from error
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror or error}") from error
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report that we have written. Raises `OSError` if it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            begins = file.read(4096)
+    except FileNotFoundError:
+        return False
+    return GENERATOR in begins or begins.startswith(BEGINS.encode())
