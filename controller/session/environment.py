@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
+import redis
+
 from worker.protocol import Store
+from worker.protocol.errors import RecordError
 from worker.protocol.gpu_status import unpack
 from worker.protocol.printable import one_line
 from worker.version import __version__
+
+log = logging.getLogger(__name__)
 
 MOST_WORKERS = 1000
 """Workers that are noted of one study."""
@@ -29,7 +35,17 @@ def versions() -> dict[str, str]:
 
 
 def note_workers(store: Store, study: str) -> None:
-    """Write into a study's record which workers serve its queue now, beside those noted before."""
+    """Write into a study's record which workers serve its queue now, beside those noted before.
+
+    Call it while no other controller acts on the study. Never raises for a Redis that is away.
+    """
+    try:
+        _note_workers(store, study)
+    except (redis.RedisError, RecordError) as error:
+        log.warning("study %s: its workers were not noted: %s", study, error)
+
+
+def _note_workers(store: Store, study: str) -> None:
     record = store.studies.find(study)
     if record is None:
         return

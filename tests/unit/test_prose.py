@@ -15,18 +15,8 @@ CODE = sorted(
     path for folder in ("controller", "worker", "examples") for path in (ROOT / folder).rglob("*.py")
 )
 ROOMS = {
-    "sweep",
-    "search",
-    "results",
-    "figures",
-    "report",
-    "loop",
-    "session",
-    "studies",
-    "api",
-    "health",
-    "commands",
-}
+    "sweep", "search", "results", "figures", "report", "loop", "session", "studies", "api", "health", "commands",
+}  # fmt: skip
 
 
 def relative(path: Path) -> str:
