@@ -110,6 +110,14 @@ def _importances(data: StudyData, tasks: Sequence[TaskData], objective: int) -> 
         return {}
 
 
+def importances_of(data: StudyData, objective: int = 0) -> dict[str, float]:
+    """Name → how much a parameter matters, from 0 to 1, the most important first; empty where nobody can
+    tell. Plotly's package isn't needed."""
+    tasks = results(data)
+    names = {plain(name): name for task in tasks for name in parameters_of(task)}
+    return {names[name]: float(share) for name, share in _importances(data, tasks, objective).items()}
+
+
 def importances(data: StudyData, options: Options) -> Drawn:
     """How much each parameter matters for reaching the best tenth (PED-ANOVA)."""
     found = _importances(data, results(data), options.objective)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from plotly.colors import sample_colorscale  # type: ignore[import-untyped] # plotly has no types
-
 from controller.figures.figure import (
     Drawn,
     Options,
@@ -73,6 +71,8 @@ def draw(data: StudyData, options: Options) -> Drawn:
 
 def _bands(best_first: Sequence[TaskData], lines: dict[str, list[float]]) -> list[dict[str, Any]]:
     """One line with gaps for each color, the worst at the back."""
+    from plotly.colors import sample_colorscale  # noqa: PLC0415 - an extra: without it there are facts, too
+
     bands = min(BANDS, len(best_first))
     colors = sample_colorscale(SCALE, [place / max(1, bands - 1) for place in range(bands)])
     traces = []

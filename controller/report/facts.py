@@ -109,25 +109,37 @@ class Facts:
     """Objective, sampler, pruner, queue and such, in words."""
     versions: Mapping[str, str]
     """Program → version that ran the study, as far as known."""
+    importances: Mapping[str, Mapping[str, float]]
+    """Objective → parameter → how much it matters, from 0 to 1; empty where nobody can tell."""
     sweep: Mapping[str, Any] = field(default_factory=dict)
     """The configuration; without values of environment variables."""
 
     @property
     def parameters(self) -> list[str]:
         """Names of the parameters that were searched, in the order of the configuration."""
-        found = dict.fromkeys(name for name in self.ranges)
-        used: dict[str, None] = {}
-        for trial in self.trials:
-            used.update(dict.fromkeys(trial.parameters))
-        return [name for name in found if name in used] + [name for name in used if name not in found]
+        used = dict.fromkeys(name for trial in self.trials for name in trial.parameters)
+        return [*(name for name in self.ranges if name in used), *(n for n in used if n not in self.ranges)]
+
+    @property
+    def by_importance(self) -> list[str]:
+        """The same, the most important for the first objective first."""
+        first = next(iter(self.importances.values()), {})
+        return sorted(self.parameters, key=lambda name: -first.get(name, -1.0))
 
 
-def gather(data: StudyData, *, acts: bool, top_k: int = 10) -> Facts:
+def gather(
+    data: StudyData,
+    *,
+    acts: bool,
+    top_k: int = 10,
+    importances: Mapping[str, Mapping[str, float]] | None = None,
+) -> Facts:
     """The facts of a study.
 
     Args:
         acts: whether a controller acts on it.
         top_k: best trials that are told.
+        importances: as in `Facts`.
     """
     record, at = data.study, data.at
     trials = _trials(data)
@@ -158,6 +170,7 @@ def gather(data: StudyData, *, acts: bool, top_k: int = 10) -> Facts:
         workers=tuple(_workers(trials, attempts, environment.get("workers", {}))),
         about=_about(record, [task.record for task in data.tasks]),
         versions={str(name): str(text) for name, text in environment.get("versions", {}).items()},
+        importances=importances or {},
         sweep=_without_secrets(record.sweep),
     )
 

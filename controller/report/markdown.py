@@ -7,7 +7,7 @@ link, and mentions nobody.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from controller.report.facts import Facts, Trial
 from controller.report.words import NONE, duration, moment, number, trials, value
@@ -26,17 +26,13 @@ _BARS = "▁▂▃▄▅▆▇█"
 _BARS_SHOWN = 40
 
 
-def to_markdown(facts: Facts, importances: Mapping[str, Mapping[str, float]]) -> str:
-    """The report.
-
-    Args:
-        importances: objective → parameter → how much it matters, from 0 to 1; may be empty.
-    """
+def to_markdown(facts: Facts) -> str:
+    """The report."""
     parts = [
         f"{BEGINS}{code(facts.study)}",
         _summary(facts),
         *_best(facts),
-        *_parameters(facts, importances),
+        *_parameters(facts),
         *_budget(facts),
         *_failures(facts),
         *_workers(facts),
@@ -121,7 +117,7 @@ def _best(facts: Facts) -> list[str]:
         return ["No trial has a result."]
     names = ["", "trial", *map(code, facts.metrics), "parameters"]
     right = frozenset(range(2 + len(facts.metrics)))
-    rows = [[str(t.rank), _trial(t), *map(number, t.values), _pairs(t)] for t in facts.best]
+    rows = [[str(t.rank), _trial(t), *map(number, t.values), _pairs(facts, t)] for t in facts.best]
     title = "### Best trials" if len(facts.metrics) == 1 else "### Best trials, the Pareto front first"
     return [title, table(names, rows, right)]
 
@@ -131,24 +127,21 @@ def _trial(trial: Trial) -> str:
     return f"{trial.number}{status.replace('_', ' ')}"
 
 
-def _pairs(trial: Trial) -> str:
-    said = [code(f"{name}={value(one)}", 40) for name, one in trial.parameters.items()]
+def _pairs(facts: Facts, trial: Trial) -> str:
+    chosen = {name: trial.parameters[name] for name in facts.by_importance if name in trial.parameters}
+    said = [code(f"{name}={value(one)}", 40) for name, one in chosen.items()]
     return ", ".join([*said[:MOST_PAIRS], *(["…"] if len(said) > MOST_PAIRS else [])]) or NONE
 
 
-def _parameters(facts: Facts, importances: Mapping[str, Mapping[str, float]]) -> list[str]:
-    names = facts.parameters
-    if not names:
+def _parameters(facts: Facts) -> list[str]:
+    if not facts.parameters:
         return []
     best = facts.best[0].parameters if facts.best else {}
-    several = len(importances) > 1
-    titles = [f"importance for {code(key)}" if several else "importance" for key in importances]
-    if importances:
-        first = next(iter(importances.values()))
-        names = sorted(names, key=lambda name: -first.get(name, -1.0))
+    several = len(facts.importances) > 1
+    titles = [f"importance for {code(key)}" if several else "importance" for key in facts.importances]
     rows = []
-    for name in names:
-        weights = [_percent(found.get(name)) for found in importances.values()]
+    for name in facts.by_importance:
+        weights = [_percent(found.get(name)) for found in facts.importances.values()]
         chosen = code(value(best[name])) if name in best else NONE
         rows.append([code(name), code(facts.ranges.get(name, "")), *weights, chosen])
     right = frozenset(range(2, 2 + len(titles)))

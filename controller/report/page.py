@@ -16,52 +16,23 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+import jinja2
 import yaml
+from plotly.offline import get_plotlyjs
 
-from controller.figures import Figure, Options, applicable
 from controller.report import words
 from controller.report.facts import Facts
-from controller.report.packing import packed, squeezed, squeezed_text
+from controller.report.packing import squeezed, squeezed_text
+from controller.report.plots import plots
 from controller.results.study_data import StudyData
-from worker.protocol.errors import BadInput
 from worker.protocol.printable import lines
 from worker.version import __version__
 
-WHOLE = ("curves", "timeline", "parallel")
-"""Figures that take the page's whole width."""
-PER_OBJECTIVE = ("best", "best-over-time", "values", "curves")
-"""Figures of which each objective has its own."""
-LOGARITHMIC = ("best", "best-over-time", "curves")
-"""Figures that have a button for a logarithmic axis."""
 _STYLE_ID = re.compile(r'getElementById\("([0-9a-f]{64})"\)')
-_MISSING = "report: {} isn't installed: pip install 'optuna-rq[dashboard]', or use --format md"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plot:
-    """One figure on the page."""
-
-    id: str
-    title: str
-    data: str
-    """Gzip in base64."""
-    whole: bool
-    log: bool
-
-
-def to_html(facts: Facts, data: StudyData, importances: Mapping[str, Mapping[str, float]]) -> str:
-    """The report.
-
-    Args:
-        importances: objective → parameter → how much it matters, from 0 to 1; may be empty.
-
-    Raises:
-        BadInput: a package is missing; says which.
-    """
-    try:
-        import jinja2  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise BadInput(_MISSING.format("jinja2")) from error
+def to_html(facts: Facts, data: StudyData) -> str:
+    """The report of a study, whose learning curves are in `data`."""
     script, style = _own("static/report.js"), _own("static/report.css")
     plotly = _plotly()
     environment = jinja2.Environment(
@@ -70,7 +41,6 @@ def to_html(facts: Facts, data: StudyData, importances: Mapping[str, Mapping[str
     environment.globals.update(
         number=words.number, value=words.value, duration=words.duration, moment=words.moment
     )
-    first = next(iter(importances.values()), {})
     return environment.from_string(_own("templates/report.html")).render(
         facts=facts,
         version=__version__,
@@ -79,9 +49,7 @@ def to_html(facts: Facts, data: StudyData, importances: Mapping[str, Mapping[str
         style=style,
         plotly=plotly,
         cards=_cards(facts),
-        parameters=sorted(facts.parameters, key=lambda name: -first.get(name, -1.0)),
-        importances=importances,
-        figures=_plots(data),
+        figures=plots(data, facts),
         table=squeezed(_table(facts)),
         example=_example(facts),
         configuration=_configuration(facts.sweep),
@@ -93,11 +61,12 @@ def to_html(facts: Facts, data: StudyData, importances: Mapping[str, Mapping[str
 
 def _policy(script: str, style: str, plotly_sum: str) -> str:
     """The Content-Security-Policy: these scripts and this style, and nothing from anywhere."""
-    # Plotly makes an empty <style>, and fills it in a way that needs no permission.
+    # Plotly makes an empty <style>, and fills it in a way that needs no permission; some plots set style="".
+    empty = _checksum("")
     return (
         f"default-src 'none'; script-src '{_checksum(script)}' '{plotly_sum}'; "
-        f"style-src '{_checksum(style)}' '{_checksum('')}'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
+        f"style-src '{_checksum(style)}' '{empty}'; style-src-attr 'unsafe-hashes' '{empty}'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -120,11 +89,7 @@ class _Script:
 
 @cache
 def _plotly() -> _Script:
-    """Plotly's script. Raises `BadInput` where it isn't installed."""
-    try:
-        from plotly.offline import get_plotlyjs  # noqa: PLC0415 - an extra, and long to import
-    except ImportError as error:
-        raise BadInput(_MISSING.format("plotly")) from error
+    """Plotly's script."""
     # A page's text has no carriage returns by the time that its checksum is compared.
     text = get_plotlyjs().replace("\r\n", "\n").replace("\r", "\n")
     return _Script(
@@ -155,30 +120,6 @@ def _cards(facts: Facts) -> list[tuple[str, str]]:
     if facts.ended_at is not None:
         found.append(("ended", words.moment(facts.ended_at)))
     return found
-
-
-def _plots(data: StudyData) -> list[Plot]:
-    found = []
-    for figure in applicable(data):
-        several = len(data.objectives) if figure.name in PER_OBJECTIVE else 1
-        for number in range(several):
-            drawn = figure(data, Options(objective=number))
-            if not drawn["data"]:
-                continue
-            title = figure.title if several == 1 else f"{figure.title}: {data.objectives[number].key}"
-            found.append(_plot(figure, f"{figure.name}-{number}", title, drawn))
-    return found
-
-
-def _plot(figure: Figure, name: str, title: str, drawn: Mapping[str, Any]) -> Plot:
-    layout = {key: value for key, value in drawn["layout"].items() if key != "meta"}
-    return Plot(
-        id=f"figure-{name}",
-        title=title,
-        data=squeezed({"data": packed(drawn["data"]), "layout": layout}),
-        whole=figure.name in WHOLE,
-        log=figure.name in LOGARITHMIC,
-    )
 
 
 def _table(facts: Facts) -> dict[str, Any]:

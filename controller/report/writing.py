@@ -16,6 +16,7 @@ FORMATS = ("html", "md")
 GENERATOR = b'<meta name="generator" content="optuna-rq'
 MOST_CURVES = 1000
 """Trials whose learning curves are read: the best half of them, and of the others every so many."""
+_EXTRAS = ("jinja2", "markupsafe", "plotly")
 _SUFFIXES = {".html": "html", ".htm": "html", ".md": "md", ".markdown": "md"}
 
 
@@ -61,12 +62,26 @@ def render(data: StudyData, form: str, *, acts: bool) -> str:
     Raises:
         BadInput: a package is missing; says which.
     """
-    facts = gather(data, acts=acts)
+    facts = gather(data, acts=acts, importances=_importances(data))
     if form == "md":
-        return to_markdown(facts, {})
-    from controller.report.page import to_html  # noqa: PLC0415 - an extra, and long to import
+        return to_markdown(facts)
+    try:
+        from controller.report.page import to_html  # noqa: PLC0415 - extras, and long to import
+    except ImportError as error:
+        if error.name not in _EXTRAS:
+            raise
+        raise BadInput(
+            f"report: {error.name} isn't installed: pip install 'optuna-rq[dashboard]', or use --format md"
+        ) from error
+    return to_html(facts, data)
 
-    return to_html(facts, data, {})
+
+def _importances(data: StudyData) -> dict[str, dict[str, float]]:
+    """Objective → parameter → how much it matters; empty where nobody can tell."""
+    from controller.figures.by_optuna import importances_of  # noqa: PLC0415 - Optuna takes long to import
+
+    found = {metric.key: importances_of(data, place) for place, metric in enumerate(data.objectives)}
+    return {key: shares for key, shares in found.items() if shares}
 
 
 def write(text: str, path: Path, *, overwrite: bool) -> None:
