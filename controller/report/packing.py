@@ -91,7 +91,7 @@ def _double(value: float) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _bytes(dtype: str, numbers: array[Any]) -> dict[str, str]:

@@ -68,10 +68,11 @@ def render(data: StudyData, form: str, *, acts: bool) -> str:
     try:
         from controller.report.page import to_html  # noqa: PLC0415 - extras, and long to import
     except ImportError as error:
-        if error.name not in _EXTRAS:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
             raise
         raise BadInput(
-            f"report: {error.name} isn't installed: pip install 'optuna-rq[dashboard]', or use --format md"
+            f"report: {package} isn't installed: pip install 'optuna-rq[dashboard]', or use --format md"
         ) from error
     return to_html(facts, data)
 

@@ -381,6 +381,7 @@
   // All of it
 
   async function begin() {
+    byId("needs-script").hidden = true;
     dark.addEventListener("change", setTheme);
     byId("theme").addEventListener("click", () => {
       chosen = root.dataset.theme === "dark" ? "light" : "dark";
