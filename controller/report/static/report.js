@@ -87,6 +87,8 @@
     if (figure.layout.height) figure.place.style.height = `${figure.layout.height}px`;
     const layout = { ...figure.layout, template: template(), autosize: true };
     for (const name of Object.keys(layout)) {
+      // Labels of moments would make room beside them, which changes the labels, and so on.
+      if (/^xaxis\d*$/.test(name) && layout[name].automargin) layout[name] = { ...layout[name], automargin: "height" };
       if (figure.log && /^yaxis\d*$/.test(name)) layout[name] = { ...layout[name], type: "log", autorange: true };
     }
     return window.Plotly.react(figure.place, figure.data, layout, { responsive: true, displaylogo: false });
