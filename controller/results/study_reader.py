@@ -22,7 +22,7 @@ CHECKED = 1_000
 
 @dataclass
 class _Kept:
-    """What is known of one study; whoever holds `lock` may change it."""
+    """What is known of one study. `lock` is held by the thread that changes it."""
 
     created_at: float = 0.0
     tasks: dict[str, TaskData] = field(default_factory=dict)
