@@ -122,9 +122,8 @@ class _Start:
                 if strategy is None:
                     return INTERRUPTED
                 self._run(strategy, backend)
-            code = self._end(backend, strategy.state, strategy.reason)
             self._report(backend, strategy.state)
-            return code
+            return self._end(backend, strategy.state, strategy.reason)
 
     # What needs no server
 

@@ -94,7 +94,7 @@ def write(text: str, path: Path, *, overwrite: bool) -> None:
     Raises:
         BadInput: something else is there, or it can't be written.
     """
-    taken = BadInput(f"{path} exists, and is no report; give --force to replace it")
+    taken = BadInput(f"{path} exists, and is no report: name another file, or replace it with --force")
     try:
         replaces = overwrite or is_report(path)
         with replacing(path, overwrite=replaces) as partial:

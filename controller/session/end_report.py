@@ -34,7 +34,7 @@ def write_end_report(store: Store, study: str, path: Path, storage: str, note: C
     except Exception as error:
         log.debug("study %s: report", study, exc_info=True)
         why = one_line(str(error) or type(error).__name__, 300)
-        again = f"`controller report {study}` writes it later"
+        again = f"`controller report {study} -o FILE` writes one"
         note(f"{done}; it is not among the artifacts: {why}" if done else f"no report: {why}; {again}")
     else:
         note(f"{done}, and kept as artifact {path.name}")

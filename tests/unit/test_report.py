@@ -323,7 +323,7 @@ def test_a_report_replaces_a_report_and_nothing_else(tmp_path: Path, form: str) 
     assert path.read_text() == text + "\n"
     mine = tmp_path / "thesis.html"
     mine.write_text("mine")
-    with pytest.raises(BadInput, match=r"thesis.html exists, and is no report; give --force"):
+    with pytest.raises(BadInput, match=r"thesis.html exists, and is no report: name another file"):
         write(text, mine, overwrite=False)
     assert mine.read_text() == "mine"
     write(text, mine, overwrite=True)
