@@ -16,6 +16,7 @@ from controller.results.study_data import StudyData
 from controller.results.timeline import LOST, Attempt, timeline
 from worker.protocol import Reason, Status, StudyRecord, StudyState, TaskRecord
 from worker.protocol.printable import one_line
+from worker.protocol.study_log import LogEntry
 
 LONGEST = 300
 """Characters of a reason that are shown."""
@@ -111,6 +112,8 @@ class Facts:
     """Program → version that ran the study, as far as known."""
     importances: Mapping[str, Mapping[str, float]]
     """Objective → parameter → how much it matters, from 0 to 1; empty where nobody can tell."""
+    events: tuple[LogEntry, ...] = ()
+    """The study's log, the oldest first."""
     sweep: Mapping[str, Any] = field(default_factory=dict)
     """The configuration; without values of environment variables."""
 
@@ -171,6 +174,7 @@ def gather(
         about=_about(record, [task.record for task in data.tasks]),
         versions={str(name): str(text) for name, text in environment.get("versions", {}).items()},
         importances=importances or {},
+        events=data.events,
         sweep=_without_secrets(record.sweep),
     )
 

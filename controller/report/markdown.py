@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from controller.report.facts import Facts, Trial
 from controller.report.words import NONE, duration, moment, number, trials, value
 from worker.protocol.printable import one_line
+from worker.protocol.study_log import LogKind
 
 LONGEST = 80
 """Characters of one cell."""
@@ -19,6 +20,8 @@ BEGINS = "## Study "
 """How each report begins."""
 MOST_PAIRS = 6
 """Parameters of a trial that are named beside its values."""
+MOST_EVENTS = 10
+"""Entries of the study's log that are shown, the newest."""
 MOST_ROWS = 20
 """Rows of one table."""
 _TICKS = re.compile(r"`+")
@@ -36,6 +39,7 @@ def to_markdown(facts: Facts) -> str:
         *_budget(facts),
         *_failures(facts),
         *_workers(facts),
+        *_events(facts),
         *_about(facts),
     ]
     return "\n\n".join(parts) + "\n"
@@ -193,6 +197,16 @@ def _workers(facts: Facts) -> list[str]:
         for worker in facts.workers
     ]
     return ["### Workers", table(names, rows, frozenset((1, 2, 3, 4, 5)))]
+
+
+def _events(facts: Facts) -> list[str]:
+    """What was noted of the study that is no ordinary beginning or end, the newest last."""
+    odd = [entry for entry in facts.events if entry.kind not in (LogKind.START, LogKind.END)]
+    rows = [
+        [moment(entry.at), code(entry.kind), code(entry.text, 160), code(entry.by)]
+        for entry in odd[-MOST_EVENTS:]
+    ]
+    return ["### Events", table(["when", "kind", "what", "by"], rows)] if rows else []
 
 
 def _about(facts: Facts) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from controller.report.facts import gather
 from controller.report.markdown import BEGINS, to_markdown
 from controller.results.curves import read_curves
-from controller.results.study_data import StudyData, read_study
+from controller.results.study_data import MOST_EVENTS, StudyData, read_study
 from worker.artifacts.atomic import replacing
 from worker.protocol import Store, keys
 from worker.protocol.errors import BadInput
@@ -34,7 +34,7 @@ def report_of_store(store: Store, study: str, form: str) -> str:
     Raises:
         BadInput: there is no such study, or a package is missing; says which.
     """
-    data = read_study(store, study)
+    data = read_study(store, study).with_events(store.study_log.last(study, MOST_EVENTS))
     acts = bool(store.redis.exists(keys.study_lock(study)))
     if form == "html":
         data = data.with_curves(read_curves(store, _with_curves(data)))
