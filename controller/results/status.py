@@ -41,7 +41,7 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
         "created_at": iso(record.created_at),
         "ended_at": iso(record.ended_at),
         "elapsed_s": round(elapsed, 1),
-        "remaining_s": _remaining_s(record, counts, elapsed) if state not in ENDED else 0.0,
+        "remaining_s": remaining_s(record.budget, counts, elapsed) if state not in ENDED else 0.0,
         "left": [] if state in ENDED else _left(record),
         "objectives": [
             f"{'maximize' if metric.sign.maximizes else 'minimize'} {metric.key}" for metric in record.metrics
@@ -130,20 +130,26 @@ def elapsed_s(record: StudyRecord, now: float) -> float:
     return used * 60 if used else max(0.0, (record.ended_at or now) - record.created_at)
 
 
-def _remaining_s(record: StudyRecord, counts: Mapping[Status, int], elapsed: float) -> float | None:
-    """Seconds until the budget is used up, if the study goes on as it did until now; None if nobody knows."""
+def remaining_s(budget: Mapping[str, Any], counts: Mapping[Status, int], elapsed: float) -> float | None:
+    """Seconds until the budget is used up, if the study goes on as it did until now; None if nobody knows.
+
+    Args:
+        budget: as in the study's record.
+        counts: tasks by status.
+        elapsed: seconds that the study has run.
+    """
     ended = sum(counts[status] for status in Status if status.is_finished)
     estimates = []
     for kind in ("jobs", "iterations", "compute_time"):
-        limit, used = _number(record.budget, kind, "limit"), _number(record.budget, kind, "used") or 0.0
-        if kind == "jobs" and _number(record.budget, "iterations", "limit") is not None:
+        limit, used = _number(budget, kind, "limit"), _number(budget, kind, "used") or 0.0
+        if kind == "jobs" and _number(budget, "iterations", "limit") is not None:
             continue  # of these two, the iterations decide
         done = used - counts[Status.IN_PROGRESS] - counts[Status.QUEUED] if kind == "jobs" else used
         if limit is not None and done > 0 and ended and elapsed > 0:
             estimates.append(max(0.0, limit - done) * elapsed / done)
-    wall_clock = _number(record.budget, "wall_clock", "limit")
+    wall_clock = _number(budget, "wall_clock", "limit")
     if wall_clock is not None:
-        used = _number(record.budget, "wall_clock", "used") or 0.0
+        used = _number(budget, "wall_clock", "used") or 0.0
         estimates.append(max(0.0, wall_clock - used) * 60)
     return round(min(estimates), 1) if estimates else None
 
