@@ -110,14 +110,6 @@ def _importances(data: StudyData, tasks: Sequence[TaskData], objective: int) -> 
         return {}
 
 
-def importances_of(data: StudyData, objective: int = 0) -> dict[str, float]:
-    """Name → how much a parameter matters, from 0 to 1, the most important first; empty where nobody can
-    tell. Plotly's package isn't needed."""
-    tasks = results(data)
-    names = {plain(name): name for task in tasks for name in parameters_of(task)}
-    return {names[name]: float(share) for name, share in _importances(data, tasks, objective).items()}
-
-
 def importances(data: StudyData, options: Options) -> Drawn:
     """How much each parameter matters for reaching the best tenth (PED-ANOVA)."""
     found = _importances(data, results(data), options.objective)
@@ -230,6 +222,14 @@ def hypervolume(data: StudyData, options: Options) -> Drawn:
 
 MOST_HARD = 300
 """Trials of a study with four objectives or more: the volume's cost grows fast with them."""
+
+
+def importances_of(data: StudyData, objective: int = 0) -> dict[str, float]:
+    """Name → how much a parameter matters, from 0 to 1, the most important first; empty where nobody can
+    tell. Plotly's package isn't needed."""
+    tasks = results(data)
+    names = {plain(name): name for task in tasks for name in parameters_of(task)}
+    return {names[name]: float(share) for name, share in _importances(data, tasks, objective).items()}
 
 
 def _with_front(data: StudyData, tasks: Sequence[TaskData], most: int) -> list[TaskData]:
