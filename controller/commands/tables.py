@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from controller.commands.layout import Column, Fitted
+from controller.screen.layout import Column, Fitted
 from worker.protocol.printable import cell, one_line
 
 _LONG = ("gpus", "parameters", "reason", "text", "url", "value", "worker", "why")

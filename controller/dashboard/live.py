@@ -130,7 +130,10 @@ class Changes:
 
 def fingerprint(store: Store, topic: Topic) -> str:
     """Something that differs when what a page shows may differ."""
-    studies = [topic.study] if topic.study else store.studies.names()[:MAX_STUDIES]
+    if topic.study or topic.task:
+        studies = [topic.study] if topic.study else []
+    else:
+        studies = store.studies.names()[:MAX_STUDIES]
     with store.redis.pipeline(transaction=False) as pipe:
         for study in studies:
             pipe.xrevrange(keys.events(study), count=1)

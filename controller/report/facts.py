@@ -20,6 +20,8 @@ from worker.protocol.study_log import LogEntry
 
 LONGEST = 300
 """Characters of a reason that are shown."""
+PRUNED = Reason.PRUNED.value
+_KINDS = (Status.COMPLETED.value, PRUNED, *(status.value for status in Status if status != Status.COMPLETED))
 _OPEN = (StudyState.RUNNING, StudyState.PAUSED)
 
 
@@ -46,6 +48,11 @@ class Trial:
     """Numbers of the interrupted trials that it stands for."""
     rank: int | None = None
     """From 1; None where its values don't stand, or break a constraint."""
+
+    @property
+    def kind(self) -> str:
+        """Its status; of a stopped one whether it was pruned."""
+        return PRUNED if self.reason_class == Reason.PRUNED else self.status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +100,7 @@ class Facts:
     metrics: tuple[str, ...]
     """Keys of the objectives."""
     counts: Mapping[str, int]
+    """Trials by `Trial.kind`."""
     left_out: int
     """Tasks of a large study that are in none of this."""
     compute_s: float
@@ -149,7 +157,7 @@ def gather(
     attempts = timeline(data)
     by_rank = sorted((trial for trial in trials if trial.rank is not None), key=lambda trial: trial.rank or 0)
     state = record.state if acts or record.state not in _OPEN else StudyState.INTERRUPTED
-    counts = Counter(trial.status for trial in trials)
+    counts = Counter(trial.kind for trial in trials)
     environment = record.environment
     return Facts(
         study=record.name,
@@ -161,7 +169,7 @@ def gather(
         elapsed_s=elapsed_s(record, at),
         goals=tuple(f"{'maximize' if m.sign.maximizes else 'minimize'} {m.key}" for m in record.metrics),
         metrics=tuple(metric.key for metric in record.metrics),
-        counts={status.value: counts[status.value] for status in Status if counts[status.value]},
+        counts={kind: counts[kind] for kind in _KINDS if counts[kind]},
         left_out=data.left_out,
         compute_s=sum(task.record.compute_s for task in data.tasks),
         most_at_once=_most_at_once(attempts),

@@ -6,6 +6,7 @@ link, and mentions nobody.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -109,11 +110,16 @@ def _spark(facts: Facts) -> str:
         course.append(best.values[0] or 0.0)
     picked = [course[place * (len(course) - 1) // (_BARS_SHOWN - 1)] for place in range(_BARS_SHOWN)]
     picked = picked if len(course) > _BARS_SHOWN else course
+    said = number(picked[0]), number(picked[-1])
+    # What spans orders of magnitude improves by factors.
+    sizes = [abs(one) for one in picked]
+    if min(picked) * max(picked) > 0 and max(sizes) >= 10 * min(sizes):
+        picked = [math.log(size) for size in sizes]
     first, last = picked[0], picked[-1]
-    if first == last:
+    if first == last or not math.isfinite(last - first):
         return ""
     bars = [_BARS[round((one - first) / (last - first) * (len(_BARS) - 1))] for one in picked]
-    return f"{number(first)} {''.join(bars)} {number(last)}"
+    return f"{said[0]} {''.join(bars)} {said[1]}"
 
 
 def _best(facts: Facts) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 import fakeredis
 import pytest
 
-from controller.dashboard.drawing import points_of, shares
 from controller.dashboard.pages import studies as page
+from controller.dashboard.small_drawings import points_of, shares
 from controller.results.overview import (
     COURSE_POINTS,
     StudyLine,

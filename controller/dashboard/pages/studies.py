@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from controller.dashboard.drawing import points_of, shares
 from controller.dashboard.site import Site, Tab, as_json
+from controller.dashboard.small_drawings import points_of, shares
 from controller.results.overview import StudyLine, Unreadable, course, overview
 from worker.protocol import Status, Store
 from worker.protocol.clock import iso

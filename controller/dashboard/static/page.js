@@ -46,6 +46,8 @@ async function load(section) {
     if (section.isConnected) morph(section, text);
     section.removeAttribute("data-stale");
     document.dispatchEvent(new CustomEvent("page:loaded", { detail: section }));
+    // The first figure of a page may come with a fragment.
+    if (!figures) drawFigures();
   } catch (error) {
     section.setAttribute("data-stale", "");
     if (error.status === 404) say(error.message, "bad");
@@ -137,9 +139,10 @@ document.addEventListener("submit", async (event) => {
   const question = event.submitter?.dataset.confirm ?? form.dataset.confirm;
   if (question && !confirm(question)) return;
   const button = event.submitter;
+  const fields = fieldsOf(form, button); // before the button is disabled: it may have a value
   if (button) button.disabled = true;
   try {
-    const answer = await act(form.dataset.action, fieldsOf(form, button));
+    const answer = await act(form.dataset.action, fields);
     say(answer.done ?? "Done.", "good");
     if (form.dataset.reset !== undefined) form.reset();
     form.closest("dialog")?.close();
