@@ -33,7 +33,8 @@ _STYLE_ID = re.compile(r'getElementById\("([0-9a-f]{64})"\)')
 
 def to_html(facts: Facts, data: StudyData) -> str:
     """The report of a study, whose learning curves are in `data`."""
-    script, style = _own("static/report.js"), _own("static/report.css")
+    script = _own("static/filters.js") + _own("static/report.js")
+    style = _own("static/report.css")
     plotly = _plotly()
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -32,6 +32,9 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
         done = found.start(sweep, workers=1)
         assert done.returncode == 0, done.stderr
         assert "report written to out/end.html, and kept as artifact end.html" in done.stdout
+        assert found("export").returncode == 0
+        whole = (found.folder / "s.study.gz").read_bytes()
+        (found.folder / "cut.gz").write_bytes(whole[: len(whole) // 2])
         yield found
 
 
@@ -51,7 +54,6 @@ def test_a_report_of_the_store_and_of_the_file(cli: Cli) -> None:
     assert stored.returncode == 0, stored.stderr
     assert stored.stdout.startswith("## Study `s`\n\n- **completed** (`all 8 trials created`): 8 trials")
     assert "1 slot, optuna-rq" in stored.stdout
-    assert cli("export", "--force").returncode == 0
     # Neither Redis nor a storage is there.
     nowhere = {"REDIS_URL": "redis://127.0.0.1:1", "OPTUNA_STORAGE": "sqlite:////nowhere/x.db"}
     done = cli("report", "s.study.gz", "--format", "md", **nowhere)
@@ -81,9 +83,6 @@ def test_a_report_of_the_store_and_of_the_file(cli: Cli) -> None:
     ],
 )
 def test_bad_input(cli: Cli, arguments: list[str], said: str) -> None:
-    assert cli("export", "--force").returncode == 0
-    whole = (cli.folder / "s.study.gz").read_bytes()
-    (cli.folder / "cut.gz").write_bytes(whole[: len(whole) // 2])
     before = (cli.folder / "sweep.yaml").read_bytes()
     done = cli("report", *arguments)
     assert done.returncode == 2
