@@ -33,40 +33,49 @@ def report(
     The page has its plots, its tables and all that they need in it; it opens offline. STUDY is a study's
     name, or a file of `controller export`: then neither Redis nor a storage is needed.
     """
-    from controller.report.writing import format_of, render, report_of_store, write
-    from worker.artifacts.names import safe_name
+    from controller.report.writing import format_of, refuse_taken, write
 
     form = output_format or (format_of(path) if path else None) or "html"
+    if path not in (None, "-"):
+        refuse_taken(Path(str(path)), overwrite=force)
+    name, text = _rendered(study, form, redis_url)
+    if path == "-" or (path is None and form == "md"):
+        sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+        return
+    target = Path(path or _default_file(name))
+    write(text, target, overwrite=force)
+    click.echo(f"study {name}: report written to {target}")
+
+
+def _rendered(study: str | None, form: str, redis_url: str | None) -> tuple[str, str]:
+    """Name and report of the study that an argument names, from its file or from Redis."""
+    from controller.report.writing import render, report_of_store
+
     file = _study_file(study)
     if file is not None:
         from controller.studies.study_file_data import read_study_file
 
         data = read_study_file(file)
-        name, text = data.study.name, render(data, form, acts=True)
-    else:
-        with open_store(resolve(redis_url)) as store:
-            name = pick_study(store, study)
-            text = report_of_store(store, name, form)
-    if path == "-" or (path is None and form == "md"):
-        sys.stdout.buffer.write(text.encode("utf-8", "replace"))
-        return
-    target = Path(path or f"{safe_name(name)}.html")
-    write(text, target, overwrite=force)
-    click.echo(f"study {name}: report written to {target}")
+        return data.study.name, render(data, form, acts=True)
+    with open_store(resolve(redis_url)) as store:
+        name = pick_study(store, study)
+        return name, report_of_store(store, name, form)
+
+
+def _default_file(study: str) -> str:
+    from worker.artifacts.names import safe_name
+
+    return f"{safe_name(study)}.html"
 
 
 def _study_file(text: str | None) -> Path | None:
-    """The study's file that an argument names; None where it is a study's name."""
+    """The study's file that an argument names; None where it is a study's name, which may have slashes."""
     if text is None:
         return None
     path = Path(text)
+    is_path = text.endswith(".gz") or text.startswith(("/", "./", "../"))
     try:
         with open(path, "rb") as file:
-            return path if file.read(2) == _GZIP or _is_path(text) else None
+            return path if is_path or file.read(2) == _GZIP else None
     except OSError:
-        # `read_study_file` says what is wrong with what can only be a file.
-        return path if _is_path(text) else None
-
-
-def _is_path(text: str) -> bool:
-    return text.endswith(".gz") or "/" in text
+        return path if is_path else None  # reading it says what is wrong

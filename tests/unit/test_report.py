@@ -20,7 +20,7 @@ from controller.report.facts import Facts, gather
 from controller.report.markdown import MOST_ROWS, code, table, to_markdown
 from controller.report.packing import CLOSE, packed, squeezed
 from controller.report.space import ranges
-from controller.report.writing import format_of, is_report, render, report_of_store, write
+from controller.report.writing import format_of, is_report, refuse_taken, render, report_of_store, write
 from controller.results.study_data import StudyData
 from controller.results.top import find_top
 from controller.search.parameters import (
@@ -326,6 +326,10 @@ def test_a_report_replaces_a_report_and_nothing_else(tmp_path: Path, form: str) 
     with pytest.raises(BadInput, match=r"thesis.html exists, and is no report: name another file"):
         write(text, mine, overwrite=False)
     assert mine.read_text() == "mine"
+    with pytest.raises(BadInput, match="is no report"):
+        refuse_taken(mine, overwrite=False)
+    for fine in ((mine, True), (path, False), (tmp_path / "none" / "x", False)):
+        refuse_taken(fine[0], overwrite=fine[1])
     write(text, mine, overwrite=True)
     assert mine.read_text() == text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["new", "thesis.html"]
