@@ -86,7 +86,7 @@ def _importances(data: StudyData) -> dict[str, dict[str, float]]:
 
 
 def refuse_taken(path: Path, *, overwrite: bool) -> None:
-    """Raise `BadInput` if what is at `path` is no report, unless `overwrite`. Cheaper than `write`, and first."""
+    """Raise `BadInput` if what is at `path` is no report, unless `overwrite`: before any work is done."""
     try:
         if not overwrite and path.exists() and not is_report(path):
             raise _taken(path)
