@@ -192,14 +192,44 @@ def test_a_phone_and_the_keyboard(page: Any) -> None:
     wide = "Math.max(...[...document.querySelectorAll('.plot .main-svg')].map(one => one.clientWidth))"
     wait_for(lambda: page.evaluate(wide) < 375, "the plots to shrink", 60)
     assert page.evaluate("document.documentElement.scrollWidth") == 375
-    button = page.locator("button[data-log]").first
-    axis = f"document.getElementById('{button.get_attribute('data-log')}').layout.yaxis.type"
+    button = page.locator("button[data-toggle=log]").first
+    axis = f"document.getElementById('{button.get_attribute('data-figure')}').layout.yaxis.type"
     button.focus()
     page.keyboard.press("Enter")
     assert button.get_attribute("aria-pressed") == "true"
     assert page.evaluate(axis) == "log"
     page.keyboard.press("Enter")
     assert page.evaluate(axis) != "log"
+
+
+def test_learning_curves_by_time_and_smoothed(page: Any) -> None:
+    button = page.locator("button[data-toggle=time]").first
+    plot = f"document.getElementById('{button.get_attribute('data-figure')}')"
+    curve = f"{plot}.data.find(one => one.name.startsWith('completed'))"
+
+    def shown(axis: str) -> list[float | None]:
+        found: list[float | None] = page.evaluate(
+            f"Array.from({curve}.{axis}, value => Number.isFinite(value) ? value : null)"
+        )
+        return found
+
+    iterations, values = shown("x"), shown("y")
+    assert iterations[:9] == [*range(8), None]
+    button.click()
+    assert page.evaluate(f"{plot}.layout.xaxis.title.text") == "minutes since the trial's start"
+    assert shown("x")[:8] == pytest.approx([place * 50 / 8 / 60 for place in range(8)], abs=1e-3)
+    slider = page.locator("[data-smooth]").first
+    slider.focus()
+    page.keyboard.press("End")
+    wait_for(lambda: shown("y") != values, "the smoothed curve")
+    smooth = shown("y")
+    # Each curve begins where it did, then follows slowly; the gaps between two of them stay.
+    assert [smooth[0], smooth[8], smooth[9]] == [pytest.approx(values[0]), None, pytest.approx(values[9])]
+    assert (values[1] or 0) < (smooth[1] or 0) < (values[0] or 0)
+    page.keyboard.press("Home")
+    button.click()
+    wait_for(lambda: shown("y") == values, "the curve as it was")
+    assert shown("x") == iterations
 
 
 def test_without_a_script_the_facts_are_there(browser: Any, report: Path) -> None:

@@ -83,15 +83,39 @@
     if (!window.Plotly) throw new Error("this browser refuses Plotly's script");
   }
 
+  /* An average that follows a curve, as TensorBoard's does; it begins again after a gap. */
+  function smoothed(values, weight) {
+    let sum = 0;
+    let mass = 0;
+    return Array.from(values, (value) => {
+      if (!Number.isFinite(value)) {
+        sum = mass = 0;
+        return value;
+      }
+      sum = weight * sum + (1 - weight) * value;
+      mass = weight * mass + (1 - weight);
+      return sum / mass;
+    });
+  }
+
+  function chosenData({ data, time, byTime, smooth }) {
+    return data.map((trace, place) => ({
+      ...trace,
+      ...(byTime ? { x: time.x[place] } : {}),
+      ...(smooth ? { y: smoothed(trace.y, smooth) } : {}),
+    }));
+  }
+
   function draw(figure) {
     if (figure.layout.height) figure.place.style.height = `${figure.layout.height}px`;
     const layout = { ...figure.layout, template: template(), autosize: true };
+    if (figure.byTime) layout.xaxis = figure.time.xaxis;
     for (const name of Object.keys(layout)) {
       // Labels of moments would make room beside them, which changes the labels, and so on.
       if (/^xaxis\d*$/.test(name) && layout[name].automargin) layout[name] = { ...layout[name], automargin: "height" };
       if (figure.log && /^yaxis\d*$/.test(name)) layout[name] = { ...layout[name], type: "log", autorange: true };
     }
-    return window.Plotly.react(figure.place, figure.data, layout, { responsive: true, displaylogo: false });
+    return window.Plotly.react(figure.place, chosenData(figure), layout, { responsive: true, displaylogo: false });
   }
 
   function drawAgain() {
@@ -103,17 +127,24 @@
     if (!places.length) return;
     loadPlotly(await unpacked("plotly-data"));
     for (const place of places) {
-      const { data, layout } = decoded(JSON.parse(await unpacked(place.dataset.pack)));
-      const figure = { place, data, layout, log: false };
+      const figure = { ...decoded(JSON.parse(await unpacked(place.dataset.pack))), place };
       drawn.set(place.id, figure);
       await draw(figure);
       await new Promise((resume) => setTimeout(resume));
     }
-    for (const button of document.querySelectorAll("[data-log]")) {
+    for (const button of document.querySelectorAll("[data-toggle]")) {
+      const name = button.dataset.toggle === "log" ? "log" : "byTime";
       button.addEventListener("click", () => {
-        const figure = drawn.get(button.dataset.log);
-        figure.log = !figure.log;
-        button.setAttribute("aria-pressed", String(figure.log));
+        const figure = drawn.get(button.dataset.figure);
+        figure[name] = !figure[name];
+        button.setAttribute("aria-pressed", String(figure[name]));
+        draw(figure);
+      });
+    }
+    for (const slider of document.querySelectorAll("[data-smooth]")) {
+      slider.addEventListener("change", () => {
+        const figure = drawn.get(slider.dataset.smooth);
+        figure.smooth = Number(slider.value);
         draw(figure);
       });
     }
