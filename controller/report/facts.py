@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from controller.report.space import ranges
+from controller.results.configuration import configuration
 from controller.results.parameters import as_written, shown
 from controller.results.ranking import order_by_values
 from controller.results.standing import merged
@@ -15,7 +16,7 @@ from controller.results.status import budget_rows, elapsed_s
 from controller.results.study_data import StudyData
 from controller.results.timeline import LOST, Attempt, timeline
 from worker.protocol import Reason, Status, StudyRecord, StudyState, TaskRecord
-from worker.protocol.printable import one_line
+from worker.protocol.printable import lines, one_line
 from worker.protocol.study_log import LogEntry
 
 LONGEST = 300
@@ -122,8 +123,8 @@ class Facts:
     """Objective → parameter → how much it matters, from 0 to 1; empty where nobody can tell."""
     events: tuple[LogEntry, ...] = ()
     """The study's log, the oldest first."""
-    sweep: Mapping[str, Any] = field(default_factory=dict)
-    """The configuration; without values of environment variables."""
+    configuration: str = ""
+    """As YAML, which `controller start` reads as well; without values of environment variables."""
 
     @property
     def parameters(self) -> list[str]:
@@ -158,7 +159,6 @@ def gather(
     by_rank = sorted((trial for trial in trials if trial.rank is not None), key=lambda trial: trial.rank or 0)
     state = record.state if acts or record.state not in _OPEN else StudyState.INTERRUPTED
     counts = Counter(trial.kind for trial in trials)
-    environment = record.environment
     return Facts(
         study=record.name,
         state=state,
@@ -178,13 +178,19 @@ def gather(
         budget=tuple(budget_rows(record.budget)),
         ranges=ranges(record.sweep),
         failures=tuple(_failures(trials)),
-        workers=tuple(_workers(trials, attempts, environment.get("workers", {}))),
+        workers=tuple(_workers(trials, attempts, _table(record, "workers"))),
         about=_about(record, [task.record for task in data.tasks]),
-        versions={str(name): str(text) for name, text in environment.get("versions", {}).items()},
+        versions={str(name): str(text) for name, text in _table(record, "versions").items()},
         importances=importances or {},
         events=data.events,
-        sweep=_without_secrets(record.sweep),
+        configuration=lines(configuration(record)),
     )
+
+
+def _table(record: StudyRecord, name: str) -> Mapping[str, Any]:
+    """A part of a study's environment: a file may hold anything there."""
+    found = record.environment.get(name) if isinstance(record.environment, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _trials(data: StudyData) -> list[Trial]:
@@ -334,12 +340,3 @@ def _with_options(table: Any) -> str:
 
 def _option(value: Any) -> str:
     return str(value["type"]) if isinstance(value, Mapping) and "type" in value else shown(value)
-
-
-def _without_secrets(sweep: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration without values of environment variables: tokens stand there."""
-    kept = dict(sweep)
-    objective = kept.get("objective")
-    if isinstance(objective, Mapping) and isinstance(objective.get("env"), Mapping):
-        kept["objective"] = {**objective, "env": dict.fromkeys(objective["env"], "***")}
-    return kept

@@ -10,14 +10,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import jinja2
-import yaml
 from plotly.offline import get_plotlyjs
 
 from controller.report import words
@@ -25,7 +24,6 @@ from controller.report.facts import Facts
 from controller.report.packing import squeezed, squeezed_text
 from controller.report.plots import plots
 from controller.results.study_data import StudyData
-from worker.protocol.printable import lines
 from worker.version import __version__
 
 _STYLE_ID = re.compile(r'getElementById\("([0-9a-f]{64})"\)')
@@ -53,7 +51,6 @@ def to_html(facts: Facts, data: StudyData) -> str:
         figures=plots(data, facts),
         table=squeezed(_table(facts)),
         example=_example(facts),
-        configuration=_configuration(facts.sweep),
     )
 
 
@@ -169,10 +166,3 @@ def _example(facts: Facts) -> str:
         "",
     )
     return f'{bound}status == "completed"'
-
-
-def _configuration(sweep: Mapping[str, Any]) -> str:
-    """The sweep as YAML, which `controller start` reads as well."""
-    if not sweep:
-        return ""
-    return lines(yaml.safe_dump(dict(sweep), sort_keys=False, allow_unicode=True, width=100))
