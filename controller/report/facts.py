@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controller.report.space import ranges
+from controller.report.space import ranges, seen
 from controller.results.configuration import configuration
 from controller.results.parameters import as_written, shown
 from controller.results.ranking import order_by_values
@@ -176,7 +176,7 @@ def gather(
         trials=tuple(trials),
         best=tuple(by_rank[:top_k]),
         budget=tuple(budget_rows(record.budget)),
-        ranges=ranges(record.sweep),
+        ranges=_ranges(record, trials),
         failures=tuple(_failures(trials)),
         workers=tuple(_workers(trials, attempts, _table(record, "workers"))),
         about=_about(record, [task.record for task in data.tasks]),
@@ -185,6 +185,16 @@ def gather(
         events=data.events,
         configuration=lines(configuration(record)),
     )
+
+
+def _ranges(record: StudyRecord, trials: Sequence[Trial]) -> dict[str, str]:
+    """Parameter → what it was searched over; where nobody has said so beforehand, what was seen of it."""
+    values: dict[str, list[Any]] = {}
+    for trial in trials:
+        for name, one in trial.parameters.items():
+            values.setdefault(name, []).append(one)
+    known = ranges(record.sweep)
+    return {**known, **{name: seen(found) for name, found in values.items() if name not in known}}
 
 
 def _table(record: StudyRecord, name: str) -> Mapping[str, Any]:

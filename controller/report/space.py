@@ -22,15 +22,27 @@ def ranges(sweep: Mapping[str, Any]) -> dict[str, str]:
     return {str(name): _range(table) for name, table in tables.items() if isinstance(table, Mapping)}
 
 
+def seen(values: Sequence[Any]) -> str:
+    """What an objective of its own choice has had of a parameter, such as ``seen: 1e-05 … 0.1``."""
+    numbers = [one for one in values if isinstance(one, (int, float)) and not isinstance(one, bool)]
+    if numbers and len(numbers) == len(values):
+        return f"seen: {_shown(min(numbers))} … {_shown(max(numbers))}"
+    return f"seen: {_named(list({json.dumps(one, sort_keys=True): one for one in values}.values()))}"
+
+
+def _named(choices: Sequence[Any]) -> str:
+    said = [one if isinstance(one, str) else json.dumps(one) for one in choices[:_MOST]]
+    more = [f"{len(choices) - _MOST} more"] if len(choices) > _MOST else []
+    return ", ".join([*said, *more])
+
+
 def _range(table: Mapping[str, Any]) -> str:
     if isinstance(described := table.get("distribution"), Mapping):
         inner = described.get("attributes", described)
         table = {**inner, **{key: table[key] for key in ("values", "when") if table.get(key)}}
     choices = table.get("values") or table.get("choices")
     if isinstance(choices, Sequence) and not isinstance(choices, str):
-        said = [one if isinstance(one, str) else json.dumps(one) for one in choices[:_MOST]]
-        more = [f"{len(choices) - _MOST} more"] if len(choices) > _MOST else []
-        text = ", ".join([*said, *more])
+        text = _named(choices)
     else:
         text = _numbers(table)
     when = table.get("when")

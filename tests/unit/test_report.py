@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from controller.report.facts import Facts, gather
 from controller.report.markdown import MOST_ROWS, code, table, to_markdown
 from controller.report.packing import CLOSE, packed, squeezed
-from controller.report.space import ranges
+from controller.report.space import ranges, seen
 from controller.report.writing import format_of, is_report, refuse_taken, render, report_of_store, write
 from controller.results.study_data import StudyData
 from controller.results.top import find_top
@@ -176,6 +176,22 @@ def test_the_environments_values_stay_here() -> None:
 )  # fmt: skip
 def test_ranges_in_words(table_: dict[str, Any], words: str) -> None:
     assert ranges({"parameters": {"x": table_}}) == {"x": words}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [([3, 0.5, 1], "seen: 0.5 … 3"), (["b", "a", "b"], "seen: b, a"), ([1, "a", None, True], "seen: 1, a, null, true"),
+     ([[1], [1]], "seen: [1]"), (list(map(str, range(10))), "seen: 0, 1, 2, 3, 4, 5, 6, 7, 2 more")],
+)  # fmt: skip
+def test_what_was_seen_in_words(values: list[Any], words: str) -> None:
+    assert seen(values) == words
+
+
+def test_an_objective_that_chooses_by_itself() -> None:
+    facts = gather(
+        with_record(study_data(20), sweep={"parameters": {"lr": {"low": 0.0, "high": 1.0}}}), acts=True
+    )
+    assert facts.ranges == {"lr": "0 … 1", "layers": "seen: 1 … 6", "optimizer": "seen: sgd, adam"}
 
 
 @pytest.mark.parametrize("sweep", [{}, {"parameters": []}, {"parameters": {"x": 3}}])
