@@ -120,32 +120,41 @@ def _cards(facts: Facts) -> list[tuple[str, str]]:
     return found
 
 
+LESS = ("seconds", "attempt", "worker", "started_at", "reason_class", "reason", "tags")
+"""Columns that come last, and not on paper; called as `controller tasks --where` calls them."""
+
+
 def _table(facts: Facts) -> dict[str, Any]:
     """The table of all trials, column by column."""
+    trials = facts.trials
     columns: dict[str, list[Any]] = {
-        "trial": [trial.number for trial in facts.trials],
-        "rank": [trial.rank for trial in facts.trials],
-        "status": [trial.status for trial in facts.trials],
+        "trial": [trial.number for trial in trials],
+        "rank": [trial.rank for trial in trials],
+        "status": [trial.status for trial in trials],
     }
-    taken = (*columns, "class", "reason", "seconds", "attempt", "worker", "started", "tags")
+    taken = (*columns, *LESS)
     for place, key in enumerate(facts.metrics):
-        columns[key if key not in taken else f"metric/{key}"] = [t.values[place] for t in facts.trials]
+        columns[key if key not in taken else f"metric/{key}"] = [t.values[place] for t in trials]
+    always = tuple(columns)
     for name in facts.parameters:
         own = name if name not in taken and name not in columns else f"parameter/{name}"
-        columns[own] = [trial.parameters.get(name) for trial in facts.trials]
-    columns |= {
-        "seconds": [round(trial.compute_s, 1) for trial in facts.trials],
-        "attempt": [trial.attempt for trial in facts.trials],
-        "worker": [trial.worker for trial in facts.trials],
-        "started": [None if t.started_at is None else words.moment(t.started_at) for t in facts.trials],
-        "class": [trial.reason_class or None for trial in facts.trials],
-        "reason": [trial.reason or None for trial in facts.trials],
-        "tags": [" ".join(trial.tags) or None for trial in facts.trials],
-    }
-    always = ("trial", "rank", "status", *facts.metrics)
+        columns[own] = [trial.parameters.get(name) for trial in trials]
+    last: list[list[Any]] = [
+        [round(trial.compute_s, 1) for trial in trials],
+        [trial.attempt for trial in trials],
+        [trial.worker or None for trial in trials],
+        [words.exactly(trial.started_at) for trial in trials],
+        [trial.reason_class or None for trial in trials],
+        [trial.reason or None for trial in trials],
+        [" ".join(trial.tags) or None for trial in trials],
+    ]
+    columns |= dict(zip(LESS, last, strict=True))
     kept = {k: v for k, v in columns.items() if k in always or any(one is not None for one in v)}
     return {
-        "columns": [{"name": name, "number": _is_number(column)} for name, column in kept.items()],
+        "columns": [
+            {"name": name, "number": _is_number(column), "less": name in LESS}
+            for name, column in kept.items()
+        ],
         "values": list(kept.values()),
     }
 

@@ -36,6 +36,13 @@ def moment(stamp: float | None) -> str:
     return datetime.fromtimestamp(stamp, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def exactly(stamp: float | None) -> str | None:
+    """Such as ``2026-11-29T02:33:07+00:00``."""
+    return (
+        None if stamp is None else datetime.fromtimestamp(stamp, timezone.utc).isoformat(timespec="seconds")
+    )
+
+
 def trials(count: int) -> str:
     """Such as ``1 trial``, ``2 trials``."""
     return f"{count} trial{'' if count == 1 else 's'}"

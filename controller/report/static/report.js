@@ -178,6 +178,7 @@
           if (cell.textContent.length > 30) cell.title = cell.textContent;
           if (columns[place].number) cell.className = "number";
           if (columns[place].name === "status") cell.className = String(value);
+          if (columns[place].less) cell.classList.add("less");
         });
         return line;
       }));
@@ -222,6 +223,7 @@
       button.type = "button";
       button.textContent = column.name;
       if (column.number) cell.className = "number";
+      if (column.less) cell.classList.add("less");
       button.addEventListener("click", () => {
         state.down = state.sort === place && !state.down;
         state.sort = place;
