@@ -16,6 +16,7 @@ from controller.commands.dashboard_command import dashboard
 from controller.commands.events_command import events
 from controller.commands.pipes import OUTPUT, PIPE_CLOSED, Commands, PipeClosed
 from controller.commands.questions import logs, show, status, tasks, top
+from controller.commands.report_command import report
 from controller.commands.start_command import start
 from controller.commands.study_commands import delete, rewind
 from controller.commands.study_file_commands import export, import_
@@ -53,7 +54,7 @@ def command() -> None:
 for _subcommand in (
     start, status, watch, top, tasks, show, logs, events, stop, pause, resume, budget,
     enqueue, worker, rewind, delete,
-    acl, artifacts, export, import_, dashboard,
+    acl, artifacts, export, import_, report, dashboard,
 ):  # fmt: skip
     command.add_command(_subcommand)
 

@@ -122,6 +122,7 @@ class _Start:
                 if strategy is None:
                     return INTERRUPTED
                 self._run(strategy, backend)
+            self._report(backend, strategy.state)
             return self._end(backend, strategy.state, strategy.reason)
 
     # What needs no server
@@ -131,6 +132,7 @@ class _Start:
         sweep, settings = self._sweep, self._settings
         if sweep.code:
             own = _own_files(self._artifacts.url, settings.storage_url)
+            own += [settings.folder / sweep.study.report] if sweep.study.report else []
             self._code = stack.enter_context(snapshot(sweep.code, settings.folder, own))
         # Check what workers will get, not what is here: a file that the snapshot lacks is missed now.
         folder = stack.enter_context(self._code.unpacked()) if self._code else settings.folder
@@ -318,6 +320,15 @@ class _Start:
         """Show how the study ended; returns the exit code."""
         self._view.summary(backend.store, self._name, state, reason)
         return {StudyState.INTERRUPTED: INTERRUPTED, StudyState.FAILED: 1}.get(state, 0)
+
+    def _report(self, backend: Backend, state: str) -> None:
+        """Write the report that the sweep asks for, once the study has ended."""
+        path = self._sweep.study.report
+        if path and state in ENDED:
+            from controller.session.end_report import write_end_report
+
+            storage, note = self._settings.storage_url, self._view.note
+            write_end_report(backend.store, self._name, self._settings.folder / path, storage, note)
 
 
 def _ended_meanwhile(record: StudyRecord, before: StudyRecord | None) -> bool:

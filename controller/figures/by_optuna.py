@@ -231,6 +231,14 @@ MOST_HARD = 300
 """Trials of a study with four objectives or more: the volume's cost grows fast with them."""
 
 
+def importances_of(data: StudyData, objective: int = 0) -> dict[str, float]:
+    """Name → how much a parameter matters, from 0 to 1, the most important first; empty where nobody can
+    tell. Plotly's package isn't needed."""
+    tasks = results(data)
+    names = {plain(name): name for task in tasks for name in parameters_of(task)}
+    return {names[name]: float(share) for name, share in _importances(data, tasks, objective).items()}
+
+
 def _with_front(data: StudyData, tasks: Sequence[TaskData], most: int) -> list[TaskData]:
     """At most about `most` tasks, the Pareto front among them, in their order."""
     if len(tasks) <= most:

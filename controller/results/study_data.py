@@ -10,6 +10,7 @@ from controller.results.curves import Curve
 from controller.results.standing import stands
 from worker.protocol import OPEN, ObjectiveMetric, Status, Store, StudyRecord, Summary, TaskRecord
 from worker.protocol.metrics import violations
+from worker.protocol.study_log import LogEntry
 
 CHUNK = 500
 """Tasks in one round trip."""
@@ -17,6 +18,8 @@ MOST = 20_000
 """Tasks of a study that are read for its figures: the best of them, and of the others every so many."""
 BEST = 1_000
 """Of these, the best."""
+MOST_EVENTS = 500
+"""Entries of a study's log that are told with it, the newest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,8 @@ class StudyData:
     """Tasks of a large study that are not in `tasks`."""
     curves: Mapping[str, Mapping[str, Curve]] = field(default_factory=dict)
     """Task id → metric key → what it has reported, thinned out; see `controller.results.curves`."""
+    events: tuple[LogEntry, ...] = ()
+    """The study's log, the oldest first; only where somebody has read it (`with_events`)."""
 
     @property
     def objectives(self) -> tuple[ObjectiveMetric, ...]:
@@ -71,6 +76,9 @@ class StudyData:
 
     def with_curves(self, curves: Mapping[str, Mapping[str, Curve]]) -> StudyData:
         return replace(self, curves=curves)
+
+    def with_events(self, events: Sequence[LogEntry]) -> StudyData:
+        return replace(self, events=tuple(events))
 
 
 def needed_metrics(study: StudyRecord, records: Sequence[TaskRecord]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from controller.loop.backend import Backend
 from controller.loop.observer import Observer
 from controller.search.parameters import Parameter
+from controller.session.environment import note_workers, versions
 from controller.session.fingerprint import fingerprint, is_same
 from controller.session.local_workers import LocalWorkers, default_count, local_workers
 from controller.session.lock import LEASE_S, StudyLock
@@ -94,6 +95,8 @@ class StudySession:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self.lock and self.lock.held:
+            note_workers(self.backend.store, self.name)
         if self.workers:
             self.workers.stop(at_once=self.hand_back())
         if self.lock:
@@ -190,6 +193,7 @@ class StudySession:
                 state=StudyState.RUNNING,
                 reason="",
                 ended_at=None,
+                environment={**record.environment, "versions": versions()},
                 controller=self.lock.name if self.lock else "",
             )
         )

@@ -29,6 +29,7 @@ from controller.loop.launcher import sign_records
 from controller.search.study import UID, existing_study, find_study, quiet_optuna, task_id_of
 from controller.session.lock import StudyLock
 from controller.studies.study_copies import attributes_until
+from controller.studies.study_file_log import log_entries, log_lines, write_log
 from worker import __version__
 from worker.artifacts.atomic import replacing
 from worker.optuna_internals import storage_of, study_id, validate
@@ -118,6 +119,7 @@ def _lines(store: Store, record: StudyRecord, study: optuna.Study) -> Iterator[d
     trials = study.get_trials(deepcopy=False)
     for trial in trials:
         yield {"trial": _trial_to_json(trial)}
+    yield from log_lines(store, record.name)
     for copy in read_tasks(store, store.studies.tasks(record.name)):
         if copy.record.trial < len(trials):
             yield {"task": copy.to_dict()}
@@ -236,6 +238,7 @@ def check_file(path: Path) -> Counts:
     end = None
     try:
         for line in lines:
+            log_entries(line)
             if "study" in line:
                 study_from_json(line["study"])
                 _log_entries(line)
@@ -302,6 +305,8 @@ class _Import:
         self._artifacts: dict[str, str] = {}
         self._removed: list[str] = []
         self._tasks: list[TaskCopy] = []
+        self._task_ids: dict[str, str] = {}
+        self._log: list[LogEntry] = []
 
     def take(self, line: dict[str, Any]) -> None:
         """Write what one line holds."""
@@ -317,6 +322,7 @@ class _Import:
             self._tasks.append(TaskCopy.from_dict(line.get("task") or line["base_task"]))
             if len(self._tasks) >= CHUNK:
                 self._flush_tasks()
+        self._log += log_entries(line)
 
     def _make_study(self, about: Mapping[str, Any]) -> None:
         assert self._record is not None
@@ -334,7 +340,11 @@ class _Import:
             self._storage.set_study_system_attr(self._study_id, key, value)
 
     def _flush_tasks(self) -> None:
-        _write_tasks(self._store, _placed(self._tasks, self._target, self._uid))
+        placed = list(_placed(self._tasks, self._target, self._uid))
+        self._task_ids.update(
+            zip((c.record.id for c in self._tasks), (c.record.id for c in placed), strict=True)
+        )
+        _write_tasks(self._store, placed)
         self._tasks.clear()
 
     def end(self) -> None:
@@ -347,6 +357,7 @@ class _Import:
             self._store.artifacts.add_to_study(self._target, name, meta)
         for identifier in self._removed:
             self._store.artifacts.note_removed(self._target, identifier)
+        write_log(self._store, self._target, self._log, self._task_ids)
         open_now = record.state in (StudyState.RUNNING, StudyState.PAUSED)
         self._storage.set_study_user_attr(self._study_id, _IMPORTING, False)
         self._store.studies.save(

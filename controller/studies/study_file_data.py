@@ -7,11 +7,13 @@ from datetime import datetime
 from pathlib import Path
 
 from controller.results.curves import Curve, curves_of
-from controller.results.study_data import StudyData, TaskData
+from controller.results.study_data import MOST_EVENTS, StudyData, TaskData
 from controller.studies.study_file import check_file, checked_head, read_lines, study_from_json
+from controller.studies.study_file_log import log_entries
 from worker.protocol import StudyRecord
 from worker.protocol.copies import TaskCopy
 from worker.protocol.errors import BadInput
+from worker.protocol.study_log import LogEntry
 
 
 def read_study_file(path: Path) -> StudyData:
@@ -26,6 +28,7 @@ def read_study_file(path: Path) -> StudyData:
     study: StudyRecord | None = None
     tasks: list[TaskData] = []
     curves: dict[str, Mapping[str, Curve]] = {}
+    events: list[LogEntry] = []
     for line in lines:
         if "study" in line:
             study = study_from_json(line["study"])
@@ -35,10 +38,18 @@ def read_study_file(path: Path) -> StudyData:
             found = curves_of(copy.record.id, copy.series)
             if found:
                 curves[copy.record.id] = found
+        elif "log" in line:
+            events += log_entries(line)
     if study is None:
         raise BadInput(f"{path}: damaged: it holds no study; export it again")
     tasks.sort(key=lambda task: task.record.trial)
-    return StudyData(study=study, tasks=tuple(tasks), at=_moment(path, head.get("at")), curves=curves)
+    return StudyData(
+        study=study,
+        tasks=tuple(tasks),
+        at=_moment(path, head.get("at")),
+        curves=curves,
+        events=tuple(events[-MOST_EVENTS:]),
+    )
 
 
 def _moment(path: Path, text: object) -> float:

@@ -36,6 +36,7 @@ from worker.protocol.command import FLAG, RESERVED, flags, placeholders
 from worker.protocol.errors import BadInput
 
 MAX_NAME_CHARS = 200
+_REPORT = re.compile(r".*[^/]\.(html?|md|markdown)", re.IGNORECASE | re.DOTALL)
 ENDS_BY_ITSELF = ("grid", "brute_force")
 SINGLE_METRIC_SAMPLERS = ("cmaes",)
 
@@ -110,6 +111,7 @@ def _study(parts: Parts) -> Iterator[Problem]:
         if parts.study.project is not None:
             yield from _name(("study", "project"), parts.study.project)
         yield from _start_from(parts.study)
+        yield from _report(parts.study.report)
     metrics = parts.metrics or ()
     for index, metric in enumerate(metrics):
         path: Path = ("study", "metric", index, "name") if len(metrics) > 1 else ("study", "metric", "name")
@@ -129,6 +131,16 @@ def _start_from(study: StudySection) -> Iterator[Problem]:
     if study.start_from == study.name and study.name.strip():
         text = "is this study itself; name an older one, or leave it out: a study goes on by itself"
         yield Problem(path=path, text=text, related=(("study", "name"),))
+
+
+def _report(report: str | None) -> Iterator[Problem]:
+    path: Path = ("study", "report")
+    if report is None:
+        return
+    if "\0" in report:
+        yield Problem(path=path, text=f"must be the path of a file, got {show(report)}")
+    elif not _REPORT.fullmatch(report):
+        yield Problem(path=path, text=f"must end in .html or .md, got {show(report)}")
 
 
 def _constraints(constraints: tuple[Constraint | None, ...]) -> Iterator[Problem]:

@@ -123,6 +123,8 @@ class StudySection(Section):
         allow_duplicates: run the same parameters again when the sampler asks for them.
         on_nan: what becomes of a trial whose objective is reported as not a number, where the pruner lets it
             go on; None leaves it to the pruner, and is "fail" without one.
+        report: a file that a report is written to at the end, relative to the current folder; its name ends
+            in .html or .md.
     """
 
     name: str
@@ -132,6 +134,7 @@ class StudySection(Section):
     start_from: str | None = None
     allow_duplicates: bool = False
     on_nan: Literal["fail", "prune", "ignore"] | None = None
+    report: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         metrics = [{"name": metric.name, "goal": metric.goal} for metric in self.metrics]

@@ -70,6 +70,7 @@ def everything(cli: Cli) -> dict[str, Any]:
         "logs": [cli("logs", task["task_id"]).stdout for task in tasks[:2]],
         "top": cli.json("top", "-k", "10", "--all-metrics"),
         "artifacts": cli.json("artifacts", "list"),
+        "events": cli.json("events"),
         "status": {k: status[k] for k in ("state", "reason", "budget", "objectives", "tasks", "created_at")},
     }
 
@@ -173,6 +174,10 @@ def test_files_that_can_not_be_imported(cli: Cli, there: Cli) -> None:
     task = json.loads(lines[-2])
     task["task"]["record"]["v"] = 99
     refused(packed(*lines[:-2], json.dumps(task), lines[-1]), "reads up to version")
+    place = next(i for i, line in enumerate(lines) if line.startswith('{"log"'))
+    refused(
+        packed(*lines[:place], '{"log":[{"at":"x","kind":"note","text":""}]}', *lines[place + 1 :]), "damaged"
+    )
     refused(b"", "not a file")
     refused(b"PK nothing of the kind", "not a file")
     refused(packed('{"a": 1}'), "not a file")

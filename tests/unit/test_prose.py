@@ -15,18 +15,9 @@ CODE = sorted(
     path for folder in ("controller", "worker", "examples") for path in (ROOT / folder).rglob("*.py")
 )
 ROOMS = {
-    "sweep",
-    "search",
-    "results",
-    "figures",
-    "screen",
-    "loop",
-    "session",
-    "studies",
-    "api",
-    "health",
-    "commands",
-}
+    "sweep", "search", "results", "control", "figures", "report", "screen", "loop", "session", "studies", "api",
+    "health", "dashboard", "commands",
+}  # fmt: skip
 
 
 def relative(path: Path) -> str:

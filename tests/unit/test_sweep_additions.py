@@ -39,6 +39,7 @@ GOOD = sweep(
         "constraints": [{"name": "memory/peak", "max": 8e9}, {"name": "f1", "min": 0.5}],
         "start_from": "older",
         "allow_duplicates": True,
+        "report": "out/report.HTML",
     },
     try_=[{"lr": 0.3, "opt": "sgd", "momentum": 0.5}, {"layers": 2.0}, {"momentum": 0.1}],
     sampler={"type": "partial_fixed", "fixed": {"layers": 2}, "base": {"type": "random"}},

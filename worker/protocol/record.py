@@ -328,7 +328,7 @@ class StudyState:
     FAILED = "failed"
 
 
-_SINCE = ("budget_since", "artifact_stores", "copied_from", "signed", "judged_from")
+_SINCE = ("budget_since", "artifact_stores", "copied_from", "signed", "judged_from", "environment")
 """Fields of a study's record that it may lack: earlier versions did not have them."""
 
 
@@ -366,6 +366,9 @@ class StudyRecord:
     """Its controllers sign: base tasks that they take have seals."""
     judged_from: int = 0
     """Number of the trial that counts as the study's first, of which not all may fail alike."""
+    environment: dict[str, Any] = field(default_factory=dict)
+    """What has run it: ``versions`` (program → version) of its controller, ``workers`` (name → host, slots,
+    version, GPUs) as they were last seen at its end."""
 
     def encode(self) -> dict[str, str | int]:
         data: dict[str, str | int] = {"v": VERSION}

@@ -1,0 +1,1 @@
+"""The report: one file that shows a study without a server."""
