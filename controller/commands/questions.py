@@ -174,7 +174,7 @@ def _base_tasks(only: str | None, limit: int, redis_url: str | None, output_form
                 "status": record.status.value,
                 "reason": why(record),
                 "created": iso(record.created_at),
-                "tags": " ".join(record.spec.tags),
+                "tags": " ".join(record.all_tags),
             }
             for record in store.tasks.get_many(store.tasks.base_tasks()[:limit])
             if record is not None and only in (None, record.status.value)

@@ -100,7 +100,7 @@ def describe(store: Store, record: TaskRecord) -> dict[str, Any]:
         "hyper_parameters": as_written(record, everything=True),
         "metrics": metrics(scalars, None),
         "artifacts": artifacts,
-        "tags": list(record.spec.tags),
+        "tags": list(record.all_tags),
     }
 
 

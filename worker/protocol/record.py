@@ -9,10 +9,11 @@ from collections.abc import Container, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
-from worker.protocol.bounds import MAX_NUMBER, MAX_STAMP, MAX_TEXT, bounded_float, bounded_int
+from worker.protocol.bounds import MAX_NUMBER, MAX_STAMP, MAX_TEXT, bounded_float, bounded_int, moment
 from worker.protocol.errors import NewerRecord, RecordError
 from worker.protocol.metrics import ObjectiveMetric
 from worker.protocol.status import Reason, Status
+from worker.protocol.tags import decode_tags, encode_tags
 from worker.protocol.words import with_article
 
 VERSION = 2
@@ -187,6 +188,14 @@ class TaskRecord:
     """The highest of them; -1 while there is none."""
     handed_back: int = 0
     """Attempts that ended because their worker shut down in an orderly way: they don't count as lost."""
+    tags: tuple[str, ...] | None = None
+    """All its tags, once a person has changed them; None while they are its spec's, which may be signed."""
+    note: str = ""
+    """What a person has written about it."""
+
+    @property
+    def all_tags(self) -> tuple[str, ...]:
+        return self.spec.tags if self.tags is None else self.tags
 
     @property
     def used_iterations(self) -> int:
@@ -229,8 +238,8 @@ class TaskRecord:
                 value = value.encode()
             elif isinstance(value, (Status, Reason)):
                 value = value.value
-            elif isinstance(value, float):
-                value = repr(value)
+            elif isinstance(value, (float, tuple)):
+                value = repr(value) if isinstance(value, float) else encode_tags(value)
             data[name] = value
         return data
 
@@ -269,9 +278,9 @@ class TaskRecord:
                 status=Status(data["status"]),
                 attempt=bounded_int(data["attempt"], 0, MAX_NUMBER),
                 created_at=bounded_float(data["created_at"], 0.0, MAX_STAMP),
-                queued_at=_number(data.get("queued_at")),
-                started_at=_number(data.get("started_at")),
-                ended_at=_number(data.get("ended_at")),
+                queued_at=moment(data.get("queued_at")),
+                started_at=moment(data.get("started_at")),
+                ended_at=moment(data.get("ended_at")),
                 compute_s=bounded_float(data.get("compute_s", 0.0), 0.0, MAX_STAMP),
                 worker=data.get("worker", ""),
                 reason_class=Reason(data["reason_class"]) if data.get("reason_class") else None,
@@ -281,6 +290,8 @@ class TaskRecord:
                 iterations=bounded_int(data.get("iterations", 0), 0, MAX_NUMBER),
                 last_iteration=bounded_int(data.get("last_iteration", -1), -MAX_NUMBER, MAX_NUMBER),
                 handed_back=bounded_int(data.get("handed_back", 0), 0, MAX_NUMBER),
+                tags=decode_tags(data.get("tags")),
+                note=data.get("note", ""),
             )
         except KeyError as error:
             raise RecordError(f"task record {data.get('id', '?'):.40}: field {error} is missing") from error
@@ -300,11 +311,7 @@ def check_version(data: Mapping[str, str], what: str) -> None:
         )
 
 
-def _number(text: str | None) -> float | None:
-    return bounded_float(text, 0.0, MAX_STAMP) if text else None
-
-
-_TEXTS = ("id", "name", "study", "project", "parent", "worker", "reason", "error", "stop")
+_TEXTS = ("id", "name", "study", "project", "parent", "worker", "reason", "error", "stop", "tags", "note")
 
 
 class StudyState:
