@@ -178,7 +178,7 @@ def import_study(store: Store, path: Path, url: str, *, name: str | None) -> Cou
             name is here already. Nothing was written.
     """
     quiet_optuna()
-    counts = _check(path)
+    counts = check_file(path)
     target = name or counts.name
     if store.studies.find(target) is not None:
         raise BadInput(f"study {target!r} is in this Redis already; give the imported one another --name")
@@ -207,7 +207,7 @@ def import_study(store: Store, path: Path, url: str, *, name: str | None) -> Cou
     return replace(counts, name=target)
 
 
-def _read(path: Path) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The file's lines. Raises `BadInput`, also after some of them."""
     try:
         with gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape") as file:
@@ -226,16 +226,16 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
         raise BadInput(f"{path}: {error.strerror or error}") from error
 
 
-def _check(path: Path) -> Counts:
+def check_file(path: Path) -> Counts:
     """Read all of the file once. Raises `BadInput`."""
-    lines = _read(path)
-    head = _checked_head(path, next(lines, {}))
+    lines = read_lines(path)
+    head = checked_head(path, next(lines, {}))
     trials = tasks = 0
     end = None
     try:
         for line in lines:
             if "study" in line:
-                _study_from_json(line["study"])
+                study_from_json(line["study"])
             elif "trial" in line:
                 _check_trial(path, line["trial"], trials)
                 trials += 1
@@ -255,7 +255,7 @@ def _check(path: Path) -> Counts:
     return Counts(name=str(head["name"]), trials=trials, tasks=tasks)
 
 
-def _checked_head(path: Path, head: dict[str, Any]) -> dict[str, Any]:
+def checked_head(path: Path, head: dict[str, Any]) -> dict[str, Any]:
     if head.get("head") != _MARK:
         raise BadInput(f"{path}: not a file that `controller export` has written")
     if not isinstance(head.get("format"), int) or head["format"] > FORMAT:
@@ -273,7 +273,7 @@ def _check_trial(path: Path, data: Mapping[str, Any], number: int) -> None:
         raise BadInput(f"{path}: trial {number} is missing; export it again")
 
 
-def _study_from_json(data: Mapping[str, Any]) -> StudyRecord:
+def study_from_json(data: Mapping[str, Any]) -> StudyRecord:
     return StudyRecord.decode({name: str(value) for name, value in data.items()})
 
 
@@ -299,7 +299,7 @@ class _Import:
     def take(self, line: dict[str, Any]) -> None:
         """Write what one line holds."""
         if "study" in line:
-            self._record = _study_from_json(line["study"])
+            self._record = study_from_json(line["study"])
             self._artifacts, self._removed = dict(line["artifacts"]), list(line["removed"])
         elif "optuna" in line:
             self._make_study(line["optuna"])
@@ -357,7 +357,7 @@ class _Import:
 
 def _write(store: Store, storage: BaseStorage, url: str, path: Path, target: str) -> None:
     found = _Import(store, storage, url, target)
-    for line in _read(path):
+    for line in read_lines(path):
         found.take(line)
     found.end()
 

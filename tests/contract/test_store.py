@@ -230,6 +230,32 @@ def test_repeated_writes_are_applied_once(store: Store) -> None:
     assert store.transitions.requeue(again.id, 1, reason="lost").attempt == 2
 
 
+def test_a_record_keeps_what_became_of_its_earlier_attempts(store: Store, clock: ManualClock) -> None:
+    task = running(store, "w/0")
+    began = clock.now()
+    clock.sleep(5)
+    for _ in range(2):  # a repeated call adds nothing
+        store.transitions.requeue(task.id, 1, reason="lost")
+    store.transitions.start(task.id, 2, "v/1")
+    clock.sleep(1)
+    store.transitions.requeue(task.id, 2, reason="r" * 300, handed_back=True)
+    first, second = store.tasks.get(task.id).earlier
+    assert (first.attempt, first.worker, first.started_at, first.ended_at) == (1, "w/0", began, began + 5)
+    assert (first.handed_back, first.reason) == (False, "lost")
+    assert (second.attempt, second.worker, second.handed_back, len(second.reason)) == (2, "v/1", True, 200)
+    store.redis.hset(keys.task(task.id), "earlier", "[[1]]")
+    with pytest.raises(RecordError, match="field 'earlier' is malformed"):
+        store.tasks.get(task.id)
+
+
+def test_a_record_keeps_the_newest_of_many_attempts(store: Store) -> None:
+    task = running(store)
+    for attempt in range(1, 26):
+        store.transitions.requeue(task.id, attempt, reason="again", handed_back=True)
+        store.transitions.start(task.id, attempt + 1, "w/0")
+    assert [one.attempt for one in store.tasks.get(task.id).earlier] == list(range(6, 26))
+
+
 def test_an_attempt_reports_from_the_beginning(store: Store) -> None:
     task = running(store)
     report(store, task, 3.0, 0.5)

@@ -21,7 +21,7 @@ ROOMS = {
         "protocol", "process", "artifacts", "embedded", "sdk", "trials", "runner", "health", "slot", "cli",
     ),
     "controller": (
-        "sweep", "search", "results", "loop", "session", "studies", "api", "health", "commands",
+        "sweep", "search", "results", "figures", "loop", "session", "studies", "api", "health", "commands",
     ),
 }  # fmt: skip
 """The rooms of each package: each may import those before it, never one after it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from worker.protocol import keys
@@ -18,7 +18,8 @@ from worker.protocol.event_stream import emit
 from worker.protocol.events import Event, EventKind
 from worker.protocol.metrics import Summary
 from worker.protocol.ranking_index import rank
-from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.record import TaskRecord
+from worker.protocol.stop_request import StopRequest
 from worker.protocol.task_artifacts import TaskArtifacts
 from worker.protocol.transaction import compare_and_set
 
@@ -71,21 +72,22 @@ class Reports:
                 pipe.hgetall(keys.scalars(task_id))
             return [summaries_of(data) for data in hashes(pipe)]
 
+    def some_scalars(self, task_ids: Sequence[str], metrics: Sequence[str]) -> list[dict[str, Summary]]:
+        """As `scalars`, of these metrics only."""
+        if not task_ids or not metrics:
+            return [{} for _ in task_ids]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for task_id in task_ids:
+                pipe.hmget(keys.scalars(task_id), list(metrics))
+            rows = hashes(pipe)
+        return [
+            summaries_of({key: text for key, text in zip(metrics, row, strict=False) if text is not None})
+            for row in rows
+        ]
+
     def series(self, task_id: str) -> dict[str, list[tuple[int, float, float]]]:
         """All points kept of a task: metric key → [(iteration, value, seconds since the epoch)]."""
-        found: dict[str, list[tuple[int, float, float]]] = {}
-        seen: set[int | str] = set()
-        for text in self._redis.lrange(keys.series(task_id), 0, -1):
-            try:
-                seq, points = json.loads(text)
-                read = [_point(*point) for point in points] if seq not in seen else []
-                seen.add(seq)
-            except (ValueError, TypeError, OverflowError, RecursionError) as error:
-                log.warning("task %s: a batch of its points is passed over: %.300s", task_id, error)
-                continue
-            for key, iteration, value, at in read:
-                found.setdefault(key, []).append((iteration, value, at))
-        return found
+        return points_of(task_id, self._redis.lrange(keys.series(task_id), 0, -1))
 
     def checkpoints(self, task_id: str) -> list[ResumePoint]:
         """The task's checkpoints, the oldest first; empty if they can't be read."""
@@ -116,6 +118,27 @@ class Reports:
                 # Their own numbers: the attempt counts its batches from 1.
                 kept.append(json.dumps([f"{attempt}/{len(kept)}", earlier], separators=(",", ":")))
         return kept
+
+
+def points_of(task_id: str, batches: Iterable[str]) -> dict[str, list[tuple[int, float, float]]]:
+    """The points in batches as they are stored, see `Reports.series`. What is no batch is passed over.
+
+    Args:
+        task_id: for messages.
+    """
+    found: dict[str, list[tuple[int, float, float]]] = {}
+    seen: set[int | str] = set()
+    for text in batches:
+        try:
+            seq, points = json.loads(text)
+            read = [_point(*point) for point in points] if seq not in seen else []
+            seen.add(seq)
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            log.warning("task %s: a batch of its points is passed over: %.300s", task_id, error)
+            continue
+        for key, iteration, value, at in read:
+            found.setdefault(key, []).append((iteration, value, at))
+    return found
 
 
 def summaries_of(data: Mapping[str, str]) -> dict[str, Summary]:

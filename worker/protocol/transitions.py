@@ -11,13 +11,15 @@ from worker.protocol import keys
 from worker.protocol.attempt_guard import GUARD, check_holder
 from worker.protocol.batch import Batch
 from worker.protocol.clock import Clock
+from worker.protocol.earlier_attempt import with_given_up
 from worker.protocol.errors import NoSuchTask, StaleAttempt, TransitionRefused
 from worker.protocol.event_stream import emit
 from worker.protocol.events import Event, EventKind
 from worker.protocol.ranking_index import rank_completed, unrank
-from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.record import TaskRecord
 from worker.protocol.reports import Reports, write_batch, write_resumed
 from worker.protocol.status import FINISHED, Reason, Status, allowed
+from worker.protocol.stop_request import StopRequest
 from worker.protocol.task_records import TaskRecords
 from worker.protocol.transaction import Once, compare_and_set, milliseconds
 from worker.protocol.worker_registry import show_running, worker_name
@@ -208,6 +210,7 @@ class Transitions:
                 "reason": reason,
                 "worker": "",
                 "handed_back": old.handed_back + handed_back,
+                "earlier": with_given_up(old, now, reason, handed_back),
             }
 
         def extra(pipe: Any, old: TaskRecord) -> None:
@@ -270,11 +273,8 @@ class Transitions:
                 unrank(pipe, old)
             elif status is Status.COMPLETED:
                 rank_completed(self._redis, pipe, old, last.summaries if last else {})
-            data = {
-                "status": status.value,
-                "class": reason_class.value if reason_class else "",
-                "reason": reason,
-            }
+            class_name = reason_class.value if reason_class else ""
+            data = {"status": status.value, "class": class_name, "reason": reason}
             event = Event(kind=EventKind.ENDED, task=old.id, attempt=old.attempt, data=data)
             emit(pipe, old.study, event)
 

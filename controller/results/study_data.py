@@ -1,0 +1,120 @@
+"""All of a study that figures are drawn of, as one value: read from the store, or from a study's file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from controller.results.curves import Curve
+from controller.results.standing import stands
+from worker.protocol import OPEN, ObjectiveMetric, Status, Store, StudyRecord, Summary, TaskRecord
+from worker.protocol.metrics import violations
+
+CHUNK = 500
+"""Tasks in one round trip."""
+MOST = 20_000
+"""Tasks of a study that are read for its figures: the best of them, and of the others every so many."""
+BEST = 1_000
+"""Of these, the best."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskData:
+    """One task, with the summaries of the metrics that the study optimizes or is bounded by."""
+
+    record: TaskRecord
+    scalars: Mapping[str, Summary] = field(default_factory=dict)
+
+    def value(self, metric: ObjectiveMetric) -> float | None:
+        """What the task has for an objective, so far if it still runs; None without a finite value."""
+        summary = self.scalars.get(metric.key)
+        found = math.nan if summary is None else summary.value(metric.sign)
+        return found if math.isfinite(found) else None
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether it violates no constraint."""
+        return not any(over > 0 for over in violations(self.record.spec.constraints, self.scalars))
+
+    @property
+    def ranks(self) -> bool:
+        """Whether its values are results that `controller top` ranks."""
+        return stands(self.record) and self.record.status is not Status.FAILED and self.is_feasible
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyData:
+    """A study at one moment."""
+
+    study: StudyRecord
+    tasks: tuple[TaskData, ...]
+    """By trial number."""
+    at: float
+    """When it was read, seconds since the epoch: until then, what runs has run."""
+    left_out: int = 0
+    """Tasks of a large study that are not in `tasks`."""
+    curves: Mapping[str, Mapping[str, Curve]] = field(default_factory=dict)
+    """Task id → metric key → what it has reported, thinned out; see `controller.results.curves`."""
+
+    @property
+    def objectives(self) -> tuple[ObjectiveMetric, ...]:
+        return self.study.metrics
+
+    def ranked(self) -> list[TaskData]:
+        """The tasks that have a result for each objective, by trial number."""
+        return [
+            task
+            for task in self.tasks
+            if task.ranks and all(task.value(metric) is not None for metric in self.objectives)
+        ]
+
+    def with_curves(self, curves: Mapping[str, Mapping[str, Curve]]) -> StudyData:
+        return replace(self, curves=curves)
+
+
+def needed_metrics(study: StudyRecord, records: Sequence[TaskRecord]) -> list[str]:
+    """Keys of the metrics that figures need of tasks: objectives, and those that have bounds."""
+    bounded = {str(bound["metric"]) for record in records for bound in record.spec.constraints}
+    return list(dict.fromkeys([*(metric.key for metric in study.metrics), *sorted(bounded)]))
+
+
+def read_study(store: Store, name: str) -> StudyData:
+    """A study from the store, without learning curves (`controller.results.curves.read_curves`).
+
+    Raises:
+        BadInput: there is no such study.
+        RecordError: its record can't be read.
+    """
+    study = store.studies.get(name)
+    ids = store.studies.tasks(name)
+    kept = chosen(store, study, ids)
+    tasks = read_tasks(store, study, kept)
+    return StudyData(
+        study=study, tasks=tuple(tasks.values()), at=store.clock.now(), left_out=len(ids) - len(kept)
+    )
+
+
+def chosen(store: Store, study: StudyRecord, ids: Sequence[str]) -> list[str]:
+    """The tasks of a study that its figures are drawn of, at most `MOST`, in the order of `ids`."""
+    if len(ids) <= MOST:
+        return list(ids)
+    kept = set(store.ranking.best(study.name, BEST))
+    kept.update(*(store.studies.tasks(study.name, status)[-BEST:] for status in OPEN))
+    step = math.ceil(len(ids) / (MOST - len(kept)))
+    kept.update(ids[::step])
+    return [task_id for task_id in ids if task_id in kept]
+
+
+def read_tasks(store: Store, study: StudyRecord, ids: Sequence[str]) -> dict[str, TaskData]:
+    """Task id → the task, of those that have a record, in the order of `ids`."""
+    found: dict[str, TaskData] = {}
+    for start in range(0, len(ids), CHUNK):
+        # Records first: where one says that its task has ended, the values are its last.
+        records = [record for record in store.tasks.get_many(ids[start : start + CHUNK]) if record]
+        scalars = store.reports.some_scalars(
+            [record.id for record in records], needed_metrics(study, records)
+        )
+        for record, values in zip(records, scalars, strict=True):
+            found[record.id] = TaskData(record=record, scalars=values)
+    return found

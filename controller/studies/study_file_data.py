@@ -1,0 +1,49 @@
+"""A study's file as what figures and reports are made of, without Redis and without Optuna's storage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from controller.results.curves import Curve, curves_of
+from controller.results.study_data import StudyData, TaskData
+from controller.studies.study_file import check_file, checked_head, read_lines, study_from_json
+from worker.protocol import StudyRecord
+from worker.protocol.copies import TaskCopy
+from worker.protocol.errors import BadInput
+
+
+def read_study_file(path: Path) -> StudyData:
+    """The study in a file of `controller export`, with the learning curves of all its tasks.
+
+    Raises:
+        BadInput: the file is no such file, is damaged, cut short or of a newer version.
+    """
+    check_file(path)
+    lines = read_lines(path)
+    head = checked_head(path, next(lines, {}))
+    study: StudyRecord | None = None
+    tasks: list[TaskData] = []
+    curves: dict[str, Mapping[str, Curve]] = {}
+    for line in lines:
+        if "study" in line:
+            study = study_from_json(line["study"])
+        elif "task" in line:
+            copy = TaskCopy.from_dict(line["task"])
+            tasks.append(TaskData(record=copy.record, scalars=copy.scalars))
+            found = curves_of(copy.record.id, copy.series)
+            if found:
+                curves[copy.record.id] = found
+    if study is None:
+        raise BadInput(f"{path}: damaged: it holds no study; export it again")
+    tasks.sort(key=lambda task: task.record.trial)
+    return StudyData(study=study, tasks=tuple(tasks), at=_moment(path, head.get("at")), curves=curves)
+
+
+def _moment(path: Path, text: object) -> float:
+    """When a file was written, seconds since the epoch."""
+    try:
+        return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
+    except ValueError as error:
+        raise BadInput(f"{path}: damaged: {text!r:.40} is no time; export it again") from error
