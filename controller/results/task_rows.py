@@ -195,7 +195,7 @@ class RowsKept:
         self._kept: OrderedDict[tuple[str, float], TaskRows] = OrderedDict()
 
     def of(self, study: StudyRecord) -> TaskRows:
-        """The rows of a study; of one that was deleted and begun anew, none of before."""
+        """The rows of a study; none of those of an earlier study of that name."""
         with self._lock:
             rows = self._kept.setdefault((study.name, study.created_at), TaskRows(self._store, study))
             self._kept.move_to_end((study.name, study.created_at))

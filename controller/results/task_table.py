@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.results.task_rows import OWN, Row, TaskRows, cell, getters, merged_rows
+from controller.results.tasks import task_dicts
 from controller.results.where import Where, unknown
 from worker.protocol import Status, Store, StudyRecord, keys
 from worker.protocol.errors import BadInput
@@ -124,6 +125,22 @@ def find_rows(rows: TaskRows, query: Query) -> tuple[list[tuple[Row, list[int]]]
         # Without an order the newest, as ever; the order of trials stays.
         chosen = chosen[: query.count] if query.sort else chosen[-query.count :]
     return [(row, earlier[id(row)]) for row in chosen], columns
+
+
+def filter_tasks(store: Store, study: StudyRecord, query: Query) -> list[dict[str, Any]]:
+    """The tasks that a query is about, as `controller.results.tasks.list_tasks` returns them, or their cells
+    of the columns that it chooses.
+
+    Raises:
+        WhereError, BadInput: as `find_page`.
+    """
+    found, columns = find_rows(TaskRows(store, study), query)
+    if query.columns:
+        return chosen_cells([row for row, _ in found], columns, query.columns)
+    records = store.tasks.get_many([row[OWN.index("task")] for row, _ in found])
+    numbers = [earlier for _, earlier in found]
+    there = [(one, earlier) for one, earlier in zip(records, numbers, strict=True) if one is not None]
+    return task_dicts(store, study, there)
 
 
 def selected(rows: Iterable[Row], columns: Mapping[str, int], where: Where | None, query: Query) -> list[Row]:
