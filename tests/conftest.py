@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.mariadb",
     "tests.postgresql",
     "tests.gcsserver",
+    "tests.dashboard",
 ]
 
 

@@ -9,12 +9,14 @@ from controller.loop.budget import Budget
 from controller.loop.context import LoopContext, StudyLease
 from controller.loop.job import Job
 from controller.loop.job_factory import JobFactory
+from controller.loop.logged_observer import LoggedObserver
 from controller.loop.loop import Loop
 from controller.loop.observer import Observer
 from controller.loop.state import Hooks, LoopSettings, LoopState, Requests
 from controller.results.ranking import Ranking
 from controller.search.objective import Objective
 from controller.search.search import Search
+from controller.session.lock import lease_name
 
 
 class Inside:
@@ -78,7 +80,7 @@ class Inside:
                 state=self.state,
                 requests=self.requests,
                 search=self.search,
-                observer=observer,
+                observer=LoggedObserver(observer, self.backend.store, self.state.study, lease_name()),
                 lease=self.lease,
                 hooks=hooks,
             )

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from controller.commands.dashboard_hosts import accepted_hosts, bare_host
 from controller.commands.dashboard_pages import ReadOnlyPages
 from controller.commands.settings import Settings
+from controller.dashboard.hosts import accepted_hosts, bare_host
 from worker.artifacts import open_store
 from worker.protocol.errors import BadInput
 from worker.sdk.optuna_store import OptunaArtifactStore
@@ -97,7 +97,7 @@ class Guard:
     Args:
         application: optuna-dashboard's.
         artifacts: gets the study that a request is about, by `note`.
-        hosts: values of ``Host`` to accept, see `controller.commands.dashboard_hosts`.
+        hosts: values of ``Host`` to accept, see `controller.dashboard.hosts`.
         allow_changes: accept requests that change something, from the dashboard's own pages.
     """
 

@@ -11,13 +11,15 @@ import redis
 
 from controller.commands.acl_command import acl
 from controller.commands.artifact_commands import artifacts
-from controller.commands.control import pause, resume, stop
+from controller.commands.control import budget, enqueue, pause, resume, stop
 from controller.commands.dashboard_command import dashboard
+from controller.commands.events_command import events
 from controller.commands.pipes import OUTPUT, PIPE_CLOSED, Commands, PipeClosed
 from controller.commands.questions import logs, show, status, tasks, top
 from controller.commands.start_command import start
 from controller.commands.study_commands import delete, rewind
 from controller.commands.study_file_commands import export, import_
+from controller.commands.worker_commands import worker
 from worker import __version__
 from worker.process.logs import OneLine
 from worker.protocol.connection import can_pass, trouble
@@ -48,7 +50,8 @@ def command() -> None:
 
 
 for _subcommand in (
-    start, status, top, tasks, show, logs, stop, pause, resume, rewind, delete,
+    start, status, top, tasks, show, logs, events, stop, pause, resume, budget,
+    enqueue, worker, rewind, delete,
     acl, artifacts, export, import_, dashboard,
 ):  # fmt: skip
     command.add_command(_subcommand)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.embedded import EmbeddedRedis
-from worker.protocol import keys
 from worker.protocol.connection import check, connect
 from worker.protocol.errors import BadInput
 from worker.protocol.record import StudyRecord
@@ -162,4 +161,4 @@ def study_of(store: Store, task_id: str) -> str:
 
 def has_controller(store: Store, study: str) -> bool:
     """Whether a controller acts on the study."""
-    return bool(store.redis.exists(keys.study_lock(study)))
+    return store.studies.has_controller(study)

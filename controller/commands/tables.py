@@ -14,7 +14,7 @@ from rich.text import Text
 from controller.commands.layout import Column, Fitted
 from worker.protocol.printable import cell, one_line
 
-_LONG = ("gpus", "note", "parameters", "reason", "tags", "url", "value", "worker", "why")
+_LONG = ("gpus", "note", "parameters", "reason", "tags", "text", "url", "value", "worker", "why")
 """Columns with long texts: they may be broken, or stand below their row."""
 
 LONGEST_CELL = 10_000

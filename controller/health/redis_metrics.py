@@ -16,7 +16,7 @@ import redis
 
 from worker.protocol import keys
 from worker.protocol.connection import connect
-from worker.protocol.host import REGISTRATION_LIFE_S, busy_slots, pause_left, serves
+from worker.protocol.host import PAUSE, REGISTRATION_LIFE_S, busy_slots, held, pause_left, serves
 from worker.protocol.worker_registry import MAX_WORKERS, checked_registration
 
 TIMEOUT_S = 1.0
@@ -135,7 +135,8 @@ def _worker(name: str, registration: Mapping[str, str], left_ms: int | None, now
         return None
     registration = checked
     try:
-        state = "paused" if pause_left(registration, now) else registration.get("state", "")
+        paused = pause_left(registration, now) or held(registration) == PAUSE
+        state = "paused" if paused else registration.get("state", "")
         return SeenWorker(
             name=name,
             slots=int(registration["slots"]),

@@ -84,16 +84,22 @@ class Budget:
             raise BadInput(*problems)
         self.max_iteration_per_job = max_iteration_per_job
         self.max_concurrent = max_concurrent
-        if iterations_limit is None and jobs_limit is not None and max_iteration_per_job is not None:
-            iterations_limit = jobs_limit * max_iteration_per_job
+        self._iterations_follow = iterations_limit is None
         self.jobs = Limit(jobs_limit)
         self.iterations = Limit(iterations_limit, "iterations")
+        self.limit_jobs(jobs_limit)
         self.compute_time = Limit(compute_time_limit, "minutes")
         self.wall_clock = Limit(wall_clock_limit, "minutes")
         self.failures = Limit(max_failures)
         self.hopeless = ""
         """Why going on is of no use, as the tracker found; empty while it may be."""
         self._open: set[str] = set()
+
+    def limit_jobs(self, limit: float | None) -> None:
+        """Set the most jobs, and with it the most iterations of all where those follow from it."""
+        self.jobs.limit = limit
+        if self._iterations_follow and self.max_iteration_per_job is not None:
+            self.iterations.limit = None if limit is None else limit * self.max_iteration_per_job
 
     # Counting
 

@@ -16,6 +16,7 @@ from controller.loop.tracking import JobTracker
 from worker.protocol import Reason, Status, StudyState
 from worker.protocol.connection import can_pass
 from worker.protocol.errors import StorageUnavailable
+from worker.protocol.study_log import LogKind
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,7 @@ class Ending:
             state.status = self._final_status()
             if not self._progress.save(ended=True) and restore_lost():
                 self._progress.save(ended=True)
+            self._observer.log(LogKind.END, f"{state.status}: {state.reason}")
         except redis.RedisError as error:
             if not can_pass(error):
                 raise

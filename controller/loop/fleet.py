@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from worker.protocol.host import is_gone, machine_fault, pause_left
+from worker.protocol.host import held, is_gone, machine_fault, takes_jobs
 from worker.protocol.store import Store
 
 LOOK_S = 2.0
@@ -60,10 +58,10 @@ class Fleet:
         found = {each["name"]: machine_fault(each, moment) for each in alive}
         self.faults = {name: fault for name, fault in found.items() if fault}
         slots = sum(
-            int(registration.get("slots", 0)) for registration in alive if _takes_jobs(registration, moment)
+            int(registration.get("slots", 0)) for registration in alive if takes_jobs(registration, moment)
         )
         self.slots = min(slots, MOST_SLOTS)
-        if self.slots or self.faults:
+        if self.slots or self.faults or any(held(each) for each in alive):
             self.empty_since = None
         elif self.empty_since is None:
             self.empty_since = now
@@ -98,7 +96,3 @@ class Fleet:
         if ahead:
             return slots + 2 + slots // 16
         return slots + (1 + slots // 16 if slots > 1 else 0) if slots else 1
-
-
-def _takes_jobs(registration: Mapping[str, str], now: float) -> bool:
-    return registration.get("state") != "draining" and not pause_left(registration, now)

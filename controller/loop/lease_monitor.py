@@ -13,6 +13,7 @@ from controller.loop.job import Job
 from controller.loop.observer import Observer
 from worker.protocol import Reason, Status
 from worker.protocol.errors import BadInput, ForbiddenJob, RecordError
+from worker.protocol.study_log import LogKind
 
 
 class LeaseMonitor:
@@ -105,7 +106,7 @@ class LeaseMonitor:
             text = f"{reason}; {record.spent_attempts} attempts of {self._max_attempts} were lost"
             job.update(self._store.transitions.force_finish(record.id, Reason.WORKER_LOST, text))
         else:
-            self._observer.note(f"trial {job.trial}: {reason}; another attempt follows")
+            self._observer.remark(LogKind.LOST, f"trial {job.trial}: {reason}; another attempt follows")
             job.update(self._store.transitions.requeue(record.id, record.attempt, reason=reason))
             self.relaunch(job)
 

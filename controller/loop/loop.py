@@ -214,8 +214,7 @@ class Loop:
         self.tracker.refresh([job.task_id() for job in left.running])
         self._leases.give_time()
         self._periodic.begin(now)
-        # What was asked of this controller while it stood by.
-        self._control.take()
+        self._control.begin()
 
     def _wait(self) -> None:
         wait_s = min(WAIT_S, self._periodic.idle_s(time.monotonic()))

@@ -6,6 +6,7 @@ from controller.loop.fleet import Fleet
 from controller.loop.observer import Observer
 from controller.loop.state import LoopState, Requests
 from worker.protocol import StudyState
+from worker.protocol.study_log import LogKind
 
 
 class Machines:
@@ -28,20 +29,22 @@ class Machines:
             # Each time: a person may have asked for something else meanwhile.
             state.status, state.reason = StudyState.PAUSED, state.held
             if not was_held:
-                self._observer.note(f"paused: {state.held}")
+                self._observer.remark(LogKind.PAUSE, f"paused: {state.held}")
         elif was_held:
             state.status = StudyState.PAUSED if self._requests.paused else StudyState.RUNNING
             state.reason = ""
-            self._observer.note("resumed: a worker takes jobs again")
+            self._observer.remark(LogKind.RESUME, "resumed: a worker takes jobs again")
 
     def _tell(self) -> None:
         faults = self._fleet.faults
         for worker, fault in faults.items():
             if worker not in self._told:
-                self._observer.note(f"worker {worker} takes no jobs until this is mended: {fault}")
+                self._observer.remark(
+                    LogKind.QUARANTINE, f"worker {worker} takes no jobs until this is mended: {fault}"
+                )
         for worker in self._told.keys() - faults.keys():
             if worker in self._fleet.workers:
-                self._observer.note(f"worker {worker} takes jobs again")
+                self._observer.remark(LogKind.QUARANTINE, f"worker {worker} takes jobs again")
         self._told = dict(faults)
 
     def _why(self) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from controller.loop.job import Job
     from controller.search.objective import Objective
     from worker.protocol import TaskRecord
+    from worker.protocol.study_log import LogKind
 
 
 REDIS, STORAGE, LEASE = "Redis", "Optuna's storage", "its lease on the study"
@@ -98,3 +99,10 @@ class Observer:
 
     def note(self, text: str) -> None:
         """Something worth a line."""
+
+    def remark(self, kind: LogKind, text: str) -> None:
+        """As `note`, of a kind that the study's log knows."""
+        self.note(text)
+
+    def log(self, kind: LogKind, text: str) -> None:
+        """Something for the study's log alone."""

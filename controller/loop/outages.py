@@ -18,6 +18,7 @@ from controller.loop.state import Requests
 from controller.search.search import Search
 from worker.protocol.connection import can_pass, trouble
 from worker.protocol.errors import NoSuchTask, StorageUnavailable
+from worker.protocol.study_log import LogKind
 
 RETRY_S = 0.5
 """Pause before a step that Redis cut short is tried again, in seconds."""
@@ -51,11 +52,15 @@ class Outages:
         while lease and not lease.held:
             self._observer.heartbeat(LEASE)
             if lease.lost:
-                self._observer.note("another controller has taken over the study; this one ends")
+                self._observer.remark(
+                    LogKind.TAKEOVER, "another controller has taken over the study; this one ends"
+                )
                 self._requests.interrupt()
                 return False
             if not told:
-                self._observer.note("this controller's lease on the study has run out; waiting to renew it")
+                self._observer.remark(
+                    LogKind.OUTAGE, "this controller's lease on the study has run out; waiting to renew it"
+                )
                 told = True
             if self._requests.stops:
                 return False
@@ -76,7 +81,7 @@ class Outages:
             try:
                 result = step()
             except StorageUnavailable as error:  # it was waited for until the search was interrupted
-                self._observer.note(f"{error}; the next start tells what ended")
+                self._observer.remark(LogKind.OUTAGE, f"{error}; the next start tells what ended")
                 return False
             except NoSuchTask:
                 if not self.survive(self._restore_lost):
@@ -87,13 +92,13 @@ class Outages:
                     raise
                 if trouble(error) != away:
                     away = trouble(error)
-                    self._observer.note(f"{away}; waiting for it")
+                    self._observer.remark(LogKind.OUTAGE, f"{away}; waiting for it")
                 if self._requests.interrupted:
                     return False
                 time.sleep(RETRY_S)
                 continue
             if away:
-                self._observer.note("Redis is back")
+                self._observer.remark(LogKind.OUTAGE, "Redis is back")
                 # Leases could not be renewed meanwhile: their holders get time to do so.
                 self._leases.give_time(2)
                 self._poll_soon()
@@ -112,7 +117,9 @@ class Outages:
             self._observer.heartbeat(STORAGE)
             if reason != told:
                 told = reason
-                self._observer.note(f"Optuna's storage can't be used ({reason}); waiting for it")
+                self._observer.remark(
+                    LogKind.OUTAGE, f"Optuna's storage can't be used ({reason}); waiting for it"
+                )
             if self._requests.interrupted:
                 raise StorageUnavailable(f"Optuna's storage can't be used: {reason}")
 
@@ -120,7 +127,7 @@ class Outages:
             nonlocal told
             told = ""
             self._observer.heartbeat()
-            self._observer.note("Optuna's storage is back")
+            self._observer.remark(LogKind.OUTAGE, "Optuna's storage is back")
             # Events were not read meanwhile; their tasks' leases were renewed all the same.
             self._leases.give_time()
 

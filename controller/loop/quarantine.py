@@ -18,6 +18,7 @@ from controller.loop.job import Job
 from controller.loop.observer import Observer
 from controller.loop.state import LoopState
 from worker.protocol import Clock, Reason, Status, Store, TaskRecord
+from worker.protocol.study_log import LogKind
 
 FAILURES = 3
 """Different configurations that have to fail in a row."""
@@ -156,8 +157,9 @@ class NodePauses:
             return
         self._store.workers.pause(pause.worker, self._clock.now() + pause.seconds, pause.reason)
         if pause.known:
-            self._observer.note(
-                f"worker {pause.worker} takes no jobs for {pause.seconds:g} s: {pause.reason}"
+            self._observer.remark(
+                LogKind.QUARANTINE,
+                f"worker {pause.worker} takes no jobs for {pause.seconds:g} s: {pause.reason}",
             )
 
     def _lasting(self) -> set[str]:

@@ -10,7 +10,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from controller.search.parameter import Parameter
-from controller.search.tried import FIXED
+from controller.search.study import given_before
+from controller.search.tried import FIXED, TriedPoints
 from worker.optuna_internals import contains
 from worker.protocol.errors import BadInput
 from worker.protocol.nearest import nearest
@@ -37,6 +38,34 @@ def encoded(given: Mapping[str, Any], parameters: Sequence[Parameter]) -> dict[s
     for parameter in parameters:
         found.update(parameter.encode(given))
     return found
+
+
+def enqueue_once(
+    study: optuna.Study,
+    given: Mapping[str, Any],
+    parameters: Sequence[Parameter],
+    tried: TriedPoints | None,
+) -> str:
+    """Enqueue a known configuration, unless that was done before.
+
+    Args:
+        given: name → the program's value.
+        tried: what was tried already, and is not to be tried again; None where it may be.
+
+    Returns:
+        Why it is not enqueued; empty where it is.
+
+    Raises:
+        BadInput: there is no such parameter, with the nearest name, or a value is not possible.
+    """
+    point = encoded(given, parameters)
+    if given_before(study, point):
+        return "it was given before"
+    earlier = tried.number_of(given) if tried is not None else None
+    if earlier is not None:
+        return f"trial {earlier} had the same parameters"
+    study.enqueue_trial(point)
+    return ""
 
 
 def foreign_trials(

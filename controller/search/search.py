@@ -12,13 +12,13 @@ import optuna
 from optuna.trial import TrialState
 
 from controller.search.artifact_links import LINK, link_text
-from controller.search.enqueued import encoded, enqueue_as_meant, foreign_trials, is_foreign
+from controller.search.enqueued import enqueue_as_meant, enqueue_once, foreign_trials, is_foreign
 from controller.search.older_trials import copy_trials
 from controller.search.parameters import Parameter
 from controller.search.retries import RETRY_OF, once_more, retried
 from controller.search.samplers import ignores_history
 from controller.search.space import chosen_by, replay
-from controller.search.study import given_before, study_uid, task_id_of
+from controller.search.study import study_uid, task_id_of
 from controller.search.trial_cache import TrialCache
 from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot
 from controller.search.tried import DUPLICATE, NOT_RUN, TriedPoints
@@ -215,18 +215,12 @@ class Search:
 
     # What is known beforehand
 
-    def enqueue(self, parameters: Mapping[str, Any]) -> None:
-        """Have a known configuration tried next, once; the sampler chooses what it leaves out.
-
-        Args:
-            parameters: name → the program's value.
-
-        Raises:
-            BadInput: there is no such parameter, with the nearest name, or a value is not possible.
-        """
-        point = encoded(parameters, self._parameters)
-        if not given_before(self._study, point):
-            self._study.enqueue_trial(point)
+    def enqueue(self, parameters: Mapping[str, Any]) -> str:
+        """Have a known configuration tried next, see `enqueued.enqueue_once`."""
+        tried = None if self._allow_duplicates else self._tried
+        why = enqueue_once(self._study, parameters, self._parameters, tried)
+        self.exhausted = self.exhausted and bool(why)
+        return why
 
     def start_from(self, older: optuna.Study) -> tuple[int, int]:
         """Let the sampler know an older study's trials, see `older_trials.copy_trials`."""

@@ -21,6 +21,11 @@ LEASE_S = 15.0
 """A controller that has not been heard of for so long has lost its study, in seconds."""
 
 
+def lease_name() -> str:
+    """``host:pid`` of this process: the name under which it acts on studies."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 class StudyLock:
     """The right to act on a study. `held` turns False for good when another controller may have it."""
 
@@ -28,7 +33,7 @@ class StudyLock:
         self._store = store
         self._key = keys.study_lock(study)
         self._lease_s = lease_s
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.name = lease_name()
         self._token = f"{self.name}:{secrets.token_hex(8)}"
         self._valid_until = 0.0
         self.lost = False

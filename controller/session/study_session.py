@@ -18,6 +18,7 @@ from controller.sweep import describe_difference
 from worker.artifacts import open_store
 from worker.protocol import ObjectiveMetric, StudyRecord, StudyState, TaskRecord
 from worker.protocol.errors import BadInput
+from worker.protocol.study_log import LogEntry, LogKind
 
 ENDED = (StudyState.COMPLETED, StudyState.STOPPED, StudyState.FAILED)
 
@@ -173,6 +174,7 @@ class StudySession:
             record = replace(record, judged_from=store.studies.next_trial(self.name))
         if wanted.continues and record.state in ENDED:
             record = replace(record, budget_since=now, budget={})
+            store.changes.forget_edits(self.name, store.changes.edits(self.name))
         store.studies.save(
             replace(
                 record,
@@ -191,6 +193,15 @@ class StudySession:
                 controller=self.lock.name if self.lock else "",
             )
         )
+
+        self._log_start("begins" if known is None else "continues")
+
+    def _log_start(self, what: str) -> None:
+        kind = LogKind.TAKEOVER if self.stood_by else LogKind.START
+        more = ", after it stood by" if self.stood_by else ""
+        by = self.lock.name if self.lock else ""
+        entry = LogEntry(at=self.backend.clock.now(), kind=kind.value, text=f"{what} the study{more}", by=by)
+        self.backend.store.study_log.add(self.name, entry)
 
     # Workers
 

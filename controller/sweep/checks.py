@@ -88,7 +88,7 @@ def check(parts: Parts, source: str) -> Iterator[Problem]:
         text = "several metrics can't be pruned: Optuna prunes a single one; take fail or ignore"
         yield Problem(path=("study", "on_nan"), text=text, related=(("study", "metric"),))
     if parts.budget is not None:
-        yield from _budget(parts.budget, parts)
+        yield from check_budget(parts.budget, parts)
     if parts.queue is not None:
         yield from _name(("queue", "name"), parts.queue.name)
 
@@ -353,7 +353,8 @@ def _fixed(sampler: SamplerSection, parts: Parts) -> Iterator[Problem]:
         yield from check_values(path, fixed, parts.parameters)
 
 
-def _budget(budget: BudgetSection, parts: Parts) -> Iterator[Problem]:
+def check_budget(budget: BudgetSection, parts: Parts) -> Iterator[Problem]:
+    """Yield limits that don't fit together, and a study without an end."""
     low, high = budget.min_iterations, budget.max_iterations
     if low is not None and high is not None and low > high:
         text = f"{low} is above max_iterations ({high})"

@@ -58,7 +58,7 @@ def parse_override(text: str) -> Override:
     if text[position : position + 1] != "=":
         raise ValueError(f"--set {text}: {_FORM}")
     try:
-        value = _value(text[position + 1 :].strip())
+        value = toml_value(text[position + 1 :].strip())
     except ValueError as error:
         raise ValueError(f"--set {text}: {error}") from None
     return Override(text=text, path=tuple(path), value=value)
@@ -87,7 +87,7 @@ def apply_override(data: Mapping[str, Any], override: Override) -> dict[str, Any
     return changed
 
 
-def _value(text: str) -> Any:
+def toml_value(text: str) -> Any:
     """The value that TOML has for the text, else the text. Raises `ValueError` for half a list or table."""
     try:
         table = tomllib.loads(f"value = {text}")

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from controller.commands import dashboard as server
-from controller.commands import dashboard_hosts
 from controller.commands.dashboard import Guard, StudiesArtifacts
 from controller.commands.dashboard_command import dashboard
-from controller.commands.dashboard_hosts import accepted_hosts
+from controller.dashboard import hosts as dashboard_hosts
+from controller.dashboard.hosts import accepted_hosts
 
 
 @pytest.mark.parametrize(

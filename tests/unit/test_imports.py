@@ -21,7 +21,8 @@ ROOMS = {
         "protocol", "process", "artifacts", "embedded", "sdk", "trials", "runner", "health", "slot", "cli",
     ),
     "controller": (
-        "sweep", "search", "results", "figures", "loop", "session", "studies", "api", "health", "commands",
+        "sweep", "search", "results", "control", "figures", "report", "loop", "session", "studies", "api", "health",
+        "dashboard", "commands",
     ),
 }  # fmt: skip
 """The rooms of each package: each may import those before it, never one after it."""

@@ -42,7 +42,7 @@ class EventStream:
             log.warning("study %s: its events were spoiled: %s", study, error)
             self._redis.delete(keys.events(study))
             return [], "0-0"
-        entries = _stream_entries(answer)
+        entries = stream_entries(answer)
         events: list[Event] = []
         problems: list[str] = []
         for entry_id, entry in entries:
@@ -65,7 +65,8 @@ def emit(pipe: Any, study: str, event: Event) -> None:
     pipe.xadd(keys.events(study), event.encode(), maxlen=STREAM_LIMIT, approximate=True)
 
 
-def _stream_entries(answer: Any) -> list[tuple[str, dict[str, str]]]:
+def stream_entries(answer: Any) -> list[tuple[str, dict[str, str]]]:
+    """The entries of what XREAD has answered for one stream, as (id, fields), oldest first."""
     if not answer:
         return []
     streams = list(answer.values()) if isinstance(answer, dict) else [stream[1] for stream in answer]

@@ -62,6 +62,22 @@ def pause_left(registration: Mapping[str, str], now: float) -> float:
     return max(0.0, float(registration.get("paused_until") or 0.0) - now)
 
 
+PAUSE, DRAIN = "pause", "drain"
+"""What a person may have a worker do: take no new jobs; and end when what it runs has ended."""
+
+
+def held(registration: Mapping[str, str]) -> str:
+    """`PAUSE` or `DRAIN` where a person has a worker do so, by its registration; else empty."""
+    what = registration.get("hold", "")
+    return what if what in (PAUSE, DRAIN) else ""
+
+
+def takes_jobs(registration: Mapping[str, str], now: float) -> bool:
+    """Whether a worker takes jobs, by its registration."""
+    is_ending = registration.get("state") == "draining"
+    return not (is_ending or held(registration) or pause_left(registration, now))
+
+
 def slot_faults(registration: Mapping[str, str], now: float) -> dict[str, str]:
     """Slot number → what ails its device, of the slots that take no jobs for that, by the registration."""
     found = {}

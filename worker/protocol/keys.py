@@ -16,6 +16,9 @@ study ``a``. Task ids are 32 hexadecimal digits.
 | `orq:study:S:rank:completed` | zset | completed tasks by their only objective | both | with the study |
 | `orq:study:S:rank:I` | zset | as `rank`, by objective I of several, from 1 | both | with the study |
 | `orq:study:S:events` | stream | what happened, see `EventKind` | both | trimmed behind the reader |
+| `orq:study:S:log` | stream | what was done with it, see `LogEntry`; capped | controller | with the study |
+| `orq:study:S:edits` | hash | limit → how a person has edited it | controller | with the study |
+| `orq:study:S:given` | list | configurations to be tried next, as JSON | controller | when taken |
 | `orq:study:S:artifacts` | hash | artifact name → description, of its own | controller | with the study |
 | `orq:study:S:removed` | set | ids of artifacts that were removed | controller | with the study |
 | `orq:study:S:touched` | zset | task that was tagged, noted or removed → when | controller | with the study |
@@ -85,6 +88,18 @@ def events(name: str) -> str:
     return f"{study(name)}:events"
 
 
+def study_log(name: str) -> str:
+    return f"{study(name)}:log"
+
+
+def budget_edits(name: str) -> str:
+    return f"{study(name)}:edits"
+
+
+def given(name: str) -> str:
+    return f"{study(name)}:given"
+
+
 def study_artifacts(name: str) -> str:
     return f"{study(name)}:artifacts"
 
@@ -150,6 +165,9 @@ def of_study(name: str) -> list[str]:
         *(rank(name, index=index) for index in range(MAX_OBJECTIVES)),
         rank(name, only_completed=True),
         events(name),
+        study_log(name),
+        budget_edits(name),
+        given(name),
         study_artifacts(name),
         removed_artifacts(name),
         study_touched(name),

@@ -21,6 +21,8 @@ from worker.protocol.ranking_index import RankingIndex
 from worker.protocol.redis_time import RedisTime
 from worker.protocol.reports import Reports
 from worker.protocol.studies import Studies
+from worker.protocol.study_changes import StudyChanges
+from worker.protocol.study_log import StudyLog
 from worker.protocol.task_artifacts import TaskArtifacts
 from worker.protocol.task_records import TaskRecords
 from worker.protocol.transitions import Transitions
@@ -46,6 +48,8 @@ class Store:
         self.labels = Labels(client, self.clock)
         self.overruling = Overruling(client)
         self.studies = Studies(client)
+        self.study_log = StudyLog(client)
+        self.changes = StudyChanges(client)
         self.ranking = RankingIndex(client)
         self.events = EventStream(client)
         self.workers = WorkerRegistry(client)

@@ -94,6 +94,10 @@ class Studies:
                 pipe.zcard(keys.study_status(name, status))
             return dict(zip(Status, pipe.execute(), strict=True))
 
+    def has_controller(self, name: str) -> bool:
+        """Whether a controller acts on the study."""
+        return bool(self._redis.exists(keys.study_lock(name)))
+
     def request(self, name: str, request: str) -> None:
         """Ask the study's controller to ``stop``, ``pause``, ``resume`` or ``finish``: launch no more."""
         # Workers may ask for the end of launching, and for nothing else.

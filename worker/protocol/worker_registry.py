@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -13,7 +14,7 @@ from worker.protocol import keys
 from worker.protocol.bounds import MAX_STAMP, bounded_float
 from worker.protocol.connection import watch
 from worker.protocol.errors import BadInput
-from worker.protocol.host import REGISTRATION_LIFE_S, serves
+from worker.protocol.host import DRAIN, PAUSE, REGISTRATION_LIFE_S, serves
 from worker.protocol.transaction import milliseconds
 
 NAME = re.compile(r"[\w.-]*[^\W_][\w.-]*")
@@ -25,6 +26,17 @@ MAX_WORKERS = 10_000
 MAX_FIELD = 4096
 """Characters of one field of a registration."""
 _SLOT = re.compile(r"slot:[0-9]{1,6}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a worker was asked to do, by its registration; None where that says nothing, as after its loss."""
+
+    paused_until: float | None
+    """Seconds since the epoch; 0 for no pause."""
+    hold: str | None
+    """`host.PAUSE`, `host.DRAIN`; empty for to go on."""
+    reason: str
 
 
 class WorkerRegistry:
@@ -64,12 +76,41 @@ class WorkerRegistry:
 
     def pause(self, name: str, until: float, reason: str) -> None:
         """Have a worker take no jobs until a moment (seconds since the epoch); kept in its registration."""
+        self._tell(name, {"paused_until": repr(until), "paused": reason, "fault": ""})
+
+    def hold(self, name: str, what: str, *, reason: str, by: str) -> None:
+        """Have a worker take no jobs until `release`; kept in its registration, and so until it ends.
+
+        Args:
+            what: `host.PAUSE`, or `host.DRAIN` to have it end when what it runs has ended.
+            by: who wants it.
+        """
+        self._tell(name, {"hold": what, "hold_reason": reason[:600], "hold_by": by[:200]})
+
+    def release(self, name: str) -> None:
+        """Have a worker take jobs again, also one that a controller has paused."""
+        self._tell(
+            name,
+            {"hold": "", "hold_reason": "", "hold_by": "", "paused_until": "0.0", "paused": "", "fault": ""},
+        )
+
+    def _tell(self, name: str, about: Mapping[str, str]) -> None:
         with self._redis.pipeline() as pipe:
-            pipe.hset(keys.worker(name), mapping={"paused_until": repr(until), "paused": reason, "fault": ""})
+            pipe.hset(keys.worker(name), mapping=about)
             # If the worker has just ended, this must not leave a registration behind.
             pipe.pexpire(keys.worker(name), milliseconds(REGISTRATION_LIFE_S))
             pipe.publish(keys.control(name), "pause")
             pipe.execute()
+
+    def asked(self, name: str) -> Asked:
+        """What a worker was asked to do."""
+        about = self._redis.hgetall(keys.worker(name))
+        until, what = about.get("paused_until"), about.get("hold")
+        return Asked(
+            paused_until=None if until is None else _moment(until),
+            hold=what if what in (PAUSE, DRAIN, "") else None,
+            reason=about.get("hold_reason", "")[:600],
+        )
 
     def paused_until(self, name: str) -> float:
         """When a worker's pause ends (seconds since the epoch); 0 if it has none."""

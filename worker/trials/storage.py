@@ -171,7 +171,7 @@ def _check_file(path: Path, shown: str) -> None:
 def _quiet_pool() -> None:
     """Keep the pool from logging a traceback for each connection that broke.
 
-    Whoever used the connection gets its error, and tries again.
+    The caller who used the connection gets its error, and tries again.
     """
     pool = sqlalchemy.pool.QueuePool
     logging.getLogger(f"{pool.__module__}.{pool.__name__}.{_POOL}").setLevel(logging.CRITICAL)

@@ -1,0 +1,162 @@
+// Every page: live fragments, figures, actions, and what is said when the server is away.
+//
+//   <section data-live="URL">   its content is fetched from URL again when something has changed
+//   <div data-figure="URL">     drawn by Plotly from the JSON at URL, and again then (plots.js)
+//   <form data-action="URL">    its fields are posted as JSON; the answer's "done" or "error" is shown
+import { morph } from "./morph.js";
+
+const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
+const banner = document.getElementById("banner");
+const AGAIN_MS = 3000;
+
+export function say(text, kind = "") {
+  banner.textContent = text;
+  banner.className = kind;
+  banner.hidden = !text;
+}
+
+/** Fetches JSON or a fragment. Rejects with the server's own words. */
+export async function ask(url, options = {}) {
+  const answer = await fetch(url, { credentials: "same-origin", ...options });
+  if (answer.ok) return answer;
+  if (answer.status === 401) location.reload();
+  let problem = `the server says ${answer.status}`;
+  try {
+    problem = (await answer.json()).error ?? problem;
+  } catch { /* it was no JSON */ }
+  const error = new Error(problem);
+  error.status = answer.status;
+  throw error;
+}
+
+// Fragments. One request at a time for each; what changes meanwhile is fetched once more.
+const busy = new Map();
+
+async function load(section) {
+  if (busy.has(section)) {
+    busy.set(section, true);
+    return;
+  }
+  busy.set(section, false);
+  try {
+    const answer = await ask(section.dataset.live, { headers: { Accept: "text/html" } });
+    const text = await answer.text();
+    if (section.isConnected) morph(section, text);
+    section.removeAttribute("data-stale");
+    document.dispatchEvent(new CustomEvent("page:loaded", { detail: section }));
+  } catch (error) {
+    section.setAttribute("data-stale", "");
+    if (error.status === 404) say(error.message, "bad");
+  } finally {
+    const again = busy.get(section);
+    busy.delete(section);
+    if (again && section.isConnected) load(section);
+  }
+}
+
+let figures = null;
+
+async function drawFigures() {
+  if (!document.querySelector("[data-figure]")) return;
+  figures ??= await import("./plots.js");
+  figures.drawAll();
+}
+
+/** Fetches all that is live on the page again. */
+export function refresh() {
+  if (document.hidden) {
+    document.addEventListener("visibilitychange", refresh, { once: true });
+    return;
+  }
+  document.querySelectorAll("[data-live]").forEach(load);
+  drawFigures();
+}
+
+// The stream.
+function listen() {
+  const stream = new EventSource(meta("live"));
+  let lost = false;
+  stream.addEventListener("hello", () => {
+    if (document.querySelector("[data-away]")) location.reload();
+    if (lost) {
+      lost = false;
+      say("");
+      refresh();
+    }
+  });
+  stream.addEventListener("change", () => {
+    document.dispatchEvent(new CustomEvent("page:change"));
+    refresh();
+  });
+  stream.addEventListener("away", (event) => {
+    lost = true;
+    say(`${JSON.parse(event.data).reason}. What you see may be old; it comes back by itself.`, "bad");
+  });
+  stream.addEventListener("back", () => {
+    lost = false;
+    if (document.querySelector("[data-away]")) {
+      location.reload();
+      return;
+    }
+    say("");
+    refresh();
+  });
+  stream.addEventListener("error", () => {
+    lost = true;
+    say("The server can't be reached: `controller dashboard` may have ended. This page tries again.", "bad");
+    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, AGAIN_MS);
+  });
+  window.addEventListener("pagehide", () => stream.close());
+}
+
+// Actions.
+function fieldsOf(form, button) {
+  const fields = {};
+  for (const [name, value] of new FormData(form, button)) {
+    fields[name] = name in fields ? [fields[name], value].flat() : value;
+  }
+  return fields;
+}
+
+/** Posts an action. Returns the server's answer. */
+export async function act(url, fields) {
+  const answer = await ask(url, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRF-Token": meta("csrf") },
+    body: JSON.stringify(fields),
+  });
+  return answer.json();
+}
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target.closest("form[data-action]");
+  if (!form) return;
+  event.preventDefault();
+  const question = event.submitter?.dataset.confirm ?? form.dataset.confirm;
+  if (question && !confirm(question)) return;
+  const button = event.submitter;
+  if (button) button.disabled = true;
+  try {
+    const answer = await act(form.dataset.action, fieldsOf(form, button));
+    say(answer.done ?? "Done.", "good");
+    if (form.dataset.reset !== undefined) form.reset();
+    form.closest("dialog")?.close();
+    refresh();
+  } catch (error) {
+    say(error.message, "bad");
+  } finally {
+    if (button) button.disabled = false;
+  }
+});
+
+// A form of filters: a change of a field is a new address.
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("form[data-auto]");
+  if (form) form.requestSubmit();
+});
+
+drawFigures();
+if (meta("csrf")) {
+  listen();
+  window.addEventListener("pageshow", (event) => event.persisted && location.reload());
+}

@@ -1,0 +1,154 @@
+"""Takes over what people change of a running study: limits of its budget, configurations to be tried."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+from controller.loop.budget import Budget
+from controller.loop.context import LoopContext
+from controller.results.durations import spoken
+from controller.search.search import Asked
+from worker.protocol.errors import BadInput
+from worker.protocol.study_changes import BudgetEdit, Given
+from worker.protocol.study_log import LogKind
+
+_MINUTES = {"total_compute": "compute_time", "wall_clock": "wall_clock"}
+
+
+class EditedBudget:
+    """Applies the edits of a budget. Used by the loop's thread only."""
+
+    def __init__(self, context: LoopContext) -> None:
+        self._store = context.backend.store
+        self._state = context.state
+        self._budget = context.budget
+        self._observer = context.observer
+        self._given = limits(context.budget)
+        """The limits that the study was started with, by key of `[budget]`; times in seconds."""
+
+    def begin(self) -> None:
+        """Apply the edits that hold still; drop those where the study was started with another limit now."""
+        edits = self._store.changes.edits(self._state.study)
+        over = {name for name, edit in edits.items() if not self._holds(name, edit)}
+        for name in sorted(over & self._given.keys()):
+            edit = edits[name]
+            self._observer.remark(
+                LogKind.BUDGET,
+                f"{name} is {_shown(name, self._given[name])}, with which the study was started; it was "
+                f"{_shown(name, edit.instead_of)} when {edit.by or 'somebody'} set it to "
+                f"{_shown(name, edit.limit)}",
+            )
+        self._store.changes.forget_edits(self._state.study, over)
+        self._apply({name: edit for name, edit in edits.items() if name not in over}, "still ")
+
+    def look(self) -> None:
+        """Apply what has been edited, or taken back, since."""
+        self._apply(self._store.changes.edits(self._state.study))
+
+    def _holds(self, name: str, edit: BudgetEdit) -> bool:
+        return name in self._given and alike(self._given[name], edit.instead_of)
+
+    def _apply(self, edits: dict[str, BudgetEdit], how: str = "") -> None:
+        wanted = {name: edits[name].limit if name in edits else given for name, given in self._given.items()}
+        now = limits(self._budget)
+        for name, limit in wanted.items():
+            if alike(now[name], limit):
+                continue
+            set_limit(self._budget, name, limit)
+            edit = edits.get(name)
+            if edit is None:
+                why = "with which the study was started"
+            else:
+                why = f"{how}as {edit.by or 'somebody'} has set it instead of {_shown(name, edit.instead_of)}"
+            self._observer.remark(LogKind.BUDGET, f"{name} is {_shown(name, limit)}, {why}")
+
+
+class GivenConfigurations:
+    """Has the search try the configurations that people give. Used by the loop's thread only."""
+
+    def __init__(self, context: LoopContext) -> None:
+        self._store = context.backend.store
+        self._state = context.state
+        self._search = context.search
+        self._observer = context.observer
+        self._ahead: set[int] = set()
+        """Numbers of the trials given that were put before those that had been asked for."""
+
+    def look(self) -> None:
+        """Take the configurations that wait, the first one first."""
+        changes, study = self._store.changes, self._state.study
+        waiting = changes.given(study)
+        if not waiting:
+            return
+        taken = [given for given in waiting if self._take(given)]
+        search = self._search
+        if search is not None and taken:
+            if self._state.asked:
+                self._put_first(search.ask_several(len(taken)))
+            search.flush()
+        # Only now that they stand in the storage: one that is taken twice is recognized there.
+        for given in waiting:
+            changes.taken(study, given)
+
+    def _put_first(self, found: Sequence[Asked]) -> None:
+        """Launch these before what was asked for already, and after what was given earlier."""
+        waiting = self._state.asked
+        place = sum(1 for asked in waiting if asked.number in self._ahead)
+        self._ahead = {asked.number for asked in waiting if asked.number in self._ahead}
+        for asked in reversed(found):
+            waiting.insert(place, asked)
+            self._ahead.add(asked.number)
+
+    def _take(self, given: Given) -> bool:
+        """Hand one to the search; False where that can't try it."""
+        why = "this optimizer chooses its parameters by itself"
+        if self._search is not None:
+            try:
+                why = self._search.enqueue(given.parameters)
+            except BadInput as error:
+                why = str(error)
+        shown = json.dumps(dict(given.parameters), ensure_ascii=False)
+        who = f" given by {given.by}" if given.by else ""
+        if why:
+            self._observer.remark(LogKind.ENQUEUE, f"not tried: {shown}{who}: {why}")
+        else:
+            self._observer.remark(LogKind.ENQUEUE, f"tried next: {shown}{who}")
+        return not why
+
+
+def limits(budget: Budget) -> dict[str, float | None]:
+    """The limits that can be edited, by key of `[budget]`; times in seconds, None for none."""
+    found: dict[str, float | None] = {
+        "max_trials": budget.jobs.limit,
+        "max_concurrent": budget.max_concurrent,
+        "max_failures": budget.failures.limit,
+    }
+    for name, kind in _MINUTES.items():
+        minutes = getattr(budget, kind).limit
+        found[name] = None if minutes is None else minutes * 60
+    return found
+
+
+def set_limit(budget: Budget, name: str, limit: float | None) -> None:
+    """Set one of the `limits`."""
+    if name == "max_concurrent":
+        budget.max_concurrent = None if limit is None else int(limit)
+    elif name == "max_failures":
+        budget.failures.limit = limit
+    elif name == "max_trials":
+        budget.limit_jobs(limit)
+    else:
+        getattr(budget, _MINUTES[name]).limit = None if limit is None else limit / 60
+
+
+def alike(one: float | None, other: float | None) -> bool:
+    """Whether two limits are the same; records round them."""
+    return one == other or (one is not None and other is not None and math.isclose(one, other, abs_tol=0.01))
+
+
+def _shown(name: str, limit: float | None) -> str:
+    if limit is None:
+        return "no limit"
+    return spoken(limit) if name in _MINUTES else f"{limit:g}"
