@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from sys import intern
@@ -14,6 +14,7 @@ from controller.results.parameters import as_written
 from controller.results.tasks import why
 from worker.protocol import Status, Store, StudyRecord, Summary, TaskRecord, keys
 from worker.protocol.clock import iso
+from worker.protocol.values import bare
 
 OWN = (
     "trial", "task", "status", "reason", "reason_class", "attempt", "seconds", "worker", "started_at",
@@ -52,6 +53,7 @@ class TaskRows:
         """(``metric`` or ``parameter``, name) → place in a row."""
         self._growing = threading.Lock()
         self._filling = threading.Lock()
+        self._warming = threading.Lock()
         self._rows: dict[str, Row | None] = {}
         """By trial; None for a task whose record can't be read."""
         self._open: set[str] = set()
@@ -85,6 +87,20 @@ class TaskRows:
                 found[name if name not in found else f"{kind}/{name}"] = place
         return found
 
+    def names(self) -> dict[str, int]:
+        """As `columns`, and parameters without their section too, where that name is free: ``General/lr`` is
+        also ``lr``."""
+        found = self.columns()
+        with self._growing:
+            parameters = [
+                (name, place) for (kind, name), place in self._places.items() if kind == "parameter"
+            ]
+        short = Counter(bare(name) for name, _ in parameters)
+        for name, place in parameters:
+            if short[bare(name)] == 1:
+                found.setdefault(bare(name), place)
+        return found
+
     def parameters(self) -> set[int]:
         """The places of parameters."""
         with self._growing:
@@ -104,6 +120,35 @@ class TaskRows:
             self._looked_at = now
             self.ready = True
             return [row for row in self._rows.values() if row is not None]
+
+    def warm(self) -> None:
+        """Read all rows, once; several threads that ask for it wait for the first."""
+        with self._warming:
+            if not self.ready:
+                self.all()
+
+    def wait(self, patience_s: float) -> bool:
+        """Whether all rows have been read; a thread does it, which is waited for so long.
+
+        Raises:
+            Exception: what that thread has failed of.
+        """
+        if self.ready:
+            return True
+        failures: list[Exception] = []
+
+        def read() -> None:
+            try:
+                self.warm()
+            except Exception as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=read, name="rows of a study", daemon=True)
+        thread.start()
+        thread.join(patience_s)
+        if failures:
+            raise failures[0]
+        return self.ready
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -189,16 +234,18 @@ class TaskRows:
 class RowsKept:
     """The rows of the studies that were last asked for. Thread-safe."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, float], TaskRows] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[float, Store, TaskRows]] = OrderedDict()
 
-    def of(self, study: StudyRecord) -> TaskRows:
-        """The rows of a study; none of those of an earlier study of that name."""
+    def of(self, store: Store, study: StudyRecord) -> TaskRows:
+        """The rows of a study; none of those of an earlier study of that name, or from another store."""
         with self._lock:
-            rows = self._kept.setdefault((study.name, study.created_at), TaskRows(self._store, study))
-            self._kept.move_to_end((study.name, study.created_at))
+            created_at, of_store, rows = self._kept.get(study.name, (None, None, None))
+            if rows is None or created_at != study.created_at or of_store is not store:
+                rows = TaskRows(store, study)
+                self._kept[study.name] = study.created_at, store, rows
+            self._kept.move_to_end(study.name)
             while len(self._kept) > MOST_STUDIES:
                 self._kept.popitem(last=False)
             return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,10 @@ _LAST = ("seconds", "worker", "reason", "tags", "note")
 """Own columns that stand behind values and parameters."""
 _HIDDEN = ("task", "reason_class", "attempt", "started_at", "ended_at")
 """Own columns that are shown when they are asked for."""
+
+
+MOST_FRESH = 1000
+"""Rows of one page that are read again before they are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,11 @@ class Query:
     def by(self) -> str:
         """The column that it is sorted by."""
         return self.sort.removeprefix("-") or "trial"
+
+    @property
+    def needs_all(self) -> bool:
+        """Whether all rows have to be looked at: the indexes don't answer it."""
+        return bool(self.where.strip()) or self.by != "trial" or self.count is None
 
     @property
     def descends(self) -> bool:
@@ -79,22 +88,24 @@ def find_page(store: Store, study: StudyRecord, rows: TaskRows, query: Query) ->
     """
     where = Where.parse(query.where) if query.where.strip() else None
     total = int(store.redis.zcard(keys.study_tasks(study.name)))
-    indexed = None if where else _indexed(store, study, query)
+    indexed = _indexed(store, study, query)
     if indexed is not None:
         ids, matching = indexed
         found = rows.read(ids)
-        if query.columns and set(query.columns) - rows.columns().keys():
+        if set(query.columns) - rows.names().keys():
             rows.all()  # rows of other pages have more columns
-        columns = rows.columns()
     else:
-        every = rows.all()
-        columns = rows.columns()
-        chosen = selected(every, columns, where, query)
+        chosen = selected(rows.all(), rows.names, where, query)
         matching = len(chosen)
         end = None if query.count is None else query.start + query.count
-        found = rows.read([row[OWN.index("task")] for row in chosen[query.start : end]])
-    shown = _shown(columns, query.columns, study, rows.parameters())
-    places = {name: columns[name] for name in ("task", *shown)}
+        found = chosen[query.start : end]
+        if len(found) <= MOST_FRESH:
+            found = rows.read([row[OWN.index("task")] for row in found])
+    columns, names = rows.columns(), rows.names()
+    for name in query.columns:
+        check_column(name, names, "columns")
+    shown = tuple(dict.fromkeys(query.columns)) or _usual(columns, study, rows.parameters())
+    places = {name: names[name] for name in ("task", *shown)}
     return TaskPage(
         columns=shown,
         available=tuple(columns),
@@ -102,7 +113,7 @@ def find_page(store: Store, study: StudyRecord, rows: TaskRows, query: Query) ->
         total=total,
         matching=matching,
         start=query.start,
-        numeric=frozenset(name for name in shown if _is_numeric(found, columns[name])),
+        numeric=frozenset(name for name in shown if _is_numeric(found, names[name])),
     )
 
 
@@ -110,21 +121,20 @@ def find_rows(rows: TaskRows, query: Query) -> tuple[list[tuple[Row, list[int]]]
     """The tasks that a query is about, an interrupted one and its retry as one; and their columns.
 
     Returns:
-        Each row with the numbers of the trials that it stands for; see `TaskRows.columns`.
+        Each row with the numbers of the trials that it stands for; see `TaskRows.names`.
 
     Raises:
         WhereError, BadInput: as `find_page`.
     """
     where = Where.parse(query.where) if query.where.strip() else None
     every = rows.all()
-    columns = rows.columns()
     merged = merged_rows(every, rows.parameters()) if query.status is None else [(row, []) for row in every]
     earlier = {id(row): numbers for row, numbers in merged}
-    chosen = selected([row for row, _ in merged], columns, where, query)
+    chosen = selected([row for row, _ in merged], rows.names, where, query)
     if query.count is not None:
         # Without an order the newest, as ever; the order of trials stays.
         chosen = chosen[: query.count] if query.sort else chosen[-query.count :]
-    return [(row, earlier[id(row)]) for row in chosen], columns
+    return [(row, earlier[id(row)]) for row in chosen], rows.names()
 
 
 def filter_tasks(store: Store, study: StudyRecord, query: Query) -> list[dict[str, Any]]:
@@ -143,11 +153,14 @@ def filter_tasks(store: Store, study: StudyRecord, query: Query) -> list[dict[st
     return task_dicts(store, study, there)
 
 
-def selected(rows: Iterable[Row], columns: Mapping[str, int], where: Where | None, query: Query) -> list[Row]:
+def selected(
+    rows: Sequence[Row], names: Callable[[], Mapping[str, int]], where: Where | None, query: Query
+) -> list[Row]:
     """The rows that match, in the order asked for; rows without a value of that column are the last.
 
     Args:
         rows: by trial.
+        names: of their columns, see `TaskRows.names`.
 
     Raises:
         WhereError, BadInput: as `find_page`.
@@ -157,10 +170,11 @@ def selected(rows: Iterable[Row], columns: Mapping[str, int], where: Where | Non
         place, value = OWN.index("status"), query.status.value
         found = [row for row in found if row[place] == value]
     if where is not None and rows:  # names of a study without tasks are not known yet
-        matches = where.compile(getters(columns))
+        matches = where.compile(getters(names()))
         found = [row for row in found if matches(row)]
     if query.by == "trial":
         return found[::-1] if query.descends else found
+    columns = names()
     check_column(query.by, columns, "sort")
     get = getters(columns)[query.by]
     present = [row for row in found if get(row) is not None]
@@ -197,14 +211,8 @@ def _sortable(value: Any) -> tuple[int, Any]:
     return 1, value if isinstance(value, str) else " ".join(map(str, value))
 
 
-def _shown(
-    columns: Mapping[str, int], wanted: Sequence[str], study: StudyRecord, parameters: Collection[int]
-) -> tuple[str, ...]:
-    """The columns that were asked for; else what most people want to see."""
-    for name in wanted:
-        check_column(name, columns, "columns")
-    if wanted:
-        return tuple(dict.fromkeys(wanted))
+def _usual(columns: Mapping[str, int], study: StudyRecord, parameters: Collection[int]) -> tuple[str, ...]:
+    """The columns that most people want to see."""
     objectives = {metric.key for metric in study.metrics}
     return (
         *(name for name in OWN if name not in (*_LAST, *_HIDDEN)),
@@ -223,7 +231,7 @@ def _is_numeric(rows: Sequence[Row], place: int) -> bool:
 
 def _indexed(store: Store, study: StudyRecord, query: Query) -> tuple[list[str], int] | None:
     """Ids of a page and how many there are in all, from the indexes; None where these don't say."""
-    if query.count is None or query.by != "trial":
+    if query.needs_all or query.count is None:
         return None
     own = keys.study_tasks(study.name)
     key = own if query.status is None else keys.study_status(study.name, query.status)

@@ -248,14 +248,17 @@ def test_what_a_worker_lists_by_status_is_not_shown_unless_it_is_the_studys(stor
 
 
 def test_rows_of_studies_are_kept_apart(store: Store) -> None:
-    kept = RowsKept(store)
-    first = kept.of(STUDY)
-    assert kept.of(replace(STUDY, state="completed")) is first
-    assert kept.of(replace(STUDY, created_at=2.0)) is not first
-    assert kept.of(STUDY) is first
+    kept = RowsKept()
+    first = kept.of(store, STUDY)
+    assert kept.of(store, replace(STUDY, state="completed")) is first
+    assert kept.of(store, replace(STUDY, created_at=2.0)) is not first
+    second = kept.of(store, STUDY)
+    assert second is not first
+    assert kept.of(Store(store.redis), STUDY) is not second
+    third = kept.of(store, STUDY)
     for number in range(20):
-        kept.of(replace(STUDY, name=f"s{number}"))
-    assert kept.of(STUDY) is not first
+        kept.of(store, replace(STUDY, name=f"s{number}"))
+    assert kept.of(store, STUDY) is not third
 
 
 def test_the_rows_of_a_command(store: Store) -> None:
