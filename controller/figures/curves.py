@@ -15,6 +15,7 @@ from controller.figures.figure import (
     number,
     objective_name,
 )
+from controller.figures.sample import sampled
 from controller.results.curves import MOST_POINTS, Curve, picked
 from controller.results.study_data import StudyData, TaskData
 from worker.protocol import Reason, Status
@@ -23,6 +24,7 @@ COLORS = (
     "#3b82c4", "#e07b39", "#3f9b58", "#b08cc9", "#d1495b",
     "#d9a520", "#3aa6a6", "#a5673f", "#c46fa0", "#7b8f3a",
 )  # fmt: skip
+MOST_CURVES = 1_000
 NAMED = 30
 """Curves that have an entry in the legend; of more of them the legend names kinds."""
 PRUNED = "#a9a9a9"
@@ -31,10 +33,11 @@ PRUNED = "#a9a9a9"
 def draw(data: StudyData, options: Options) -> Drawn:
     """The curves in `data`, of one metric; those of pruned trials are dotted, among many grey."""
     metric = options.metric or objective_name(data, options.objective)
-    found = picked(data.curves, metric, MOST_POINTS)
-    tasks = [task for task in data.tasks if task.record.id in found]
-    if not tasks:
+    having = [task for task in data.tasks if metric in data.curves.get(task.record.id, {})]
+    if not having:
         return empty(f"no trial has reported {metric} yet")
+    tasks = sampled(data, having, MOST_CURVES, options.objective)
+    found = picked({task.record.id: data.curves[task.record.id] for task in tasks}, metric, MOST_POINTS)
     if len(tasks) <= NAMED:
         traces = [
             _one(task, found[task.record.id], COLORS[place % len(COLORS)], options.by_time)
@@ -43,7 +46,12 @@ def draw(data: StudyData, options: Options) -> Drawn:
     else:
         traces = _by_kind(tasks, found, options.by_time)
     across = axis("minutes since the trial's start") if options.by_time else axis("iteration")
-    return figure(traces, xaxis=across, yaxis=axis(metric), meta=clickable(task.record for task in tasks))
+    return figure(
+        traces,
+        xaxis=across,
+        yaxis=axis(metric),
+        meta={**clickable(task.record for task in tasks), "shown": len(tasks), "of": len(having)},
+    )
 
 
 def is_pruned(task: TaskData) -> bool:

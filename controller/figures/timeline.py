@@ -17,7 +17,7 @@ COLORS = dict(
         strict=True,
     )
 )
-MOST_ATTEMPTS = 6_000
+MOST_ATTEMPTS = 4_000
 """Attempts that are drawn, the newest, and of what did not simply complete as many as there is room for."""
 MOST_SLOTS = 200
 

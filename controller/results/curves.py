@@ -7,6 +7,7 @@ and a screen shows no more.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,9 +41,9 @@ class Curve:
         """At most `most` of its points, peaks among them."""
         kept = peaks(self.values, most)
         return Curve(
-            iterations=[self.iterations[i] for i in kept],
-            values=[self.values[i] for i in kept],
-            times=[self.times[i] for i in kept],
+            iterations=array("q", (self.iterations[i] for i in kept)),
+            values=array("d", (self.values[i] for i in kept)),
+            times=array("d", (self.times[i] for i in kept)),
         )
 
 
