@@ -14,7 +14,8 @@ from starlette.requests import Request
 class NameConvertor(Convertor[str]):
     """Any name as one part of a path: ``{name:name}``.
 
-    Servers and proxies decode ``%2F``, browsers drop ``.`` and ``..``: those are written with ``~``.
+    Servers and proxies decode ``%2F``, some of them twice; browsers drop ``.`` and ``..``: those are written
+    with ``~``.
     """
 
     regex = "[^/]+"
@@ -23,7 +24,7 @@ class NameConvertor(Convertor[str]):
         return re.sub("~([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), value)
 
     def to_string(self, value: str) -> str:
-        text = re.sub("[~/\\\\]", lambda found: f"~{ord(found[0]):02X}", value)
+        text = re.sub("[~/\\\\%]", lambda found: f"~{ord(found[0]):02X}", value)
         if text in (".", ".."):
             text = text.replace(".", "~2E")
         return quote(text or "~00", safe="~")
