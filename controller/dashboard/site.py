@@ -121,7 +121,8 @@ class Site:
             "url": url,
             "here": here,
             "part": part,
-            "static": lambda name: url("static", {"v": __version__}, path=name),
+            # Without a version: a script that another imports by its plain name would be loaded twice.
+            "static": lambda name: url("static", path=name),
             "study_name": study,
             "tabs": [tab for tab in self.tabs if tab.of_study is False],
             "study_tabs": [tab for tab in self.tabs if tab.of_study] if study else [],

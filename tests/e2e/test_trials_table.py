@@ -55,7 +55,7 @@ def test_it_is_filtered_sorted_and_live(browser: Any, page_of: Served, page_stor
         page_store.tasks.create(record(trial=500, status=Status.COMPLETED, spec=spec))
         expect(matching).to_have_text(str(count + 1))
         expect(rows(page).first.get_by_role("link")).to_have_text("500")
-        page.get_by_label("Status").select_option("failed")
+        page.get_by_label("Status", exact=True).select_option("failed")
         expect(page.get_by_text("No trial matches.")).to_be_visible()
         page.get_by_role("link", name="all trials").click()
         expect(matching).to_have_text("121")

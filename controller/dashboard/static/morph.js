@@ -21,6 +21,12 @@ function children(old, fresh) {
   let place = old.firstChild;
   for (const child of [...fresh.childNodes]) {
     const key = keyOf(child);
+    // A blank that only one of both has must not shift what follows: moved nodes lose their focus.
+    while (place && place.nodeType !== Node.ELEMENT_NODE && child.nodeType === Node.ELEMENT_NODE) {
+      const next = place.nextSibling;
+      place.remove();
+      place = next;
+    }
     const match = key ? keyed.get(key) : place && !keyOf(place) && alike(place, child) ? place : null;
     if (match && alike(match, child)) {
       keyed.delete(key);
