@@ -32,6 +32,7 @@ SECTIONS = (
     "leaks",
     "storage",
     "top",
+    "table",
     "artifacts",
     "regret",
 )

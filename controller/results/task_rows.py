@@ -192,11 +192,12 @@ class TaskRows:
         there = [record for record in records if record is not None]
         scalars = self._store.reports.scalars([record.id for record in there])
         found: dict[str, Row | None] = dict.fromkeys(task_ids)
+        now = self._store.clock.now()
         for record, values in zip(there, scalars, strict=True):
-            found[record.id] = self._row(record, values)
+            found[record.id] = self._row(record, values, now)
         return found
 
-    def _row(self, record: TaskRecord, scalars: Mapping[str, Summary]) -> Row:
+    def _row(self, record: TaskRecord, scalars: Mapping[str, Summary], now: float) -> Row:
         cells: list[Any] = [
             record.trial,
             record.id,
@@ -204,7 +205,7 @@ class TaskRows:
             intern(why(record)),
             record.reason_class.value if record.reason_class else "",
             record.attempt,
-            round(record.compute_s, 1),
+            _seconds(record, now),
             intern(record.worker),
             iso(record.started_at),
             iso(record.ended_at),
@@ -229,6 +230,12 @@ class TaskRows:
     def _place(self, kind: str, name: str) -> int:
         with self._growing:
             return self._places.setdefault((kind, name), len(OWN) + len(self._places))
+
+
+def _seconds(record: TaskRecord, now: float) -> float:
+    """What a task has computed; while it runs, so far."""
+    runs = record.status is Status.IN_PROGRESS and record.started_at is not None
+    return round(record.compute_s + (max(0.0, now - (record.started_at or now)) if runs else 0.0), 1)
 
 
 class RowsKept:

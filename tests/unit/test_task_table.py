@@ -200,6 +200,15 @@ def test_ended_tasks_are_read_once(store: Store, monkeypatch: pytest.MonkeyPatch
     assert read.taken() == [6, 7]
 
 
+def test_a_running_task_has_computed_so_far(store: Store) -> None:
+    store.tasks.create(ended(0, Status.QUEUED, lr=0.5))
+    store.transitions.start(f"{0:032x}", 1, "w/0")
+    rows = TaskRows(store, STUDY)
+    for seconds in (0.0, 60.0, 120.0):
+        assert page(store, rows, where="seconds >= 0").rows[0]["seconds"] == seconds
+        store.clock.sleep(60)  # type: ignore[attr-defined] # tests' clock
+
+
 def test_a_tagged_task_is_read_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     five(store)
     read, rows = Counting(store, monkeypatch), TaskRows(store, STUDY)
