@@ -28,6 +28,8 @@ help:
 
 demo: $(VENV)/.demo-ready
 	@$(BIN)/controller start examples/digits.toml
+	@echo
+	@echo 'See it in a browser:  $(BIN)/controller dashboard'
 
 test: $(VENV)/.dev-ready
 	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m 'not slow'

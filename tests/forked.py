@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import gc
 import importlib
 import io
@@ -19,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import traceback
 from collections.abc import Callable, Iterable
@@ -92,6 +94,8 @@ def begin(
     if session:
         os.setsid()
     _take_descriptors(streams, keep)
+    if session and os.isatty(0):
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # its Ctrl-C is for this session
     if folder is not None:
         os.chdir(folder)
     if environment is not None:

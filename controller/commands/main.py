@@ -20,6 +20,7 @@ from controller.commands.questions import logs, show, status, tasks, top
 from controller.commands.start_command import start
 from controller.commands.study_commands import delete, rewind
 from controller.commands.study_file_commands import export, import_
+from controller.commands.watch_command import watch
 from controller.commands.worker_commands import worker
 from worker import __version__
 from worker.process.logs import OneLine
@@ -51,7 +52,7 @@ def command() -> None:
 
 
 for _subcommand in (
-    start, status, top, tasks, show, logs, events, stop, pause, resume, budget, tag, note,
+    start, status, watch, top, tasks, show, logs, events, stop, pause, resume, budget, tag, note,
     enqueue, worker, rewind, delete,
     acl, artifacts, export, import_, dashboard,
 ):  # fmt: skip

@@ -11,11 +11,10 @@ import click
 
 from controller.commands.options import format_option, redis_option, study_argument, table_option
 from controller.commands.settings import open_store, pick_study, pick_task, resolve
-from worker.protocol import FINISHED, Status
+from worker.protocol import FINISHED, Status, Store, StudyRecord, TaskRecord
 from worker.protocol.clock import iso
 from worker.protocol.errors import BadInput
-from worker.protocol.printable import lines, one_line, output
-from worker.protocol.values import as_text
+from worker.protocol.printable import one_line, output
 
 
 @click.command()
@@ -63,6 +62,19 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
         line(f"no worker serves queue {report['queue']!r}")
 
 
+def _check_plot(plot: bool, output_format: str) -> None:
+    """Raises `BadInput` where ``--plot`` comes with a format for programs."""
+    if plot and output_format != "table":
+        raise BadInput(f"--plot draws for people; leave out --plot or --format {output_format}")
+
+
+def _plots(store: Store, record: StudyRecord | TaskRecord) -> list[Any]:
+    """A study or a task, drawn; plotext is imported only for that."""
+    from controller.commands.plots import study_plots, task_plots
+
+    return task_plots(store, record) if isinstance(record, TaskRecord) else study_plots(store, record.name)
+
+
 @click.command()
 @study_argument
 @click.option("-k", "top_k", type=click.IntRange(min=1), default=5, show_default=True, help="How many.")
@@ -70,6 +82,7 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
 @click.option("--all-hyper-parameters", is_flag=True, help="All parameters, not just the searched ones.")
 @click.option("--only-completed", is_flag=True, help="Only tasks that completed.")
 @click.option("--front", is_flag=True, help="Of several objectives: the whole Pareto front, whatever -k.")
+@click.option("--plot", is_flag=True, help="Draw the best value so far over the trials, or the Pareto front.")
 @redis_option
 @table_option
 def top(
@@ -79,6 +92,7 @@ def top(
     all_hyper_parameters: bool,
     only_completed: bool,
     front: bool,
+    plot: bool,
     redis_url: str | None,
     output_format: str,
 ) -> None:
@@ -90,8 +104,10 @@ def top(
     from controller.commands.tables import console, show, table_of
     from controller.results.top import find_top
 
+    _check_plot(plot, output_format)
     with open_store(resolve(redis_url)) as store:
         record = store.studies.get(pick_study(store, study))
+        drawn = _plots(store, record) if plot else []
         found = find_top(
             store,
             record,
@@ -105,7 +121,7 @@ def top(
     elif output_format == "csv":
         show(found.flat(), "csv")
     elif found.details:
-        console().print(table_of(found.shown(), found.title))
+        console().print(*drawn, table_of(found.shown(), found.title), sep="\n")
     else:
         missing = " and ".join(metric.key for metric in record.metrics)
         console().print(f"study {record.name}: no task has reported {missing} yet", markup=False)
@@ -232,58 +248,26 @@ def _base_tasks(only: str | None, limit: int, redis_url: str | None, output_form
 @click.argument("task")
 @redis_option
 @click.option("--all-metrics", is_flag=True, help="Also the metrics of the machine (`:monitor:`).")
+@click.option("--plot", is_flag=True, help="Draw what it has reported over its iterations.")
 @format_option(("table", "json"), "table")
-def show(task: str, redis_url: str | None, all_metrics: bool, output_format: str) -> None:
+def show(task: str, redis_url: str | None, all_metrics: bool, plot: bool, output_format: str) -> None:
     """Everything about one task: parameters, metrics, artifacts, and the traceback if it failed.
 
     TASK is its id, or the beginning of it.
     """
-    from controller.commands.tables import console, table_of
-    from controller.results.durations import spoken
-    from controller.results.tasks import describe, gpu_rows
+    from controller.commands.shown_task import print_task
+    from controller.commands.tables import console
+    from controller.results.tasks import describe
 
+    _check_plot(plot, output_format)
     with open_store(resolve(redis_url)) as store:
-        about = describe(store, store.tasks.get(pick_task(store, task)))
+        record = store.tasks.get(pick_task(store, task))
+        about = describe(store, record)
+        drawn = _plots(store, record) if plot else []
     if output_format == "json":
         print(json.dumps(about, indent=2))
-        return
-    out = console()
-    plain = ("task_id", "name", "study", "trial", "status", "reason_class", "reason", "attempt", "worker",
-             "created_at", "started_at", "ended_at", "compute_s", "iterations", "tags", "note")  # fmt: skip
-    for name in plain:
-        if about[name] not in (None, "", []):
-            said = spoken(about[name]) if name == "compute_s" else _joined(about[name])
-            out.print(f"{name.removesuffix('_s'):<14} {one_line(str(said))}", markup=False)
-    if about["hyper_parameters"]:
-        parameters = about["hyper_parameters"].items()
-        out.print(table_of([{"parameter": name, "value": as_text(value)} for name, value in parameters]))
-    metrics = {k: m for k, m in about["metrics"].items() if all_metrics or not k.startswith(":monitor:")}
-    if metrics:
-        out.print(
-            table_of(
-                [
-                    {"metric": k, **{n: m[n] for n in ("value", "min_value", "max_value")}}
-                    for k, m in metrics.items()
-                ]
-            )
-        )
-    gpus = gpu_rows(about["metrics"])
-    if gpus and not all_metrics:
-        out.print(table_of(gpus, "GPUs, at most"))
-    if len(metrics) < len(about["metrics"]):
-        hidden = len(about["metrics"]) - len(metrics)
-        out.print(f"{hidden} metric(s) of the machine (:monitor:) with --all-metrics", markup=False)
-    if about["artifacts"]:
-        out.print(
-            table_of(
-                [
-                    {"artifact": k, "file": a["filename"], "bytes": a["size"], "url": a["url"]}
-                    for k, a in about["artifacts"].items()
-                ]
-            )
-        )
-    if about["error"]:
-        out.print(lines(about["error"]), markup=False)
+    else:
+        print_task(console(), about, drawn, all_metrics=all_metrics)
 
 
 @click.command()

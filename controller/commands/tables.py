@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from controller.commands.layout import Column, Fitted
 from controller.results.as_csv import to_csv
+from controller.screen.layout import Column, Fitted
 from worker.protocol.printable import one_line
 
 _LONG = ("gpus", "note", "parameters", "reason", "tags", "text", "url", "value", "worker", "why")

@@ -6,7 +6,7 @@ log, and returns one sentence that says what was done.
 
 from __future__ import annotations
 
-from controller.control.budgets import EDITABLE, budget_limits, edit_budget, reset_budget
+from controller.control.budgets import edit_budget, reset_budget
 from controller.control.enqueuing import enqueue
 from controller.control.journal import write_log
 from controller.control.labels import note_task, tag_task
@@ -14,8 +14,6 @@ from controller.control.studies import pause_study, resume_study, stop_study, st
 from controller.control.workers import drain_worker, pause_worker, resume_worker
 
 __all__ = [
-    "EDITABLE",
-    "budget_limits",
     "drain_worker",
     "edit_budget",
     "enqueue",

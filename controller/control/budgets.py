@@ -13,6 +13,7 @@ from typing import Any
 
 from controller.control.journal import write_log
 from controller.results.durations import spoken
+from controller.results.limits import EDITABLE, TIMES, alike, limits_of, number_of, said, wanted_limits
 from controller.sweep.overrides import toml_value
 from controller.sweep.parts import read_budget
 from worker.protocol import Store, StudyRecord
@@ -21,26 +22,8 @@ from worker.protocol.nearest import nearest
 from worker.protocol.study_changes import BudgetEdit
 from worker.protocol.study_log import LogKind
 
-EDITABLE = {
-    "max_trials": "jobs",
-    "max_concurrent": "concurrent",
-    "max_failures": "failures",
-    "total_compute": "compute_time",
-    "wall_clock": "wall_clock",
-}
-"""Key of `[budget]` → the kind of budget in the study's record."""
-_TIMES = ("total_compute", "wall_clock")
 NONE = ("none", "null", "")
 """What takes a limit away."""
-
-
-def budget_limits(record: StudyRecord) -> dict[str, float | None]:
-    """The limits in force that can be edited: key of `[budget]` → limit, times in seconds; None for none."""
-    found: dict[str, float | None] = {}
-    for name, kind in EDITABLE.items():
-        limit = _number(record, kind, "limit")
-        found[name] = limit * 60 if limit is not None and name in _TIMES else limit
-    return found
 
 
 def edit_budget(store: Store, study: str, changes: Mapping[str, Any], *, by: str) -> str:
@@ -59,23 +42,25 @@ def edit_budget(store: Store, study: str, changes: Mapping[str, Any], *, by: str
     if not wanted:
         raise BadInput(f"{source}: name what to edit: {', '.join(EDITABLE)}")
     known, now = store.changes.edits(record.name), store.clock.now()
-    limits = budget_limits(record)
-    before = {**limits, **{name: edit.limit for name, edit in known.items() if name in EDITABLE}}
+    limits, before = limits_of(record), wanted_limits(record, known)
     new = _checked(record, {**before, **wanted}, wanted, source)
+    wanted = {name: value for name, value in wanted.items() if not alike(new[name], before[name])}
+    if not wanted:
+        raise BadInput(f"{source}: these limits hold already")
     problems = [problem for name in wanted if (problem := _too_low(record, name, new[name]))]
     if problems:
         raise BadInput(*(f"{source}: budget.{problem}" for problem in problems))
     edits, undone = {}, []
     for name in wanted:
         given = known[name].instead_of if name in known else limits[name]
-        if _alike(new[name], given):
+        if alike(new[name], given):
             undone.append(name)
         else:
             edits[name] = BudgetEdit(limit=new[name], instead_of=given, by=by, at=now)
     store.changes.edit(record.name, edits, undone)
-    said = ", ".join(f"{name} {_shown(name, before[name])} → {_shown(name, new[name])}" for name in wanted)
-    write_log(store, record.name, LogKind.BUDGET, said, by=by)
-    return f"{source}: {said}; {_when(store, record.name)}"
+    done = ", ".join(f"{name} {said(name, before[name])} → {said(name, new[name])}" for name in wanted)
+    write_log(store, record.name, LogKind.BUDGET, done, by=by)
+    return f"{source}: {done}; {_when(store, record.name)}"
 
 
 def reset_budget(store: Store, study: str, *, by: str) -> str:
@@ -89,12 +74,11 @@ def reset_budget(store: Store, study: str, *, by: str) -> str:
     if not known:
         raise BadInput(f"study {name}: its budget was not edited")
     store.changes.edit(name, {}, list(known))
-    said = ", ".join(
-        f"{limit} {_shown(limit, edit.limit)} → {_shown(limit, edit.instead_of)}"
-        for limit, edit in known.items()
+    done = ", ".join(
+        f"{limit} {said(limit, edit.limit)} → {said(limit, edit.instead_of)}" for limit, edit in known.items()
     )
-    write_log(store, name, LogKind.BUDGET, f"edits taken back: {said}", by=by)
-    return f"study {name}: edits taken back: {said}; {_when(store, name)}"
+    write_log(store, name, LogKind.BUDGET, f"edits taken back: {done}", by=by)
+    return f"study {name}: edits taken back: {done}; {_when(store, name)}"
 
 
 def _when(store: Store, name: str) -> str:
@@ -126,24 +110,24 @@ def _checked(
     is_sweep = "metric" in record.sweep.get("study", {})
     table = dict(record.sweep.get("budget", {})) if is_sweep else {}
     for name, limit in limits.items():
-        whole = isinstance(limit, float) and name not in _TIMES and limit.is_integer()
+        whole = isinstance(limit, float) and name not in TIMES and limit.is_integer()
         table[name] = int(limit) if whole else limit
     table = {name: limit for name, limit in table.items() if limit is not None}
     sampler = str(record.sweep.get("sampler", {}).get("type", "tpe")) if is_sweep else None
     budget = read_budget(table, sampler, source)
-    return {name: getattr(budget, f"{name}_s" if name in _TIMES else name) for name in wanted}
+    return {name: getattr(budget, f"{name}_s" if name in TIMES else name) for name in wanted}
 
 
 def _too_low(record: StudyRecord, name: str, limit: float | None) -> str:
     """What is wrong with a limit that is below what is used; empty where it isn't."""
-    used = _number(record, EDITABLE[name], "used") or 0.0
+    used = number_of(record, EDITABLE[name], "used") or 0.0
     if limit is None or name == "max_concurrent":
         return ""  # fewer at once: what runs ends first
     if name == "max_trials":
         least, what = used, f"{used:g} trials were created"
         share = _share(record)
         if share:
-            iterations = sum(_number(record, "iterations", field) or 0.0 for field in ("used", "reserved"))
+            iterations = sum(number_of(record, "iterations", field) or 0.0 for field in ("used", "reserved"))
             least = math.ceil(iterations / share)
             what = f"{iterations:g} iterations are used or reserved, those of {least:g} trials"
         return f"max_trials: {limit:g} is too low: {what} already" if limit < least else ""
@@ -156,20 +140,5 @@ def _too_low(record: StudyRecord, name: str, limit: float | None) -> str:
 
 def _share(record: StudyRecord) -> float:
     """Iterations that one trial stands for in the budget; 0 where they don't count."""
-    iterations, jobs = _number(record, "iterations", "limit"), _number(record, "jobs", "limit")
+    iterations, jobs = number_of(record, "iterations", "limit"), number_of(record, "jobs", "limit")
     return iterations / jobs if iterations and jobs else 0.0
-
-
-def _number(record: StudyRecord, kind: str, field: str) -> float | None:
-    value = (record.budget.get(kind) or {}).get(field)
-    return float(value) if isinstance(value, (int, float)) else None
-
-
-def _alike(one: float | None, other: float | None) -> bool:
-    return one == other or (one is not None and other is not None and math.isclose(one, other, abs_tol=0.01))
-
-
-def _shown(name: str, limit: float | None) -> str:
-    if limit is None:
-        return "no limit"
-    return spoken(limit) if name in _TIMES else f"{limit:g}"

@@ -58,7 +58,7 @@ def _checked(record: StudyRecord, given: Mapping[str, Any]) -> dict[str, Any]:
 
     try:
         parameters = [Parameter.from_dict(about) for about in described.values()]
-    except (BadInput, TypeError):
+    except (BadInput, TypeError, KeyError, ValueError):
         return dict(given)  # of a class of the program's own: its controller alone knows what it takes
     encoded(given, parameters)
     return dict(given)

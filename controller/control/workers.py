@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 from controller.control.journal import write_log
 from worker.protocol import Store
 from worker.protocol.errors import BadInput
-from worker.protocol.host import DRAIN, PAUSE, held, serves
+from worker.protocol.host import DRAIN, PAUSE, held, pause_left, serves
 from worker.protocol.nearest import nearest
+from worker.protocol.printable import one_line
 from worker.protocol.study_log import LogKind
+from worker.protocol.worker_registry import Order
+
+ANSWER_S = 3.0
+"""How long the answer of a worker is waited for, in seconds."""
 
 
 def pause_worker(store: Store, name: str, *, reason: str = "", by: str) -> str:
@@ -31,16 +38,32 @@ def resume_worker(store: Store, name: str, *, by: str) -> str:
         BadInput: there is no such worker, or it takes jobs.
     """
     about = _registration(store, name)
-    if not held(about) and float(about.get("paused_until") or 0) <= store.clock.now():
+    paused = pause_left(about, store.clock.now())
+    if not held(about) and not paused:
         raise BadInput(f"worker {name}: it takes jobs already")
-    store.workers.release(name)
-    return _say(store, about, "takes jobs again", by)
+    if paused:
+        store.workers.end_pause(name)
+    return _order(store, about, Order(hold="", by=by), "takes jobs again")
 
 
 def _hold(store: Store, name: str, what: str, words: str, reason: str, by: str) -> str:
     about = _registration(store, name)
-    store.workers.hold(name, what, reason=reason, by=by)
-    return _say(store, about, words + (f": {reason}" if reason else ""), by)
+    order = Order(hold=what, reason=one_line(reason, 500), by=by)
+    return _order(store, about, order, words + (f": {order.reason}" if reason else ""))
+
+
+def _order(store: Store, about: dict[str, str], order: Order, words: str) -> str:
+    name = about["name"]
+    if not store.workers.order(name, order):
+        raise BadInput(f"worker {name}: it doesn't listen now: it ends, or Redis is away for it; try again")
+    done = _say(store, about, words, order.by)
+    deadline = time.monotonic() + ANSWER_S
+    while time.monotonic() < deadline:
+        found = next((each for each in store.workers.list() if each["name"] == name), None)
+        if found is None or held(found) == order.hold:
+            return done
+        time.sleep(0.05)
+    return f"{done} (it has not answered yet; a worker of an older version can't)"
 
 
 def _say(store: Store, about: dict[str, str], text: str, by: str) -> str:

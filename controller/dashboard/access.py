@@ -38,9 +38,14 @@ class Access:
 class Tokens:
     """The secrets that open the page. A cookie is made from one, and can't be turned back into it."""
 
-    full: str = field(default_factory=lambda: secrets.token_urlsafe(TOKEN_BYTES), repr=False)
+    full: str = field(repr=False)
     read: str = field(default="", repr=False)
     """Opens it to look only; empty for none."""
+
+    @classmethod
+    def random(cls) -> Tokens:
+        """Tokens that nobody has named."""
+        return cls(full=secrets.token_urlsafe(TOKEN_BYTES), read=secrets.token_urlsafe(TOKEN_BYTES))
 
     def role_of(self, token: str) -> Role | None:
         """The role that a token gives; None for a wrong one."""

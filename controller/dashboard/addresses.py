@@ -45,6 +45,11 @@ def address(request: Request, route: str, query: Mapping[str, Any] | None = None
     return f"{request.scope.get('root_path', '').rstrip('/')}{path}{_query(query or {})}"
 
 
+def of_task(request: Request, task_id: str) -> str:
+    """The path of a task's page."""
+    return f"{request.scope.get('root_path', '').rstrip('/')}/tasks/{quote(task_id, safe='')}"
+
+
 def here(request: Request, **changes: Any) -> str:
     """This page's own path with another query: `changes` replace values, None removes one."""
     kept = [(key, value) for key, value in request.query_params.multi_items() if key not in changes]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import pkgutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from http import HTTPStatus
 from types import ModuleType
 
@@ -22,19 +22,20 @@ from controller.dashboard import pages
 from controller.dashboard.guard import ALWAYS, Guard, Rules, path_of
 from controller.dashboard.live import Changes, live_route
 from controller.dashboard.login import login_routes
-from controller.dashboard.site import Site, as_json
-from controller.dashboard.static_files import static_route
+from controller.dashboard.site import Site, Tab, as_json
+from controller.dashboard.static_files import static_routes
 from worker.protocol.connection import trouble
 from worker.protocol.errors import BadInput, OptunaRQError, RecordError, RedisUnavailable, ServerAway
 
 
-def create_app(site: Site, rules: Rules, prefix: str = "") -> Starlette:
+def create_app(site: Site, rules: Rules, prefix: str = "", optuna: Sequence[BaseRoute] = ()) -> Starlette:
     """The page of a site.
 
     Args:
         rules: what the guard lets pass.
         prefix: the path under which a proxy serves it, such as ``/hpo``, whether or not the proxy removes it
             from what it passes on; empty for none.
+        optuna: routes of optuna-dashboard.
     """
     modules = list(page_modules())
     changes = Changes(site)
@@ -44,10 +45,12 @@ def create_app(site: Site, rules: Rules, prefix: str = "") -> Starlette:
         yield
         changes.end()
 
-    routes: list[BaseRoute] = [live_route(changes), static_route(), *login_routes(site)]
+    routes: list[BaseRoute] = [live_route(changes), *static_routes(), *login_routes(site)]
     for module in modules:
         routes += module.routes
-    tabs = [tab for module in modules for tab in getattr(module, "tabs", ())]
+    routes += optuna
+    tabs = [Tab(label="Optuna", route="optuna", place=90)] if optuna else []
+    tabs += [tab for module in modules for tab in getattr(module, "tabs", ())]
     site.tabs = sorted(tabs, key=lambda tab: (tab.place, tab.label))
 
     def show(request: Request, error: Exception) -> Response:

@@ -35,7 +35,7 @@ POLICY = "; ".join(
     )
 )
 LOGIN, LOGOUT = "/login", "/logout"
-OPEN = ("/static/", LOGIN)
+OPEN = ("/static/", "/favicon.ico", LOGIN)
 """Beginnings of paths that nobody needs a token for: they tell nothing of any study."""
 WRONG_TOKEN_S = 0.5
 """Wait after a wrong token, so that nobody tries many."""
@@ -201,7 +201,8 @@ def path_of(request: Request) -> str:
 def refusal(request: Request, status: int, problem: str) -> Response:
     """An answer of one line: JSON for programs and scripts, else plain text."""
     if _wants_json(request):
-        return JSONResponse({"error": problem}, status)
+        # optuna-dashboard's script shows what stands there as the reason.
+        return JSONResponse({"error": problem, "reason": problem}, status)
     return Response(f"{problem}\n", status, media_type="text/plain")
 
 

@@ -130,13 +130,17 @@ class Changes:
 
 def fingerprint(store: Store, topic: Topic) -> str:
     """Something that differs when what a page shows may differ."""
-    studies = [topic.study] if topic.study else store.studies.names()[:MAX_STUDIES]
+    if topic.study or topic.task:
+        studies = [topic.study] if topic.study else []
+    else:
+        studies = store.studies.names()[:MAX_STUDIES]
     with store.redis.pipeline(transaction=False) as pipe:
         for study in studies:
             pipe.xrevrange(keys.events(study), count=1)
             pipe.hgetall(keys.study(study))
             pipe.exists(keys.study_lock(study))
             pipe.zcard(keys.study_tasks(study))
+            pipe.zrange(keys.study_touched(study), -1, -1, withscores=True)
             pipe.get(keys.study_request(study))
         if topic.task:
             pipe.hgetall(keys.task(topic.task))

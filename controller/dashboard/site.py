@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2.runtime import Context
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -100,8 +101,7 @@ class Site:
             return HTMLResponse(page.render(context), status)
         if part not in page.blocks:
             raise HTTPException(404, f"this page has no part {part!r:.100}")
-        made = page.new_context(context)
-        return HTMLResponse("".join(page.blocks[part](made)))
+        return HTMLResponse(_part_of(page, part, context))
 
     def _common(self, request: Request, study: str) -> dict[str, Any]:
         """What each template can use."""
@@ -133,6 +133,22 @@ class Site:
             "live": url("live", {"study": study or None}),
             "version": __version__,
         }
+
+
+def _part_of(page: Template, part: str, values: dict[str, Any]) -> str:
+    """What one block of a template makes. The rest is run, too: the block may use macros of the page."""
+    context = page.new_context(values)
+    block = context.blocks[part][0]
+    made: list[str] = []
+
+    def kept(inner: Context) -> Iterator[str]:
+        made.append("".join(block(inner)))
+        yield made[-1]
+
+    context.blocks[part][0] = kept
+    for _ in page.root_render_func(context):
+        pass
+    return "".join(made)
 
 
 Found = TypeVar("Found")

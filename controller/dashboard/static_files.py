@@ -13,7 +13,7 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from worker.protocol.errors import BadInput
 
@@ -23,12 +23,13 @@ WORTH_PACKING = 10_000
 """Bytes of a file that is sent compressed."""
 
 
-def static_route() -> Route:
-    return Route("/static/{path}", _serve, name="static")
+def static_routes() -> list[BaseRoute]:
+    # Browsers ask for an icon at the root wherever a page names none.
+    return [Route("/static/{path}", _serve, name="static"), Route("/favicon.ico", _serve)]
 
 
 def _serve(request: Request) -> Response:
-    name = request.path_params["path"]
+    name = request.path_params.get("path", "icon.svg")
     content, packed, tag = _file(name)
     headers = {"ETag": tag, "Vary": "Accept-Encoding"}
     # The address has our version, but a file may change under it while we work on it: it is asked for again.

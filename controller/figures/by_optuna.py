@@ -33,7 +33,6 @@ MOST_TRIALS = 2_000
 MOST_MARKERS = 6_000
 """Points of all slices together: each is a shape of its own to a browser."""
 MOST_SLICES = 12
-COLUMNS = 4
 CELLS = 30
 """Stretches of an axis of the contour: its grid has so many cells along each side at most."""
 TOO_FEW = "too few trials have a result yet"
@@ -100,7 +99,7 @@ def _importances(data: StudyData, tasks: Sequence[TaskData], objective: int) -> 
     """Name as shown → how much a parameter matters, the most important first; empty where nobody can tell."""
     if len(tasks) < FEWEST:
         return {}
-    held = InMemory(data, sampled(data, tasks, MOST_TRIALS, objective))
+    held = InMemory(data, tasks)
     metric = data.objectives[objective]
     # Of a target of one's own, PED-ANOVA takes the lowest values for the best.
     target = None if len(data.objectives) == 1 else lambda trial: metric.score(trial.values[objective])
@@ -110,9 +109,15 @@ def _importances(data: StudyData, tasks: Sequence[TaskData], objective: int) -> 
         return {}
 
 
+def _looked_at(data: StudyData, options: Options) -> tuple[list[TaskData], int]:
+    """The trials that are drawn, and how many there are."""
+    found = results(data)
+    return sampled(data, found, MOST_TRIALS, options.objective), len(found)
+
+
 def importances(data: StudyData, options: Options) -> Drawn:
     """How much each parameter matters for reaching the best tenth (PED-ANOVA)."""
-    found = _importances(data, results(data), options.objective)
+    found = _importances(data, _looked_at(data, options)[0], options.objective)
     if not found:
         return empty(TOO_FEW)
     names = list(found)[: MOST_SLICES * 2][::-1]
@@ -125,6 +130,7 @@ def importances(data: StudyData, options: Options) -> Drawn:
                 "y": list(range(len(names))),
                 "text": [f"{found[name]:.2f}" for name in names],
                 "textposition": "auto",
+                "textangle": 0,
                 "hoverinfo": "none",
                 "marker": {"color": LINE},
             }
@@ -138,7 +144,7 @@ def importances(data: StudyData, options: Options) -> Drawn:
 
 def slices(data: StudyData, options: Options) -> Drawn:
     """The value over each parameter: of the named ones, or of those that matter most."""
-    tasks = results(data)
+    tasks, of = _looked_at(data, options)
     names = _chosen(data, tasks, options, MOST_SLICES)
     if not names:
         return empty(TOO_FEW)
@@ -148,55 +154,54 @@ def slices(data: StudyData, options: Options) -> Drawn:
     layout = drawn["layout"]
     layout.pop("width", None)
     count = len(names)
-    rows = -(-count // COLUMNS)
-    columns = min(COLUMNS, count)
+    columns = min(max(1, options.columns), count)
+    rows = -(-count // columns)
     for place in range(count if count > 1 else 0):
-        row, column = divmod(place, COLUMNS)
+        row, column = divmod(place, columns)
         suffix = str(place + 1) if place else ""
         width, height = 1 / columns, 1 / rows
         layout[f"xaxis{suffix}"]["domain"] = [column * width + 0.025, (column + 1) * width - 0.025]
-        layout[f"yaxis{suffix}"]["domain"] = [1 - (row + 1) * height + 0.28 / rows, 1 - row * height]
+        below = 0.28 / rows if rows > 1 else 0.0
+        layout[f"yaxis{suffix}"]["domain"] = [1 - (row + 1) * height + below, 1 - row * height]
         layout[f"yaxis{suffix}"]["showticklabels"] = column == 0
     for trace in drawn["data"]:
         trace["marker"] |= {"size": 5}
         trace["hovertemplate"] = "trial %{marker.color}<br>%{x}: %{y}<extra></extra>"
         trace["customdata"] = trace["marker"].get("color")
     layout["height"] = max(320, 60 + 260 * rows)
-    return _finished(drawn, shown_tasks, len(tasks))
+    return _finished(drawn, shown_tasks, of)
 
 
 def contour(data: StudyData, options: Options) -> Drawn:
     """The best value over two parameters: the named ones, or those that matter most."""
-    tasks = results(data)
+    tasks, of = _looked_at(data, options)
     names = _chosen(data, tasks, options, 2)
     if len(names) < 2:
         return empty("a contour needs two parameters that vary, and trials that have a result")
-    shown_tasks = sampled(data, tasks, MOST_TRIALS, options.objective)
-    held = InMemory(data, shown_tasks, cells=CELLS)
+    held = InMemory(data, tasks, cells=CELLS)
     drawn = _plotted(optuna.visualization.plot_contour, data, held, names, options)
     for trace in drawn["data"]:
         if trace["type"] == "scatter":
             trace |= {"hoverinfo": "skip", "opacity": 0.6}
             trace["marker"] = {"size": 3, "color": "#202428", "line": {"width": 0}}
-    return _finished(drawn, shown_tasks, len(tasks))
+    return _finished(drawn, tasks, of)
 
 
 def rank(data: StudyData, options: Options) -> Drawn:
     """Trials over two parameters, colored by their rank."""
-    tasks = results(data)
+    tasks, of = _looked_at(data, options)
     names = _chosen(data, tasks, options, 2)
     if len(names) < 2:
         return empty("a rank plot needs two parameters that vary, and trials that have a result")
-    shown_tasks = sampled(data, tasks, MOST_TRIALS, options.objective)
-    held = InMemory(data, shown_tasks)
+    held = InMemory(data, tasks)
     drawn = _plotted(optuna.visualization.plot_rank, data, held, names, options)
     first = drawn["data"][0]
     first["marker"]["size"] = 6
-    numbers = [task.record.trial for task in shown_tasks if _has(task, names)]
+    numbers = [task.record.trial for task in tasks if _has(task, names)]
     first["customdata"] = numbers
     first.pop("hovertext", None)
     first["hovertemplate"] = "trial %{customdata}<br>%{x}, %{y}<extra></extra>"
-    return _finished(drawn, shown_tasks, len(tasks))
+    return _finished(drawn, tasks, of)
 
 
 def hypervolume(data: StudyData, options: Options) -> Drawn:

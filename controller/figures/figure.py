@@ -32,6 +32,8 @@ class Options:
     """Over time since the trial's start rather than over iterations."""
     parameters: tuple[str, ...] = ()
     """Names of parameters; empty for those that matter most."""
+    columns: int = 4
+    """Fields beside each other, of figures that have many."""
 
 
 @dataclass(frozen=True, kw_only=True)

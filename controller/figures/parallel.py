@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from plotly.colors import sample_colorscale  # type: ignore[import-untyped] # plotly has no types
-
 from controller.figures.figure import (
     Drawn,
     Options,
@@ -28,7 +26,8 @@ MOST_TRIALS = 1_000
 MOST_AXES = 20
 BANDS = 10
 """Colors: a tenth of the trials each, the best in front."""
-SCALE = "Viridis"
+BEST, WORST = (0xD9, 0x48, 0x0F), (0x9F, 0xB3, 0xC8)
+"""Red, green and blue of the first and last of them: seen on white and on black."""
 ABSENT = -0.06
 """Where the line of a trial passes the axis of a parameter that it has not."""
 MOST_LABELS = 12
@@ -74,7 +73,7 @@ def draw(data: StudyData, options: Options) -> Drawn:
 def _bands(best_first: Sequence[TaskData], lines: dict[str, list[float]]) -> list[dict[str, Any]]:
     """One line with gaps for each color, the worst at the back."""
     bands = min(BANDS, len(best_first))
-    colors = sample_colorscale(SCALE, [place / max(1, bands - 1) for place in range(bands)])
+    colors = [_color(place / max(1, bands - 1)) for place in range(bands)]
     traces = []
     for band in reversed(range(bands)):
         part = best_first[band * len(best_first) // bands : (band + 1) * len(best_first) // bands]
@@ -96,6 +95,12 @@ def _bands(best_first: Sequence[TaskData], lines: dict[str, list[float]]) -> lis
             }
         )  # fmt: skip
     return traces
+
+
+def _color(place: float) -> str:
+    """From `BEST` at 0 to `WORST` at 1."""
+    red, green, blue = (round(a + (b - a) * place) for a, b in zip(BEST, WORST, strict=True))
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def _labels(place: int, axis: Dimension) -> list[dict[str, Any]]:

@@ -46,7 +46,7 @@ def draw(data: StudyData, options: Options) -> Drawn:
         meta=clickable(task.record for task in data.tasks if task.record.id in shown),
         xaxis=axis("time (UTC)", type="date"),
         yaxis=rows,
-        height=max(220, 110 + 22 * len(slots)),
+        height=max(320, 110 + 22 * len(slots)),
     )
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 
 from controller.loop.budget import Budget
 from controller.loop.context import LoopContext
-from controller.results.durations import spoken
+from controller.results.limits import EDITABLE, TIMES, alike, said
 from controller.search.search import Asked
 from worker.protocol.errors import BadInput
 from worker.protocol.study_changes import BudgetEdit, Given
 from worker.protocol.study_log import LogKind
-
-_MINUTES = {"total_compute": "compute_time", "wall_clock": "wall_clock"}
 
 
 class EditedBudget:
@@ -36,9 +33,9 @@ class EditedBudget:
             edit = edits[name]
             self._observer.remark(
                 LogKind.BUDGET,
-                f"{name} is {_shown(name, self._given[name])}, with which the study was started; it was "
-                f"{_shown(name, edit.instead_of)} when {edit.by or 'somebody'} set it to "
-                f"{_shown(name, edit.limit)}",
+                f"{name} is {said(name, self._given[name])}, with which the study was started; it was "
+                f"{said(name, edit.instead_of)} when {edit.by or 'somebody'} set it to "
+                f"{said(name, edit.limit)}",
             )
         self._store.changes.forget_edits(self._state.study, over)
         self._apply({name: edit for name, edit in edits.items() if name not in over}, "still ")
@@ -61,8 +58,8 @@ class EditedBudget:
             if edit is None:
                 why = "with which the study was started"
             else:
-                why = f"{how}as {edit.by or 'somebody'} has set it instead of {_shown(name, edit.instead_of)}"
-            self._observer.remark(LogKind.BUDGET, f"{name} is {_shown(name, limit)}, {why}")
+                why = f"{how}as {edit.by or 'somebody'} has set it instead of {said(name, edit.instead_of)}"
+            self._observer.remark(LogKind.BUDGET, f"{name} is {said(name, limit)}, {why}")
 
 
 class GivenConfigurations:
@@ -125,8 +122,8 @@ def limits(budget: Budget) -> dict[str, float | None]:
         "max_concurrent": budget.max_concurrent,
         "max_failures": budget.failures.limit,
     }
-    for name, kind in _MINUTES.items():
-        minutes = getattr(budget, kind).limit
+    for name in TIMES:
+        minutes = getattr(budget, EDITABLE[name]).limit
         found[name] = None if minutes is None else minutes * 60
     return found
 
@@ -140,15 +137,4 @@ def set_limit(budget: Budget, name: str, limit: float | None) -> None:
     elif name == "max_trials":
         budget.limit_jobs(limit)
     else:
-        getattr(budget, _MINUTES[name]).limit = None if limit is None else limit / 60
-
-
-def alike(one: float | None, other: float | None) -> bool:
-    """Whether two limits are the same; records round them."""
-    return one == other or (one is not None and other is not None and math.isclose(one, other, abs_tol=0.01))
-
-
-def _shown(name: str, limit: float | None) -> str:
-    if limit is None:
-        return "no limit"
-    return spoken(limit) if name in _MINUTES else f"{limit:g}"
+        getattr(budget, EDITABLE[name]).limit = None if limit is None else limit / 60

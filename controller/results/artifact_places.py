@@ -26,6 +26,7 @@ class ArtifactPlaces:
             write, and from the command that was called.
         is_of_another: whether another study lists an artifact of this key.
         copied_from: name of the study that this one is a copy of, whose artifacts it may read.
+        opening: opens a store by its URL; raises `BadInput`.
     """
 
     def __init__(
@@ -34,18 +35,20 @@ class ArtifactPlaces:
         urls: Iterable[str],
         is_of_another: Callable[[str], bool] = lambda key: False,
         copied_from: str = "",
+        opening: Callable[[str], ArtifactStore] = open_store,
     ) -> None:
         self._group = None if study is None else group_key(study)
         self._urls = [url for url in dict.fromkeys(urls) if url]
         self._is_of_another = is_of_another
         self._origin = group_key(copied_from) if copied_from else None
+        self._opening = opening
         self._stores: list[ArtifactStore] | None = None
 
     @property
     def stores(self) -> list[ArtifactStore]:
         """The stores. Raises `BadInput` if one can't be opened."""
         if self._stores is None:
-            self._stores = [open_store(url) for url in self._urls]
+            self._stores = [self._opening(url) for url in self._urls]
         return self._stores
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from controller.results.artifact_places import ArtifactPlaces
 from controller.results.ranking import Ranking
 from controller.search.artifact_links import LINK, link_text
 from controller.search.study import UID, task_id_of
-from worker.artifacts import ArtifactMeta, ArtifactStore, fetch, open_store, save
+from worker.artifacts import ArtifactMeta, ArtifactStore, StoredObject, fetch, open_store, save
 from worker.artifacts.names import safe_name
 from worker.optuna_internals import storage_of, study_id
 from worker.protocol import FINISHED, Store, StudyRecord
@@ -67,10 +67,16 @@ class Artifacts:
         study: whose artifacts; None for tasks outside any study.
         optuna: Optuna's study, whose links are listed, too; None if it can't be read.
         stores: URLs of further stores that may be read and deleted from, besides the study's own.
+        opening: as for `ArtifactPlaces`.
     """
 
     def __init__(
-        self, store: Store, study: StudyRecord | None, optuna: Any = None, stores: Sequence[str] = ()
+        self,
+        store: Store,
+        study: StudyRecord | None,
+        optuna: Any = None,
+        stores: Sequence[str] = (),
+        opening: Callable[[str], ArtifactStore] = open_store,
     ) -> None:
         self._store = store
         self._study = study
@@ -81,6 +87,7 @@ class Artifacts:
             (*own, *stores),
             self._is_of_another,
             study.copied_from if study else "",
+            opening,
         )
         self._listed_by: dict[str, frozenset[str]] = {}
 
@@ -92,9 +99,15 @@ class Artifacts:
 
     # Listing
 
-    def of_tasks(self, task_ids: Sequence[str]) -> list[Listed]:
-        """The artifacts of some tasks, in their order."""
-        links = self._links()
+    def of_tasks(
+        self, task_ids: Sequence[str], linked: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> list[Listed]:
+        """The artifacts of some tasks, in their order.
+
+        Args:
+            linked: task id → system attributes of its trial: only these are looked at for links.
+        """
+        links = self._links() if linked is None else self._linked(linked)
         found: list[Listed] = []
         for task_id, texts in zip(task_ids, self._store.artifacts.of_tasks(task_ids), strict=True):
             metas = _read(task_id, texts)
@@ -132,14 +145,20 @@ class Artifacts:
         """Optuna's links by task id (empty for the study's own), without those that were removed."""
         if self._optuna is None or self._study is None:
             return {}
-        removed = self._store.artifacts.removed(self.study.name)
-        found: dict[str, list[Listed]] = {}
         storage, uid = storage_of(self._optuna), self._optuna.user_attrs.get(UID)
         own = storage.get_study_system_attrs(study_id(self._optuna))
-        places: list[tuple[str, Mapping[str, Any]]] = [("", own)]
+        places: dict[str, Mapping[str, Any]] = {"": own}
         for trial in self._optuna.get_trials(deepcopy=False) if uid else ():
-            places.append((task_id_of(uuid.UUID(str(uid)), trial.number), trial.system_attrs))
-        for owner, attributes in places:
+            places[task_id_of(uuid.UUID(str(uid)), trial.number)] = trial.system_attrs
+        return self._linked(places)
+
+    def _linked(self, places: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Listed]]:
+        """The links among system attributes, by owner."""
+        found: dict[str, list[Listed]] = {}
+        if self._study is None or not places:
+            return found
+        removed = self._store.artifacts.removed(self._study.name)
+        for owner, attributes in places.items():
             for name, text in attributes.items():
                 link = _link(owner, text) if name.startswith(LINK) else None
                 if link is not None and link.artifact_id not in removed:
@@ -159,6 +178,20 @@ class Artifacts:
             return fetch(listed.meta, target, overwrite=overwrite, store=store)
         store, key = self._place_of(listed, url)
         return fetch(_undescribed(listed, store, key), target, overwrite=overwrite, store=store, verify=False)
+
+    def open(self, listed: Listed) -> StoredObject:
+        """The stored bytes of an artifact, to be read in parts.
+
+        Raises:
+            NoSuchObject: they are gone.
+            ArtifactError: it isn't where it may be, or the store fails.
+            BadInput: a store can't be opened.
+        """
+        if listed.meta is not None:
+            store, key = self._places.of(listed.meta, to_read=True)
+        else:
+            store, key = self._place_of(listed)
+        return store.open_object(key)
 
     def _place_of(self, listed: Listed, url: str | None = None) -> tuple[ArtifactStore, str]:
         """Store and key of an artifact. Raises `ArtifactError` if it isn't where it may be.

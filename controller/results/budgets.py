@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller.results.durations import spoken
+from controller.results.limits import said
 from worker.protocol import Store
 from worker.protocol.clock import iso
 from worker.protocol.printable import one_line
-
-_TIMES = ("total_compute", "wall_clock")
 
 
 def budget_report(store: Store, name: str) -> dict[str, Any]:
@@ -21,7 +19,7 @@ def budget_report(store: Store, name: str) -> dict[str, Any]:
     record = store.studies.get(name)
     edits = []
     for limit, edit in sorted(store.changes.edits(name).items()):
-        before, after = (_shown(limit, value) for value in (edit.instead_of, edit.limit))
+        before, after = (said(limit, value) for value in (edit.instead_of, edit.limit))
         who = one_line(edit.by or "somebody", 200)
         edits.append(
             {
@@ -34,9 +32,3 @@ def budget_report(store: Store, name: str) -> dict[str, Any]:
             }
         )
     return {"study": name, "budget": record.budget, "edits": edits}
-
-
-def _shown(name: str, limit: float | None) -> str:
-    if limit is None:
-        return "no limit"
-    return spoken(limit) if name in _TIMES else f"{limit:g}"

@@ -68,15 +68,18 @@ def peaks(values: Sequence[float], most: int) -> Sequence[int]:
     return sorted(kept)
 
 
-def curves_of(task_id: str, batches: Iterable[str], most: int = PER_CURVE) -> dict[str, Curve]:
-    """The curves in a task's batches as they are stored: metric key → curve, without the machine's metrics.
+def curves_of(
+    task_id: str, batches: Iterable[str], most: int = PER_CURVE, *, machine: bool = False
+) -> dict[str, Curve]:
+    """The curves in a task's batches as they are stored: metric key → curve.
 
     Args:
         most: points of each.
+        machine: with the machine's metrics.
     """
     found = {}
     for key, points in points_of(task_id, batches).items():
-        if key.startswith(MONITOR):
+        if key.startswith(MONITOR) and not machine:
             continue
         # Of several reports of an iteration the latest counts.
         latest = {iteration: (value, at) for iteration, value, at in points}
@@ -103,6 +106,12 @@ def read_curves(store: Store, task_ids: Sequence[str]) -> dict[str, Mapping[str,
             if curves:
                 found[task_id] = curves
     return found
+
+
+def read_task_curves(store: Store, task_id: str) -> dict[str, Curve]:
+    """All curves of one task by metric key, the machine's among them, of at most `PER_CURVE` points each."""
+    (batches,) = _batches(store, [task_id])
+    return curves_of(task_id, batches, machine=True)
 
 
 def _batches(store: Store, task_ids: Sequence[str]) -> list[list[str]]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from controller.results.durations import spoken
 from controller.results.top import find_top
-from worker.protocol import Status, Store, StudyRecord, StudyState, keys
+from worker.protocol import Status, Store, StudyRecord, StudyState
 from worker.protocol.clock import iso
 from worker.protocol.gpu_status import GpuStatus, unpack
-from worker.protocol.host import busy_slots, pause_left, slot_faults
+from worker.protocol.host import DRAIN, busy_slots, held, pause_left, slot_faults
 
 ENDED = (StudyState.COMPLETED, StudyState.STOPPED, StudyState.FAILED)
 """States in which no worker is needed."""
@@ -24,13 +24,11 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
     can't be told; ``best`` has the best task, with several objectives the first five of the Pareto front.
     """
     record = store.studies.get(name)
-    acts = bool(store.redis.exists(keys.study_lock(name)))
-    state = record.state
-    if state in (StudyState.RUNNING, StudyState.PAUSED) and not acts:
-        state = StudyState.INTERRUPTED
+    acts = store.studies.has_controller(name)
+    state = _state(record, acts=acts)
     now = store.clock.now()
     counts = store.studies.status_counts(name)
-    elapsed = _elapsed_s(record, now)
+    elapsed = elapsed_s(record, now)
     best = find_top(store, record, 1 if len(record.metrics) == 1 else 5)
     registrations = store.workers.list(record.queue)
     idle = _why_idle(record, state, counts)
@@ -41,7 +39,7 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
         "created_at": iso(record.created_at),
         "ended_at": iso(record.ended_at),
         "elapsed_s": round(elapsed, 1),
-        "remaining_s": _remaining_s(record, counts, elapsed) if state not in ENDED else 0.0,
+        "remaining_s": remaining_s(record.budget, counts, elapsed) if state not in ENDED else 0.0,
         "left": [] if state in ENDED else _left(record),
         "objectives": [
             f"{'maximize' if metric.sign.maximizes else 'minimize'} {metric.key}" for metric in record.metrics
@@ -53,11 +51,11 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
         "controller": record.controller if acts else "",
         "tasks": {status.value: count for status, count in counts.items()},
         "budget": record.budget,
-        "workers": [_worker(registration, now, idle) for registration in registrations],
+        "workers": [worker_status(registration, now, idle) for registration in registrations],
     }
 
 
-def _worker(registration: Mapping[str, str], now: float, idle: str) -> dict[str, Any]:
+def worker_status(registration: Mapping[str, str], now: float, idle: str) -> dict[str, Any]:
     """A worker by its registration.
 
     Args:
@@ -67,7 +65,9 @@ def _worker(registration: Mapping[str, str], now: float, idle: str) -> dict[str,
     left = pause_left(registration, now)
     state = registration.get("state", "")
     reason = ""
-    if left:
+    if hold := held(registration):
+        state, reason = _held(registration, hold, busy)
+    elif left:
         state, reason = f"paused for {spoken(left)}", registration.get("paused", "")
     elif state == "draining":
         reason = "it was asked to end" + (", when what it runs has ended" if busy else "")
@@ -93,12 +93,38 @@ def _worker(registration: Mapping[str, str], now: float, idle: str) -> dict[str,
     }
 
 
+def _held(registration: Mapping[str, str], hold: str, busy: int) -> tuple[str, str]:
+    """State and reason of a worker that a person has paused or drained.
+
+    Args:
+        busy: how many of its slots run something.
+    """
+    state = "draining" if hold == DRAIN else "paused"
+    by = f"by {registration.get('hold_by') or 'somebody'}"
+    then = " · it ends when what it runs has ended" if hold == DRAIN and busy else ""
+    why = registration.get("hold_reason", "")
+    return state, by + (f": {why}" if why else "") + then
+
+
 def worker_rows(workers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The workers for people: their GPUs in words, and only where some have any."""
     rows = [{**row, "gpus": " · ".join(str(GpuStatus(**gpu)) for gpu in row["gpus"])} for row in workers]
     if not any(row["gpus"] for row in rows):
         rows = [{name: value for name, value in row.items() if name != "gpus"} for row in rows]
     return rows
+
+
+def why_idle(store: Store, record: StudyRecord) -> str:
+    """Why a worker that takes jobs may have none of a study that has not ended."""
+    state = _state(record, acts=store.studies.has_controller(record.name))
+    return _why_idle(record, state, store.studies.status_counts(record.name))
+
+
+def _state(record: StudyRecord, *, acts: bool) -> str:
+    """The state of a study: interrupted where its controller has gone without a word."""
+    if record.state in (StudyState.RUNNING, StudyState.PAUSED) and not acts:
+        return StudyState.INTERRUPTED
+    return record.state
 
 
 def _why_idle(record: StudyRecord, state: str, counts: Mapping[Status, int]) -> str:
@@ -124,26 +150,32 @@ def _why_idle(record: StudyRecord, state: str, counts: Mapping[Status, int]) -> 
     return "no job waits: the controller asks for the next trial"
 
 
-def _elapsed_s(record: StudyRecord, now: float) -> float:
+def elapsed_s(record: StudyRecord, now: float) -> float:
     """Seconds that the study has run, without the times between an interruption and the next start."""
     used = _number(record.budget, "wall_clock", "used")
     return used * 60 if used else max(0.0, (record.ended_at or now) - record.created_at)
 
 
-def _remaining_s(record: StudyRecord, counts: Mapping[Status, int], elapsed: float) -> float | None:
-    """Seconds until the budget is used up, if the study goes on as it did until now; None if nobody knows."""
+def remaining_s(budget: Mapping[str, Any], counts: Mapping[Status, int], elapsed: float) -> float | None:
+    """Seconds until the budget is used up, if the study goes on as it did until now; None if nobody knows.
+
+    Args:
+        budget: as in the study's record.
+        counts: tasks by status.
+        elapsed: seconds that the study has run.
+    """
     ended = sum(counts[status] for status in Status if status.is_finished)
     estimates = []
     for kind in ("jobs", "iterations", "compute_time"):
-        limit, used = _number(record.budget, kind, "limit"), _number(record.budget, kind, "used") or 0.0
-        if kind == "jobs" and _number(record.budget, "iterations", "limit") is not None:
+        limit, used = _number(budget, kind, "limit"), _number(budget, kind, "used") or 0.0
+        if kind == "jobs" and _number(budget, "iterations", "limit") is not None:
             continue  # of these two, the iterations decide
         done = used - counts[Status.IN_PROGRESS] - counts[Status.QUEUED] if kind == "jobs" else used
         if limit is not None and done > 0 and ended and elapsed > 0:
             estimates.append(max(0.0, limit - done) * elapsed / done)
-    wall_clock = _number(record.budget, "wall_clock", "limit")
+    wall_clock = _number(budget, "wall_clock", "limit")
     if wall_clock is not None:
-        used = _number(record.budget, "wall_clock", "used") or 0.0
+        used = _number(budget, "wall_clock", "used") or 0.0
         estimates.append(max(0.0, wall_clock - used) * 60)
     return round(min(estimates), 1) if estimates else None
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import TextIO
 
 from controller.loop.budget import Budget
 from controller.loop.fleet import Fleet
 from controller.loop.job import Job
 from controller.loop.observer import Observer, RunningSearch
-from controller.results.parameters import as_written, pairs
+from controller.results.live import EndedTrial
+from controller.results.parameters import pairs
+from controller.screen.grouping import LOG, Group, Grouping, Pace
+from controller.session.following import Following, parameters_of
 from controller.session.preflight import no_worker
-from worker.protocol import ObjectiveMetric, Status, Store
+from worker.protocol import ObjectiveMetric, Status, Store, TaskRecord
 from worker.protocol.printable import one_line
 from worker.protocol.urls import redact
 
@@ -25,30 +27,42 @@ _COLORS = {Status.COMPLETED: "32", Status.FAILED: "31", Status.STOPPED: "33"}
 
 
 class View(Observer):
-    """Base of the views: keeps the best value, and says when no worker serves the queue."""
+    """Base of the views: follows the study, says when no worker serves the queue, and paces its lines.
 
-    def __init__(self) -> None:
+    Args:
+        pace: how fast lines of ended trials may come.
+    """
+
+    def __init__(self, pace: Pace = LOG) -> None:
         self._said_empty = self._said_start = False
         self.redis_url = ""
         """URL of the study's Redis, with its password; empty before `begin`."""
         self.embedded = False
         """Whether that Redis is the embedded one."""
-        self._ended = 0
-        self._slots = 0
-        self._running: set[str] = set()
-        self._best: tuple[float, int] | None = None
-        self._metrics: tuple[ObjectiveMetric, ...] = ()
+        self.following = Following()
+        self._grouping = Grouping(pace)
 
     def begin(self, search: RunningSearch) -> None:
         home = search.backend.home
         self.embedded = home.embedded is not None
         self.redis_url = home.redis_url
-        self._metrics = search.objective.metrics
+        self.following.begin(search)
+
+    def end(self) -> None:
+        for one in self._grouping.rest():
+            self.line(one)
+
+    def heartbeat(self, waits_for: str = "") -> None:
+        self.following.waits_for = waits_for
+
+    def known(self, record: TaskRecord) -> None:
+        self.following.known(record)
 
     def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
         super().tick(budget, fleet, running)
-        self._slots = fleet.slots
-        self._running = {job.task_id() for job in running if job.is_running()}
+        self.following.tick(budget, fleet, running)
+        for one in self._grouping.due():
+            self.line(one)
         for text in fleet.new_refusals():
             self.note(text)
         if fleet.empty_since is None:
@@ -57,37 +71,18 @@ class View(Observer):
             self._said_empty = True
             self.note(no_worker(fleet.queue, None if self.embedded else self.redis_url))
 
+    def launched(self, job: Job) -> None:
+        self.following.launched()
+
     def started(self, job: Job) -> None:
-        self._running.add(job.task_id())
+        self.following.started(job)
 
     def ended(self, job: Job) -> None:
-        self._ended += 1
-        self._running.discard(job.task_id())
-        value = self.value_of(job)
-        if value is None or job.is_failed() or len(self._metrics) > 1:
-            return
-        score = self._metrics[0].score
-        if self._best is None or score(value) < score(self._best[0]):
-            self._best = (value, job.trial)
+        for one in self._grouping.add(self.following.ended(job)):
+            self.line(one)
 
-    def value_of(self, job: Job) -> float | None:
-        """The job's value of the first objective; None if it has no finite one yet."""
-        return next(iter(self.values_of(job).values()))
-
-    def values_of(self, job: Job) -> dict[str, float | None]:
-        """The job's value of each objective by its key; None where it has no finite one yet."""
-        found: dict[str, float | None] = {}
-        for metric in self._metrics:
-            summary = job.scalars.get(metric.key)
-            value = summary.value(metric.sign) if summary else None
-            found[metric.key] = value if value is not None and math.isfinite(value) else None
-        return found
-
-    def progress(self) -> str:
-        """Such as ``12 ended · 2 running on 2 slot(s) · best 0.93 (trial 7)``."""
-        best = f" · best {self._best[0]:.6g} (trial {self._best[1]})" if self._best else ""
-        on = f" on {self._slots} slot(s)" if self._slots else ""  # not counted yet, or none
-        return f"{self._ended} ended · {len(self._running)} running{on}{best}"
+    def line(self, one: EndedTrial | Group) -> None:
+        """Print a line for a trial that has ended, or for several."""
 
     def first_start(self, job: Job) -> str:
         """A line when the first trial starts, so that a log is not silent until one has ended; else empty."""
@@ -118,19 +113,21 @@ class LinesView(View):
     def tick(self, budget: Budget, fleet: Fleet, running: list[Job]) -> None:
         super().tick(budget, fleet, running)
         if time.monotonic() - self._last_line > PROGRESS_S:
-            self._print(f"… {self.progress()}")
+            self._print(f"… {self.following.frame().progress()}")
 
     def started(self, job: Job) -> None:
         super().started(job)
         if first := self.first_start(job):
             self._print(first)
 
-    def ended(self, job: Job) -> None:
-        super().ended(job)
-        color, status = _COLORS.get(job.record.status, "0"), job.record.status.value
-        value, parameters, why = ended_parts(job, self.values_of(job))
+    def line(self, one: EndedTrial | Group) -> None:
+        if isinstance(one, Group):
+            self._print(f"… {one_line(str(one))} · {self.following.frame().progress()}")
+            return
+        color, status = _COLORS.get(one.status, "0"), one.status.value
+        value, parameters, why = ended_parts(one)
         self._print(
-            f"trial {job.trial:>4} {self._in(color, f'{status:<9}')} {value} {job.record.compute_s:6.1f} s  "
+            f"trial {one.trial:>4} {self._in(color, f'{status:<9}')} {value} {one.seconds:6.1f} s  "
             f"{one_line(parameters)}{self._in(color, one_line(why))}"
         )
 
@@ -170,25 +167,13 @@ def goals(metrics: tuple[ObjectiveMetric, ...]) -> str:
     return " · ".join(f"{'maximize' if m.sign.maximizes else 'minimize'} {m.key}" for m in metrics)
 
 
-def ended_parts(job: Job, values: Mapping[str, float | None]) -> tuple[str, str, str]:
-    """Values, parameters and reason of a job that has ended, as a line shows them.
-
-    Args:
-        values: of each objective; None where there is none.
-    """
-    record = job.record
+def ended_parts(ended: EndedTrial) -> tuple[str, str, str]:
+    """Values, parameters and reason of a trial that has ended, as a line shows them."""
+    values = ended.values
     if len(values) == 1:
         (value,) = values.values()
         said = "" if value is None else f"{value:.6g}"
     else:
         said = " ".join(f"{key}={'-' if value is None else f'{value:.6g}'}" for key, value in values.items())
-    why = f" {record.reason_class}: {record.reason}" if record.reason_class else ""
-    return f"{said:<10}", " ".join(pairs(parameters_of(job))), why
-
-
-def parameters_of(job: Job) -> Mapping[str, Any]:
-    """The parameters that were searched, by the names that the user gave them.
-
-    Those of an objective written for Optuna are known once it has asked for them.
-    """
-    return job.parameters or as_written(job.record, everything=False)
+    why = f" {ended.reason_class}: {ended.reason}" if ended.reason_class else ""
+    return f"{said:<10}", " ".join(pairs(ended.parameters)), why

@@ -58,6 +58,7 @@ users() {
 }
 
 password | write job_secret
+password | write dashboard_token
 # Nobody's to change, and its rules may be those of an older version.
 rm -f "$folder/redis_auth.conf"
 users | write redis_auth.conf

@@ -18,6 +18,7 @@ from worker.artifacts import (
     ArtifactMeta,
     ArtifactStore,
     ArtifactStoreUnavailable,
+    NoSuchObject,
     fetch,
     load,
     open_store,
@@ -190,6 +191,7 @@ def test_keys_stay_inside_the_store(store: ArtifactStore, source: Path, tmp_path
     calls: list[Callable[[], object]] = [
         lambda: store.put_file(key, source, "text/plain"),
         lambda: store.get_file(key, tmp_path / "copy"),
+        lambda: store.open_object(key),
         lambda: store.exists(key),
         lambda: store.delete(key),
         lambda: store.url_of(key),
@@ -206,6 +208,33 @@ def test_large_files_come_back(store: ArtifactStore, tmp_path: Path) -> None:
     large.write_bytes(os.urandom(20 << 20))
     meta = save(store, "study/task", "large", large)
     assert fetch(meta, tmp_path / "out").read_bytes() == large.read_bytes()
+
+
+def test_an_object_is_read_in_parts(store: ArtifactStore, tmp_path: Path) -> None:
+    data = os.urandom((9 << 20) + 7)
+    (tmp_path / "large").write_bytes(data)
+    store.put_file("s/large", tmp_path / "large", None)
+    found = store.open_object("s/large")
+    assert found.size == len(data)
+    assert found.beginning(10) == data[:10]
+    for first, last in ((0, 0), (5, 5_000_000), (len(data) - 3, len(data) - 1), (8 << 20, len(data) + 99)):
+        assert b"".join(found.chunks(first, last)) == data[first : last + 1]
+    assert b"".join(found.chunks()) == data
+    assert list(found.chunks(len(data))) == []
+    assert max(len(chunk) for chunk in found.chunks()) <= 8 << 20  # never the whole
+    left_early = found.chunks()
+    next(left_early)
+    left_early.close()
+
+
+def test_an_object_that_is_gone_is_said_to_be(store: ArtifactStore, source: Path) -> None:
+    with pytest.raises(NoSuchObject, match="no (such )?object"):
+        store.open_object("s/none")
+    store.put_file("s/empty", source, None)
+    found = store.open_object("s/empty")
+    store.delete("s/empty")
+    with pytest.raises(NoSuchObject):
+        list(found.chunks())
 
 
 def test_an_object_is_replaced_whole(store: ArtifactStore, source: Path, tmp_path: Path) -> None:

@@ -230,6 +230,19 @@ def test_repeated_writes_are_applied_once(store: Store) -> None:
     assert store.transitions.requeue(again.id, 1, reason="lost").attempt == 2
 
 
+def test_some_metrics_of_many_tasks_and_the_newest_tasks(store: Store) -> None:
+    first, second, third = (running(store, trial=number) for number in range(3))
+    report(store, first, 3.0, 0.5)
+    store.redis.set(keys.scalars(second.id), "no hash")
+    ids = [first.id, second.id, third.id]
+    found = store.reports.some_scalars(ids, ["loss", "nothing"])
+    assert [{key: summary.last for key, summary in of.items()} for of in found] == [{"loss": 0.5}, {}, {}]
+    assert store.reports.some_scalars(ids, []) == [{}, {}, {}]
+    assert store.reports.some_scalars([], ["loss"]) == []
+    assert store.studies.newest("s", 2) == ids[1:]
+    assert (store.studies.newest("s", 9), store.studies.newest("s", 0)) == (ids, [])
+
+
 def test_a_record_keeps_what_became_of_its_earlier_attempts(store: Store, clock: ManualClock) -> None:
     task = running(store, "w/0")
     began = clock.now()

@@ -264,8 +264,8 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o444}
     assert make_secrets(folder) == made
-    words = [made[name] for name in made if re.search("password|key|job_secret", name)]
-    assert len(set(words)) == 7
+    words = [made[name] for name in made if re.search("password|key|job_secret|token", name)]
+    assert len(set(words)) == 8
     assert all(re.fullmatch("[0-9a-f]{64}", word) for word in words)
     # What an older version has written, and what was lost.
     (folder / "redis_auth.conf").unlink()
@@ -375,6 +375,8 @@ def test_only_the_dashboard_is_reached_from_outside() -> None:
     assert {n for n, s in SERVICES.items() if outside & set(s["networks"])} == {"dashboard"}
     options = parse(SERVICES["dashboard"]["command"])
     assert (options["host"], options["port"], options["allow_changes"]) == ("0.0.0.0", 8080, False)
+    assert not options["allow_actions"]
+    assert SERVICES["dashboard"]["environment"]["OPTUNA_RQ_TOKEN_FILE"] == "/run/secrets/dashboard_token"
 
 
 SPOKEN_TO = [

@@ -167,7 +167,8 @@ def test_secrets_are_in_no_manifest_but_one_and_not_in_git() -> None:
     assert holders == {("Secret", "optuna-rq")}
     others = json.dumps([m for m in built() if m["kind"] != "Secret"])
     words = [base64.b64decode(named("Secret", "optuna-rq")["data"][name]).decode() for name in
-             ("redis_password", "postgres_password", "job_secret", "worker_redis_url", "optuna_storage")]  # fmt: skip
+             ("redis_password", "postgres_password", "job_secret", "worker_redis_url", "optuna_storage",
+              "dashboard_token")]  # fmt: skip
     assert not [word for word in words if word in others]
 
 
@@ -279,7 +280,9 @@ def test_the_dashboard_is_reached_from_its_pod_only() -> None:
     options = parse(our_argv(template))
     assert (options["host"], options["port"], options["allow_changes"]) == ("127.0.0.1", 8080, False)
     assert "ports" not in container(template)
-    assert "127.0.0.1:8080" in json.dumps(container(template)["livenessProbe"])
+    assert "127.0.0.1:8080/login" in json.dumps(container(template)["livenessProbe"])
+    token = {"name": "OPTUNA_RQ_TOKEN_FILE", "value": f"{SECRETS}dashboard_token"}
+    assert token in container(template)["env"]
 
 
 def test_data_lies_on_volumes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
 import subprocess
@@ -172,6 +173,15 @@ def look(cli: Cli, head: dict[str, str]) -> None:
         assert done.returncode == 0, done.stderr
         shown = "paused" if request == "pause" else "running"
         wait_for(lambda shown=shown: cli.json("status", **head)["state"] == shown, shown)  # type: ignore[misc]
+    alive = cli.json("status", **head)["workers"][-1]["worker"]
+    tried = json.dumps(rows[0]["hyper_parameters"])
+    for line in (
+        ("budget", "s", "--max-failures", "9"), ("budget", "s", "--reset"), ("budget", "s"), ("events", "s"),
+        ("worker", "pause", alive, "--reason", "a look"), ("worker", "resume", alive), ("enqueue", "s", tried),
+    ):  # fmt: skip
+        done = cli(*line, **head)
+        assert done.returncode == 0, done.stderr
+        assert "not answered" not in done.stdout
     listed = cli.json("artifacts", "list", **head)
     assert {one["name"] for one in listed} >= {"model"}
 
@@ -272,7 +282,9 @@ FORBIDDEN_WORKER = [
     "PUBLISH orq:control:one x", "SUBSCRIBE rq:pubsub:one", "UNLINK orq:task:a", "ZREM orq:studies s",
     "DEL orq:studies", "HGETALL orq:study:s", "HSET orq:study:s state stopped", "DEL orq:study:s:lock",
     "SET orq:study:s:lock x", "ZADD orq:study:s:tasks 1 x", "HSET orq:study:s:artifacts a b",
-    "SET orq:study:s:request stop", "GET orq:study:s:request", "SADD orq:study:s:removed x", "DEL orq:base_tasks", "XREAD STREAMS orq:study:s:events 0",
+    "SET orq:study:s:request stop", "GET orq:study:s:request", "SADD orq:study:s:removed x", "XADD orq:study:s:log * kind note",
+    "XREVRANGE orq:study:s:log + -", "HSET orq:study:s:edits max_trials 1", "HGETALL orq:study:s:edits",
+    "RPUSH orq:study:s:given x", "LRANGE orq:study:s:given 0 -1", "LREM orq:study:s:given 1 x", "DEL orq:base_tasks", "XREAD STREAMS orq:study:s:events 0",
     "XTRIM orq:study:s:events MAXLEN 0", "SADD rq:queues x", "ZRANGE orq:study:s:rank 0 -1",
 ]  # fmt: skip
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
-import os
-import pty
 import re
-import struct
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from tests.e2e.cli import Cli, folder_of
-from tests.e2e.harness import BIN, assert_nothing_left, environment
+from tests.e2e.harness import assert_nothing_left
+from tests.terminal import at_terminal
 
 NAMES = (
     "optimizer_learning_rate", "optimizer_weight_decay", "encoder_dropout_probability",
@@ -58,60 +55,45 @@ def sweep(cli: Cli, trials: int, seconds: float) -> str:
     )
 
 
-def at_terminal(cli: Cli, width: int, *arguments: str) -> tuple[int, list[str]]:
+def shown(cli: Cli, width: int, *arguments: str) -> tuple[int, list[str]]:
     """Exit code of a command on a terminal of `width` columns, and what its lines held, one after the other."""
-    pid, terminal = pty.fork()
-    if pid == 0:  # pragma: no cover - another process
-        try:
-            fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
-            os.chdir(cli.folder)
-            program = str(BIN / "controller")
-            variables = environment(TERM="xterm-256color")
-            for size in ("COLUMNS", "LINES"):  # the terminal itself says
-                variables.pop(size, None)
-            os.execve(program, [program, *arguments], variables)
-        finally:
-            os._exit(99)
-    written = b""
-    while True:
-        try:
-            data = os.read(terminal, 65536)
-        except OSError:  # its end, on Linux
-            break
-        if not data:
-            break
-        written += data
-    os.close(terminal)
-    _, status = os.waitpid(pid, 0)
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode())
-    return os.waitstatus_to_exitcode(status), [line.rstrip() for line in re.split(r"[\r\n]+", plain)]
+    with at_terminal(cli.folder, *arguments, width=width, height=40) as terminal:
+        code = terminal.wait()
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.raw)
+        return code, [line.rstrip() for line in re.split(r"[\r\n]+", plain)]
 
 
 def test_a_study_on_a_narrow_terminal(cli: Cli) -> None:
-    code, lines = at_terminal(cli, 80, "start", sweep(cli, 2, 1.2), "--workers", "1")
+    code, lines = shown(cli, 80, "start", sweep(cli, 2, 1.2), "--workers", "1")
     assert code == 0, lines
-    # Below the lines of ended trials: the bar, whose words count them at once, and the clock.
-    bars = [line for line in lines if " ended · " in line]
-    assert all(len(line) < 80 and re.search(r"\d:\d\d:\d\d$", line) for line in bars), bars
+    # Below the lines of ended trials: the study as it stands, which counts them at once.
+    assert max(map(cell_len, lines[: lines.index("Next:")])) <= 80
     ended = [place for place, line in enumerate(lines) if line.startswith("trial ")]
     assert len(ended) == 2
+    assert any("0 ended · 1 running on 1 slot of 1 worker" in line for line in lines[: ended[0]])
     assert any("1 ended" in line for line in lines[ended[0] : ended[1]])
-    assert not any("0 ended" in line for line in lines[ended[0] + 12 : ended[1]])
+    assert not any("0 ended" in line for line in lines[ended[0] : ended[1]])
+    between = " ".join(lines[ended[0] : ended[1]])
+    assert re.search(r"running · \d+ s, about \d+ s left", between)
+    assert "budget: " in between
+    best = re.search(r"best \S+ \(trial 0\)(.*?)(trial  iteration|running ·)", between)
+    assert best
+    assert all(f"{name}=" in best[1] for name in NAMES)
 
     row = cli.json("top", "-k", "1")[0]
     for width in (40, 80):
-        code, lines = at_terminal(cli, width, "top", "-k", "1")
+        code, lines = shown(cli, width, "top", "-k", "1")
         assert code == 0
         assert max(map(len, lines)) <= width
         words = " ".join(lines).split()
         for name, value in row["hyper_parameters"].items():
-            shown = f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-            assert shown in words or width == 40, shown
+            pair = f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+            assert pair in words or width == 40, pair
             assert any(word.startswith(f"{name}=") for word in words)
         assert METRIC in words
         assert len(lines) < (20 if width == 40 else 14)
         for question in ("tasks", "status"):
-            code, lines = at_terminal(cli, width, question)
+            code, lines = shown(cli, width, question)
             assert code == 0
             assert max(map(len, lines)) <= width
             assert any("completed" in line for line in lines)

@@ -1,4 +1,4 @@
-"""`controller dashboard` says who can see what it serves."""
+"""`controller dashboard`: who is let in, by which name, and what it refuses before it listens."""
 
 from __future__ import annotations
 
@@ -8,55 +8,130 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from controller.commands import dashboard as server
-from controller.commands.dashboard import Guard, StudiesArtifacts
 from controller.commands.dashboard_command import dashboard
 from controller.dashboard import hosts as dashboard_hosts
-from controller.dashboard.hosts import accepted_hosts
+from controller.dashboard import server
+from controller.dashboard.hosts import accepted_hosts, bare_host
+from controller.dashboard.optuna_artifacts import StudiesArtifacts
+from worker.protocol.errors import BadInput
+
+TOKEN = "a-token-that-is-long-enough"
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the command would have served: (site, rules, options) each time."""
+    found: list[Any] = []
+
+    def serve(site: Any, rules: Any, listening: Any, **options: Any) -> None:
+        listening.close()
+        options["ready"]()
+        found.append((site, rules, options))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(server, "serve", serve)
+    for name in ("REDIS_URL", "OPTUNA_RQ_TOKEN", "OPTUNA_RQ_READ_TOKEN", "OPTUNA_STORAGE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "trials.journal").touch()
+    monkeypatch.setenv("OPTUNA_STORAGE", f"journal://{tmp_path}/trials.journal")
+    return found
+
+
+def call(*arguments: str) -> Any:
+    return CliRunner().invoke(dashboard, ["--port", "0", *arguments])
+
+
+def test_on_this_machine_the_address_has_a_random_token(served: list[Any]) -> None:
+    first, second = call(), call("--allow-actions")
+    assert first.exit_code == second.exit_code == 0, first.output
+    tokens = [rules.tokens for _, rules, _ in served]
+    assert len({tokens[0].full, tokens[0].read, tokens[1].full, tokens[1].read}) == 4
+    assert all(len(token.full) >= 32 for token in tokens)
+    assert f"/?token={tokens[0].full}" in first.stdout
+    assert "to look only" not in first.stdout, "the first token only looks as well"
+    assert f"?token={tokens[1].read}" in second.stdout
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.2"])
+def test_other_machines_need_a_token_that_somebody_has_named(
+    host: str, served: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = call("--host", host)
+    assert isinstance(refused.exception, BadInput)
+    assert f"--host {host} lets other machines in" in str(refused.exception)
+    assert served == []
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    done = call("--host", host, "--token-file", "token")
+    assert done.exit_code == 0, done.output
+    assert TOKEN not in done.output, "it is not for logs"
+    assert served[-1][1].tokens.full == TOKEN
+    monkeypatch.setenv("OPTUNA_RQ_TOKEN", TOKEN + "2")
+    monkeypatch.setenv("OPTUNA_RQ_READ_TOKEN_FILE", "token")
+    assert call("--host", host).exit_code == 0
+    assert (served[-1][1].tokens.full, served[-1][1].tokens.read) == (TOKEN + "2", TOKEN)
 
 
 @pytest.mark.parametrize(
-    ("host", "said"),
+    ("content", "said"),
     [
-        ("127.0.0.1", ""),
-        ("localhost", ""),
-        ("0.0.0.0", "controller: anybody who reaches 0.0.0.0:8080 can see all studies: no password\n"),
+        (b"short", "at least 16 letters"),
+        (b"", "at least 16 letters"),
+        (b"sixteen letters,\nand a second line", "on one line"),
+        ("sechzehn Zeichen ü".encode(), "at least 16 letters"),
+        (b"\xff" * 20, "isn't text"),
     ],
 )
-def test_an_address_that_others_reach_is_warned_of(
-    host: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served: list[dict[str, Any]] = []
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(server, "serve", lambda settings, **options: served.append(options))
-    monkeypatch.delenv("REDIS_URL", raising=False)
-    done = CliRunner().invoke(dashboard, ["--host", host])
+def test_bad_tokens(content: bytes, said: str, served: list[Any], tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(content)
+    refused = call("--token-file", "token")
+    assert isinstance(refused.exception, BadInput)
+    assert said in str(refused.exception)
+    assert "--token-file" in str(refused.exception)
+
+
+def test_a_second_token_needs_a_first_and_differs(served: list[Any], tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    assert "needs one that opens all" in str(call("--read-token-file", "token").exception)
+    both = call("--read-token-file", "token", "--token-file", "token")
+    assert "are the same" in str(both.exception)
+    assert call("--read-token-file", "none").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [("", ""), ("/", ""), ("hpo", "/hpo"), ("/a/b/", "/a/b")],
+)
+def test_prefixes(given: str, taken: str, served: list[Any]) -> None:
+    done = call("--prefix", given)
     assert done.exit_code == 0, done.output
-    assert done.stderr == said
-    assert served[0]["host"] == host
+    assert served[0][2]["prefix"] == taken
+    assert f"{taken}/?token=" in done.stdout
 
 
-def test_its_help_says_so_too() -> None:
+@pytest.mark.parametrize("given", ["a b", "/a?b", "/a//b", "/../a", "/ü", "http://x/"])
+def test_what_is_no_prefix(given: str, served: list[Any]) -> None:
+    assert "is no path" in str(call("--prefix", given).exception)
+
+
+def test_a_missing_package_is_named(served: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name in ("starlette", "plotly") else 1
+    )
+    said = str(call().exception)
+    assert said == "dashboard: plotly, starlette can't be imported: pip install 'optuna-rq[dashboard]'"
+
+
+def test_its_help_says_who_sees_what() -> None:
     text = " ".join(CliRunner().invoke(dashboard, ["--help"]).output.split())
-    assert "Anybody who reaches its port sees everything, as it asks for no password." in text
+    assert "anybody who has that sees everything" in text
 
 
 OWN = ["node7", "node7.lab.example", "node7.local", "10.1.2.3", "fd00::7"]
 
 
-def refusal(listening: str, host: str | None, *named: str, method: str = "GET") -> bool:
-    guard = Guard(
-        lambda environ, respond: [b"shown"],
-        StudiesArtifacts(None, "", {}),
-        accepted_hosts(listening, named),
-        allow_changes=False,
-    )
-    environ = {"REQUEST_METHOD": method, "PATH_INFO": "/dashboard"}
-    if host is not None:
-        environ["HTTP_HOST"] = host
-    answer = b"".join(guard(environ, lambda status, headers: None))
-    assert answer == b"shown" or b"this dashboard is not" in answer
-    return answer != b"shown"
+def refusal(listening: str, host: str | None, *named: str) -> bool:
+    """Whether a server that listens somewhere refuses a value of ``Host``."""
+    return bare_host(host or "") not in accepted_hosts(listening, named)
 
 
 @pytest.fixture
@@ -95,24 +170,20 @@ def test_on_the_loopback_only_its_own_names_are_taken(host: str) -> None:
     assert not refusal("127.0.0.1", "localhost:1234")
 
 
-def test_a_host_that_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_host_that_is_named(served: list[Any]) -> None:
     for listening in ("127.0.0.1", "0.0.0.0"):
         assert not refusal(listening, "HPO.example.com:443", "hpo.example.com", "203.0.113.7")
         assert not refusal(listening, "203.0.113.7", "hpo.example.com", "203.0.113.7")
         assert refusal(listening, "hpo.example.com")
-    served: list[dict[str, Any]] = []
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(server, "serve", lambda settings, **options: served.append(options))
-    monkeypatch.delenv("REDIS_URL", raising=False)
-    CliRunner().invoke(dashboard, ["--allow-host", "a.example", "--allow-host", "b"], catch_exceptions=False)
-    assert served[0]["allow_hosts"] == ("a.example", "b")
+    assert call("--allow-host", "a.example", "--allow-host", "b").exit_code == 0
+    assert {"a.example", "b", "localhost"} <= served[0][1].hosts
 
 
 @pytest.mark.parametrize(
     "identifier", ["t/x", "../t/x", "a/../../b", "/etc/passwd", "notes.txt", "", "..", "0" * 36]
 )
 def test_an_id_does_not_reach_into_another_study(identifier: str, tmp_path: Path) -> None:
-    found = StudiesArtifacts(None, f"file://{tmp_path}", {})
+    found = StudiesArtifacts(None, lambda name: f"file://{tmp_path}")
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "x").write_text("theirs")
     (tmp_path / "notes.txt").write_text("at the store's root")

@@ -7,13 +7,16 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import fakeredis
 import pytest
 from rich.console import Console
 from rich.markup import escape
 
+from controller.loop.budget import Budget
 from controller.search.objective import Objective
 from controller.session.printing import LinesView
-from worker.protocol import Reason, Status
+from tests.fakes import record
+from worker.protocol import Reason, Status, Store
 
 NAME, REDIS = "digits [1]", "redis://:hidden@head:6379/0"
 STUDY = "study {}: maximize accuracy/validation · queue gpu · Redis redis://:***@head:6379/0\n"
@@ -40,18 +43,20 @@ class Bare:
 def search() -> Any:
     return SimpleNamespace(
         study=NAME,
-        backend=SimpleNamespace(home=SimpleNamespace(embedded=None, redis_url=REDIS)),
+        backend=SimpleNamespace(
+            home=SimpleNamespace(embedded=None, redis_url=REDIS),
+            store=Store(fakeredis.FakeRedis(decode_responses=True)),
+        ),
+        budget=Budget(10),
+        status="running",
         objective=Objective("accuracy", "validation", "max"),
         queue="gpu",
     )
 
 
 def job(status: Status, reason: Reason | None = None, why: str = "") -> Any:
-    record = SimpleNamespace(status=status, reason_class=reason, reason=why, compute_s=2.25)
-    ended = SimpleNamespace(trial=7, record=record, parameters={"lr": 0.01234567, "opt": "sgd"}, scalars={})
-    ended.task_id = lambda: "f" * 32
-    ended.is_failed = lambda: status is Status.FAILED
-    return ended
+    made = record(trial=7, status=status, reason_class=reason, reason=why, compute_s=2.25)
+    return SimpleNamespace(record=made, parameters={"lr": 0.01234567, "opt": "sgd"}, scalars={})
 
 
 def printed(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, **environment: str) -> list[str]:

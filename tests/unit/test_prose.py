@@ -14,7 +14,19 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/
 CODE = sorted(
     path for folder in ("controller", "worker", "examples") for path in (ROOT / folder).rglob("*.py")
 )
-ROOMS = {"sweep", "search", "results", "figures", "loop", "session", "studies", "api", "health", "commands"}
+ROOMS = {
+    "sweep",
+    "search",
+    "results",
+    "figures",
+    "screen",
+    "loop",
+    "session",
+    "studies",
+    "api",
+    "health",
+    "commands",
+}
 
 
 def relative(path: Path) -> str:

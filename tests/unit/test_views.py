@@ -8,6 +8,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import fakeredis
 import pytest
 from rich.console import Console
 
@@ -17,7 +18,7 @@ from controller.loop.budget import Budget
 from controller.search.objective import Objective
 from controller.session.printing import LinesView, View
 from tests.fakes import record
-from worker.protocol import Reason, Status, Summary, TaskRecord, TaskSpec
+from worker.protocol import Reason, Status, Store, Summary, TaskRecord, TaskSpec
 
 TWO = Objective(["loss", "size"], ["", "mib"], ["min", "min"])
 ONE = Objective("loss", "", "min")
@@ -26,9 +27,10 @@ LONG = "transformer-finetuning-large-scale-ablation"
 
 def search(objective: Objective, name: str = "s") -> Any:
     home = SimpleNamespace(embedded=None, redis_url="redis://head:6379/0")
+    store = Store(fakeredis.FakeRedis(decode_responses=True))
     return SimpleNamespace(
-        study=name, queue="default", objective=objective, budget=Budget(10),
-        backend=SimpleNamespace(home=home, artifacts_url="file:///a"),
+        study=name, queue="default", objective=objective, budget=Budget(10), status="running",
+        backend=SimpleNamespace(home=home, artifacts_url="file:///a", store=store),
     )  # fmt: skip
 
 
@@ -38,7 +40,7 @@ def job(number: int, parameters: dict[str, Any], values: dict[str, float], **cha
     scalars = {key: Summary.of(*key.partition("/")[::2]).add(value, 0) for key, value in values.items()}
     return SimpleNamespace(
         trial=number, parameters=parameters, record=made, scalars=scalars, task_id=lambda: made.id,
-        worker=lambda: "node/0", is_failed=lambda: made.status is Status.FAILED, is_running=lambda: True,
+        worker=lambda: "node/0", is_running=lambda: True, computed_s=lambda: 1.0,
     )  # fmt: skip
 
 
@@ -87,7 +89,7 @@ def test_a_log_is_not_silent_until_a_trial_ends(monkeypatch: pytest.MonkeyPatch)
         assert stream.getvalue().splitlines()[1:] == ["… trial 0 started on node/0  x=0.5"]
 
 
-def test_the_bar_counts_what_has_ended_at_once() -> None:
+def test_the_live_view_counts_what_has_ended_at_once() -> None:
     stream = io.StringIO()
     screen = Console(file=stream, width=80, force_terminal=True, color_system=None)
     view = RichView(screen)
@@ -95,14 +97,16 @@ def test_the_bar_counts_what_has_ended_at_once() -> None:
     jobs = [job(number, {"x": 0.5}, {"loss": 4.0 - number}) for number in range(4)]
     for one in jobs:
         view.started(one)
-    assert view.progress() == "0 ended · 4 running"
+    assert view.following.frame().progress() == "0 ended · 4 running"
     for one in jobs[:3]:
         view.ended(one)
-    assert view.progress() == "3 ended · 1 running · best 2 (trial 2)"
+    assert view.following.frame().progress() == "3 ended · 1 running · best 2 (trial 2)"
     view.end()
-    frames = [line for line in stream.getvalue().splitlines() if " ended · " in line]
-    assert "3 ended · 1 running · best 2 (trial 2)" in frames[-1]
-    assert "0:00:0" in frames[-1]
+    text = stream.getvalue()
+    # It ends with the last frame, which is then wiped.
+    last = text[text.rindex("3 ended · 1 running") :]
+    assert "best 2 (trial 2)\n  x=0.5" in last
+    assert [line.split()[1] for line in text.splitlines() if "completed" in line] == ["0", "1", "2"]
 
 
 def test_a_terminals_lines_are_broken_between_parameters() -> None:

@@ -6,7 +6,8 @@ object it was made from. Nothing is ever pickled.
 
 from worker.artifacts.entry import Entry
 from worker.artifacts.meta import ArtifactMeta
-from worker.artifacts.protocol import ArtifactStore, ArtifactStoreUnavailable
+from worker.artifacts.protocol import ArtifactStore, ArtifactStoreUnavailable, NoSuchObject
+from worker.artifacts.stored import StoredObject
 from worker.artifacts.stores import open_store
 from worker.artifacts.transfer import fetch, load, save
 
@@ -15,6 +16,8 @@ __all__ = [
     "ArtifactStore",
     "ArtifactStoreUnavailable",
     "Entry",
+    "NoSuchObject",
+    "StoredObject",
     "fetch",
     "load",
     "open_store",

@@ -12,6 +12,7 @@ from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.artifacts.folder import FileStore
 from worker.artifacts.names import checked_key
+from worker.artifacts.stored import StoredObject
 from worker.optuna_internals import store_folder, wrapped_store
 from worker.protocol.errors import ArtifactError, BadInput
 
@@ -82,6 +83,11 @@ class AdoptedStore:
         with self._refusals(key), self._store.open_reader(checked_key(key)) as body, open(path, "wb") as file:
             shutil.copyfileobj(body, file, _COPY_BYTES)
         return None
+
+    def open_object(self, key: str) -> StoredObject:
+        raise ArtifactError(
+            f"artifact store {type(self._store).__name__}: {key!r} can't be read in parts; download it"
+        )
 
     def exists(self, key: str) -> bool:
         from optuna.artifacts.exceptions import ArtifactNotFound  # noqa: PLC0415 - boto3, Google's client and Optuna take long to import

@@ -84,20 +84,33 @@ def remove_file(base: Path, parts: Sequence[str]) -> None:
             break
 
 
+def open_file(base: Path, parts: Sequence[str]) -> int | None:
+    """A descriptor to read the file ``base/parts…`` by; None if there is no such file.
+
+    Raises:
+        LinkInTheWay, OSError: it can't be reached or opened.
+    """
+    if not is_file(base, parts):
+        return None
+    with opened_folder(base, parts[:-1]) as folder:
+        # A pipe that has come in its place would otherwise be waited for.
+        descriptor = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
 def copy_file(base: Path, parts: Sequence[str], target: Path) -> bool:
     """Copy the file ``base/parts…`` to `target`; False if there is no such file.
 
     Raises:
         LinkInTheWay, OSError: it can't be reached or copied.
     """
-    if not is_file(base, parts):
+    descriptor = open_file(base, parts)
+    if descriptor is None:
         return False
-    with opened_folder(base, parts[:-1]) as folder:
-        # A pipe that has come in its place would otherwise be waited for.
-        descriptor = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     with open(descriptor, "rb") as source, open(target, "wb") as copy:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return False
         shutil.copyfileobj(source, copy, _COPY_BYTES)
     return True
 

@@ -9,14 +9,16 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 from worker.artifacts.atomic import is_partial, replacing
-from worker.artifacts.beneath import copy_file, is_file, refuse_links, remove_file
+from worker.artifacts.beneath import copy_file, is_file, open_file, refuse_links, remove_file
 from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.artifacts.names import checked_key
-from worker.artifacts.protocol import not_written
+from worker.artifacts.protocol import NoSuchObject, not_written
+from worker.artifacts.stored import StoredObject
 from worker.protocol.errors import ArtifactError, BadInput
 
 _PROBE = re.compile(r"\.probe-[0-9a-f]{32}")
@@ -68,10 +70,34 @@ class FileStore:
         parts = _parts(key)
         with self._refusals(key):
             if not copy_file(self._base, parts, path):
-                raise ArtifactError(
-                    f"artifact store {self.url}: no object {key!r} (is this the machine it is on?)"
-                )
+                raise self._missing(key)
         return None
+
+    def open_object(self, key: str) -> StoredObject:
+        parts = _parts(key)
+
+        def opened() -> BinaryIO:
+            descriptor = open_file(self._base, parts)
+            if descriptor is None:
+                raise self._missing(key)
+            return open(descriptor, "rb", buffering=0)
+
+        def read(first: int, last: int) -> BinaryIO:
+            stream = opened()
+            stream.seek(first)
+            return stream
+
+        with self._refusals(key), opened() as file:
+            size = os.fstat(file.fileno()).st_size
+        return StoredObject(
+            name=f"artifact store {self.url}: {key!r}",
+            size=size,
+            reader=read,
+            refusals=lambda: self._refusals(key),
+        )
+
+    def _missing(self, key: str) -> NoSuchObject:
+        return NoSuchObject(f"artifact store {self.url}: no object {key!r} (is this the machine it is on?)")
 
     def exists(self, key: str) -> bool:
         parts = _parts(key)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from worker.artifacts.bucket import ProcessClient, ResumableDownloads
 from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.artifacts.names import checked_key
-from worker.artifacts.protocol import ArtifactStoreUnavailable
+from worker.artifacts.protocol import ArtifactStoreUnavailable, NoSuchObject
 from worker.artifacts.ranges import Download
+from worker.artifacts.stored import StoredObject
 from worker.protocol.errors import ArtifactError, BadInput, ServerAway
 
 CHUNK = 8 << 20
@@ -95,17 +96,42 @@ class GCSStore:
             return self._downloads.get(key, path, lambda: self._download(self._key(key), path), new_hasher)
 
     def _download(self, full: str, path: Path) -> Download:
+        size, read = self._opened(full)
+        return Download(size, read, path)
+
+    def open_object(self, key: str) -> StoredObject:
+        with self._refusals(key):
+            size, read = self._opened(self._key(key))
+        return StoredObject(
+            name=f"artifact store {self.url}: {key!r}",
+            size=size,
+            reader=read,
+            refusals=lambda: self._reading(key),
+        )
+
+    @contextlib.contextmanager
+    def _reading(self, key: str) -> Iterator[None]:
+        with self._refusals(key):
+            try:
+                yield
+            except refused.NotFound:
+                raise self._missing(key) from None
+
+    def _opened(self, full: str) -> tuple[int, Callable[[int, int], Any]]:
+        """The size of an object, and what reads a range of it as it is now."""
         found = self._bucket().get_blob(full, **_PATIENT)
         if found is None:
-            raise ArtifactError(f"artifact store {self.url}: {full!r}: {self._missing()}")
+            raise self._missing(full)
         # Of this generation only: what replaces it must not be mixed in.
         blob = self._bucket().blob(full, generation=found.generation)
-        return Download(int(found.size), lambda first, last: _Piece(blob, first, last), path)
+        return int(found.size), lambda first, last: _Piece(blob, first, last)
 
-    def _missing(self) -> str:
-        """Which of the two is: an answer about an object doesn't say."""
-        there = self._bucket().exists(**_PATIENT)
-        return "no such object" if there else self._explain(LookupError("bucket"))
+    def _missing(self, full: str) -> ArtifactError:
+        """Object or bucket, whichever is missing: an answer about an object doesn't say."""
+        shown = f"artifact store {self.url}: {full!r}"
+        if self._bucket().exists(**_PATIENT):
+            return NoSuchObject(f"{shown}: no such object")
+        return ArtifactError(f"{shown}: {self._explain(LookupError('bucket'))}")
 
     def exists(self, key: str) -> bool:
         with self._refusals(key):

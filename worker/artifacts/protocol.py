@@ -8,12 +8,17 @@ from typing import Protocol
 
 from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
+from worker.artifacts.stored import StoredObject
 from worker.protocol.errors import ArtifactError, Retryable
 from worker.protocol.faults import fault_of
 
 
 class ArtifactStoreUnavailable(ArtifactError, Retryable):
     """The store can't be reached, is overloaded or full; the same call may succeed later."""
+
+
+class NoSuchObject(ArtifactError):
+    """The store has no object under that key: its bytes are gone, or never came."""
 
 
 def not_written(message: str, error: OSError) -> ArtifactError:
@@ -55,6 +60,10 @@ class ArtifactStore(Protocol):
             The checksum that `new_hasher` works out of the file as it can be read back, hexadecimal, where
             that was done on the way.
         """
+        ...
+
+    def open_object(self, key: str) -> StoredObject:
+        """An object whose bytes are read in parts. Raises `NoSuchObject` if there is none."""
         ...
 
     def exists(self, key: str) -> bool: ...

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,9 +28,10 @@ from worker.artifacts.bucket import ProcessClient, ResumableDownloads
 from worker.artifacts.checksum import NewHasher, new_sha256
 from worker.artifacts.entry import Entry
 from worker.artifacts.names import checked_key
-from worker.artifacts.protocol import ArtifactStoreUnavailable
+from worker.artifacts.protocol import ArtifactStoreUnavailable, NoSuchObject
 from worker.artifacts.ranges import Download
-from worker.artifacts.s3_errors import code_of, explain, may_pass
+from worker.artifacts.s3_errors import code_of, explain, is_missing, may_pass
+from worker.artifacts.stored import StoredObject
 from worker.protocol.errors import ArtifactError, BadInput, ServerAway
 
 log = logging.getLogger(__name__)
@@ -136,6 +137,21 @@ class S3Store:
             return self._downloads.get(key, path, lambda: self._download(self._key(key), path), new_hasher)
 
     def _download(self, full: str, path: Path) -> Download:
+        size, read = self._opened(full)
+        return Download(size, read, path)
+
+    def open_object(self, key: str) -> StoredObject:
+        with self._refusals(key):
+            size, read = self._opened(self._key(key))
+        return StoredObject(
+            name=f"artifact store {self.url}: {key!r}",
+            size=size,
+            reader=read,
+            refusals=lambda: self._refusals(key),
+        )
+
+    def _opened(self, full: str) -> tuple[int, Callable[[int, int], Any]]:
+        """The size of an object, and what reads a range of it as it is now."""
         try:
             head = self._client().head_object(Bucket=self._bucket, Key=full)
         except ClientError as error:
@@ -150,7 +166,7 @@ class S3Store:
             answer = client.get_object(Bucket=self._bucket, Key=full, Range=f"bytes={first}-{last}", **same)
             return answer["Body"]
 
-        return Download(int(head["ContentLength"]), read, path)
+        return int(head["ContentLength"]), read
 
     def exists(self, key: str) -> bool:
         with self._refusals(key):
@@ -251,7 +267,8 @@ class S3Store:
             yield
         except (BotoCoreError, ClientError, Boto3Error, ConnectionError) as error:
             reason = self._explain(error, self._clients.current)
-            kind = ArtifactStoreUnavailable if may_pass(error) else ArtifactError
+            missing = NoSuchObject if is_missing(error) else ArtifactError
+            kind = ArtifactStoreUnavailable if may_pass(error) else missing
             raise kind(f"artifact store {self.url}: {key!r}: {reason}") from error
         except OSError as error:
             place = f" ({error.filename})" if error.filename else ""

@@ -38,6 +38,8 @@ _FULL = frozenset(
      "InsufficientStorage", "507")
 )  # fmt: skip
 
+_MISSING = frozenset(("NoSuchKey", "404"))
+
 _DAMAGED = frozenset(("BadDigest", "XAmzContentSHA256Mismatch"))
 
 _DROPPED = "NoSuchUpload"
@@ -74,6 +76,12 @@ def may_pass(error: Exception) -> bool:
     return isinstance(error, (*_BROKEN, RetriesExceededError))
 
 
+def is_missing(error: Exception) -> bool:
+    """Whether there is no such object."""
+    error = unwrapped(error)
+    return isinstance(error, ClientError) and code_of(error) in _MISSING
+
+
 def explain(error: Exception, bucket: str, endpoint: str) -> str:
     """What went wrong and what to do.
 
@@ -104,7 +112,7 @@ def _explain_answer(error: ClientError, bucket: str) -> str:
     code = code_of(error)
     if code == "NoSuchBucket":
         return f"bucket {bucket!r} does not exist; create it, or check the name and AWS_ENDPOINT_URL_S3"
-    if code in ("NoSuchKey", "404"):
+    if code in _MISSING:
         return "no such object"
     if code in ("PreconditionFailed", "412"):
         return "the object was replaced meanwhile"

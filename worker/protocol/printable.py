@@ -7,6 +7,7 @@ window or type for the person who looks; marks of writing direction and line bre
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 _COLOR = r"\x1b\[[0-9;]{0,30}m"
 _FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
@@ -33,6 +34,15 @@ def output(text: str) -> str:
     return "".join(part if place % 2 else _kept(part, "\n\t\r") for place, part in enumerate(parts))
 
 
+def colored(text: str) -> Iterator[tuple[str, str | None]]:
+    """`output` in parts: printable text with None, or no text with a color's parameters, such as ``1;31``."""
+    for place, part in enumerate(re.split(f"({_COLOR})", text)):
+        if place % 2:
+            yield "", part[2:-1]
+        elif part:
+            yield _kept(part, "\n\t\r"), None
+
+
 def cell(value: object) -> object:
     """A value as a cell of a CSV file: what a spreadsheet would take for a formula gets a ``'`` before it."""
     if not isinstance(value, str):
@@ -42,6 +52,8 @@ def cell(value: object) -> object:
 
 
 def _kept(text: str, kept: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(letter if letter in kept or letter.isprintable() else _shown(letter) for letter in text)
 
 

@@ -15,8 +15,12 @@ from worker.protocol.urls import redact
 REDIS_URL = "REDIS_URL"
 STORAGE = "OPTUNA_STORAGE"
 JOB_SECRET = "OPTUNA_RQ_SECRET"
+TOKEN = "OPTUNA_RQ_TOKEN"
+"""Opens the page of `controller dashboard`."""
+READ_TOKEN = "OPTUNA_RQ_READ_TOKEN"
+"""Opens it to look only."""
 
-SECRETS = (REDIS_URL, STORAGE, JOB_SECRET)
+SECRETS = (REDIS_URL, STORAGE, JOB_SECRET, TOKEN, READ_TOKEN)
 """Variables that hold secrets, and that may be given as files."""
 
 MIN_LENGTH = 16

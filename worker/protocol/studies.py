@@ -64,10 +64,25 @@ class Studies:
         known = set(own)
         return [task_id for task_id in listed[0] if task_id in known]
 
+    def newest(self, name: str, count: int) -> list[str]:
+        """Ids of the tasks of a study's last `count` trials, by trial number: O(log n + count)."""
+        ids: list[str] = self._redis.zrange(keys.study_tasks(name), -count, -1) if count > 0 else []
+        return ids
+
     def trials(self, name: str) -> dict[str, int]:
         """Id of each of a study's tasks → number of its trial, by trial number."""
         pairs = self._redis.zrange(keys.study_tasks(name), 0, -1, withscores=True)
         return {task_id: int(number) for task_id, number in pairs}
+
+    def around(self, name: str, task_id: str) -> tuple[str | None, str | None]:
+        """The tasks before and after one of a study's, by trial number; None where there is none."""
+        place = self._redis.zrank(keys.study_tasks(name), task_id)
+        if place is None:
+            return None, None
+        first = max(0, place - 1)
+        found = self._redis.zrange(keys.study_tasks(name), first, place + 1)
+        here = place - first
+        return (found[here - 1] if here else None), (found[here + 1] if here + 1 < len(found) else None)
 
     def has(self, name: str, task_id: str) -> bool:
         """Whether a task is the study's: its own record, which workers write, may say anything."""

@@ -29,14 +29,29 @@ _SLOT = re.compile(r"slot:[0-9]{1,6}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What a worker was asked to do, by its registration; None where that says nothing, as after its loss."""
+class Order:
+    """What a person has a worker do until another order comes."""
 
-    paused_until: float | None
-    """Seconds since the epoch; 0 for no pause."""
-    hold: str | None
-    """`host.PAUSE`, `host.DRAIN`; empty for to go on."""
-    reason: str
+    hold: str
+    """`host.PAUSE`, `host.DRAIN`; empty for to take jobs."""
+    reason: str = ""
+    by: str = ""
+
+    def encode(self) -> str:
+        """As a message of the worker's channel."""
+        return json.dumps({"hold": self.hold, "reason": self.reason[:600], "by": self.by[:200]})
+
+    @classmethod
+    def decode(cls, text: object) -> Order | None:
+        """None for another message."""
+        if not isinstance(text, str) or not text.startswith("{"):
+            return None
+        try:
+            about = json.loads(text)
+            hold, reason, by = (str(about.get(field, "")) for field in ("hold", "reason", "by"))
+        except (ValueError, RecursionError, AttributeError):
+            return None
+        return cls(hold=hold, reason=reason[:600], by=by[:200]) if hold in (PAUSE, DRAIN, "") else None
 
 
 class WorkerRegistry:
@@ -78,21 +93,17 @@ class WorkerRegistry:
         """Have a worker take no jobs until a moment (seconds since the epoch); kept in its registration."""
         self._tell(name, {"paused_until": repr(until), "paused": reason, "fault": ""})
 
-    def hold(self, name: str, what: str, *, reason: str, by: str) -> None:
-        """Have a worker take no jobs until `release`; kept in its registration, and so until it ends.
+    def order(self, name: str, order: Order) -> bool:
+        """Have a worker pause, drain or go on. False when it doesn't listen now.
 
-        Args:
-            what: `host.PAUSE`, or `host.DRAIN` to have it end when what it runs has ended.
-            by: who wants it.
+        The order goes by the worker's channel, on which Redis' rules let the head node alone speak: what
+        stands in a registration is data. The worker's registration shows that it was heard.
         """
-        self._tell(name, {"hold": what, "hold_reason": reason[:600], "hold_by": by[:200]})
+        return bool(self._redis.publish(keys.control(name), order.encode()))
 
-    def release(self, name: str) -> None:
-        """Have a worker take jobs again, also one that a controller has paused."""
-        self._tell(
-            name,
-            {"hold": "", "hold_reason": "", "hold_by": "", "paused_until": "0.0", "paused": "", "fault": ""},
-        )
+    def end_pause(self, name: str) -> None:
+        """Have a worker take jobs again before its pause is over."""
+        self._tell(name, {"paused_until": "0.0", "paused": "", "fault": ""})
 
     def _tell(self, name: str, about: Mapping[str, str]) -> None:
         with self._redis.pipeline() as pipe:
@@ -102,19 +113,14 @@ class WorkerRegistry:
             pipe.publish(keys.control(name), "pause")
             pipe.execute()
 
-    def asked(self, name: str) -> Asked:
-        """What a worker was asked to do."""
-        about = self._redis.hgetall(keys.worker(name))
-        until, what = about.get("paused_until"), about.get("hold")
-        return Asked(
-            paused_until=None if until is None else _moment(until),
-            hold=what if what in (PAUSE, DRAIN, "") else None,
-            reason=about.get("hold_reason", "")[:600],
-        )
-
     def paused_until(self, name: str) -> float:
         """When a worker's pause ends (seconds since the epoch); 0 if it has none."""
-        return _moment(self._redis.hget(keys.worker(name), "paused_until"))
+        return self.pause_of(name) or 0.0
+
+    def pause_of(self, name: str) -> float | None:
+        """As `paused_until`; None where its registration says nothing of pauses."""
+        text = self._redis.hget(keys.worker(name), "paused_until")
+        return None if text is None else _moment(text)
 
     def list(self, queue: str | None = None) -> list[dict[str, str]]:
         """Registrations of the live workers, optionally those that serve a queue; forgets the dead ones.

@@ -30,6 +30,7 @@ from worker.protocol.redis_time import RedisTime
 from worker.protocol.store import Store
 from worker.slot.devices import slot_environment, visible
 from worker.slot.gpus.watcher import GpuWatcher, is_worth_it
+from worker.slot.pauses import Pauses
 from worker.slot.scratch import Scratch
 from worker.slot.settings import WorkerSettings
 from worker.version import __version__
@@ -67,9 +68,7 @@ class Daemon:
         self._deaths = 0
         self._signals = 0
         self._register_at = 0.0
-        self._paused_until = 0.0
-        self._resume_at = 0.0
-        """Seconds since the epoch; 0 while jobs are taken."""
+        self._pauses: Pauses | None = None
         self._store: Store | None = None
         self._monitoring: Monitoring | None = None
         self._redis_up = False
@@ -99,7 +98,8 @@ class Daemon:
             log.warning("worker %s: %s", settings.name, trouble)
         self._store = Store(client, clock)
         adopt_orphans()
-        self._scratch = Scratch()
+        self._scratch = scratch = Scratch()
+        self._pauses = Pauses(self._store, settings.name, scratch.pause_file, scratch.drain_file)
         try:
             self._register(first=True)
         except BaseException:
@@ -118,7 +118,7 @@ class Daemon:
             "worker %s: %d slot(s) on queue(s) %s", settings.name, settings.slots, ", ".join(settings.queues)
         )
         try:
-            while self._slots or (self._restart_at and not self._signals):
+            while self._slots or (self._restart_at and not self._is_ending):
                 self._step(listener)
         finally:
             for slot in self._slots.values():
@@ -170,10 +170,11 @@ class Daemon:
 
     def _step(self, listener: Any) -> None:
         """Forward what has come, look after the slots, show that we are alive."""
+        assert self._pauses is not None
         try:
-            if listener.get_message(timeout=0.05 if self._signals or self._settings.burst else 0.5):
-                self._wake_slots()
-                self._register_at = 0.0  # it may be asked to pause
+            message = listener.get_message(timeout=0.05 if self._signals or self._settings.burst else 0.5)
+            if message:
+                self._hear(message)
         except redis.RedisError as error:
             log.warning("worker %s: Redis is away (%s); trying again", self._settings.name, error)
             self._redis_up = False
@@ -184,42 +185,39 @@ class Daemon:
             self._redis_up = False
             with contextlib.suppress(redis.RedisError):
                 self._register()
-                self._look_for_pause()
+                self._pauses.look()
                 self._redis_up = True
             self._register_at = now + REGISTRATION_PERIOD_S
-        if self._paused_until and now >= self._resume_at:
-            self._resume()
+        self._pauses.turn(now)
         if self._monitoring:
             self._monitoring.turn(
                 {number: slot.wake for number, slot in self._slots.items()},
                 redis_up=self._redis_up,
                 registered_at=self._registered_at,
-                draining=bool(self._signals),
-                paused=bool(self._paused_until),
+                draining=self._is_ending,
+                paused=self._pauses.paused,
             )
 
-    def _look_for_pause(self) -> None:
-        """Take no jobs for a while if a controller has found that all fail here."""
-        assert self._store is not None
-        until = self._store.workers.paused_until(self._settings.name)
-        left_s = until - self._store.clock.now()
-        if left_s > 0 and until != self._paused_until:
-            is_new = not self._paused_until
-            self._paused_until = until
-            self._resume_at = time.monotonic() + left_s
-            with contextlib.suppress(OSError):
-                self._scratch.pause_file.touch()
-            if is_new:
-                log.warning(
-                    "worker %s takes no jobs for %.0f s: `controller status` says why",
-                    self._settings.name,
-                    left_s,
-                )
+    @property
+    def _is_ending(self) -> bool:
+        """Whether it ends when what runs has ended."""
+        return bool(self._signals) or (self._pauses is not None and self._pauses.drains)
 
-    def _resume(self) -> None:
-        self._paused_until = 0.0
-        self._scratch.pause_file.unlink(missing_ok=True)
-        log.info("worker %s takes jobs again", self._settings.name)
+    def _hear(self, message: Any) -> None:
+        """Take a message of the worker's channel: a stop request, a pause, an order of a person's."""
+        assert self._pauses is not None
+        self._wake_slots()
+        self._register_at = 0.0  # it may be asked to pause, and what it has heard is to be seen
+        drained = self._pauses.drains
+        self._pauses.hear(message.get("data"))
+        if self._pauses.drains and not drained:
+            for slot in self._slots.values():
+                with contextlib.suppress(ProcessLookupError):
+                    slot.process.terminate()
+        elif drained and not self._pauses.drains and not self._signals:
+            now = time.monotonic()
+            missing = [number for number in range(self._settings.slots) if number not in self._slots]
+            self._restart_at.update(dict.fromkeys(missing, now))
 
     def _pause(self, seconds: float) -> None:
         with contextlib.suppress(InterruptedError):
@@ -235,6 +233,7 @@ class Daemon:
         }
         options.update(
             pause_file=str(self._scratch.pause_file),
+            drain_file=str(self._scratch.drain_file),
             used_folder=str(self._scratch.used_folder),
             code_folder=str(self._scratch.code_folder),
             folder=str(self._settings.folder),
@@ -259,8 +258,8 @@ class Daemon:
             # Not in argv and not in the environment: it holds the Redis URL.
             pipe.write(json.dumps(options).encode())
         self._slots[number] = _SlotProcess(process=process, wake=ours, started=time.monotonic())
-        if self._signals:
-            # One came while the slot was being started, and found none to pass it on to.
+        if self._is_ending:
+            # A signal came while the slot was being started, and found none to pass it on to.
             process.terminate()
 
     def _slot_environment(self, number: int) -> dict[str, str]:
@@ -283,7 +282,7 @@ class Daemon:
             self._scratch.drop_slot(number)
             if code == OUT_OF_WORK:
                 log.info("worker %s: slot %d ends, as there is no work", self._settings.name, number)
-            if self._signals or code == OUT_OF_WORK:
+            if self._is_ending or code == OUT_OF_WORK:
                 continue
             lived = now - slot.started
             self._deaths = self._deaths + 1 if lived < 60 else 1
@@ -300,7 +299,7 @@ class Daemon:
     def _restart_due(self, now: float) -> None:
         """Start the slots again whose pause is over."""
         for number, due in list(self._restart_at.items()):
-            if now >= due and not self._signals:
+            if now >= due and not self._is_ending:
                 try:
                     self._start(number)
                 except OSError as error:  # its disk is full, or no process can be started: it will pass
@@ -327,6 +326,8 @@ class Daemon:
 
     def _on_signal(self, signum: int, frame: Any) -> None:
         self._signals += 1
+        if self._pauses is not None:
+            self._pauses.stop_draining()
         if self._signals <= 2:
             for slot in self._slots.values():
                 with contextlib.suppress(ProcessLookupError):
@@ -347,7 +348,8 @@ class Daemon:
             "slots": settings.slots,
             "version": __version__,
             "folder": str(settings.folder),
-            "state": "draining" if self._signals else "running",
+            "state": "draining" if self._is_ending else "running",
+            **(self._pauses.fields() if self._pauses else {}),
             "seen": repr(self._store.clock.now()),
         }
         if self._gpus:

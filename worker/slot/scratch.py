@@ -45,6 +45,11 @@ class Scratch:
         return self._folder / "paused"
 
     @property
+    def drain_file(self) -> Path:
+        """Is there while slots that are to end may take all the time that their task needs."""
+        return self._folder / "drains"
+
+    @property
     def used_folder(self) -> Path:
         """Where slots note which jobs they have run."""
         return self._folder / "used"

@@ -119,6 +119,8 @@ class Slot(SimpleWorker):
         self._used = UsedSignatures(Path(options["used_folder"]))
         self._health = HealthReporter(wake if options.get("metrics") else None)
         pause_file, folder = Path(options["pause_file"]), Path(options["folder"])
+        self._drain_file = Path(options["drain_file"])
+        """Is there while a person has the worker end without haste."""
         self._machine = Machine([folder, Path(os.environ["TMPDIR"])], self._show_fault)
         TaskQueue.paused = staticmethod(lambda: self._machine.holds() or pause_file.exists())
         group = options.get("memory_group")
@@ -210,7 +212,7 @@ class Slot(SimpleWorker):
         """SIGTERM: take no more jobs, finish or hand back. `HAND_BACK_NOW`: don't wait for anything."""
         TaskQueue.stopping = True
         self._stop_requested = True
-        if self._shutdown_at is None:
+        if self._shutdown_at is None and not self._drain_file.exists():
             self._shutdown_at = time.monotonic()
         if signum == HAND_BACK_NOW:
             self._now = True
@@ -221,9 +223,11 @@ class Slot(SimpleWorker):
             raise StopRequested
 
     def _hand_back_at(self) -> float | None:
+        if self._now:
+            return 0.0
         if self._shutdown_at is None:
             return None
-        return 0.0 if self._now else self._shutdown_at + float(self._options["drain_s"])
+        return self._shutdown_at + float(self._options["drain_s"])
 
     # Working
 

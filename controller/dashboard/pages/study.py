@@ -1,20 +1,87 @@
-"""``/studies/{name}``: one study at a glance."""
+"""``/studies/{name}``: one study: how it stands, its figures, its configuration."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import NoMatchFound, Route
 
+from controller.dashboard import addresses
 from controller.dashboard.site import Site, Tab
+from controller.figures import applicable
+from controller.results.configuration import configuration
+from controller.results.durations import spoken
+from controller.results.names import known_names
 from controller.results.status import describe_study
+from controller.results.study_data import StudyData
+from worker.protocol import StudyRecord
+
+BROAD = frozenset(("curves", "parallel", "slices", "timeline"))
+"""Figures that take the whole width."""
+OVER_TWO = ("contour", "rank")
+"""Figures over two parameters."""
+TOPS = ("5", "10", "20", "50", "100", "all")
 
 
 def study(request: Request) -> Response:
     site: Site = request.app.state.site
     record = site.study(request.path_params["name"])
-    about = describe_study(site.store, record.name)
-    return site.render(request, "study.html", study=record.name, about=about)
+    part = request.query_params.get("part")
+    values: dict[str, Any] = {"record": record}
+    if part in (None, "glance"):
+        about = describe_study(site.store, record.name)
+        values |= {"about": about, "budgets": _budgets(about["budget"])}
+    if part is None:
+        objective = _objective(request, record)
+        values |= {
+            "figures": applicable(StudyData(study=record, tasks=(), at=0.0)),
+            "names": known_names(site.store, record),
+            "objective": objective,
+            "chosen": _chosen(request),
+            "configuration": configuration(record),
+            "task_address": _task_address(request),
+            "broad": BROAD,
+            "over_two": OVER_TWO,
+            "tops": TOPS,
+        }
+    return site.render(request, "study.html", study=record.name, **values)
+
+
+def _objective(request: Request, record: StudyRecord) -> int:
+    text = request.query_params.get("objective", "")
+    return int(text) if text.isdecimal() and int(text[:9]) < len(record.metrics) else 0
+
+
+def _chosen(request: Request) -> dict[str, str]:
+    """What the address says of the learning curves, and of the parameters of two figures."""
+    query = request.query_params
+    names = ("metric", "by", "top", "trials", "smooth", "logx", "logy", "x", "y")
+    return {name: query.get(name, "") for name in names}
+
+
+def _task_address(request: Request) -> str:
+    """The address of a task's page with ``TASK`` in the place of its id."""
+    try:
+        return addresses.address(request, "task", id="TASK")
+    except NoMatchFound:
+        return ""
+
+
+def _budgets(budget: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each budget that has a limit: its name, what is used of it from 0 to 1, and both in words."""
+    rows = []
+    for name, values in budget.items():
+        limit, used = values.get("limit"), values.get("used") or 0.0
+        if not isinstance(limit, (int, float)) or limit <= 0:
+            continue
+        is_time = values.get("unit") == "minutes"
+        said = [spoken(value * 60) if is_time else f"{value:g}" for value in (used, limit)]
+        rows.append(
+            {"name": name.replace("_", " "), "share": min(1.0, used / limit), "text": " of ".join(said)}
+        )
+    return rows
 
 
 routes = [Route("/studies/{name:name}", study, name="study")]

@@ -3,6 +3,8 @@
 //   <section data-live="URL">   its content is fetched from URL again when something has changed
 //   <div data-figure="URL">     drawn by Plotly from the JSON at URL, and again then (plots.js)
 //   <form data-action="URL">    its fields are posted as JSON; the answer's "done" or "error" is shown
+//   <form data-auto>            a search: what is typed changes the address and the page in place
+//   <a data-visit>              a link to another view of the same page: changed in place
 import { morph } from "./morph.js";
 
 const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
@@ -44,6 +46,8 @@ async function load(section) {
     if (section.isConnected) morph(section, text);
     section.removeAttribute("data-stale");
     document.dispatchEvent(new CustomEvent("page:loaded", { detail: section }));
+    // The first figure of a page may come with a fragment.
+    if (!figures) drawFigures();
   } catch (error) {
     section.setAttribute("data-stale", "");
     if (error.status === 404) say(error.message, "bad");
@@ -135,9 +139,10 @@ document.addEventListener("submit", async (event) => {
   const question = event.submitter?.dataset.confirm ?? form.dataset.confirm;
   if (question && !confirm(question)) return;
   const button = event.submitter;
+  const fields = fieldsOf(form, button); // before the button is disabled: it may have a value
   if (button) button.disabled = true;
   try {
-    const answer = await act(form.dataset.action, fieldsOf(form, button));
+    const answer = await act(form.dataset.action, fields);
     say(answer.done ?? "Done.", "good");
     if (form.dataset.reset !== undefined) form.reset();
     form.closest("dialog")?.close();
@@ -149,10 +154,58 @@ document.addEventListener("submit", async (event) => {
   }
 });
 
-// A form of filters: a change of a field is a new address.
-document.addEventListener("change", (event) => {
+// Another view of the same page: its main part is fetched and changed in place, and the address with it.
+let visiting = 0;
+
+/** Shows the page at `url` without leaving this one. `replace`: the address before is forgotten. */
+export async function visit(url, { replace = false } = {}) {
+  const number = ++visiting;
+  try {
+    const answer = await ask(url, { headers: { Accept: "text/html" } });
+    const text = await answer.text();
+    if (number !== visiting) return; // another one was asked for meanwhile
+    const fresh = new DOMParser().parseFromString(text, "text/html");
+    const main = document.getElementById("main");
+    morph(main, fresh.getElementById("main").innerHTML);
+    document.title = fresh.title;
+    history[replace ? "replaceState" : "pushState"]({ visited: true }, "", url);
+    document.dispatchEvent(new CustomEvent("page:loaded", { detail: main }));
+    say("");
+    drawFigures();
+  } catch (error) {
+    say(error.message, "bad");
+  }
+}
+
+function visitForm(form) {
+  const fields = new URLSearchParams();
+  for (const [name, value] of new FormData(form)) if (value !== "") fields.append(name, value);
+  const query = fields.toString();
+  visit(form.getAttribute("action") + (query ? `?${query}` : ""), { replace: true });
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-visit]");
+  if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  visit(link.getAttribute("href"));
+});
+window.addEventListener("popstate", () => location.reload());
+
+// A form of filters: what is typed or chosen there is a new address.
+let typing = 0;
+document.addEventListener("input", (event) => {
   const form = event.target.closest("form[data-auto]");
-  if (form) form.requestSubmit();
+  if (!form) return;
+  clearTimeout(typing);
+  typing = setTimeout(() => visitForm(form), 250);
+});
+document.addEventListener("submit", (event) => {
+  const form = event.target.closest("form[data-auto]");
+  if (!form) return;
+  event.preventDefault();
+  clearTimeout(typing);
+  visitForm(form);
 });
 
 drawFigures();

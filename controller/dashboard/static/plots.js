@@ -27,8 +27,10 @@ SVGElement.prototype.setAttribute = function (name, value) {
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** The page's colors and letters, wherever a figure names none. */
-function styled(layout) {
+const NARROW = 480, FEW = 6;
+
+/** The page's colors and letters, wherever a figure names none. On a phone, a long legend would leave no room. */
+function styled(layout, width, traces) {
   const text = css("--text"), line = css("--line"), soft = css("--soft");
   const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, tickcolor: line };
   const found = {
@@ -36,6 +38,7 @@ function styled(layout) {
     plot_bgcolor: "rgba(0,0,0,0)",
     colorway: [1, 2, 3, 4, 5, 6, 7, 8].map((number) => css(`--series-${number}`)),
     hovermode: "closest",
+    ...(width < NARROW && traces > FEW ? { showlegend: false } : {}),
     ...layout,
     font: { family: css("--font"), color: text, size: 12, ...layout.font },
     margin: { l: 56, r: 16, t: layout.title ? 40 : 16, b: 44, ...layout.margin },
@@ -77,7 +80,7 @@ async function draw(element, again = true) {
     }
     const Plotly = await load();
     // The view (zoom, hidden lines) stays while the address does.
-    await Plotly.react(element, figure.data, { uirevision: element.dataset.figure, ...styled(figure.layout ?? {}) }, CONFIG);
+    await Plotly.react(element, figure.data, { uirevision: element.dataset.figure, ...styled(figure.layout ?? {}, element.clientWidth, figure.data.length) }, CONFIG);
     element.removeAttribute("data-problem");
     element.setAttribute("data-drawn", "");
     element.dispatchEvent(new CustomEvent("figure:drawn", { bubbles: true }));

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -98,7 +98,7 @@ class Fitted:
         pairs = [
             Text.assemble(self.columns[place].name, " ", row[place]) for place in short if row[place].plain
         ]
-        yield from _flowed(console, pairs, width, first=0)
+        yield from flowed(console, pairs, width, first=0)
         yield from self._notes(console, row, width)
 
     def _notes(self, console: Console, row: Sequence[Text], width: int) -> RenderResult:
@@ -108,10 +108,10 @@ class Fitted:
             label = [] if column.name == "parameters" else [Text(f"{column.name}:")]
             words = [Text(word) for word in cell.plain.split()]
             gap = _GAP if column.name == "parameters" else 1
-            yield from _flowed(console, [*label, *words], width, gap=gap)
+            yield from flowed(console, [*label, *words], width, gap=gap)
 
 
-def _flowed(
+def flowed(
     console: Console,
     parts: Sequence[Text],
     width: int,
@@ -119,7 +119,7 @@ def _flowed(
     indent: int = _INDENT,
     first: int = _INDENT,
     gap: int = _GAP,
-) -> RenderResult:
+) -> Iterator[Text]:
     """Lines of whole parts, with a gap between two; only a part that is longer than a line is broken.
 
     Args:

@@ -1,4 +1,4 @@
-"""optuna-dashboard's pages, without the controls that would only be refused: for a dashboard that shows."""
+"""optuna-dashboard's pages below a path, without the controls that would only be refused."""
 
 from __future__ import annotations
 
@@ -22,17 +22,22 @@ HIDDEN = (
 """The style that hides them."""
 
 
-class ReadOnlyPages:
-    """Adds `HIDDEN` to the pages of an application."""
+class Pages:
+    """Changes the pages of an application: their script is found where the application is.
 
-    def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
+    Args:
+        hide: add `HIDDEN`, for an application that only shows.
+    """
+
+    def __init__(self, application: Callable[..., Iterable[bytes]], *, hide: bool) -> None:
         self._application = application
+        self._hide = hide
 
     def __call__(self, environ: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:
         path = str(environ.get("PATH_INFO", ""))
         if not path.startswith("/dashboard"):
             return self._application(environ, respond)
-        # A page that a browser has from a dashboard with controls would stay as it is.
+        # A page that a browser has from another dashboard would stay as it is.
         asked = {
             k: v for k, v in environ.items() if k not in ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH")
         }
@@ -49,7 +54,12 @@ class ReadOnlyPages:
         status, headers, *more = begun[-1]
         kept = [(k, v) for k, v in headers if k.lower() not in ("content-length", "last-modified", "etag")]
         if page:
-            page = page.replace(b"</head>", f"<style>{HIDDEN}</style></head>".encode(), 1)
+            at = str(environ.get("SCRIPT_NAME", ""))
+            page = page.replace(b'"/static/', f'"{at}/static/'.encode())
+            head = f'<link rel="icon" href="{at}/favicon.ico">'
+            if self._hide:
+                head += f"<style>{HIDDEN}</style>"
+            page = page.replace(b"</head>", f"{head}</head>".encode(), 1)
             kept.append(("Content-Length", str(len(page))))
         respond(status, [*kept, ("Cache-Control", "no-store")], *more)
         return [page]

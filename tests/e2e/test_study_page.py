@@ -1,0 +1,139 @@
+"""The study page in a real browser: its figures, what is chosen of them, and that they stay live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from controller.figures import FIGURES
+from tests.dashboard import Served, served, tab
+from tests.e2e.harness import wait_for
+from tests.study_data import LOSS, SIZE, made_up
+from worker.protocol import Status, Store, StudyState
+from worker.protocol.copies import write_tasks
+
+DRAWN = "[data-figure][data-drawn]:not([data-busy])"
+
+
+@pytest.fixture(scope="module")
+def page_of(page_store: Store) -> Iterator[Served]:
+    for name, metrics in (("s", (LOSS,)), ("two", (LOSS, SIZE))):
+        study, copies = made_up(60, 20, name=name, metrics=metrics)
+        place = 0 if name == "s" else 1
+        copies = [replace(c, record=replace(c.record, id=f"{place}{c.record.trial:031x}")) for c in copies]
+        page_store.studies.save(replace(study, sweep={"study": {"name": name}}))
+        write_tasks(page_store, copies)
+    with served(page_store) as found:
+        yield found
+
+
+def figure(page: Any, name: str) -> Any:
+    """A figure's element, drawn."""
+    panel = page.locator(f"#{name}")
+    panel.scroll_into_view_if_needed()
+    panel.locator(DRAWN).wait_for()
+    return panel.locator("[data-figure]")
+
+
+def said_by(found: Any, script: str) -> Any:
+    return found.evaluate(f"(e) => {script}")
+
+
+PHONE = {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [({}, list(FIGURES)), (PHONE, ["best", "curves", "parallel", "slices"])],
+    ids=["wide", "phone"],
+)
+def test_every_figure_is_drawn_under_the_policy(
+    browser: Any, page_of: Served, options: dict[str, Any], names: list[str]
+) -> None:
+    with tab(browser, page_of, **options) as open_tab:
+        page = open_tab.open("/studies/two")
+        for name in names:
+            found = figure(page, name)
+            assert said_by(found, "e.querySelectorAll('.main-svg').length") > 0, name
+            assert "WebGL" not in found.inner_text()
+            assert said_by(found, "e.data.length") > 0, name
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_curves_are_chosen_and_the_address_keeps_it(browser: Any, page_of: Served) -> None:
+    with tab(browser, page_of) as open_tab:
+        page = open_tab.open("/studies/s")
+        curves = figure(page, "curves")
+        assert said_by(curves, "e.data.length") == 20
+        page.select_option("#curves select[name=top]", "5")
+        page.locator(f"#curves {DRAWN}[data-figure*='top=5']").wait_for()
+        wait_for(lambda: said_by(curves, "e.data.length") == 5, "five curves")
+        page.check("#curves input[name=logy]")
+        wait_for(lambda: said_by(curves, "e.layout.yaxis.type") == "log", "a log axis")
+        rough = said_by(curves, "e.data[0].y[1]")
+        page.locator("#curves input[name=smooth]").fill("0.9")
+        wait_for(lambda: said_by(curves, "e.data[0].y[1]") > rough, "smooth curves")
+        assert parse_qs(urlsplit(page.url).query) == {
+            "metric": ["loss"], "top": ["5"], "by": ["iteration"], "logy": ["1"], "smooth": ["0.9"],
+        }  # fmt: skip
+        page.reload()
+        curves = figure(page, "curves")
+        wait_for(lambda: said_by(curves, "e.layout.yaxis.type") == "log", "a log axis after reloading")
+        assert said_by(curves, "e.data.length") == 5
+        page.locator("#curves input[name=smooth]").fill("0")
+        wait_for(lambda: said_by(curves, "e.data[0].y[1]") == rough, "the curves as they are")
+
+
+def test_trials_that_are_no_numbers_are_refused_in_words(browser: Any, page_of: Served) -> None:
+    with tab(browser, page_of) as open_tab:
+        page = open_tab.open("/studies/s")
+        curves = figure(page, "curves")
+        field = page.locator("#curves input[name=trials]")
+        field.fill("3, x")
+        field.press("Enter")
+        page.get_by_text("trials: 'x' is no number").wait_for()
+        open_tab.problems.clear()  # the browser's own line about the answer 400
+        field.fill("3, 5-6")
+        field.press("Enter")
+        wait_for(lambda: said_by(curves, "e.data.length") == 3, "three curves")
+        wait_for(lambda: page.locator("#banner").is_hidden(), "the message goes")
+
+
+def test_a_figure_is_live_and_a_point_opens_its_task(
+    browser: Any, page_of: Served, page_store: Store
+) -> None:
+    with tab(browser, page_of) as open_tab:
+        page = open_tab.open("/studies/s")
+        best = figure(page, "best")
+        before = said_by(best, "e.data[0].x.length")
+        running = f"{59:032x}"
+        page_store.transitions.finish(
+            running, 1, Status.COMPLETED, worker=page_store.tasks.get(running).worker, reason="",
+        )  # fmt: skip
+        wait_for(lambda: said_by(best, "e.data[0].x.length") == before + 1, "the new result")
+        page_store.studies.save(
+            replace(page_store.studies.get("s"), state=StudyState.COMPLETED, reason="all done")
+        )
+        page.get_by_text("all done").wait_for()
+        address = page.locator("#figures").get_attribute("data-task")
+        if address:
+            said_by(best, "e.emit('plotly_click', {points: [{customdata: 59}]})")
+            page.wait_for_url(f"**/tasks/{running}")
+
+
+def test_parameters_and_objective_are_chosen(browser: Any, page_of: Served) -> None:
+    with tab(browser, page_of) as open_tab:
+        page = open_tab.open("/studies/two")
+        page.select_option("select[name=objective]", "1")
+        page.wait_for_url("**objective=1")
+        assert said_by(figure(page, "values"), "e.layout.xaxis.title.text") == "size"
+        contour = figure(page, "contour")
+        page.select_option("#contour select[name=x]", "layers")
+        page.select_option("#contour select[name=y]", "optimizer")
+        titles = "[e.layout.xaxis.title.text, e.layout.yaxis.title.text].join()"
+        wait_for(lambda: said_by(contour, titles) == "layers,optimizer", "the contour")
+        assert said_by(figure(page, "rank"), titles) == "layers,optimizer"
