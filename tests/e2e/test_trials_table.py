@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
 
 from controller.dashboard.pages import trials
 from tests.dashboard import Served, served, site_of, tab
@@ -20,9 +18,12 @@ TRIALS = "/studies/s/trials"
 
 @pytest.fixture(scope="module")
 def page_of(page_store: Store) -> Iterator[Served]:
+    pytest.importorskip("playwright")
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=30_000)
     make_study(page_store, "s", 120, points=20)
-    task = Route("/tasks/{task:name}", lambda request: PlainTextResponse(""), name="task")
-    with served(site_of(page_store, allow_actions=True), routes=[task]) as found:
+    with served(site_of(page_store, allow_actions=True)) as found:
         yield found
 
 

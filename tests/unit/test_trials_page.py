@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import fakeredis
 import pytest
-from starlette.routing import Route
 
 from controller.dashboard.pages import trials
 from tests.dashboard import READ_TOKEN, client_of, site_of
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from starlette.testclient import TestClient
 
 TRIALS = "/studies/s/trials"
-TASK = [Route("/tasks/{task:name}", lambda request: None, name="task")]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +31,7 @@ def store() -> Store:
 
 @pytest.fixture(scope="module")
 def client(store: Store) -> Iterator[TestClient]:
-    with client_of(store, routes=TASK) as found:
+    with client_of(store) as found:
         yield found
 
 
@@ -172,7 +170,7 @@ def test_actions_are_off_unless_allowed(client: TestClient, store: Store) -> Non
 
 def test_tags_and_notes_from_the_page(store: Store) -> None:
     tasks = store.studies.tasks("s")[:3]
-    with client_of(site_of(store, allow_actions=True), routes=TASK) as client:
+    with client_of(site_of(store, allow_actions=True)) as client:
         assert "Tag the chosen" in client.get(TRIALS).text
 
         def post(**fields: Any) -> Any:
@@ -224,7 +222,7 @@ def test_side_by_side(client: TestClient, store: Store) -> None:
 
 def test_rows_that_are_still_being_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "PATIENCE_S", 0.0)
-    with client_of(store, routes=TASK) as client:
+    with client_of(store) as client:
         site = client.app.state.site  # type: ignore[attr-defined] # Starlette's
         rows = site.rows.of(store, store.studies.get("s"))
         with rows._warming:  # as if another thread read them
@@ -241,7 +239,7 @@ def test_a_hostile_study_is_shown_as_text() -> None:
     name = HOSTILE[1]
     tasks = make_study(store, name, 40, hostile=True)
     store.labels.tag(tasks[0], ["<i>", "{{ 7 * 7 }}"])
-    with client_of(store, routes=TASK) as client:
+    with client_of(store) as client:
         listed = client.get("/api/studies/x/trials")
         assert listed.status_code == 404
         page = client.get(client.app.url_path_for("trials", name=name))  # type: ignore[attr-defined] # Starlette's
@@ -254,7 +252,7 @@ def test_a_hostile_study_is_shown_as_text() -> None:
 
 def test_an_empty_study(store: Store) -> None:
     make_study(store, "empty", 0)
-    with client_of(store, routes=TASK) as client:
+    with client_of(store) as client:
         page = client.get("/studies/empty/trials")
         assert (page.status_code, "There are no trials yet." in page.text) == (200, True)
         page = client.get("/studies/empty/trials", params={"where": "lr < 1"})

@@ -18,6 +18,8 @@ function count() {
 
 document.addEventListener("change", (event) => {
   if (event.target.name === "tasks") count();
+  // What is typed waits for Enter: half a filter is a wrong one.
+  if (event.target.nodeName === "SELECT") event.target.closest("form[data-on-choice]")?.requestSubmit();
 });
 
 function again() {
