@@ -136,7 +136,7 @@ class Site:
 
 
 def _part_of(page: Template, part: str, values: dict[str, Any]) -> str:
-    """What one block of a template makes. The rest is run, too: the block may use macros of the page."""
+    """What one block of a template makes. What is above it is run, too: the block may use its macros."""
     context = page.new_context(values)
     block = context.blocks[part][0]
     made: list[str] = []
@@ -147,7 +147,8 @@ def _part_of(page: Template, part: str, values: dict[str, Any]) -> str:
 
     context.blocks[part][0] = kept
     for _ in page.root_render_func(context):
-        pass
+        if made:
+            break
     return "".join(made)
 
 

@@ -32,7 +32,7 @@ study ``a``. Task ids are 32 hexadecimal digits.
 | `orq:used:N` | string, expires | slot that has run the job signed with nonce N | worker | 24 h 5 min |
 | `orq:workers` | set | names of workers seen | worker | pruned when read |
 | `orq:worker:W` | hash, expires | host, queues, pause, and what each slot runs | both | its lease |
-| `orq:control:W` | pub/sub | wakes worker W: id of a task to stop, or `pause` | controller | - |
+| `orq:control:W` | pub/sub | wakes worker W: id of a task to stop, `pause`, or an `Order` | controller | - |
 
 "Controller" stands for every command on the head node. It shares keys with workers to repair what they left,
 and to restore tasks that were moved or lost (`worker.protocol.copies`).
