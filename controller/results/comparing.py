@@ -12,7 +12,7 @@ from controller.results.task_rows import MONITOR
 from controller.results.tasks import why
 from worker.protocol import ObjectiveMetric, Store, StudyRecord, Summary, TaskRecord
 from worker.protocol.clock import iso
-from worker.protocol.errors import BadInput
+from worker.protocol.errors import BadInput, NoSuchTask
 
 MOST = 20
 """Tasks beside each other."""
@@ -69,7 +69,8 @@ def compare_tasks(store: Store, study: StudyRecord, task_ids: Sequence[str]) -> 
     """Tasks of a study side by side, in the order asked for.
 
     Raises:
-        BadInput: none was named, more than `MOST` were, or one is not the study's.
+        BadInput: none was named, or more than `MOST` were.
+        NoSuchTask: one is not the study's.
     """
     ids = list(dict.fromkeys(task_ids))
     if not ids:
@@ -80,7 +81,7 @@ def compare_tasks(store: Store, study: StudyRecord, task_ids: Sequence[str]) -> 
     records = [record for record in store.tasks.get_many(ids) if record is not None and record.id in own]
     missing = own.symmetric_difference(ids) | own.difference(record.id for record in records)
     if missing:
-        raise BadInput(f"study {study.name!r} has no task {min(missing)!r:.100}")
+        raise NoSuchTask(f"study {study.name!r} has no task {min(missing)!r:.100}")
     scalars = store.reports.scalars(ids)
     parameters = _parameters(records)
     return Comparison(

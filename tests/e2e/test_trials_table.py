@@ -117,6 +117,14 @@ def test_chosen_trials_are_tagged_and_compared(browser: Any, page_of: Served, pa
         page.get_by_role("button", name="Note on the chosen").click()
         expect(page.get_by_role("cell", name="<b>late</b>")).to_have_count(3)
         assert len(page_store.study_log.last("s")) == 6
+        page.get_by_role("row").nth(1).get_by_role("link").click()
+        expect(page.get_by_role("heading", name="Trial 0")).to_be_visible()
+        page.get_by_role("textbox", name="Tags").fill("-good, kept")
+        page.get_by_role("button", name="Tag it").click()
+        expect(page.locator(".tag")).to_have_text(["look again", "kept"])
+        page.go_back()
+        for number in (0, 1, 2):
+            page.get_by_label(f"Choose {number}", exact=True).check()
         page.get_by_role("button", name="Compare the chosen (3)").click()
         expect(page.get_by_role("rowgroup").filter(has_text="Parameters that differ")).to_be_visible()
         expect(page.locator("[data-figure][data-drawn]")).to_be_visible()

@@ -13,6 +13,7 @@ import pytest
 
 from controller.dashboard.pages import trials
 from tests.dashboard import READ_TOKEN, client_of, site_of
+from tests.fakes import record
 from tests.made_studies import HOSTILE, make_study
 from worker.protocol import Status, Store
 
@@ -146,7 +147,7 @@ def test_unknown_studies_and_tasks(client: TestClient) -> None:
         (",".join(f"{number:032x}" for number in range(21)), "20 fit beside each other"),
     ):
         answer = client.get("/studies/s/compare", params={"tasks": tasks})
-        assert answer.status_code == 400
+        assert answer.status_code == (404 if tasks == "f" * 32 else 400)
         assert problem in answer.text
 
 
@@ -204,6 +205,26 @@ def test_tags_and_notes_from_the_page(store: Store) -> None:
             answer = post(**fields)
             assert answer.status_code == 400
             assert problem in answer.json()["error"]
+
+
+def test_a_task_is_tagged_and_noted_on_its_own_page(store: Store) -> None:
+    task = record(study="", trial=-1)
+    store.tasks.create(task)
+    of_study = store.studies.tasks("s")[5]
+    with client_of(site_of(store, allow_actions=True)) as client:
+        for one in (task.id, of_study):
+            answer = client.post(f"/api/tasks/{one}/label", json={"tags": "good, <b>"})
+            assert answer.json() == {"done": f"task {one[:8]}: tags changed"}
+            answer = client.post(f"/api/tasks/{one}/label", json={"note": "two\nlines <i>"})
+            assert answer.json() == {"done": f"task {one[:8]}: noted"}
+            page = client.get(f"/tasks/{one}").text
+            assert '<span class="tag">&lt;b&gt;</span>' in page
+            assert "two\nlines &lt;i&gt;" in page
+            assert "Note it" in page
+        assert client.post(f"/api/tasks/{'f' * 32}/label", json={"note": "x"}).status_code == 404
+    with client_of(store) as client:
+        assert "Note it" not in client.get(f"/tasks/{of_study}").text
+        assert client.post(f"/api/tasks/{of_study}/label", json={"note": "x"}).status_code == 403
 
 
 def test_side_by_side(client: TestClient, store: Store) -> None:

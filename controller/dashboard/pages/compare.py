@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -13,6 +14,7 @@ from controller.results.comparing import Comparison, compare_tasks
 from controller.results.curves import read_curves
 from controller.results.study_data import StudyData, read_tasks
 from worker.protocol import StudyRecord
+from worker.protocol.errors import NoSuchTask
 
 
 def compare(request: Request) -> Response:
@@ -42,9 +44,12 @@ def compare_curves(request: Request) -> Response:
 
 
 def _compared(site: Site, study: StudyRecord, request: Request) -> Comparison:
-    """Ids stand one by one or with commas between them in the address. Raises `BadInput`."""
+    """Ids stand one by one or with commas between them in the address. Raises `BadInput`, or a 404."""
     ids = [one for text in request.query_params.getlist("tasks") for one in text.split(",") if one]
-    return compare_tasks(site.store, study, ids)
+    try:
+        return compare_tasks(site.store, study, ids)
+    except NoSuchTask as error:
+        raise HTTPException(404, str(error)) from error
 
 
 routes = [

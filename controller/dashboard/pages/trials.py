@@ -10,9 +10,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from controller.control import note_task, tag_task
-from controller.dashboard.acting import Fields, action
-from controller.dashboard.guard import access_of
 from controller.dashboard.site import Site, Tab, as_json
 from controller.results.as_csv import to_csv
 from controller.results.task_table import Query, TaskPage, find_page
@@ -154,42 +151,8 @@ def trials_file(request: Request) -> Response:
     )
 
 
-def label(request: Request, fields: Fields) -> str:
-    """Tag or note the chosen tasks of a study."""
-    site: Site = request.app.state.site
-    study, by = site.study(request.path_params["name"]), access_of(request).by
-    chosen = _texts(fields.get("tasks"))
-    if not chosen:
-        raise BadInput("no trials were chosen: tick some in the table")
-    own = site.store.studies.own(study.name, chosen)
-    if len(own) < len(chosen):
-        raise BadInput(f"study {study.name!r} has no task {next(iter(set(chosen) - set(own)))!r:.60}")
-    if "note" in fields:
-        for task_id in own:
-            note_task(site.store, task_id, str(fields["note"]), by=by)
-        return f"{_trials(len(own))}: {'noted' if str(fields['note']).strip() else 'no note any more'}"
-    words = [word.strip() for word in str(fields.get("tags", "")).split(",") if word.strip()]
-    if not words:
-        raise BadInput("no tags were written: write good, -bad to add one and remove the other")
-    remove = [word[1:] for word in words if word.startswith("-")]
-    add = [word.removeprefix("+") for word in words if not word.startswith("-")]
-    for task_id in own:
-        tag_task(site.store, task_id, add=add, remove=remove, by=by)
-    return f"{_trials(len(own))}: tags changed"
-
-
-def _trials(count: int) -> str:
-    return f"{count} trial{'' if count == 1 else 's'}"
-
-
-def _texts(value: Any) -> list[str]:
-    """One text or several, as forms send them."""
-    return list(dict.fromkeys(map(str, value if isinstance(value, list) else [value] if value else [])))
-
-
 routes = [
     Route("/studies/{name:name}/trials", trials, name="trials"),
     Route("/api/studies/{name:name}/trials", trials_file, name="trials_file"),
-    Route("/api/studies/{name:name}/label", action(label), methods=["POST"], name="label"),
 ]
 tabs = [Tab(label="Trials", route="trials", of_study=True, place=20)]
