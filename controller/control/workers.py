@@ -69,9 +69,8 @@ def _order(store: Store, about: dict[str, str], order: Order, words: str) -> str
 def _say(store: Store, about: dict[str, str], text: str, by: str) -> str:
     """Write the log of each study that may have jobs for the worker."""
     said = f"worker {about['name']} {text}"
-    for study in store.studies.names():
-        record = store.studies.find(study)
-        if record is not None and store.studies.has_controller(study) and serves(about, record.queue):
+    for study, queue in store.studies.going_on().items():
+        if serves(about, queue) and store.studies.has_controller(study):
             write_log(store, study, LogKind.WORKER, said, by=by)
     return said
 

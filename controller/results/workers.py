@@ -9,8 +9,8 @@ from typing import Any
 
 import redis
 
-from controller.results.status import ENDED, why_idle, worker_status
-from worker.protocol import Status, Store, StudyRecord, TaskRecord, keys
+from controller.results.status import why_idle, worker_status
+from worker.protocol import Status, Store, TaskRecord, keys
 from worker.protocol.clock import iso
 from worker.protocol.errors import BadInput
 from worker.protocol.gpu_status import unpack
@@ -33,8 +33,8 @@ def describe_workers(store: Store) -> dict[str, Any]:
     """
     now = store.clock.now()
     registrations = store.workers.list()
-    studies = [record for name in store.studies.names() if (record := store.studies.find(name)) is not None]
-    tasks = _running(store, registrations, {record.name for record in studies})
+    studies = store.studies.going_on()
+    tasks = _running(store, registrations, studies.keys())
     idle = _idle_reasons(store, studies)
     workers = [_worker(registration, now, tasks, idle) for registration in registrations]
     return {
@@ -63,12 +63,17 @@ def _running(
     return {each.id: each if each.id in own else replace(each, study="") for each in records.values()}
 
 
-def _idle_reasons(store: Store, studies: Sequence[StudyRecord]) -> dict[str, str]:
-    """Queue → why its newest study that has not ended leaves workers without jobs."""
+def _idle_reasons(store: Store, studies: Mapping[str, str]) -> dict[str, str]:
+    """Queue → why its newest study that goes on leaves workers without jobs.
+
+    Args:
+        studies: name → queue.
+    """
     found: dict[str, str] = {}
-    for record in studies:
-        if record.state not in ENDED and record.queue not in found:
-            found[record.queue] = why_idle(store, record)
+    for name, queue in studies.items():
+        record = store.studies.find(name) if queue not in found else None
+        if record is not None:
+            found[queue] = why_idle(store, record)
     return found
 
 
@@ -131,10 +136,9 @@ def _hosts(workers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _queues(
-    store: Store, workers: Sequence[Mapping[str, Any]], studies: Sequence[StudyRecord]
+    store: Store, workers: Sequence[Mapping[str, Any]], studies: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    goes_on = [record for record in studies if record.state not in ENDED]
-    names = {queue for worker in workers for queue in worker["queues"]} | {record.queue for record in goes_on}
+    names = {queue for worker in workers for queue in worker["queues"]} | set(studies.values())
     known = sorted(name for name in names if _is_queue(name))[:MOST_QUEUES]
     with store.redis.pipeline(transaction=False) as pipe:
         for name in known:
@@ -152,7 +156,7 @@ def _queues(
                 "workers": len(serving),
                 "slots": sum(worker["slot_count"] for worker in serving if worker["takes_jobs"]),
                 "busy": sum(worker["busy"] for worker in serving),
-                "studies": [record.name for record in goes_on if record.queue == name],
+                "studies": [study for study, queue in studies.items() if queue == name],
             }
         )
     return found

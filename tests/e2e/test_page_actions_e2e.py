@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.dashboard import Served, served, site_of, tab
 from tests.e2e.cli import Cli, folder_of
@@ -52,6 +53,7 @@ def redis_of(store: Store) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def page_of(page_store: Store, study: Cli) -> Iterator[Served]:
+    expect.set_options(timeout=30_000)
     with served(site_of(page_store, allow_actions=True)) as found:
         yield found
 
@@ -61,8 +63,6 @@ def accept(page: Any) -> None:
 
 
 def test_a_worker_is_paused_and_resumed(browser: Any, page_of: Served, page_store: Store) -> None:
-    from playwright.sync_api import expect
-
     with tab(browser, page_of) as open_tab:
         page = open_tab.open("/workers")
         worker = page.locator("article.worker")
@@ -80,8 +80,6 @@ def test_a_worker_is_paused_and_resumed(browser: Any, page_of: Served, page_stor
 
 
 def test_a_study_is_changed(browser: Any, page_of: Served, page_store: Store) -> None:
-    from playwright.sync_api import expect
-
     with tab(browser, page_of) as open_tab:
         page = open_tab.open("/studies/s")
         page.get_by_role("link", name="Control").click()
@@ -128,8 +126,6 @@ def test_a_study_is_stopped_once_that_is_confirmed(
     page_of: Served,
     page_store: Store,
 ) -> None:
-    from playwright.sync_api import expect
-
     with tab(browser, page_of) as open_tab:
         page = open_tab.open("/studies/s/control")
         page.once("dialog", lambda dialog: dialog.dismiss())

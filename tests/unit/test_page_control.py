@@ -147,7 +147,10 @@ def test_nobody_else_acts(store: Store, address: str, fields: dict[str, Any], do
 
 def test_a_task_is_stopped(store: Store) -> None:
     (task,) = store.studies.tasks(NAME)
+    assert f'data-action="/api/tasks/{task}/stop"' in client(store).get(f"/tasks/{task}").text
+    assert "/stop" not in client(store, READ_TOKEN).get(f"/tasks/{task}").text
     assert "asked to stop" in client(store).post(f"/api/tasks/{task}/stop", json={}).json()["done"]
+    assert "Stop the study" in client(store).get(f"/studies/{STUDY}").text
     stop = store.tasks.get(task).stop
     assert stop is not None
     assert stop.reason_class.value == "user"

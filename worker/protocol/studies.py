@@ -9,10 +9,11 @@ from worker.protocol import keys
 from worker.protocol.errors import BadInput
 from worker.protocol.event_stream import emit
 from worker.protocol.events import Event, EventKind
-from worker.protocol.record import StudyRecord
+from worker.protocol.record import StudyRecord, StudyState
 from worker.protocol.status import Status
 from worker.protocol.task_records import delete_base_task
 
+GOING_ON = (StudyState.RUNNING, StudyState.PAUSED, StudyState.INTERRUPTED)
 FINISH = "finish"
 """What an objective asks for: launch no more."""
 
@@ -43,6 +44,17 @@ class Studies:
         """The study's record, or None. Raises `RecordError` if it can't be read."""
         data = self._redis.hgetall(keys.study(name))
         return StudyRecord.decode(data) if data else None
+
+    def going_on(self) -> dict[str, str]:
+        """Name of each study that has not ended → its queue, the newest first; in two round trips."""
+        names = self.names()
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hget(keys.study(name), "state")
+                pipe.hget(keys.study(name), "queue")
+            answers = pipe.execute()
+        found = zip(names, answers[::2], answers[1::2], strict=True)
+        return {name: queue or "" for name, state, queue in found if state in GOING_ON}
 
     def names(self) -> list[str]:
         """Names of all studies, the newest first."""
