@@ -190,7 +190,7 @@ class TaskRows:
         # The record first: where it says that the task has ended, the scalars are its last.
         records = self._store.tasks.get_many(task_ids)
         there = [record for record in records if record is not None]
-        scalars = self._store.reports.scalars([record.id for record in there])
+        scalars = self._store.reports.scalars([record.id for record in there], leave_out=MONITOR)
         found: dict[str, Row | None] = dict.fromkeys(task_ids)
         now = self._store.clock.now()
         for record, values in zip(there, scalars, strict=True):
@@ -215,7 +215,7 @@ class TaskRows:
         for name, value in as_written(record, everything=False).items():
             self._put(cells, "parameter", name, intern(value) if type(value) is str else value)
         for key, summary in scalars.items():
-            if not key.startswith(MONITOR) and math.isfinite(summary.last):
+            if math.isfinite(summary.last):
                 self._put(cells, "metric", key, summary.last)
         return tuple(cells)
 

@@ -123,6 +123,13 @@ def test_columns(store: Store) -> None:
     assert chosen.rows == [{"task": f"{0:032x}", "momentum": None, "other": 1.0}]
 
 
+def test_the_machines_metrics_are_no_columns(store: Store) -> None:
+    machine = Summary.of(":monitor:machine", "cpu_percent").add(50.0, 0)
+    own = Summary.of("loss", "").add(0.5, 0)
+    write_tasks(store, [TaskCopy(record=ended(0, lr=1.0), scalars={one.key: one for one in (machine, own)})])
+    assert not [name for name in page(store, where="loss < 1").available if "monitor" in name]
+
+
 def test_names_that_are_taken(store: Store) -> None:
     task = record(
         trial=0, spec=TaskSpec(parameters={"loss": 1, "status": "x", "other": 2, "b": 3}, metrics=(LOSS,))
