@@ -33,6 +33,7 @@ SECTIONS = (
     "storage",
     "top",
     "pages",
+    "table",
     "artifacts",
     "regret",
 )

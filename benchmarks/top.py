@@ -36,7 +36,7 @@ def rows(runs: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
         store = Store(redis.Redis.from_url(url, decode_responses=True))
         for count in (few, many):
             say(f"writing {count} tasks")
-            _write(store, f"s{count}", count)
+            write_study(store, f"s{count}", count)
         found: dict[int, list[float]] = {few: [], many: []}
         for number in range(runs):
             say(f"run {number + 1} of {runs}: the best five")
@@ -57,7 +57,8 @@ def rows(runs: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
     ]
 
 
-def _write(store: Store, name: str, count: int) -> None:
+def write_study(store: Store, name: str, count: int) -> None:
+    """A study of so many completed tasks, as if they had run."""
     chance = random.Random(1)
     store.studies.save(StudyRecord(name=name, created_at=1.0, metrics=(LOSS,)))
     spec = TaskSpec(objective={"kind": "function", "target": "a:b"}, metrics=(LOSS,), parameters={"x": 1.0})

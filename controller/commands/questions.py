@@ -144,40 +144,85 @@ def top(
     show_default=True,
     help="At most so many, the newest.",
 )
+@click.option("--where", metavar="FILTER", help="Only those that match: lr < 0.01 and status == 'completed'.")
+@click.option("--sort", metavar="COLUMN", help="By this column; -COLUMN begins with the highest.")
+@click.option("--columns", metavar="NAMES", help="Only these columns, with commas between them.")
 @redis_option
 @table_option
 def tasks(
-    study: str | None, only: str | None, base: bool, limit: int, redis_url: str | None, output_format: str
+    study: str | None,
+    only: str | None,
+    base: bool,
+    limit: int,
+    where: str | None,
+    sort: str | None,
+    columns: str | None,
+    redis_url: str | None,
+    output_format: str,
 ) -> None:
-    """The tasks of a study, in the order of their trials."""
+    """The tasks of a study, in the order of their trials.
+
+    A FILTER compares columns, parameters and metrics, with and, or, not, in, and arithmetic. Names with other
+    signs than letters, digits and _ stand in `backticks`. What a task lacks never matches.
+    """
     if base:
-        if study:
-            raise BadInput("tasks: --base lists what is outside any study; leave the STUDY out")
+        if study or where or sort or columns:
+            raise BadInput(
+                "tasks: --base lists what is outside any study; leave STUDY, --where, --sort, --columns out"
+            )
         _base_tasks(only, limit, redis_url, output_format)
         return
     from controller.commands.tables import show
-    from controller.results.durations import spoken
-    from controller.results.tasks import list_tasks
 
+    status, title = Status(only) if only else None, "Tasks of study"
     with open_store(resolve(redis_url)) as store:
         record = store.studies.get(pick_study(store, study))
-        found = list_tasks(store, record, Status(only) if only else None, limit)
+        if where or sort or columns:
+            from controller.results.task_table import Query, filter_tasks
+
+            names = tuple(name for name in map(str.strip, (columns or "").split(",")) if name)
+            query = Query(where=where or "", status=status, sort=sort or "", columns=names, count=limit)
+            found = filter_tasks(store, record, query)
+            if names:
+                rows = [{name: _joined(value) for name, value in row.items()} for row in found]
+                show(rows, output_format, raw=found, title=f"{title} {record.name}")
+                return
+        else:
+            from controller.results.tasks import list_tasks
+
+            found = list_tasks(store, record, status, limit)
+    show(_task_rows(found, output_format), output_format, raw=found, title=f"{title} {record.name}")
+
+
+def _joined(value: Any) -> Any:
+    """A value in one piece."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _task_rows(found: list[dict[str, Any]], output_format: str) -> list[dict[str, Any]]:
+    """Tasks as a table or CSV has them."""
+    from controller.results.durations import spoken
+
     left_out = {"task_id", "started_at", "ended_at", "hyper_parameters"}
     rows = []
     for task in found:
         row = {name: value for name, value in task.items() if name not in left_out}
         row["retries"] = " ".join(str(number) for number in task["retries"])
+        row["tags"] = ", ".join(task["tags"])
         if output_format == "table":
             row["task"] = task["task_id"][:8]
             row["time"] = spoken(row.pop("seconds"))
             # What is long comes last, where a narrow screen has it below the row.
-            row |= {name: row.pop(name) for name in ("worker", "reason")}
+            row |= {name: row.pop(name) for name in ("worker", "reason", "tags", "note")}
+            for name in ("tags", "note"):
+                if not any(other[name] for other in found):
+                    del row[name]
             if row["attempt"] == 1 and all(other["attempt"] == 1 for other in found):
                 del row["attempt"]
             if not any(other["retries"] for other in found):
                 del row["retries"]
         rows.append(row)
-    show(rows, output_format, raw=found, title=f"Tasks of study {record.name}")
+    return rows
 
 
 def _base_tasks(only: str | None, limit: int, redis_url: str | None, output_format: str) -> None:
@@ -195,7 +240,7 @@ def _base_tasks(only: str | None, limit: int, redis_url: str | None, output_form
                 "status": record.status.value,
                 "reason": why(record),
                 "created": iso(record.created_at),
-                "tags": " ".join(record.spec.tags),
+                "tags": " ".join(record.all_tags),
             }
             for record in store.tasks.get_many(store.tasks.base_tasks()[:limit])
             if record is not None and only in (None, record.status.value)

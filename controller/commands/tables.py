@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import sys
@@ -13,10 +11,11 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.text import Text
 
+from controller.results.as_csv import to_csv
 from controller.screen.layout import Column, Fitted
-from worker.protocol.printable import cell, one_line
+from worker.protocol.printable import one_line
 
-_LONG = ("gpus", "parameters", "reason", "text", "url", "value", "worker", "why")
+_LONG = ("gpus", "note", "parameters", "reason", "tags", "text", "url", "value", "worker", "why")
 """Columns with long texts: they may be broken, or stand below their row."""
 
 LONGEST_CELL = 10_000
@@ -58,16 +57,6 @@ def show(
         console().print(table_of(rows, title))
     else:
         console().print("nothing to show")
-
-
-def to_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as CSV with a header."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(cell, columns))
-    writer.writerows([cell(row.get(name, "")) for name in columns] for row in rows)
-    return text.getvalue()
 
 
 class _Screen(Console):

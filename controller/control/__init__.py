@@ -9,6 +9,7 @@ from __future__ import annotations
 from controller.control.budgets import edit_budget, reset_budget
 from controller.control.enqueuing import enqueue
 from controller.control.journal import write_log
+from controller.control.labels import note_task, tag_task
 from controller.control.studies import pause_study, resume_study, stop_study, stop_task
 from controller.control.workers import drain_worker, pause_worker, resume_worker
 
@@ -16,6 +17,7 @@ __all__ = [
     "drain_worker",
     "edit_budget",
     "enqueue",
+    "note_task",
     "pause_study",
     "pause_worker",
     "reset_budget",
@@ -23,5 +25,6 @@ __all__ = [
     "resume_worker",
     "stop_study",
     "stop_task",
+    "tag_task",
     "write_log",
 ]

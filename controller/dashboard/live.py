@@ -150,6 +150,7 @@ def fingerprint(store: Store, topic: Topic, log_ends: dict[str, int]) -> str:
             pipe.hgetall(keys.study(study))
             pipe.exists(keys.study_lock(study))
             pipe.zcard(keys.study_tasks(study))
+            pipe.zrange(keys.study_touched(study), -1, -1, withscores=True)
             pipe.get(keys.study_request(study))
         if topic.task:
             pipe.hgetall(keys.task(topic.task))

@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from controller.dashboard import addresses
 from controller.dashboard.static_files import styles_of_maps
 from controller.results.durations import spoken
+from controller.results.task_rows import RowsKept
 from worker.protocol import Store, StudyRecord, TaskRecord
 from worker.protocol.errors import BadInput, ServerAway
 from worker.protocol.printable import lines, one_line
@@ -60,6 +61,8 @@ class Site:
         self.storage_url = storage_url
         self.artifacts_url = artifacts_url
         self.allow_actions = allow_actions
+        self.rows = RowsKept()
+        """Rows of studies' tables, kept between two pages."""
         self.tabs: Sequence[Tab] = ()
         """The navigation, in order; the application gathers it from the pages."""
         self._templates = Environment(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controller.results.parameters import as_written
@@ -19,7 +19,7 @@ from worker.protocol.errors import RecordError
 
 _COLUMNS = (
     "task_id", "trial", "status", "reason", "attempt", "seconds", "worker", "started_at", "ended_at",
-    "retries", "task", "time", "hyper_parameters",
+    "retries", "task", "time", "hyper_parameters", "tags", "note", "reason_class",
 )  # fmt: skip
 """Names that no metric's column takes."""
 
@@ -36,9 +36,20 @@ def list_tasks(store: Store, study: StudyRecord, only: Status | None, limit: int
     ids = store.studies.tasks(study.name, only)[-limit if only else -2 * limit :]
     records = [record for record in store.tasks.get_many(ids) if record is not None]
     kept = [(record, []) for record in records] if only else merged(records)[-limit:]
-    scalars = store.reports.scalars([record.id for record, _ in kept])
+    return task_dicts(store, study, kept)
+
+
+def task_dicts(
+    store: Store, study: StudyRecord, tasks: Sequence[tuple[TaskRecord, list[int]]]
+) -> list[dict[str, Any]]:
+    """Tasks of a study as `list_tasks` returns them.
+
+    Args:
+        tasks: each with the numbers of the trials that it stands for.
+    """
+    scalars = store.reports.scalars([record.id for record, _ in tasks])
     rows = []
-    for (record, earlier), found in zip(kept, scalars, strict=True):
+    for (record, earlier), found in zip(tasks, scalars, strict=True):
         values = {m.key: found[m.key].last if m.key in found else None for m in study.metrics}
         rows.append(
             {
@@ -57,6 +68,8 @@ def list_tasks(store: Store, study: StudyRecord, only: Status | None, limit: int
                 "started_at": iso(record.started_at),
                 "ended_at": iso(record.ended_at),
                 "retries": earlier,
+                "tags": list(record.all_tags),
+                "note": record.note,
                 "hyper_parameters": as_written(record, everything=False),
             }
         )
@@ -100,7 +113,8 @@ def describe(store: Store, record: TaskRecord) -> dict[str, Any]:
         "hyper_parameters": as_written(record, everything=True),
         "metrics": metrics(scalars, None),
         "artifacts": artifacts,
-        "tags": list(record.spec.tags),
+        "tags": list(record.all_tags),
+        "note": record.note,
     }
 
 

@@ -47,9 +47,14 @@ def rewind(store: Store, name: str, url: str, trial: int, *, backup: bool) -> tu
             raise BadInput(f"study {name!r} has no trial {trial}; {there}")
         copied = backup_study(name, url, storage) if backup else ""
         # The tasks first: a trial that comes again has the id of the one that went.
-        for task in store.tasks.get_many(store.studies.tasks(name)):
-            if task is not None and task.trial > trial:
-                store.tasks.remove(task)
+        after = [
+            task
+            for task in store.tasks.get_many(store.studies.tasks(name))
+            if task is not None and task.trial > trial
+        ]
+        for task in after:
+            store.tasks.remove(task)
+        store.labels.touch(name, [task.id for task in after])
         gone = cut_back(name, storage, trial)
         reason = f"taken back to trial {trial}"
         store.studies.save(

@@ -37,7 +37,6 @@ from worker.protocol import OPEN, Status, Store, StudyRecord, StudyState, TaskRe
 from worker.protocol.clock import iso
 from worker.protocol.copies import CHUNK, TaskCopy, read_tasks, write_tasks
 from worker.protocol.errors import BadInput, NewerRecord, RecordError
-from worker.protocol.study_log import LogEntry
 from worker.protocol.urls import redact
 from worker.trials.storage import open_storage
 
@@ -103,7 +102,6 @@ def _lines(store: Store, record: StudyRecord, study: optuna.Study) -> Iterator[d
         "study": record.encode(),
         "artifacts": store.artifacts.of_study(record.name),
         "removed": sorted(store.artifacts.removed(record.name)),
-        "log": [entry.encode() for entry in store.study_log.whole(record.name)],
     }
     for base in read_tasks(store, [record.base_task]) if record.base_task else ():
         yield {"base_task": base.to_dict()}
@@ -241,7 +239,6 @@ def check_file(path: Path) -> Counts:
             log_entries(line)
             if "study" in line:
                 study_from_json(line["study"])
-                _log_entries(line)
             elif "trial" in line:
                 _check_trial(path, line["trial"], trials)
                 trials += 1
@@ -279,10 +276,6 @@ def _check_trial(path: Path, data: Mapping[str, Any], number: int) -> None:
         raise BadInput(f"{path}: trial {number} is missing; export it again")
 
 
-def _log_entries(line: Mapping[str, Any]) -> list[LogEntry]:
-    return [LogEntry.decode(fields) for fields in line.get("log", ())]  # earlier versions had no log
-
-
 def study_from_json(data: Mapping[str, Any]) -> StudyRecord:
     return StudyRecord.decode({name: str(value) for name, value in data.items()})
 
@@ -312,7 +305,6 @@ class _Import:
         """Write what one line holds."""
         if "study" in line:
             self._record = study_from_json(line["study"])
-            self._store.study_log.add_all(self._target, _log_entries(line))
             self._artifacts, self._removed = dict(line["artifacts"]), list(line["removed"])
         elif "optuna" in line:
             self._make_study(line["optuna"])

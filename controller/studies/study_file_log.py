@@ -15,14 +15,7 @@ CHUNK = 500
 
 def log_lines(store: Store, study: str) -> Iterator[dict[str, Any]]:
     """The study's log as lines of its file, the oldest entries first."""
-    after = "0-0"
-    found: list[LogEntry] = []
-    while True:
-        entries, after_these = store.study_log.read(study, after)
-        found += entries
-        if after_these == after:
-            break
-        after = after_these
+    found = store.study_log.whole(study)
     for start in range(0, len(found), CHUNK):
         yield {"log": [entry.encode() for entry in found[start : start + CHUNK]]}
 
@@ -34,7 +27,7 @@ def log_entries(line: Mapping[str, Any]) -> list[LogEntry]:
         ValueError, KeyError, TypeError, AttributeError: it is malformed.
     """
     return [
-        LogEntry.decode("", {str(name): str(text) for name, text in fields.items()})
+        LogEntry.decode({str(name): str(text) for name, text in fields.items()})
         for fields in line.get("log", ())
     ]
 
@@ -45,7 +38,6 @@ def write_log(store: Store, study: str, entries: list[LogEntry], task_ids: Mappi
     Args:
         task_ids: the ids of its tasks in the file → here.
     """
-    with store.redis.pipeline(transaction=False) as pipe:
-        for entry in entries[-LOG_ENTRIES:]:
-            store.study_log.add(study, replace(entry, task=task_ids.get(entry.task, "")), pipe)
-        pipe.execute()
+    store.study_log.add_all(
+        study, (replace(entry, task=task_ids.get(entry.task, "")) for entry in entries[-LOG_ENTRIES:])
+    )

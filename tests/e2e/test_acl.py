@@ -193,6 +193,9 @@ def tidy_up(cli: Cli, head: dict[str, str], rows: list[dict[str, Any]]) -> None:
         assert answer.returncode == 0, answer.stderr
         return answer.stdout
 
+    done("tag", str(rows[0]["task"]), "+good")
+    done("note", str(rows[0]["task"]), "look again")
+    assert [row["trial"] for row in cli.json("tasks", "--where", '"good" in tags', **head)] == [0]
     done("artifacts", "get", str(rows[0]["task"]), "model", "model.json")
     done("artifacts", "rm", str(rows[0]["task"]), "model", "--yes")
     done("artifacts", "gc", "--yes")

@@ -13,7 +13,7 @@ from worker.protocol import Batch, Point, Reason, keys
 from worker.protocol.attempt_guard import change_in_attempt, check_holder
 from worker.protocol.batch import as_json
 from worker.protocol.errors import NoSuchTask, StaleAttempt
-from worker.protocol.record import StopRequest
+from worker.protocol.stop_request import StopRequest
 
 TASK = "1" * 32
 KEY = keys.task(TASK)

@@ -9,8 +9,9 @@ import pytest
 
 from worker.protocol.errors import ObjectiveLoadError, StaleAttempt, TransitionRefused
 from worker.protocol.faults import Fault, Lacking
-from worker.protocol.record import StopRequest, TaskRecord, TaskSpec
+from worker.protocol.record import TaskRecord, TaskSpec
 from worker.protocol.status import Reason, Status
+from worker.protocol.stop_request import StopRequest
 from worker.slot.code_fetch import CodeFetch
 from worker.slot.finishing import Finishing
 from worker.slot.outcome import Outcome

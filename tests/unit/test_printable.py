@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from controller.commands.tables import table_of, to_csv
+from controller.commands.tables import table_of
+from controller.results.as_csv import to_csv
 from worker.protocol.printable import cell, lines, one_line, output
 
 HOSTILE = {

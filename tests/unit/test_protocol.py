@@ -11,8 +11,9 @@ from worker.protocol import FINISHED, Reason, Sign, Status, Summary, TaskRecord
 from worker.protocol.errors import BadInput, RecordError
 from worker.protocol.metrics import ObjectiveMetric, metric_key, split_key
 from worker.protocol.queues import check_queue_name
-from worker.protocol.record import StopRequest, TaskSpec, job_id
+from worker.protocol.record import TaskSpec, job_id
 from worker.protocol.status import TRANSITIONS, allowed
+from worker.protocol.stop_request import StopRequest
 
 
 def test_nothing_follows_an_end() -> None:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from worker.protocol.clock import Clock, SystemClock
     from worker.protocol.metrics import ObjectiveMetric, Sign, Summary, metric_key
     from worker.protocol.record import (
-        StopRequest,
         StudyRecord,
         StudyState,
         TaskRecord,
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
         new_task_id,
     )
     from worker.protocol.status import FINISHED, OPEN, Reason, Status
+    from worker.protocol.stop_request import StopRequest
     from worker.protocol.store import Store
 
 _HOMES = {
@@ -32,7 +32,7 @@ _HOMES = {
     "Reason": "status",
     "Sign": "metrics",
     "Status": "status",
-    "StopRequest": "record",
+    "StopRequest": "stop_request",
     "Store": "store",
     "StudyRecord": "record",
     "StudyState": "record",

@@ -7,8 +7,8 @@ from typing import Any
 
 from worker.protocol import keys
 from worker.protocol.errors import NoSuchTask, StaleAttempt
-from worker.protocol.record import StopRequest
 from worker.protocol.status import Status
+from worker.protocol.stop_request import StopRequest
 from worker.protocol.transaction import compare_and_set
 
 GUARD = ("status", "attempt", "stop", "stop_at", "worker")

@@ -26,3 +26,8 @@ def bounded_float(value: Any, low: float, high: float) -> float:
     if not low <= number <= high:
         raise ValueError(f"{str(value)[:40]} is not from {low:g} to {high:g}")
     return number
+
+
+def moment(text: str | None) -> float | None:
+    """Seconds since the epoch; None for none. Raises as `bounded_float`."""
+    return bounded_float(text, 0.0, MAX_STAMP) if text else None

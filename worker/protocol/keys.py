@@ -21,6 +21,7 @@ study ``a``. Task ids are 32 hexadecimal digits.
 | `orq:study:S:given` | list | configurations to be tried next, as JSON | controller | when taken |
 | `orq:study:S:artifacts` | hash | artifact name → description, of its own | controller | with the study |
 | `orq:study:S:removed` | set | ids of artifacts that were removed | controller | with the study |
+| `orq:study:S:touched` | zset | task that was tagged, noted or removed → when | controller | with the study |
 | `orq:base_tasks` | zset | ids of tasks outside any study → time created | both | with the task |
 | `orq:task:T` | hash | the task record | both | with its study, or when deleted |
 | `orq:task:T:lease` | string, expires | ``attempt:slot`` that runs the task | worker | its lease |
@@ -107,6 +108,10 @@ def removed_artifacts(name: str) -> str:
     return f"{study(name)}:removed"
 
 
+def study_touched(name: str) -> str:
+    return f"{study(name)}:touched"
+
+
 def task(task_id: str) -> str:
     return f"orq:task:{task_id}"
 
@@ -165,4 +170,5 @@ def of_study(name: str) -> list[str]:
         given(name),
         study_artifacts(name),
         removed_artifacts(name),
+        study_touched(name),
     ]

@@ -10,8 +10,9 @@ from worker.protocol import keys
 from worker.protocol.errors import NoSuchTask
 from worker.protocol.metrics import Summary
 from worker.protocol.ranking_index import rank_by, unrank
-from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.record import TaskRecord
 from worker.protocol.status import FINISHED, Reason, Status
+from worker.protocol.stop_request import StopRequest
 from worker.protocol.transaction import compare_and_set
 
 

@@ -10,11 +10,13 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 from worker.protocol import earlier_attempt
-from worker.protocol.bounds import MAX_NUMBER, MAX_STAMP, MAX_TEXT, bounded_float, bounded_int
+from worker.protocol.bounds import MAX_NUMBER, MAX_STAMP, MAX_TEXT, bounded_float, bounded_int, moment
 from worker.protocol.earlier_attempt import EarlierAttempt
 from worker.protocol.errors import NewerRecord, RecordError
 from worker.protocol.metrics import ObjectiveMetric
 from worker.protocol.status import Reason, Status
+from worker.protocol.stop_request import StopRequest
+from worker.protocol.tags import decode_tags, encode_tags
 from worker.protocol.words import with_article
 
 VERSION = 2
@@ -35,34 +37,6 @@ def new_task_id() -> str:
 def job_id(task_id: str, attempt: int) -> str:
     """The id of the RQ job that carries an attempt: derived, so that enqueueing twice is harmless."""
     return f"{task_id}-{attempt}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StopRequest:
-    """A request to stop a task; the first one wins."""
-
-    reason_class: Reason
-    reason: str
-    iteration: int | None = None
-    """The last iteration of the objective that counts; None where all that was reported does."""
-
-    def to_fields(self) -> dict[str, str | int]:
-        """As fields of a task's record."""
-        fields: dict[str, str | int] = {"stop": json.dumps([self.reason_class.value, self.reason])}
-        return fields if self.iteration is None else {**fields, "stop_at": self.iteration}
-
-    @classmethod
-    def decode(cls, text: str | None, at: str | None) -> StopRequest | None:
-        """The request in a record's fields ``stop`` and ``stop_at``. Raises `RecordError`."""
-        if not text:
-            return None
-        try:
-            reason_class, reason = json.loads(text)
-            return cls(
-                reason_class=Reason(reason_class), reason=str(reason), iteration=int(at) if at else None
-            )
-        except (ValueError, TypeError, RecursionError) as error:
-            raise RecordError(f"task record: field 'stop' is malformed: {text!r:.300}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +165,14 @@ class TaskRecord:
     """Attempts that ended because their worker shut down in an orderly way: they don't count as lost."""
     earlier: tuple[EarlierAttempt, ...] = ()
     """The attempts before the current one, the oldest first, as far as they are known."""
+    tags: tuple[str, ...] | None = None
+    """All its tags, once a person has changed them; None while they are its spec's, which may be signed."""
+    note: str = ""
+    """What a person has written about it."""
+
+    @property
+    def all_tags(self) -> tuple[str, ...]:
+        return self.spec.tags if self.tags is None else self.tags
 
     @property
     def used_iterations(self) -> int:
@@ -224,7 +206,7 @@ class TaskRecord:
         """
         data: dict[str, str | int | float] = {"v": VERSION}
         for name, value in self.__dict__.items():
-            if value is None or value == "" or value == () or name in leave_out:
+            if value in (None, "") or name in leave_out or (value == () and name != "tags"):
                 continue
             if isinstance(value, StopRequest):
                 data.update(value.to_fields())
@@ -236,7 +218,7 @@ class TaskRecord:
             elif isinstance(value, float):
                 value = repr(value)
             elif isinstance(value, tuple):
-                value = earlier_attempt.encode(value)
+                value = encode_tags(value) if name == "tags" else earlier_attempt.encode(value)
             data[name] = value
         return data
 
@@ -275,9 +257,9 @@ class TaskRecord:
                 status=Status(data["status"]),
                 attempt=bounded_int(data["attempt"], 0, MAX_NUMBER),
                 created_at=bounded_float(data["created_at"], 0.0, MAX_STAMP),
-                queued_at=_number(data.get("queued_at")),
-                started_at=_number(data.get("started_at")),
-                ended_at=_number(data.get("ended_at")),
+                queued_at=moment(data.get("queued_at")),
+                started_at=moment(data.get("started_at")),
+                ended_at=moment(data.get("ended_at")),
                 compute_s=bounded_float(data.get("compute_s", 0.0), 0.0, MAX_STAMP),
                 worker=data.get("worker", ""),
                 reason_class=Reason(data["reason_class"]) if data.get("reason_class") else None,
@@ -287,6 +269,8 @@ class TaskRecord:
                 iterations=bounded_int(data.get("iterations", 0), 0, MAX_NUMBER),
                 last_iteration=bounded_int(data.get("last_iteration", -1), -MAX_NUMBER, MAX_NUMBER),
                 handed_back=bounded_int(data.get("handed_back", 0), 0, MAX_NUMBER),
+                tags=decode_tags(data.get("tags")),
+                note=data.get("note", ""),
                 earlier=earlier_attempt.decode(data.get("earlier")),
             )
         except KeyError as error:
@@ -307,11 +291,7 @@ def check_version(data: Mapping[str, str], what: str) -> None:
         )
 
 
-def _number(text: str | None) -> float | None:
-    return bounded_float(text, 0.0, MAX_STAMP) if text else None
-
-
-_TEXTS = ("id", "name", "study", "project", "parent", "worker", "reason", "error", "stop")
+_TEXTS = ("id", "name", "study", "project", "parent", "worker", "reason", "error", "stop", "tags", "note")
 
 
 class StudyState:

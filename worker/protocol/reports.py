@@ -18,7 +18,8 @@ from worker.protocol.event_stream import emit
 from worker.protocol.events import Event, EventKind
 from worker.protocol.metrics import Summary
 from worker.protocol.ranking_index import rank
-from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.record import TaskRecord
+from worker.protocol.stop_request import StopRequest
 from worker.protocol.task_artifacts import TaskArtifacts
 from worker.protocol.transaction import compare_and_set
 
@@ -64,12 +65,19 @@ class Reports:
 
         return compare_and_set(self._redis, key, ("HMGET", key, *GUARD), change)[0]
 
-    def scalars(self, task_ids: Sequence[str]) -> list[dict[str, Summary]]:
-        """For each task, its metrics' summaries by metric key, in one round trip."""
+    def scalars(self, task_ids: Sequence[str], *, leave_out: str = "") -> list[dict[str, Summary]]:
+        """For each task, its metrics' summaries by metric key, in one round trip.
+
+        Args:
+            leave_out: what the keys of metrics begin with that nobody asked for.
+        """
         with self._redis.pipeline(transaction=False) as pipe:
             for task_id in task_ids:
                 pipe.hgetall(keys.scalars(task_id))
-            return [summaries_of(data) for data in hashes(pipe)]
+            found: list[Mapping[str, str]] = hashes(pipe)
+        if leave_out:
+            found = [{k: v for k, v in data.items() if not k.startswith(leave_out)} for data in found]
+        return [summaries_of(data) for data in found]
 
     def some_scalars(self, task_ids: Sequence[str], metrics: Sequence[str]) -> list[dict[str, Summary]]:
         """As `scalars`, of these metrics only."""

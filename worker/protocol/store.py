@@ -14,6 +14,7 @@ from typing import Any
 
 from worker.protocol.clock import Clock
 from worker.protocol.event_stream import EventStream
+from worker.protocol.labels import Labels
 from worker.protocol.logs import Logs
 from worker.protocol.overruling import Overruling
 from worker.protocol.ranking_index import RankingIndex
@@ -44,6 +45,7 @@ class Store:
         self.reports = Reports(client, self.artifacts)
         self.tasks = TaskRecords(client)
         self.transitions = Transitions(client, self.clock, self.tasks, self.reports)
+        self.labels = Labels(client, self.clock)
         self.overruling = Overruling(client)
         self.studies = Studies(client)
         self.study_log = StudyLog(client)

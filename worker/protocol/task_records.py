@@ -18,6 +18,7 @@ from worker.protocol.record import TaskRecord, TaskSpec
 from worker.protocol.reports import summaries_of
 from worker.protocol.sealing import Sealing, Unsealed
 from worker.protocol.signature import RECORD_SIGNATURE
+from worker.protocol.tags import encode_tags
 from worker.protocol.task_artifacts import listed
 from worker.protocol.transaction import compare_and_set, compare_and_set_all
 
@@ -183,6 +184,8 @@ class TaskRecords:
                 seal = self.sealing.seal(new)
             pipe.multi()
             mapping = {"name": new.name, "project": new.project, "parent": new.parent}
+            if old.tags is not None and new.spec.tags != old.spec.tags:
+                mapping["tags"] = encode_tags(new.spec.tags)  # a program's change counts as a person's
             pipe.hset(key, mapping={**mapping, "spec": new.spec.encode(), **seal})
             return new
 

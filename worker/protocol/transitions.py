@@ -16,9 +16,10 @@ from worker.protocol.errors import NoSuchTask, StaleAttempt, TransitionRefused
 from worker.protocol.event_stream import emit
 from worker.protocol.events import Event, EventKind
 from worker.protocol.ranking_index import rank_completed, unrank
-from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.record import TaskRecord
 from worker.protocol.reports import Reports, write_batch, write_resumed
 from worker.protocol.status import FINISHED, Reason, Status, allowed
+from worker.protocol.stop_request import StopRequest
 from worker.protocol.task_records import TaskRecords
 from worker.protocol.transaction import Once, compare_and_set, milliseconds
 from worker.protocol.worker_registry import show_running, worker_name

@@ -14,7 +14,8 @@ from worker.protocol.checkpoint import ResumePoint
 from worker.protocol.connection import can_pass, trouble
 from worker.protocol.errors import TransitionRefused
 from worker.protocol.metrics import NO_ITERATION, SINGLE_VALUES, Summary
-from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.record import TaskRecord
+from worker.protocol.stop_request import StopRequest
 from worker.protocol.store import Store
 from worker.sdk.iterations import Iterations
 

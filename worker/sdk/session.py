@@ -350,7 +350,7 @@ def describe(task: Any) -> Message:
         "searched": list(task.spec.searched),
         "metrics": [metric.key for metric in task.spec.metrics],
         "artifacts": task.spec.artifacts,
-        "tags": list(task.spec.tags),
+        "tags": list(task.all_tags),
         "configurations": task.spec.configurations,
         "queue": task.spec.queue,
         "task_type": task.spec.task_type,

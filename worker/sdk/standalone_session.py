@@ -18,8 +18,9 @@ from worker.protocol.checkpoint import with_resume_point
 from worker.protocol.clock import STEADY
 from worker.protocol.errors import TransitionRefused
 from worker.protocol.metrics import Summary
-from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.record import TaskRecord
 from worker.protocol.status import Reason, Status
+from worker.protocol.stop_request import StopRequest
 from worker.protocol.store import Store
 from worker.sdk.exceptions import TaskPruned, TaskStopped
 from worker.sdk.reporter import Reporter, point_from

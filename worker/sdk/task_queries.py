@@ -69,7 +69,7 @@ class TaskQueries(TaskCore):
         wanted = _Wanted(project_name, None if task_name is None else re.escape(task_name), tags, task_filter)
         for studies in (bool(task_filter), True):
             for record in _records(at, studies=studies):
-                if wanted.fits(record) and (allow_archived or ARCHIVED not in record.spec.tags):
+                if wanted.fits(record) and (allow_archived or ARCHIVED not in record.all_tags):
                     return cls.of_record(record, at)
         raise BadInput(_nothing(at, project_name, task_name, wanted))
 
@@ -103,7 +103,7 @@ class TaskQueries(TaskCore):
         return [
             cls.of_record(record, at)
             for record in _records(at, studies=True)
-            if wanted.fits(record) and (allow_archived or ARCHIVED not in record.spec.tags)
+            if wanted.fits(record) and (allow_archived or ARCHIVED not in record.all_tags)
         ]
 
     @classmethod
@@ -311,8 +311,8 @@ class _Wanted:
             for key, value in self._filter.items()
             if found[key] not in _listed(value)
         ]
-        if not self._tags <= set(record.spec.tags):
-            against.append(f"tags {', '.join(record.spec.tags) or 'none'}")
+        if not self._tags <= set(record.all_tags):
+            against.append(f"tags {', '.join(record.all_tags) or 'none'}")
         return against
 
     @property

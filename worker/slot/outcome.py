@@ -15,8 +15,9 @@ from worker.protocol.clock import STEADY
 from worker.protocol.errors import ObjectiveLoadError
 from worker.protocol.faults import Fault, fault_from, fault_in, fault_of
 from worker.protocol.metrics import ObjectiveMetric, Summary, split_key
-from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.record import TaskRecord
 from worker.protocol.status import Reason, Status
+from worker.protocol.stop_request import StopRequest
 from worker.slot.output import failure_lines, failure_text
 
 _FAILURES = {

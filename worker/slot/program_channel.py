@@ -14,7 +14,8 @@ from typing import Any
 from worker.process.channel import Lines, Message, encode
 from worker.protocol.checkpoint import with_resume_point
 from worker.protocol.faults import Fault, fault_from
-from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.record import TaskRecord
+from worker.protocol.stop_request import StopRequest
 from worker.protocol.store import Store
 from worker.sdk.reporter import Reporter, point_from
 

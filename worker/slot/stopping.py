@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable
 
 from worker.process.process_tree import orphans
-from worker.protocol.record import StopRequest, TaskRecord
+from worker.protocol.record import TaskRecord
 from worker.protocol.sizes import show_size
 from worker.protocol.status import Reason
+from worker.protocol.stop_request import StopRequest
 from worker.slot.context import SlotContext
 from worker.slot.program_channel import ProgramChannel
 from worker.slot.programs import Program
