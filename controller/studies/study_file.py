@@ -37,6 +37,7 @@ from worker.protocol import OPEN, Status, Store, StudyRecord, StudyState, TaskRe
 from worker.protocol.clock import iso
 from worker.protocol.copies import CHUNK, TaskCopy, read_tasks, write_tasks
 from worker.protocol.errors import BadInput, NewerRecord, RecordError
+from worker.protocol.study_log import LogEntry
 from worker.protocol.urls import redact
 from worker.trials.storage import open_storage
 
