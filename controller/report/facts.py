@@ -45,6 +45,7 @@ class Trial:
     """Seconds since the epoch, as `ended_at`."""
     ended_at: float | None
     tags: tuple[str, ...]
+    note: str
     retries: tuple[int, ...] = ()
     """Numbers of the interrupted trials that it stands for."""
     rank: int | None = None
@@ -228,7 +229,8 @@ def _trials(data: StudyData) -> list[Trial]:
             worker=task.record.worker,
             started_at=task.record.started_at,
             ended_at=task.record.ended_at,
-            tags=task.record.spec.tags,
+            tags=tuple(map(one_line, task.record.all_tags)),
+            note=one_line(task.record.note, LONGEST),
             retries=tuple(earlier),
             rank=ranks.get(place),
         )

@@ -24,6 +24,7 @@ from controller.report.facts import Facts
 from controller.report.packing import squeezed, squeezed_text
 from controller.report.plots import plots
 from controller.results.study_data import StudyData
+from worker.protocol.printable import lines, one_line
 from worker.version import __version__
 
 _STYLE_ID = re.compile(r'getElementById\("([0-9a-f]{64})"\)')
@@ -35,7 +36,11 @@ def to_html(facts: Facts, data: StudyData) -> str:
     style = _own("static/report.css")
     plotly = _plotly()
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printable,
     )
     environment.globals.update(
         number=words.number, value=words.value, duration=words.duration, moment=words.moment
@@ -52,6 +57,11 @@ def to_html(facts: Facts, data: StudyData) -> str:
         table=squeezed(_table(facts)),
         example=_example(facts),
     )
+
+
+def _printable(value: Any) -> Any:
+    """What a template shows, without control characters; what it was told is safe stays as it is."""
+    return lines(value) if type(value) is str else value
 
 
 # What the page may do
@@ -120,7 +130,7 @@ def _cards(facts: Facts) -> list[tuple[str, str]]:
     return found
 
 
-LESS = ("seconds", "attempt", "worker", "started_at", "reason_class", "reason", "tags")
+LESS = ("seconds", "attempt", "worker", "started_at", "reason_class", "reason", "tags", "note")
 """Columns that come last, and not on paper; called as `controller tasks --where` calls them."""
 
 
@@ -138,7 +148,7 @@ def _table(facts: Facts) -> dict[str, Any]:
     always = tuple(columns)
     for name in facts.parameters:
         own = name if name not in taken and name not in columns else f"parameter/{name}"
-        columns[own] = [trial.parameters.get(name) for trial in trials]
+        columns[own] = [_cell(trial.parameters.get(name)) for trial in trials]
     last: list[list[Any]] = [
         [round(trial.compute_s, 1) for trial in trials],
         [trial.attempt for trial in trials],
@@ -147,6 +157,7 @@ def _table(facts: Facts) -> dict[str, Any]:
         [trial.reason_class or None for trial in trials],
         [trial.reason or None for trial in trials],
         [" ".join(trial.tags) or None for trial in trials],
+        [trial.note or None for trial in trials],
     ]
     columns |= dict(zip(LESS, last, strict=True))
     kept = {k: v for k, v in columns.items() if k in always or any(one is not None for one in v)}
@@ -157,6 +168,10 @@ def _table(facts: Facts) -> dict[str, Any]:
         ],
         "values": list(kept.values()),
     }
+
+
+def _cell(value: Any) -> Any:
+    return one_line(value) if isinstance(value, str) else value
 
 
 def _is_number(column: Sequence[Any]) -> bool:

@@ -128,7 +128,7 @@ FILTERS = {
     "trial == 1 or rank < 0": {1},
     "trial < 4 and lr < 'x'": set(),  # not comparable
     "trial < 4 and not lr < 'x'": set(),
-    "trial < 3 and note == None": set(),
+    "trial < 3 and `parameter/note` == None": set(),
     "status == 'in_progress'": {119},
     "IN_PROGRESS node1": {119},  # words, wherever they stand
 }

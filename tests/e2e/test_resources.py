@@ -19,6 +19,8 @@ import psutil
 import pytest
 
 import worker
+from controller.commands.start_command import start
+from controller.commands.worker_commands import pause
 from controller.sweep import BudgetSection
 from tests.cgroupfs import SITE, Hierarchy
 from tests.e2e.cli import folder_of
@@ -525,7 +527,8 @@ def test_the_commands_of_the_page(bench: Bench) -> None:
 
 
 def test_the_page_knows_the_options_and_the_defaults() -> None:
-    known = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    described = (command, start, pause)
+    known = {option for one in described for parameter in one.params for option in parameter.opts}
     assert set(re.findall(r"--[a-z][a-z-]+", PAGE)) <= known
     assert f"`--drain` seconds ({DEFAULT_DRAIN_S:g})" in PAGE
     assert f"lease has run out ({BudgetSection().lease_s:g} s)" in PAGE

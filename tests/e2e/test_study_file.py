@@ -93,9 +93,9 @@ def test_a_study_moves(cli: Cli, there: Cli) -> None:
     done = there("import", str(file), OPTUNA_STORAGE=journal)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "study s: 6 trial(s) and 6 task(s) imported\n"
-    assert everything(there) == everything(cli)
-    *moved_log, imported = there.json("events", "s")
-    assert moved_log == cli.json("events", "s")
+    left, arrived = everything(cli), everything(there)
+    imported = arrived["events"].pop()
+    assert arrived == left
     assert imported["text"] == "imported from s.study.gz"
     moved = optuna.load_study(study_name="s", storage=open_storage(journal)).trials
     assert shown(moved) == shown(cli.trials())
