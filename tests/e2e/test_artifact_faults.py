@@ -24,6 +24,8 @@ from worker.protocol.errors import ArtifactError
 
 MB = 1 << 20
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVES = """
 import time
 from pathlib import Path

@@ -87,6 +87,7 @@ def test_what_is_wrong_is_said(
         open_store(f"gs://{bucket}/p").check()
 
 
+@pytest.mark.slow
 def test_a_store_that_is_away_may_come_back(proxy: BreakingProxy, bucket: str) -> None:
     store = open_store(f"gs://{bucket}/p")
     proxy.refuse()
@@ -114,6 +115,7 @@ def test_a_study(proxy: BreakingProxy, bucket: str, tmp_path: Path) -> None:
         assert list(open_store(env["ARTIFACT_STORE"]).list("")) == []
 
 
+@pytest.mark.slow
 def test_away_for_good(proxy: BreakingProxy, bucket: str, tmp_path: Path) -> None:
     store = open_store(f"gs://{bucket}/p")
     meta = save(store, "g", "n", b"bytes")

@@ -16,6 +16,8 @@ from tests.e2e.harness import started, wait_for
 from tests.proxy import BreakingProxy
 from tests.redisserver import RedisServer
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVES = """
 import time
 
