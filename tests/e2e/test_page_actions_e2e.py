@@ -13,6 +13,8 @@ from tests.e2e.cli import Cli, folder_of
 from tests.e2e.harness import started, wait_for
 from worker.protocol import Store, keys
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVES = """
 import pathlib, time
 

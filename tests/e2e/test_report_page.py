@@ -19,6 +19,8 @@ from tests.made_studies import HOSTILE
 from tests.study_data import LOSS, SIZE, study_data
 from worker.protocol import Reason, Status
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["browser"]
 MOST_BYTES = 8_000_000
 

@@ -18,9 +18,10 @@ from tests.study_data import LOSS, SIZE, made_up
 from worker.protocol import Status, Store, StudyState
 from worker.protocol.copies import write_tasks
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::UserWarning", "ignore::optuna.exceptions.ExperimentalWarning"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::optuna.exceptions.ExperimentalWarning"),
+]
 DRAWN = "[data-figure][data-drawn]:not([data-busy])"
 
 

@@ -31,6 +31,8 @@ from worker.protocol import (
     new_task_id,
 )
 
+pytestmark = pytest.mark.slow
+
 URL = "s3://task-browser/here"
 
 

@@ -13,6 +13,8 @@ from tests.fakes import record
 from tests.made_studies import HOSTILE, METRIC, make_study
 from worker.protocol import Status, Store, TaskSpec
 
+pytestmark = pytest.mark.slow
+
 TRIALS = "/studies/s/trials"
 
 
