@@ -48,7 +48,8 @@ def measure(name: str, trials: int) -> Sample:
             text=True,
             check=False,
         )
-        stamps = read_stamps((Path(folder) / "stamps").read_text().splitlines())
+        noted = Path(folder) / "stamps"
+        stamps = read_stamps(noted.read_text().splitlines() if noted.exists() else [])
         # Syne Tune may end before the last trial that it has started.
         if done.returncode or not trials - SLOTS <= len(stamps) <= trials:
             raise RuntimeError(f"{name}: {len(stamps)} of {trials} trials\n{done.stderr[-3000:]}")

@@ -28,6 +28,8 @@ import os, subprocess, sys, time
 from pathlib import Path
 
 def writes(task, x):
+    while "GATE" in os.environ and not os.path.exists(os.environ["GATE"]):
+        time.sleep(0.02)
     with open(Path(os.environ["DATA"]) / f"{os.environ['NODE']}-{task.id}", "wb") as file:
         file.write(bytes(20_000))
     os.remove(file.name)
@@ -55,9 +57,11 @@ def needs_a_gpu(task):
     raise RuntimeError("No CUDA GPUs are available")
 """
 SCRIPT = """
-import os, sys
+import os, sys, time
 from worker import Task
 task = Task.init()
+while "GATE" in os.environ and not os.path.exists(os.environ["GATE"]):
+    time.sleep(0.02)
 x = task.connect({"x": 0.0})["x"]
 with open(os.environ["DATA"] + "/model", "wb", buffering=0) as file:
     file.write(bytes(20_000))
@@ -89,7 +93,10 @@ class Study:
         self._url = url
 
     def said(self, text: str, count: int = 1) -> None:
-        wait_for(lambda: self._log.read_text().count(text) >= count, f"{text!r} in {self._log.read_text()}")
+        try:
+            wait_for(lambda: self._log.read_text().count(text) >= count, repr(text))
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self._log.read_text()}") from None
 
     def status(self) -> Any:
         return self.cli.json("status", REDIS_URL=self._url)
@@ -124,13 +131,17 @@ def test_one_node_of_two_has_a_full_disk(cli: Cli, redis_url: str, disk: Path, o
     fill(disk)
     room = cli.folder / "room"
     room.mkdir()
+    gate = cli.folder / "gate"  # The worker that is well does nothing until the other one has had a trial.
     env = {"REDIS_URL": redis_url}
     with (
         started("worker", "--name", "full", cwd=cli.folder, NODE="full", DATA=str(disk), **env),
-        started("worker", "--name", "well", cwd=cli.folder, NODE="well", DATA=str(room), **env),
+        started(
+            "worker", "--name", "well", cwd=cli.folder, NODE="well", DATA=str(room), GATE=str(gate), **env
+        ),
         studied(cli, redis_url, 20, **objective) as study,
     ):
         study.said("worker full takes no jobs until this is mended: disk_full: ")
+        gate.touch()
         shown = {row["worker"]: row for row in study.status()["workers"]}
         assert shown["full"]["state"].startswith("paused")
         assert shown["full"]["reason"].startswith("disk_full: ")
