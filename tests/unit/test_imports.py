@@ -21,8 +21,8 @@ ROOMS = {
         "protocol", "process", "artifacts", "embedded", "sdk", "trials", "runner", "health", "slot", "cli",
     ),
     "controller": (
-        "sweep", "search", "results", "control", "figures", "report", "screen", "loop", "session", "studies",
-        "api", "health", "dashboard", "commands",
+        "sweep", "search", "results", "control", "figures", "loop", "insight", "report", "screen", "session",
+        "studies", "api", "health", "dashboard", "commands",
     ),
 }  # fmt: skip
 """The rooms of each package: each may import those before it, never one after it."""
