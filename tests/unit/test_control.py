@@ -110,12 +110,12 @@ def test_a_running_study_is_asked_and_its_log_says_who(store: Store) -> None:
     assert "asked to pause" in pause_study(store, "s", by="ann@head")
     assert store.studies.pending_request("s") == "pause"
     resume_study(store, "s", by="bob")
-    stop_study(store, "s", by="the page, from 10.0.0.1")
+    stop_study(store, "s", by="the page with the full token, from 10.0.0.1")
     assert store.studies.pending_request("s") == "stop"
     assert [(kind, by) for kind, _, by in said(store)] == [
         ("pause", "ann@head"),
         ("resume", "bob"),
-        ("stop", "the page, from 10.0.0.1"),
+        ("stop", "the page with the full token, from 10.0.0.1"),
     ]
 
 
