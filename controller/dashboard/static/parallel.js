@@ -122,19 +122,30 @@ function expression() {
 
 // The address.
 
+let noting = 0;
+
+/** Once it rests: browsers let an address change a few times a second only. */
 function note() {
-  const here = new URL(location.href);
-  here.searchParams.delete("ranges");
-  if (ranges.size) here.searchParams.set("ranges", JSON.stringify(Object.fromEntries(ranges)));
-  history.replaceState(history.state, "", here);
+  clearTimeout(noting);
+  noting = setTimeout(() => {
+    const here = new URL(location.href);
+    here.searchParams.delete("ranges");
+    if (ranges.size) here.searchParams.set("ranges", JSON.stringify(Object.fromEntries(ranges)));
+    history.replaceState(history.state, "", here);
+  }, 200);
 }
 
-/** The ranges of an address, as far as they fit the axes. */
+/** The ranges of the address. */
 function noted() {
-  let given = {};
   try {
-    given = JSON.parse(new URL(location.href).searchParams.get("ranges") ?? "{}") ?? {};
-  } catch { /* somebody has changed the address */ }
+    return JSON.parse(new URL(location.href).searchParams.get("ranges")) ?? {};
+  } catch {
+    return {};   // somebody has changed it
+  }
+}
+
+/** Those of some ranges that fit the axes. */
+function fitting(given) {
   const found = new Map();
   for (const axis of axes) {
     const range = Object.hasOwn(given, axis.name) ? given[axis.name] : null;
@@ -284,7 +295,7 @@ if (form) {
     axes = element.layout?.meta?.axes ?? [];
     traces = axes.length ? element.data : [];
     box.hidden = !axes.length;
-    ranges = noted();
+    ranges = fitting(first ? noted() : Object.fromEntries(ranges));
     if (first && ranges.size) box.open = true;
     // A field that somebody is using stays.
     if (!form.contains(document.activeElement)) fields();
