@@ -23,7 +23,7 @@ class Decisions:
 
     def __init__(self, context: LoopContext) -> None:
         self._search = context.search
-        self._settings = context.settings
+        self._budget = context.budget
         self._on_nan = context.settings.on_nan
         if self._on_nan is None:
             self._on_nan = "ignore" if context.search is not None and context.search.prunes else "fail"
@@ -49,7 +49,7 @@ class Decisions:
             hopeless = (
                 index == 0
                 and search is not None
-                and search.report(job.trial, step, value, least=self._settings.min_iterations)
+                and search.report(job.trial, step, value, least=int(self._budget.min_iterations.limit or 0))
             )
             if earlier is not None and until is not None:
                 # An earlier controller has decided.
