@@ -5,16 +5,17 @@ written in the transactions that write the trials anyway. Entries are only added
 the study, orders them all; numbers that a killed controller had not written yet are given again.
 
 Of a trial: its system attribute `LOG`, a list of ``[n, at, kind, why]`` (`why` only where there is something
-to say), and one attribute ``LOG:0``, ``LOG:1``, … for each `CHUNK` of its reports, which has their places and
-iterations; their values are the trial's own. Of the study: one system attribute each,
-``optuna-rq:decision:<n>``.
+to say), and one attribute ``LOG:0``, ``LOG:1``, … for every few of its reports, which has their places and
+iterations; their values are the trial's own. Checksums say whether values and parameters are still those
+that were logged. Of the study: one system attribute each, ``optuna-rq:decision:<n>``.
 """
 
 from __future__ import annotations
 
-import re
+import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 
+from controller.search.report_parts import ReportPart, reports_in
 from worker.optuna_internals import storage_of, study_id, trial_id
 from worker.protocol.errors import BadInput
 
@@ -30,8 +32,6 @@ LOG = "optuna-rq:log"
 """System attribute of a trial with its decisions; with ``:<number>`` behind, a part of its reports."""
 DECISION = "optuna-rq:decision:"
 """Study's system attributes with the decisions about the study itself begin so."""
-CHUNK = 64
-"""Reports in one attribute: it is written anew with each report that comes to it."""
 
 # Kinds of decisions
 ASKED = "asked"
@@ -62,7 +62,7 @@ class Decision:
     trial: int | None = None
     """The trial's number; None for a decision about the study."""
     why: Mapping[str, Any] = field(default_factory=dict)
-    """What it rested on, as JSON types; of a report its ``step``."""
+    """What it rested on, as JSON types; of a report its ``step``, of the last one of a part its ``sum``."""
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -89,7 +89,7 @@ class DecisionLog:
         self._next: int | None = None
         self._entries: dict[int, list[list[Any]]] = {}
         """Number of a running trial → its entries."""
-        self._parts: dict[int, _Part] = {}
+        self._parts: dict[int, ReportPart] = {}
         """Number of a running trial → the part of its reports that is being filled."""
         self._unwritten: set[int] = set()
 
@@ -111,7 +111,7 @@ class DecisionLog:
         """Whether a running trial's log has an entry of this kind."""
         return any(entry[2] == kind for entry in self._entries_of(trial))
 
-    def reported(self, trial: optuna.Trial, step: int) -> None:
+    def reported(self, trial: optuna.Trial, step: int, value: float) -> None:
         """Optuna was told a value of a running trial."""
         if not self.is_kept:
             return
@@ -120,14 +120,19 @@ class DecisionLog:
         if part is None or part.is_full:
             place = part.place + 1 if part is not None else _parts_in(self._attributes(trial))
             self._put(trial, part)
-            part = self._parts[trial.number] = _Part(place)
-        part.add(n, at, step)
+            part = self._parts[trial.number] = ReportPart(place)
+        part.add(n, at, step, value)
         self._unwritten.add(trial.number)
 
-    def told(self, trial: optuna.Trial, why: Mapping[str, Any]) -> None:
-        """A trial is about to be told; stands in the trial at once, with all that was not written."""
+    def told(self, trial: optuna.Trial, values: Sequence[float] | None, why: Mapping[str, Any]) -> None:
+        """A trial is about to be told; stands in the trial at once, with all that was not written.
+
+        Args:
+            values: what is told; None where no values are.
+        """
         try:
-            self.decided(trial, TOLD, why)
+            if self.is_kept:
+                self.decided(trial, TOLD, {**why, "sum": told_sum(trial.params, values)})
             self._write(trial)
         finally:
             self._forget(trial.number)
@@ -167,7 +172,7 @@ class DecisionLog:
                 entries = list(self._entries[trial.number])
                 trial.storage.set_trial_system_attr(trial_id(trial), LOG, entries)
 
-    def _put(self, trial: optuna.Trial, part: _Part | None) -> None:
+    def _put(self, trial: optuna.Trial, part: ReportPart | None) -> None:
         if part is not None and part.is_new:
             part.is_new = False
             trial.storage.set_trial_system_attr(trial_id(trial), f"{LOG}:{part.place}", part.encode())
@@ -233,49 +238,15 @@ class DecisionLog:
 _NONE = object()
 
 
-class _Part:
-    """Up to `CHUNK` reports of one trial, in few characters.
+def told_sum(params: Mapping[str, Any], values: Sequence[float] | None) -> int:
+    """The checksum of what a trial has when it is told.
 
-    For each after the first, how much further its place and its iteration are: ``3`` (the next iteration),
-    ``3/5`` otherwise, ``3*7`` for seven alike.
+    Args:
+        params: Optuna's name → value.
+        values: of a complete trial; None for another.
     """
-
-    def __init__(self, place: int) -> None:
-        self.place = place
-        self.is_new = False
-        """Something was added since it was written."""
-        self._first: tuple[int, int, float] | None = None
-        self._last = (0, 0, 0.0)
-        self._count = 0
-        self._text = ""
-        self._run = ("", 0)
-
-    @property
-    def is_full(self) -> bool:
-        return self._count >= CHUNK
-
-    def add(self, n: int, at: float, step: int) -> None:
-        if self._first is None:
-            self._first = (n, step, at)
-        else:
-            further, steps = n - self._last[0], step - self._last[1]
-            token = str(further) if steps == 1 else f"{further}/{steps}"
-            if token == self._run[0]:
-                self._run = (token, self._run[1] + 1)
-            else:
-                self._text, self._run = self._shown(), (token, 1)
-        self._last = (n, step, at)
-        self._count += 1
-        self.is_new = True
-
-    def _shown(self) -> str:
-        token, count = self._run
-        return f"{self._text} {token}*{count}".strip() if count > 1 else f"{self._text} {token}".strip()
-
-    def encode(self) -> list[Any]:
-        """``[place, iteration, time of the first, place, time of the last, the others]``."""
-        assert self._first is not None
-        return [*self._first, self._last[0], self._last[2], self._shown()]
+    kept = [params, None if values is None else list(map(float, values))]
+    return zlib.crc32(json.dumps(kept, sort_keys=True).encode())
 
 
 # Reading
@@ -305,7 +276,10 @@ def decisions_of_trial(number: int, attributes: Mapping[str, Any]) -> list[Decis
             given = dict(why[0]) if why else {}
             found.append(Decision(n=int(n), at=float(at), kind=str(kind), trial=number, why=given))
         for place in range(_parts_in(attributes)):
-            found += _reports(number, attributes[f"{LOG}:{place}"])
+            found += (
+                Decision(n=n, at=at, kind=REPORTED, trial=number, why=why)
+                for n, at, why in reports_in(attributes[f"{LOG}:{place}"])
+            )
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise BadInput(f"trial {number}: its decisions can't be read: {error}") from error
     return sorted(found, key=lambda decision: decision.n)
@@ -348,24 +322,3 @@ def _of_study(attributes: Mapping[str, Any]) -> Iterator[Decision]:
         except (TypeError, ValueError, KeyError) as error:
             raise BadInput(f"decision {key.removeprefix(DECISION):.20} can't be read: {error}") from error
     yield from sorted(found, key=lambda decision: decision.n)
-
-
-_TOKEN = re.compile(r"(\d+)(?:/(-?\d+))?(?:\*(\d+))?")
-
-
-def _reports(number: int, part: Any) -> Iterator[Decision]:
-    first, step, begun, last, ended, text = part
-    places = [(int(first), int(step))]
-    for word in str(text).split():
-        match = _TOKEN.fullmatch(word)
-        if match is None or int(match[3] or 1) > CHUNK:
-            raise ValueError(f"{word!r:.20} is no report")
-        for _ in range(int(match[3] or 1)):
-            n, step = places[-1]
-            places.append((n + int(match[1]), step + int(match[2] or 1)))
-    if len(places) > CHUNK or places[-1][0] != int(last):
-        raise ValueError("reports are missing")
-    span = max(1, int(last) - int(first))
-    for n, step in places:
-        at = float(begun) + (float(ended) - float(begun)) * (n - int(first)) / span
-        yield Decision(n=n, at=round(at, 3), kind=REPORTED, trial=number, why={"step": step})

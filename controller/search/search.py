@@ -283,7 +283,7 @@ class Search:
             return False
         told.add(step)
         trial.report(value, step)
-        self.log.reported(trial, step)
+        self.log.reported(trial, step, value)
         # Pruners note what they see, also where their answer doesn't count yet.
         gives_up = self.prunes and bool(trial.should_prune()) and len(told) >= least
         if gives_up:

@@ -47,8 +47,9 @@ def tell_trial(
     try:
         for index, violation in enumerate(constraints or ()):
             trial.set_constraint(str(index), violation)
-        decisions.told(trial, {"state": state.name, **(why or {})})
-        tell(study, trial, list(values) if state is TrialState.COMPLETE and values else None, state)
+        told = list(values) if state is TrialState.COMPLETE and values else None
+        decisions.told(trial, told, {"state": state.name, **(why or {})})
+        tell(study, trial, told, state)
     except optuna.exceptions.UpdateFinishedTrialError as error:
         log.info("trial %d was told before: %s", trial.number, error)
         return TellResult.KNOWN

@@ -13,7 +13,6 @@ from optuna.trial import TrialState
 from controller.search.decision_log import (
     ASKED,
     BUDGET,
-    CHUNK,
     ENDED,
     LAUNCHED,
     LOG,
@@ -25,8 +24,10 @@ from controller.search.decision_log import (
     decisions_of,
     decisions_of_trial,
     settings_until,
+    told_sum,
 )
 from controller.search.parameters import UniformParameterRange
+from controller.search.report_parts import CHUNK
 from controller.search.search import Search
 from controller.search.trial_cache import cached
 from worker.optuna_internals import storage_of, study_id
@@ -83,10 +84,10 @@ def test_decisions_are_kept_in_their_order(url: str) -> None:
     ]  # fmt: skip
     found = log_of(url)
     assert [decision.n for decision in found] == list(range(9))
-    assert [decision.why for decision in found if decision.kind == REPORTED] == [
-        {"step": 1}, {"step": 1}, {"step": 2},
-    ]  # fmt: skip
-    assert found[-1].why == {"state": "COMPLETE", "task": "completed"}
+    assert [decision.why["step"] for decision in found if decision.kind == REPORTED] == [1, 1, 2]
+    told = found[-1].why
+    assert (told["state"], told["task"]) == ("COMPLETE", "completed")
+    assert told["sum"] == told_sum(stored(url).trials[0].params, [0.25])
     assert found[-1].as_dict()["trial"] == 0
     assert "trial" not in found[6].as_dict()
 
@@ -182,9 +183,9 @@ def test_nothing_is_written_for_a_storage_that_takes_one_value_at_a_time(tmp_pat
         {LOG: 5},
         {LOG: [[1, 2]]},
         {LOG: [["a", 1.0, "asked"]]},
-        {f"{LOG}:0": [1, 2, 3.0, 9, 4.0, "1"]},
-        {f"{LOG}:0": [1, 2, 3.0, 2, 4.0, "1*1000000"]},
-        {f"{LOG}:0": [1, 2, 3.0, 2, 4.0, "__import__"]},
+        {f"{LOG}:0": [1, 2, 3.0, 9, 4.0, "1", 0]},
+        {f"{LOG}:0": [1, 2, 3.0, 2, 4.0, "1*1000000", 0]},
+        {f"{LOG}:0": [1, 2, 3.0, 2, 4.0, "__import__", 0]},
     ],
 )
 def test_what_is_no_log_is_named(attributes: dict[str, Any]) -> None:
@@ -197,4 +198,6 @@ def test_an_older_study_has_no_log(url: str) -> None:
     study.enqueue_trial({"x": 0.5})
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
     assert log_of(url) == []
-    assert search_in(url).log._number() == 0  # where it begins
+    search = search_in(url)
+    search.ask_several(1)
+    assert [(decision.n, decision.trial) for decision in log_of(url)] == [(0, 2)]
