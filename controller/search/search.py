@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,13 @@ from controller.search.artifact_links import LINK, link_text
 from controller.search.enqueued import enqueue_as_meant, enqueue_once, foreign_trials, is_foreign
 from controller.search.older_trials import copy_trials
 from controller.search.parameters import Parameter
-from controller.search.retries import RETRY_OF, once_more, retried
+from controller.search.retries import RETRY_OF, given_trial, once_more, retried
 from controller.search.samplers import ignores_history
-from controller.search.space import chosen_by, replay
+from controller.search.space import chosen_by
 from controller.search.study import study_uid, task_id_of
 from controller.search.trial_cache import TrialCache
-from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot
+from controller.search.trial_notes import TrialNotes, keep_text
+from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot, told_snapshots
 from controller.search.tried import DUPLICATE, NOT_RUN, TriedPoints
 from worker.artifacts import ArtifactMeta
 from worker.optuna_internals import open_trial, storage_of, tell, trial_id
@@ -84,6 +86,7 @@ class Search:
         self._reports = reports
         self._sampler_state = sampler_state if sampler_state is not None and sampler_state.seeded else None
         self._tried = TriedPoints(study, self._parameters)
+        self._notes = TrialNotes(study)
         self.exhausted = False
         """Nothing is left to try."""
 
@@ -136,7 +139,8 @@ class Search:
     def flush(self) -> dict[int, int]:
         """Write what was told and reported to the storage; returns `TrialCache.flush`'s."""
         storage = storage_of(self._study)
-        return storage.flush() if isinstance(storage, TrialCache) else {}
+        with self._notes.storing():
+            return storage.flush() if isinstance(storage, TrialCache) else {}
 
     @property
     def dirty(self) -> bool:
@@ -164,29 +168,31 @@ class Search:
         """The next trial whose parameters are new, where that matters."""
         if self._allow_duplicates:
             return self._ask()
+        closed: list[int] = []
         for count in range(MOST_DUPLICATES):
             if self._tried.complete:
                 break
-            asked = self._ask()
+            asked = self._ask(closed)
             earlier = self._tried.number_of(asked.parameters)
             if earlier is None:
                 self._tried.add(asked.parameters, asked.number)
                 return asked
             self._trials[asked.number].set_user_attr(DUPLICATE, earlier)
             self.tell(asked.number, TrialState.FAIL)
+            closed.append(asked.number)
             if self.exhausted:
                 return None
             self._tried.count_unseen()
             point = self._tried.pick_unseen(f"{self._uid}/{asked.number}") if count + 1 >= PATIENCE else None
             if point is not None:
-                self._study.enqueue_trial(point)
+                self._study.add_trial(given_trial(point, "unseen"))
         self.exhausted = True
         return None
 
-    def _ask(self) -> Asked:
+    def _ask(self, closed: Sequence[int] = ()) -> Asked:
         while True:
             try:
-                return self._ask_once()
+                return self._ask_once(closed)
             except ValueError:
                 found = foreign_trials(self._study, self._trials, self._parameters)
                 if not found:
@@ -200,14 +206,18 @@ class Search:
         self.discard(trial.number)
         enqueue_as_meant(self._study, trial, self._parameters)
 
-    def _ask_once(self) -> Asked:
+    def _ask_once(self, closed: Sequence[int]) -> Asked:
+        began = time.perf_counter()
         if self._simple:
             trial = self._study.ask({p.name: p.distribution() for p in self._parameters})
-            parameters = {p.name: p.decode(trial.params[p.name]) for p in self._parameters}
+            chosen = trial.params
+            parameters = {p.name: p.decode(chosen[p.name]) for p in self._parameters}
         else:
             trial = self._study.ask()
             parameters = chosen_by(self._parameters, trial)
+            chosen = trial.params
         self._trials[trial.number] = trial
+        self._notes.asked(trial, list(chosen), time.perf_counter() - began, closed)
         mark = self._sampler_state.mark() if self._sampler_state is not None else None
         if mark is not None:
             trial.storage.set_trial_system_attr(trial_id(trial), MARK, mark)
@@ -215,10 +225,10 @@ class Search:
 
     # What is known beforehand
 
-    def enqueue(self, parameters: Mapping[str, Any]) -> str:
+    def enqueue(self, parameters: Mapping[str, Any], origin: str = "program", by: str = "") -> str:
         """Have a known configuration tried next, see `enqueued.enqueue_once`."""
         tried = None if self._allow_duplicates else self._tried
-        why = enqueue_once(self._study, parameters, self._parameters, tried)
+        why = enqueue_once(self._study, parameters, self._parameters, tried, origin, by)
         self.exhausted = self.exhausted and bool(why)
         return why
 
@@ -270,7 +280,14 @@ class Search:
         told.add(step)
         trial.report(value, step)
         # Pruners note what they see, also where their answer doesn't count yet.
-        return self.prunes and bool(trial.should_prune()) and len(told) >= least
+        if not (self.prunes and trial.should_prune()) or len(told) < least:
+            return False
+        self._notes.pruned(trial, step)
+        return True
+
+    def why_pruned(self, number: int) -> Mapping[str, Any]:
+        """What the pruner rested on when it gave a running trial up; empty where it didn't."""
+        return self._notes.given_up.get(number, {})
 
     @property
     def takes_reports(self) -> bool:
@@ -299,6 +316,7 @@ class Search:
         """
         trial = self._trials.pop(number, None)
         self._reported.pop(number, None)
+        self._notes.given_up.pop(number, None)
         if trial is None:
             return False
         if state is TrialState.COMPLETE and (values is None or not all(map(math.isfinite, values))):
@@ -334,23 +352,12 @@ class Search:
         self._keep(number, SNAPSHOT, text)
 
     def _keep(self, number: int, name: str, text: str) -> None:
-        trial = self._trials.get(number)
-        if trial is None:
-            return
-        try:
-            trial.storage.set_trial_system_attr(trial_id(trial), name, text)
-        except optuna.exceptions.UpdateFinishedTrialError as error:
-            log.info("trial %d was told before its %r was kept: %s", number, name, error)
+        if number in self._trials:
+            keep_text(self._trials[number], name, text)
 
     def snapshots(self, known: Container[str]) -> Iterator[TrialSnapshot]:
         """The told trials that keep a copy of their task, except for tasks in `known`."""
-        for trial in self._study.get_trials(deepcopy=False):
-            text, task_id = trial.system_attrs.get(SNAPSHOT), self.task_id(trial.number)
-            if text is None or not trial.state.is_finished() or task_id in known:
-                continue
-            found = replay(self._parameters, trial.params)
-            parameters = found[0] if found is not None else dict(trial.params)
-            yield TrialSnapshot(number=trial.number, task_id=task_id, parameters=parameters, text=text)
+        return told_snapshots(self._study, self._parameters, self.task_id, known)
 
     def discard(self, number: int) -> None:
         """Close a trial that did not run, or not to its end: its parameters may come at the next start."""
@@ -369,7 +376,7 @@ class Search:
         chosen = trial.params if self._reports else trial.storage.get_trial(trial_id(trial)).params
         self._tried.release(chosen, trial.params)
         attributes = trial.storage.get_trial_system_attrs(trial_id(trial))
-        self._study.add_trial(once_more(chosen, attributes))
+        self._study.add_trial(once_more(chosen, attributes, again=number))
         if RETRY_OF in attributes:
             # From now on it is the later trial that retries the failed one.
             trial.storage.set_trial_system_attr(trial_id(trial), RETRY_OF, None)

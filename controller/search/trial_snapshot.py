@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import optuna
+
+from controller.search.parameter import Parameter
+from controller.search.space import replay
 from worker.protocol import Summary, TaskRecord
 from worker.protocol.copies import TaskCopy
 from worker.protocol.errors import RecordError
@@ -91,3 +95,23 @@ def restore_task(snapshot: TrialSnapshot, fresh: TaskRecord) -> tuple[TaskCopy, 
     except (KeyError, TypeError, ValueError, RecordError) as error:
         log.warning("trial %d: its task can't be restored: %s", snapshot.number, error)
         return None
+
+
+def told_snapshots(
+    study: optuna.Study,
+    parameters: Sequence[Parameter],
+    task_id: Callable[[int], str],
+    known: Container[str],
+) -> Iterator[TrialSnapshot]:
+    """The told trials of a study that keep a copy of their task, except for tasks in `known`.
+
+    Args:
+        task_id: the task of a trial.
+    """
+    for trial in study.get_trials(deepcopy=False):
+        text = trial.system_attrs.get(SNAPSHOT)
+        if text is None or not trial.state.is_finished() or task_id(trial.number) in known:
+            continue
+        found = replay(parameters, trial.params)
+        chosen = found[0] if found is not None else dict(trial.params)
+        yield TrialSnapshot(number=trial.number, task_id=task_id(trial.number), parameters=chosen, text=text)
