@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from controller.insight.explain_waits import Slots, Wait, brief, waits
+from controller.insight.explain_good import beside_good, good_words
+from controller.insight.explain_waits import Slots, Wait, waits
+from controller.results.durations import brief
 from controller.results.tasks import why as why_ended
 from controller.results.timeline import HANDED_BACK, LOST, Attempt, attempts_of
 from controller.search.reason_words import ask_words
@@ -32,7 +34,7 @@ class Step:
     """Seconds since the epoch; None where that is not known."""
     kind: str
     """``asked``, ``queued``, ``started``, ``checkpoint``, ``lost``, ``handed back``, ``tried again``,
-    ``stop asked``, ``study``, ``person``, ``ended``, ``kept``, ``told``."""
+    ``chosen``, ``stop asked``, ``study``, ``person``, ``ended``, ``kept``, ``told``."""
     text: str
     why: Mapping[str, Any] = field(default_factory=dict)
     """What it rested on, as JSON types."""
@@ -109,7 +111,7 @@ def explain_task(known: Known) -> TaskLife:
         *_asked(known),
         *_attempts(known),
         *_from_log(known),
-        *_end(record),
+        *_end(record, known.reasons),
         *_told(known),
     ]
     # What has no time stands at the end. What happened at once keeps its order.
@@ -130,6 +132,9 @@ def _asked(known: Known) -> Iterator[Step]:
     why = known.reasons.get("asked", {})
     words = ask_words(why)
     yield Step(at=record.created_at, kind="asked", text=f"{text} {words}" if words else text, why=why)
+    places = beside_good(record, known.others, why)
+    if places:
+        yield Step(at=record.created_at, kind="chosen", text=good_words(places), why=places)
 
 
 def _attempts(known: Known) -> Iterator[Step]:
@@ -201,7 +206,7 @@ def _from_log(known: Known) -> Iterator[Step]:
             )
 
 
-def _end(record: TaskRecord) -> Iterator[Step]:
+def _end(record: TaskRecord, reasons: Mapping[str, Mapping[str, Any]]) -> Iterator[Step]:
     stop = record.stop
     if stop is not None and not record.status.is_finished:
         text = f"asked to stop, {stop.reason_class}: {stop.reason}"
@@ -213,7 +218,8 @@ def _end(record: TaskRecord) -> Iterator[Step]:
     text += f"; it computed {brief(record.compute_s)}"
     if record.iterations:
         text += f" and reported {record.iterations} iteration{'s' if record.iterations != 1 else ''}"
-    why = _class_of(record.reason_class) | {"compute_s": round(record.compute_s, 3)}
+    why = dict(reasons.get("pruned", {})) if record.reason_class is Reason.PRUNED else {}
+    why |= _class_of(record.reason_class) | {"compute_s": round(record.compute_s, 3)}
     yield Step(at=record.ended_at, kind="ended", text=text, why=why | {"iterations": record.iterations})
     if record.status is Status.FAILED:
         yield Step(at=record.ended_at, kind="kept", text=_not_again(record))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from controller.insight.explain import Known
+from controller.insight.explain_study import StudyAnswer, explain_study
 from controller.insight.explain_waits import Slots
-from controller.results.study_data import CHUNK
+from controller.results.study_data import CHUNK, StudyData, read_study
+from controller.search.trial_notes import kept_reasons
 from worker.protocol import Store, StudyRecord, TaskRecord
 from worker.protocol.errors import BadInput, OptunaRQError
 
@@ -57,6 +60,50 @@ def read_trial(storage: BaseStorage, study: str, number: int) -> FrozenTrial:
     except KeyError:
         raise BadInput(f"it has no trial {number} of study {study!r} any more") from None
     return storage.get_trial(trial_id)
+
+
+def known_of(data: StudyData, record: TaskRecord, trial: FrozenTrial | None) -> Known:
+    """What a study's file tells of one of its tasks, whose artifacts stay where they are."""
+    others = [task.record for task in data.tasks]
+    return Known(
+        record=record,
+        slots=Slots(others, data.at),
+        log=data.events,
+        trial=trial,
+        others=others,
+        study=data.study,
+    )
+
+
+def read_reasons(trials: Iterable[FrozenTrial]) -> dict[int, dict[str, dict[str, Any]]]:
+    """Trial → kind of decision → what it rested on, of those that say so."""
+    found = {trial.number: kept_reasons(trial.system_attrs) for trial in trials}
+    return {number: reasons for number, reasons in found.items() if reasons}
+
+
+def read_answer(
+    store: Store, name: str, open_storage: Callable[[StudyRecord], BaseStorage], data: StudyData | None = None
+) -> StudyAnswer:
+    """What bounded a study, and what was decided in it.
+
+    Args:
+        open_storage: as in `read_known`.
+        data: the study, where it was read already.
+
+    Raises:
+        BadInput: there is no such study.
+    """
+    data = data or read_study(store, name)
+    data = data.with_events(store.study_log.last(name, LOG))
+    try:
+        storage = open_storage(data.study)
+        study_id = storage.get_study_id_from_name(name)
+        reasons = read_reasons(storage.get_all_trials(study_id, deepcopy=False))
+    except Exception as error:  # whatever a database says: what the records tell is told without it
+        answer = explain_study(data, {})
+        more = f"what was decided in Optuna's storage can't be read: {_said(error)}"
+        return replace(answer, unknown=(*answer.unknown, more))
+    return explain_study(data, reasons)
 
 
 def open_checked(url: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controller.results.durations import spoken
+from controller.results.durations import brief
 from controller.results.timeline import Attempt, attempts_of
 from worker.protocol import TaskRecord
 
@@ -64,11 +64,6 @@ class Wait:
         if self.before is not None:
             found |= {"slot_ran_trial": self.before.trial, "slot_free_at": self.before.ended_at}
         return found
-
-
-def brief(seconds: float) -> str:
-    """A duration: below a second in milliseconds."""
-    return f"{seconds * 1000:.0f} ms" if abs(seconds) < 1 else spoken(seconds)
 
 
 def _slots(count: int) -> str:
