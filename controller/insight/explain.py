@@ -11,8 +11,8 @@ from controller.insight.explain_waits import Slots, Wait, waits
 from controller.results.durations import brief
 from controller.results.tasks import why as why_ended
 from controller.results.timeline import HANDED_BACK, LOST, Attempt, attempts_of
+from controller.search.decision_log import LOG, decisions_of_trial
 from controller.search.reason_words import ask_words
-from controller.search.trial_notes import kept_reasons
 from worker.protocol import Reason, Status, StudyRecord, TaskRecord
 from worker.protocol.checkpoint import ResumePoint, resume_points
 from worker.protocol.clock import iso
@@ -101,7 +101,13 @@ class Known:
     @property
     def reasons(self) -> Mapping[str, Mapping[str, Any]]:
         """Kind of decision → what it rested on; empty for a trial of an older version."""
-        return kept_reasons(self.trial.system_attrs) if self.trial is not None else {}
+        return reasons_of(self.trial) if self.trial is not None else {}
+
+
+def reasons_of(trial: FrozenTrial) -> dict[str, Mapping[str, Any]]:
+    """Kind of decision → what it rested on, by the log that a trial carries; empty for one that has none."""
+    entries = {LOG: trial.system_attrs.get(LOG, ())}  # the parts with its reports say no more
+    return {decision.kind: decision.why for decision in decisions_of_trial(trial.number, entries)}
 
 
 def explain_task(known: Known) -> TaskLife:

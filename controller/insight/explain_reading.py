@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from controller.insight.explain import Known
+from controller.insight.explain import Known, reasons_of
 from controller.insight.explain_study import StudyAnswer, explain_study
 from controller.insight.explain_waits import Slots
 from controller.results.study_data import CHUNK, StudyData, read_study
-from controller.search.trial_notes import kept_reasons
 from worker.protocol import Store, StudyRecord, TaskRecord
 from worker.protocol.errors import BadInput, OptunaRQError
 
@@ -75,9 +74,9 @@ def known_of(data: StudyData, record: TaskRecord, trial: FrozenTrial | None) -> 
     )
 
 
-def read_reasons(trials: Iterable[FrozenTrial]) -> dict[int, dict[str, dict[str, Any]]]:
+def read_reasons(trials: Iterable[FrozenTrial]) -> dict[int, dict[str, Mapping[str, Any]]]:
     """Trial → kind of decision → what it rested on, of those that say so."""
-    found = {trial.number: kept_reasons(trial.system_attrs) for trial in trials}
+    found = {trial.number: reasons_of(trial) for trial in trials}
     return {number: reasons for number, reasons in found.items() if reasons}
 
 

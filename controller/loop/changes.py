@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from controller.loop.budget import Budget
 from controller.loop.context import LoopContext
 from controller.results.limits import EDITABLE, TIMES, alike, said
+from controller.search.decision_log import BUDGET
 from controller.search.search import Asked
 from worker.protocol.errors import BadInput
 from worker.protocol.study_changes import BudgetEdit, Given
@@ -21,6 +22,7 @@ class EditedBudget:
         self._store = context.backend.store
         self._state = context.state
         self._budget = context.budget
+        self._search = context.search
         self._observer = context.observer
         self._given = limits(context.budget)
         """The limits that the study was started with, by key of `[budget]`; times in seconds."""
@@ -71,6 +73,10 @@ class EditedBudget:
             else:
                 why = f"{how}as {edit.by or 'somebody'} has set it instead of {said(name, edit.instead_of)}"
             self._observer.remark(LogKind.BUDGET, f"{name} is {said(name, limit)}, {why}")
+            if self._search is not None:
+                by = edit.by if edit is not None else ""
+                changed = {"limit": name, "from": now[name], "to": limit}
+                self._search.log.record(BUDGET, changed | ({"by": by} if by else {}))
 
 
 class GivenConfigurations:

@@ -58,7 +58,7 @@ class Decisions:
                     self._decided[task_id] = earlier
             elif hopeless:
                 assert search is not None
-                words = prune_words(search.why_pruned(job.trial))
+                words = prune_words(search.reasons.given_up.get(job.trial, {}))
                 reason = f"given up at iteration {step}{f': {words}' if words else ''}"
                 self._decide(task_id, Reason.PRUNED, reason, step)
             elif math.isnan(value) and index < len(self._metrics):

@@ -14,7 +14,7 @@ from typing import Any
 
 import optuna
 
-from controller.search.parameter import Parameter
+from controller.search.parameters import Parameter
 from controller.search.space import replay
 from worker.protocol import Summary, TaskRecord
 from worker.protocol.copies import TaskCopy
@@ -82,6 +82,28 @@ def _shortened(record: TaskRecord) -> TaskRecord:
     return replace(record, **changes) if changes else record
 
 
+def snapshots(
+    study: optuna.Study,
+    parameters: Sequence[Parameter],
+    task_id: Callable[[int], str],
+    known: Container[str],
+) -> Iterator[TrialSnapshot]:
+    """The told trials of a study that keep a copy of their task.
+
+    Args:
+        parameters: what is searched.
+        task_id: gives the task of a trial.
+        known: ids of tasks to leave out.
+    """
+    for trial in study.get_trials(deepcopy=False):
+        text, task = trial.system_attrs.get(SNAPSHOT), task_id(trial.number)
+        if text is None or not trial.state.is_finished() or task in known:
+            continue
+        found = replay(parameters, trial.params)
+        chosen = found[0] if found is not None else dict(trial.params)
+        yield TrialSnapshot(number=trial.number, task_id=task, parameters=chosen, text=text)
+
+
 def restore_task(snapshot: TrialSnapshot, fresh: TaskRecord) -> tuple[TaskCopy, float] | None:
     """The task of a told trial, and the minutes that the study had run by then; None if it can't be read.
 
@@ -95,23 +117,3 @@ def restore_task(snapshot: TrialSnapshot, fresh: TaskRecord) -> tuple[TaskCopy, 
     except (KeyError, TypeError, ValueError, RecordError) as error:
         log.warning("trial %d: its task can't be restored: %s", snapshot.number, error)
         return None
-
-
-def told_snapshots(
-    study: optuna.Study,
-    parameters: Sequence[Parameter],
-    task_id: Callable[[int], str],
-    known: Container[str],
-) -> Iterator[TrialSnapshot]:
-    """The told trials of a study that keep a copy of their task, except for tasks in `known`.
-
-    Args:
-        task_id: the task of a trial.
-    """
-    for trial in study.get_trials(deepcopy=False):
-        text = trial.system_attrs.get(SNAPSHOT)
-        if text is None or not trial.state.is_finished() or task_id(trial.number) in known:
-            continue
-        found = replay(parameters, trial.params)
-        chosen = found[0] if found is not None else dict(trial.params)
-        yield TrialSnapshot(number=trial.number, task_id=task_id(trial.number), parameters=chosen, text=text)
