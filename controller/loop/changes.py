@@ -121,7 +121,7 @@ class GivenConfigurations:
         why = "this optimizer chooses its parameters by itself"
         if self._search is not None:
             try:
-                why = self._search.enqueue(given.parameters)
+                why = self._search.enqueue(given.parameters, "person", given.by)
             except BadInput as error:
                 why = str(error)
         shown = json.dumps(dict(given.parameters), ensure_ascii=False)
