@@ -167,7 +167,7 @@ class JobTracker:
             return False
         iterations = job.record.used_iterations
         self._budget.iterations.update(task_id, iterations)
-        limit, seconds = self._budget.max_iteration_per_job, self._settings.time_limit_s
+        limit, seconds = self._budget.max_iteration_per_job, job.record.spec.time_limit_s
         # The worker itself keeps both limits; this is for one that does not.
         if limit is not None and iterations > limit:
             self.abort(job, Reason.ITERATION_LIMIT, f"reached its limit of {limit} iterations")

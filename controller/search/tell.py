@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from controller.search.decision_log import DecisionLog
-from worker.optuna_internals import tell
+from worker.optuna_internals import tell, trial_id
 
 log = logging.getLogger(__name__)
 
@@ -65,3 +65,11 @@ def tell_trial(
         log.info("trial %d was told before: %s", trial.number, error)
         return TellResult.KNOWN
     return TellResult.TOLD
+
+
+def keep_text(trial: optuna.Trial, name: str, text: str) -> None:
+    """Have a running trial keep a text in its system attributes; one that was told keeps nothing more."""
+    try:
+        trial.storage.set_trial_system_attr(trial_id(trial), name, text)
+    except optuna.exceptions.UpdateFinishedTrialError as error:
+        log.info("trial %d was told before its %r was kept: %s", trial.number, name, error)

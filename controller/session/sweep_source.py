@@ -86,7 +86,7 @@ class SweepSource:
             copied, left = search.start_from(_older(older, storage))
             observer.note(f"{copied} trial(s) of study {older!r} are known to the sampler, {left} don't fit")
         for parameters in self._sweep.tries:
-            search.enqueue(parameters)
+            search.enqueue(parameters, "try")
         return search
 
     def _logged(self) -> dict[str, Any]:
