@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from controller.commands.options import format_option, redis_option, storage_option
+from controller.commands.report_command import study_file
 from controller.commands.settings import open_store, pick_study, resolve, study_storage
-from controller.commands.study_files import study_file
 from worker.protocol.printable import one_line
 
 if TYPE_CHECKING:
-    from controller.insight.replay import Replayed
     from controller.insight.replay_record import Recorded
+    from controller.insight.replay_result import Replayed
 
 
 @click.command()
@@ -35,8 +35,8 @@ def replay(
     Says whether the same comes out, or the first decision that comes out otherwise: exit code 1 then. STUDY
     is a study's name, or a file of `controller export`: then neither Redis nor a storage is needed.
     """
-    from controller.insight.replay import DIVERGED
     from controller.insight.replay import replay as replayed
+    from controller.insight.replay_result import DIVERGED
 
     found = replayed(_recorded(study, redis_url, storage_url))
     if output_format == "json":

@@ -7,7 +7,7 @@ that differs. A restart is not repeated: where it has changed nothing, the repla
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ import optuna
 
 from controller.insight.replay_budget import Charge, ReplayBudget
 from controller.insight.replay_record import Recorded
+from controller.insight.replay_result import Divergence, Replayed
 from controller.insight.replay_sampler import ReplaySampler, pruner_of
 from controller.insight.replay_study import ReplayStudy
 from controller.search.decision_log import (
@@ -36,68 +37,6 @@ from controller.search.report_parts import report_sum
 from controller.search.retries import RETRY_OF
 from worker.protocol.errors import BadInput
 from worker.trials.sampler_state import MARK
-
-IDENTICAL, DIVERGED, UNKNOWN = "identical", "diverged", "unknown"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Divergence:
-    """The first decision that comes out otherwise."""
-
-    decision: Decision
-    what: str
-    """What differs: ``parameters``, ``pruning``, ``end``, ``record``, ``budget``."""
-    recorded: Any
-    """As JSON types."""
-    replayed: Any
-
-    def as_dict(self) -> dict[str, Any]:
-        found = {"n": self.decision.n, "at": self.decision.at, "kind": self.decision.kind}
-        return found | {
-            "trial": self.decision.trial,
-            "what": self.what,
-            "recorded": self.recorded,
-            "replayed": self.replayed,
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replayed:
-    """What came of a replay."""
-
-    study: str
-    trials: int
-    decisions: int
-    """Entries of the log that were replayed; of those behind a divergence none."""
-    of: int
-    """Entries of the log."""
-    starts: int
-    """How often a controller had begun or continued the study."""
-    compared: Mapping[str, int]
-    """What was compared → how often."""
-    notes: tuple[str, ...]
-    """What could not be compared, and why."""
-    divergence: Divergence | None = None
-
-    @property
-    def verdict(self) -> str:
-        """`IDENTICAL`, `DIVERGED`, or `UNKNOWN` where there is no log."""
-        if self.divergence is not None:
-            return DIVERGED
-        return IDENTICAL if self.of else UNKNOWN
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "study": self.study,
-            "verdict": self.verdict,
-            "trials": self.trials,
-            "decisions": self.decisions,
-            "of": self.of,
-            "starts": self.starts,
-            "compared": dict(self.compared),
-            "notes": list(self.notes),
-            "divergence": self.divergence.as_dict() if self.divergence is not None else None,
-        }
 
 
 def replay(recorded: Recorded) -> Replayed:
@@ -225,7 +164,9 @@ class _Replay:
         self._adopted |= set(running.get("trials", ()))
 
     def _edited(self, decision: Decision) -> None:
-        self._budget.limit(str(decision.why["limit"]), decision.why["to"])
+        name, limit = str(decision.why["limit"]), decision.why["to"]
+        self._settings = {**self._settings, "budget": {**self._settings.get("budget", {}), name: limit}}
+        self._budget.limit(name, limit)
 
     def _rewound(self, decision: Decision) -> None:
         self._note(
