@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 @format_option(("table", "json"), "table")
 @redis_option
 @storage_option
-@click.pass_context
 def replay(
-    context: click.Context,
     study: str | None,
     output_format: str,
     redis_url: str | None,
@@ -44,7 +43,7 @@ def replay(
     else:
         _show(found)
     if found.verdict == DIVERGED:
-        context.exit(1)
+        sys.exit(1)
 
 
 def _recorded(study: str | None, redis_url: str | None, storage_url: str | None) -> Recorded:
