@@ -24,7 +24,10 @@ def logged_settings(context: LoopContext, record: StudyRecord | None) -> dict[st
         "study": context.state.study,
         "version": __version__,
         "optuna": optuna.__version__,
-        "budget": {**limits(budget), "max_iterations": budget.max_iteration_per_job},
+        "budget": {
+            **limits(budget),
+            "max_iterations": budget.max_iteration_per_job,
+        },
         "since": record.budget_since if record is not None else 0.0,
         **(search.settings if search is not None else {}),
     }
