@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from controller.loop.context import LoopContext
 from controller.loop.job import Job
+from controller.search.reason_words import prune_words
 from worker.protocol import Reason, Status, StopRequest, Summary
 
 MIN_REPORTS = 2
@@ -56,7 +57,10 @@ class Decisions:
                 if index == 0 and step == until:
                     self._decided[task_id] = earlier
             elif hopeless:
-                self._decide(task_id, Reason.PRUNED, f"given up at iteration {step}", step)
+                assert search is not None
+                words = prune_words(search.reasons.given_up.get(job.trial, {}))
+                reason = f"given up at iteration {step}{f': {words}' if words else ''}"
+                self._decide(task_id, Reason.PRUNED, reason, step)
             elif math.isnan(value) and index < len(self._metrics):
                 self._judge_nan(task_id, self._metrics[index].key, step)
         return self._decided.get(task_id)
