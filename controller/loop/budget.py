@@ -93,6 +93,10 @@ class Budget:
         self.failures = Limit(max_failures)
         self.hopeless = ""
         """Why going on is of no use, as the tracker found; empty while it may be."""
+        self.enough = ""
+        """Which rule of `stop_when` holds, and why; empty while none does."""
+        self.no_improvement = Limit(None, "trials")
+        """Trials since the best one; limited where a rule of `stop_when` says so."""
         self._open: set[str] = set()
 
     def limit_jobs(self, limit: float | None) -> None:
@@ -212,13 +216,15 @@ class Budget:
         if failed or self.hopeless:
             reason = self.hopeless or failed
             return Verdict(ok=False, final=True, stop=True, failed=True, reason=reason)
+        if self.enough:
+            return Verdict(ok=False, final=True, stop=True, reason=self.enough)
         return None
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Used, reserved and limit of each kind, and the unit that they are in."""
         concurrent = Limit(self.max_concurrent)
         concurrent.update("study", self.running)
-        return {
+        found = {
             "jobs": _shown(self.jobs),
             "iterations": _shown(self.iterations, self.reserved),
             "compute_time": _shown(self.compute_time),
@@ -226,6 +232,9 @@ class Budget:
             "failures": _shown(self.failures),
             "concurrent": _shown(concurrent),
         }
+        if self.no_improvement.limit is not None:
+            found["no_improvement"] = _shown(self.no_improvement)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
