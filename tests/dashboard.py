@@ -144,6 +144,7 @@ def served(store_or_site: Any, *, port: int = 0, **options: Any) -> Iterator[Ser
             port=port,
             log_level="warning",
             timeout_graceful_shutdown=1,
+            proxy_headers=False,
         )
     )
     thread = threading.Thread(target=server.run, daemon=True)

@@ -61,6 +61,8 @@ _LIMIT = 'or "none" for no limit.'
 @click.option("--max-failures", metavar="N", help=f"Failed trials that end the study, {_LIMIT}")
 @click.option("--total-compute", metavar="TIME", help=f'Time over all attempts, such as "20h", {_LIMIT}')
 @click.option("--wall-clock", metavar="TIME", help=f'Time from the study\'s start, such as "2h", {_LIMIT}')
+@click.option("--time-per-trial", metavar="TIME", help=f"Time of each trial created from now on, {_LIMIT}")
+@click.option("--min-iterations", metavar="N", help="Iterations that a trial has before it is pruned.")
 @click.option("--reset", is_flag=True, help="Take all edits back.")
 @redis_option
 @format_option(("table", "json"), "table")

@@ -51,7 +51,7 @@ def _rendered(study: str | None, form: str, redis_url: str | None) -> tuple[str,
     """Name and report of the study that an argument names, from its file or from Redis."""
     from controller.report.writing import render, report_of_store
 
-    file = _study_file(study)
+    file = study_file(study)
     if file is not None:
         from controller.studies.study_file_data import read_study_file
 
@@ -68,7 +68,7 @@ def _default_file(study: str) -> str:
     return f"{safe_name(study)}.html"
 
 
-def _study_file(text: str | None) -> Path | None:
+def study_file(text: str | None) -> Path | None:
     """The study's file that an argument names; None where it is a study's name, which may have slashes."""
     if text is None:
         return None

@@ -16,6 +16,7 @@ from controller.loop.fleet import Fleet
 from controller.loop.job import Job
 from controller.loop.launching import Launching
 from controller.loop.lease_monitor import LeaseMonitor
+from controller.loop.logged_settings import logged_settings
 from controller.loop.machines import Machines
 from controller.loop.monitor import Changes, Monitor
 from controller.loop.outages import Outages
@@ -44,6 +45,8 @@ class Loop:
     def __init__(self, context: LoopContext) -> None:
         self._context = context
         backend, state, observer = context.backend, context.state, context.observer
+        if context.search is not None:
+            context.search.log.clock = backend.clock.now
         settings = context.settings
         fleet = Fleet(backend.store, state.queue)
         if observer.workers:
@@ -212,6 +215,8 @@ class Loop:
         now = time.monotonic()
         self._monitor.open()
         self._progress.load()
+        if (search := self._context.search) is not None:
+            search.log.begun(logged_settings(self._context, self._progress.record))
         left = self._recovery.adopt_leftover()
         self._stopping.begin(self._progress.record, left.closed, {job.task_id() for job, _ in left.ended})
         self._telling.adopted = {job.task_id() for job in (*left.running, *(job for job, _ in left.ended))}

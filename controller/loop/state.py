@@ -32,10 +32,6 @@ class LoopSettings:
     """Between two readings of all running records."""
     lease_s: float = 15.0
     """A worker that was silent for so long is lost."""
-    time_limit_s: float | None = None
-    """Of one job."""
-    min_iterations: int = 0
-    """Before a job may be pruned."""
     max_attempts: int = 3
     """Executions of one task before it is given up."""
     retry_on: tuple[str, ...] = ()
@@ -192,12 +188,9 @@ def checked_stop_when(arguments: Mapping[str, Any]) -> tuple[StopRule, ...]:
 
 def settings_of(arguments: Mapping[str, Any]) -> LoopSettings:
     """How the loop treats its jobs, by the arguments of `SearchStrategy`. Raises `BadInput`."""
-    minutes = arguments["time_limit_per_job"]
     return LoopSettings(
         pool_period_s=max(arguments["pool_period_min"] * 60, SHORTEST_POOL_S),
         lease_s=arguments["lease_s"],
-        time_limit_s=minutes * 60 if minutes else None,
-        min_iterations=arguments["min_iteration_per_job"] or 0,
         max_attempts=arguments["max_attempts"],
         retry_on=checked_retries(arguments["retry_on"]),
         first_failures=checked_first_failures(arguments["first_failures"]),

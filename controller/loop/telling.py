@@ -9,7 +9,7 @@ from controller.loop.context import LoopContext
 from controller.loop.decisions import Decisions
 from controller.loop.job import Job
 from controller.loop.tracking import JobTracker
-from controller.loop.verdicts import trial_state
+from controller.loop.verdicts import told_of, trial_state
 from controller.search.search import Search
 from controller.search.trial_snapshot import take_snapshot
 from worker.artifacts import ArtifactMeta
@@ -107,11 +107,12 @@ class Telling:
         search.keep_snapshot(
             job.trial, take_snapshot(record, job.scalars, saved, self._budget.wall_clock.used)
         )
+        why = told_of(record)
         if record.reason_class is not None and record.reason_class.is_machine_fault:
-            search.discard(job.trial)  # it says nothing about its parameters: they may come again
+            search.discard(job.trial, why)  # it says nothing about its parameters: they may come again
             return
-        constraints = self._settings.constraints
-        search.tell(job.trial, state, values, violations(constraints, job.scalars) if constraints else None)
+        bounds = self._settings.constraints
+        search.tell(job.trial, state, values, violations(bounds, job.scalars) if bounds else None, why)
 
     def _has_untold(self, search: Search, job: Job) -> bool:
         """Whether a job's record was read before the events of its last reports: those come too late."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from controller.report.facts import Facts, Trial
+from controller.report.sections import Section, spans
 from controller.report.words import NONE, duration, moment, number, trials, value
 from worker.protocol.printable import one_line
 from worker.protocol.study_log import LogKind
@@ -25,12 +26,14 @@ MOST_EVENTS = 10
 """Entries of the study's log that are shown, the newest."""
 MOST_ROWS = 20
 """Rows of one table."""
+_MARKUP = re.compile(r"[\\`*_{}\[\]<>|~@&$!]|^[#+=-]|(?<=\w)\.(?=[^\W\d])|:(?=/)|^\d+(?=[.)])")
+"""What may be markup, a list, a link or a mention in a sentence."""
 _TICKS = re.compile(r"`+")
 _BARS = "▁▂▃▄▅▆▇█"
 _BARS_SHOWN = 40
 
 
-def to_markdown(facts: Facts) -> str:
+def to_markdown(facts: Facts, sections: Sequence[Section] = ()) -> str:
     """The report."""
     parts = [
         f"{BEGINS}{code(facts.study)}",
@@ -39,6 +42,7 @@ def to_markdown(facts: Facts) -> str:
         *_parameters(facts),
         *_budget(facts),
         *_failures(facts),
+        *_insight(sections),
         *_workers(facts),
         *_events(facts),
         *_about(facts),
@@ -183,6 +187,36 @@ def _failures(facts: Facts) -> list[str]:
         for one in facts.failures
     ]
     return ["### Failures", table(["how", "trials", "such as trial", "most often"], rows, frozenset((1, 2)))]
+
+
+def _insight(sections: Sequence[Section]) -> list[str]:
+    found = []
+    for section in sections:
+        found.append(f"### {sentence(section.title)}")
+        found += [sentence(text) for text in section.text]
+        if section.rows:
+            right = frozenset(place for place, name in enumerate(section.columns) if section.is_numeric(name))
+            rows = [[_cell(row.get(name)) for name in section.columns] for row in section.rows]
+            found.append(table([sentence(name) for name in section.columns], rows, right))
+    return found
+
+
+def _cell(found: object) -> str:
+    return NONE if found is None else code(value(found)) if isinstance(found, str) else value(found)
+
+
+def sentence(text: str, most: int = 2_000) -> str:
+    """A sentence that is neither markup nor a link and mentions nobody; what stands in backquotes is code."""
+    return "".join(code(part) if is_code else _plain(part) for part, is_code in spans(one_line(text, most)))
+
+
+def _plain(text: str) -> str:
+    def safe(found: re.Match[str]) -> str:
+        if found[0] == "@":
+            return "`@`"  # with a backslash it mentions somebody all the same
+        return f"{found[0]}\\" if found[0].isdecimal() else f"\\{found[0]}"
+
+    return _MARKUP.sub(safe, text)
 
 
 def _workers(facts: Facts) -> list[str]:

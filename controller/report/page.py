@@ -23,6 +23,7 @@ from controller.report import words
 from controller.report.facts import Facts
 from controller.report.packing import squeezed, squeezed_text
 from controller.report.plots import plots
+from controller.report.sections import Section, spans
 from controller.results.study_data import StudyData
 from worker.protocol.printable import lines, one_line
 from worker.version import __version__
@@ -30,7 +31,7 @@ from worker.version import __version__
 _STYLE_ID = re.compile(r'getElementById\("([0-9a-f]{64})"\)')
 
 
-def to_html(facts: Facts, data: StudyData) -> str:
+def to_html(facts: Facts, data: StudyData, sections: Sequence[Section] = ()) -> str:
     """The report of a study, whose learning curves are in `data`."""
     script = _own("static/filters.js") + _own("static/report.js")
     style = _own("static/report.css")
@@ -43,7 +44,7 @@ def to_html(facts: Facts, data: StudyData) -> str:
         finalize=_printable,
     )
     environment.globals.update(
-        number=words.number, value=words.value, duration=words.duration, moment=words.moment
+        number=words.number, value=words.value, duration=words.duration, moment=words.moment, spans=spans
     )
     return environment.from_string(_own("templates/report.html")).render(
         facts=facts,
@@ -54,6 +55,7 @@ def to_html(facts: Facts, data: StudyData) -> str:
         plotly=plotly,
         cards=_cards(facts),
         figures=plots(data, facts),
+        sections=sections,
         table=squeezed(_table(facts)),
         example=_example(facts),
     )

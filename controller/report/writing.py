@@ -6,6 +6,7 @@ from pathlib import Path
 
 from controller.report.facts import gather
 from controller.report.markdown import BEGINS, to_markdown
+from controller.report.sections import insight_of
 from controller.results.curves import read_curves
 from controller.results.study_data import MOST_EVENTS, StudyData, read_study
 from worker.artifacts.atomic import replacing
@@ -63,8 +64,9 @@ def render(data: StudyData, form: str, *, acts: bool) -> str:
         BadInput: a package is missing; says which.
     """
     facts = gather(data, acts=acts, importances=_importances(data))
+    sections = insight_of(data)
     if form == "md":
-        return to_markdown(facts)
+        return to_markdown(facts, sections)
     try:
         from controller.report.page import to_html  # noqa: PLC0415 - extras, and long to import
     except ImportError as error:
@@ -74,7 +76,7 @@ def render(data: StudyData, form: str, *, acts: bool) -> str:
         raise BadInput(
             f"report: {package} isn't installed: pip install 'optuna-rq[dashboard]', or use --format md"
         ) from error
-    return to_html(facts, data)
+    return to_html(facts, data, sections)
 
 
 def _importances(data: StudyData) -> dict[str, dict[str, float]]:

@@ -148,7 +148,7 @@ def _from_number(value: Any) -> Any:
     return float(value["float"]) if isinstance(value, dict) else value
 
 
-def _trial_from_json(data: Mapping[str, Any]) -> FrozenTrial:
+def trial_from_json(data: Mapping[str, Any]) -> FrozenTrial:
     values = data["values"]
     return FrozenTrial(
         number=int(data["number"]),
@@ -271,7 +271,7 @@ def checked_head(path: Path, head: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_trial(path: Path, data: Mapping[str, Any], number: int) -> None:
-    found = _trial_from_json(data)
+    found = trial_from_json(data)
     validate(found)
     if found.number != number:
         raise BadInput(f"{path}: trial {number} is missing; export it again")
@@ -310,7 +310,7 @@ class _Import:
         elif "optuna" in line:
             self._make_study(line["optuna"])
         elif "trial" in line:
-            self._storage.create_new_trial(self._study_id, template_trial=_trial_from_json(line["trial"]))
+            self._storage.create_new_trial(self._study_id, template_trial=trial_from_json(line["trial"]))
         elif "base_task" in line or "task" in line:
             self._tasks.append(TaskCopy.from_dict(line.get("task") or line["base_task"]))
             if len(self._tasks) >= CHUNK:

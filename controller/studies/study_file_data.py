@@ -6,9 +6,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from optuna.trial import FrozenTrial
+
 from controller.results.curves import Curve, curves_of
 from controller.results.study_data import MOST_EVENTS, StudyData, TaskData
-from controller.studies.study_file import check_file, checked_head, read_lines, study_from_json
+from controller.studies.study_file import (
+    check_file,
+    checked_head,
+    read_lines,
+    study_from_json,
+    trial_from_json,
+)
 from controller.studies.study_file_log import log_entries
 from worker.protocol import StudyRecord
 from worker.protocol.copies import TaskCopy
@@ -50,6 +58,16 @@ def read_study_file(path: Path) -> StudyData:
         curves=curves,
         events=tuple(events[-MOST_EVENTS:]),
     )
+
+
+def read_trials(path: Path) -> list[FrozenTrial]:
+    """The trials in a file of `controller export`, as Optuna had them, by number.
+
+    Raises:
+        BadInput: as `read_study_file`.
+    """
+    check_file(path)
+    return [trial_from_json(line["trial"]) for line in read_lines(path) if "trial" in line]
 
 
 def _moment(path: Path, text: object) -> float:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from benchmarks import slots as many_slots
 from benchmarks.__main__ import main, markdown
 from benchmarks.reports import measure
 from benchmarks.rows import Row, read_stamps, sample
+from controller.studies.study_file_data import read_study_file
+from controller.sweep import load_sweep
 from tests.s3server import S3Server
 
 
@@ -111,3 +114,23 @@ def test_trials_leave_nothing_behind(reuse: bool) -> None:
 @pytest.mark.slow
 def test_what_a_trial_costs_the_controller_is_measured() -> None:
     assert 0 < many_slots.cost_ms(4, 200) < 100
+
+
+RECORDED = Path(__file__).parents[2] / "benchmarks/studies"
+
+
+@pytest.mark.parametrize("name", ["boosting", "curves", "digits", "models"])
+def test_a_recorded_study_is_what_its_sweep_file_asks_for(name: str) -> None:
+    path = RECORDED / f"{name}.study.gz"
+    assert path.stat().st_size < 300_000
+    data, sweep = read_study_file(path), load_sweep(RECORDED / f"{name}.toml")
+    assert data.study.name == name
+    assert set(data.study.sweep["parameters"]) == set(sweep.parameters)
+    ended = Counter(task.record.reason_class or task.record.status.value for task in data.tasks)
+    said = next(
+        line for line in (RECORDED.parent / "README.md").read_text().splitlines() if f"| `{name}`" in line
+    )
+    assert f"| {len(data.tasks)}: " in said
+    for kind, count in ended.items():
+        assert f"{count} {kind.replace('objective_error', 'failed')}" in said
+    assert len(data.curves) == len(data.tasks) - ended["objective_error"]

@@ -72,7 +72,9 @@ def _budgets(budget: dict[str, Any]) -> list[dict[str, Any]]:
     """Each budget that has a limit: its name, what is used of it from 0 to 1, and both in words."""
     rows = []
     for name, values in budget.items():
-        limit, used = values.get("limit"), values.get("used") or 0.0
+        limit, used = values.get("limit"), values.get("used")
+        if used is None:
+            continue  # a limit of each trial by itself
         if not isinstance(limit, (int, float)) or limit <= 0:
             continue
         is_time = values.get("unit") == "minutes"

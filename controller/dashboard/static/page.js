@@ -1,6 +1,7 @@
 // Every page: live fragments, figures, actions, and what is said when the server is away.
 //
 //   <section data-live="URL">   its content is fetched from URL again when something has changed
+//     … data-first              and once at the start; a [data-again] in it says in how many seconds once more
 //   <div data-figure="URL">     drawn by Plotly from the JSON at URL, and again then (plots.js)
 //   <form data-action="URL">    its fields are posted as JSON; the answer's "done" or "error" is shown
 //   <form data-auto>            a search: what is typed changes the address and the page in place
@@ -33,6 +34,7 @@ export async function ask(url, options = {}) {
 
 // Fragments. One request at a time for each; what changes meanwhile is fetched once more.
 const busy = new Map();
+const waiting = new WeakMap();
 
 async function load(section) {
   if (busy.has(section)) {
@@ -48,6 +50,11 @@ async function load(section) {
     document.dispatchEvent(new CustomEvent("page:loaded", { detail: section }));
     // The first figure of a page may come with a fragment.
     if (!figures) drawFigures();
+    const later = section.querySelector("[data-again]")?.dataset.again;
+    if (later) {
+      clearTimeout(waiting.get(section));
+      waiting.set(section, setTimeout(() => section.isConnected && load(section), 1000 * later));
+    }
   } catch (error) {
     section.setAttribute("data-stale", "");
     if (error.status === 404) say(error.message, "bad");
@@ -214,6 +221,7 @@ document.addEventListener("submit", (event) => {
 });
 
 drawFigures();
+document.querySelectorAll("[data-first]").forEach(load);
 if (meta("csrf")) {
   listen();
   window.addEventListener("pageshow", (event) => event.persisted && location.reload());
