@@ -109,11 +109,9 @@ def _impatient(why: Mapping[str, Any], value: str) -> str:
         f"since, {number(why.get('before'))} before"
     )
     inner = why.get("wrapped")
-    return (
-        f"{text}; {_prune_words({**inner, 'value': why.get('value')})}"
-        if isinstance(inner, Mapping)
-        else text
-    )
+    if not isinstance(inner, Mapping):
+        return text
+    return f"{text}; {_prune_words({**inner, 'value': why.get('value')})}"
 
 
 def number(value: Any, missing: str = "not a number") -> str:
