@@ -175,7 +175,7 @@ def _started(attempt: Attempt, wait: Wait | None, points: Sequence[ResumePoint])
             text += f"; it went on from the checkpoint of iteration {earlier[-1].iteration}"
             why["checkpoint"] = earlier[-1].iteration
         elif not points:
-            text += "; it began anew, as there is no checkpoint"
+            text += "; it began again, as there is no checkpoint"
     return Step(at=attempt.started_at, kind="started", text=text, why=why)
 
 
