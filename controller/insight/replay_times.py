@@ -6,6 +6,7 @@ import bisect
 
 from controller.insight.replay_budget import Charge
 from controller.insight.replay_record import Recorded
+from controller.loop.decisions import MIN_REPORTS
 from controller.search.decision_log import BEGUN, ENDED, TOLD
 
 
@@ -43,6 +44,11 @@ class Times:
     def iterations(self, number: int) -> int:
         """What a trial has used; 0 for one that has not ended."""
         return self.charges[number].iterations if number in self.charges else 0
+
+    def is_iterative(self, number: int) -> bool:
+        """Whether a trial can be given up: not where it has ended by itself with too few reports."""
+        charge = self.charges.get(number)
+        return charge is None or not charge.by_itself or charge.reports >= MIN_REPORTS
 
     def seconds(self, number: int) -> float:
         """How long a trial was on slots, all attempts together."""

@@ -177,7 +177,7 @@ class _Other:
         used = max(summary.iterations, summary.last_iteration)
         most, seconds = self._limits.get("max_iterations"), self._changes.budget.get("time_per_trial")
         recorded = (number, step) in self._pruned
-        if gives_up and not recorded:
+        if gives_up and not recorded and self._times.is_iterative(number):
             self._stop(number, decision, Reason.PRUNED, f"given up at iteration {step}")
         elif recorded and not gives_up:
             self._longer[number] = None
