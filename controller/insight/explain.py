@@ -101,13 +101,20 @@ class Known:
     @property
     def reasons(self) -> Mapping[str, Mapping[str, Any]]:
         """Kind of decision → what it rested on; empty for a trial of an older version."""
-        return reasons_of(self.trial) if self.trial is not None else {}
+        return reasons_of(self.trial.number, self.trial.system_attrs) if self.trial is not None else {}
 
 
-def reasons_of(trial: FrozenTrial) -> dict[str, Mapping[str, Any]]:
-    """Kind of decision → what it rested on, by the log that a trial carries; empty for one that has none."""
-    entries = {LOG: trial.system_attrs.get(LOG, ())}  # the parts with its reports say no more
-    return {decision.kind: decision.why for decision in decisions_of_trial(trial.number, entries)}
+def reasons_of(number: int, attributes: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Kind of decision → what it rested on, by the log that a trial carries; empty for one that has none.
+
+    Args:
+        attributes: the trial's system attributes.
+
+    Raises:
+        BadInput: an entry can't be read.
+    """
+    entries = {LOG: attributes.get(LOG, ())}  # the parts with its reports say no more
+    return {decision.kind: decision.why for decision in decisions_of_trial(number, entries)}
 
 
 def explain_task(known: Known) -> TaskLife:

@@ -35,17 +35,17 @@ class Shares:
     A slot that took none of the later trials is taken to have gone after its last one.
 
     Args:
+        data: with the trials' reasons, which say what sampler and storage took, and the log, where known.
         slots: of all tasks that are known.
-        reasons: of the trials, with what sampler and storage took; empty where nobody has noted that.
     """
 
-    def __init__(self, data: StudyData, slots: Slots, reasons: Reasons) -> None:
+    def __init__(self, data: StudyData, slots: Slots) -> None:
         self._slots = slots
         records = sorted((task.record for task in data.tasks), key=lambda record: record.created_at)
         self._queued = {record.id: queued_at(record) for record in records}
         self._last_queued = max((max(found.values()) for found in self._queued.values()), default=0.0)
         self._created = [record.created_at for record in records]
-        self._asked_s, self._stored_s = _spent(records, reasons)
+        self._asked_s, self._stored_s = _spent(records, data.reasons)
         self._paused = pauses(data.events, slots.now)
         self._most = _limit(data)
         self._starts = sorted(one.started_at for ran in slots.by_slot.values() for one in ran)

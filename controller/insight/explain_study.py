@@ -130,16 +130,16 @@ class StudyAnswer:
         }
 
 
-def explain_study(data: StudyData, reasons: Reasons) -> StudyAnswer:
+def explain_study(data: StudyData) -> StudyAnswer:
     """The answer for a study.
 
     Args:
-        data: with the study's log, where that is known: pauses are told from it.
-        reasons: of its trials, as Optuna's storage has them; empty where nobody has noted any.
+        data: with the study's log and its trials' reasons, where these are known.
     """
+    reasons = data.reasons
     records = [task.record for task in data.tasks]
     slots = Slots(records, data.study.ended_at or data.at)
-    shares = Shares(data, slots, reasons)
+    shares = Shares(data, slots)
     return StudyAnswer(
         study=data.study.name,
         slots=len(slots.by_slot),
