@@ -186,7 +186,8 @@ def _decisions(data: StudyData, reasons: Reasons) -> dict[str, int]:
         record = task.record
         why = reasons.get(record.trial, {}).get("asked", {})
         count[f"asked: {_asked_by(why)}" if why else "asked"] += 1
-        count["duplicate closed"] += int(why.get("closed", 0))
+        closed = why.get("closed")
+        count["duplicate closed"] += closed if isinstance(closed, int) else 0
         for attempt in record.earlier:
             kind = "handed back" if attempt.handed_back else "lost or tried again"
             count[f"attempt {kind}"] += 1

@@ -305,9 +305,19 @@ def test_a_storage_of_an_older_version(store: Store, tmp_path: Any) -> None:
     found = explain_task(read_known(store, store.tasks.get(ids[1]), lambda study: _open(url)))
     assert kinds(found) == ["asked", "started", "ended", "told"]
     assert found.steps[0].text == "asked for as trial 1"
-    assert found.unknown == ("why it was asked for: it carries no log of decisions",)
+    assert found.unknown == ("why it was asked for: it carries no log of decisions that can be read",)
     answer: StudyAnswer = read_answer(store, "s", lambda study: _open(url))
     assert answer.unknown[0].startswith("why trials were asked for")
+
+
+def test_a_log_that_somebody_broke() -> None:
+    record = task(1, "w/0", 0, 0, 3)
+    trial = told(record)
+    for broken in ("x", [["n", 0, "asked"]], [[1, 2.0]], {"a": 1}, None, 7):
+        trial.system_attrs = {LOG: broken}
+        found = life(record, trial=trial)
+        assert kinds(found) == ["asked", "started", "ended", "told"]
+        assert found.unknown == ("why it was asked for: it carries no log of decisions that can be read",)
 
 
 def _open(url: str) -> Any:
@@ -348,7 +358,7 @@ def test_the_pages_show_it(page_store: Store, tmp_path: Any) -> None:
     assert "told to Optuna as PRUNED with" in page
     assert "<h1>" not in client.get(f"/tasks/{ids[8]}?part=life").text
     shown = client.get("/studies/shown/insight/explain?part=section").text
-    assert "slots: more of them, or shorter trials, would make it faster" in shown
+    assert "waiting for the controller: 74% of slot time" in shown
     assert re.search(r'asked</th><td class="number">24<', shown)
     lost = client_of(site_of(page_store, storage_url=no_storage))
     assert "Not known: what was decided in Optuna&#39;s storage" in lost.get(f"/tasks/{ids[8]}").text
