@@ -48,8 +48,6 @@ class Shares:
         self._asked_s, self._stored_s = _spent(records, data.reasons)
         self._paused = pauses(data.events, slots.now)
         self._most = _limit(data)
-        self._starts = sorted(one.started_at for ran in slots.by_slot.values() for one in ran)
-        self._ends = sorted(one.ended_at for ran in slots.by_slot.values() for one in ran)
         self.seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
         for ran in slots.by_slot.values():
             self._add_slot(ran)
@@ -79,7 +77,7 @@ class Shares:
         paused = min(left, overlap(self._paused, free, queued))
         self._add(PAUSED, paused)
         left -= paused
-        if self._most is not None and self._running((free + queued) / 2) >= self._most:
+        if self._most is not None and self._slots.running((free + queued) / 2) >= self._most:
             self._add(LIMIT, left)
             return
         first = bisect.bisect_right(self._created, free)
@@ -89,10 +87,6 @@ class Shares:
             self._add(part, share)
             left -= share
         self._add(CONTROLLER, left)
-
-    def _running(self, at: float) -> int:
-        """How many attempts ran at a moment."""
-        return bisect.bisect_right(self._starts, at) - bisect.bisect_right(self._ends, at)
 
     def _add(self, part: str, seconds: float) -> None:
         self.seconds[part] += max(0.0, seconds)
