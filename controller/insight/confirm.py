@@ -63,8 +63,8 @@ def confirmation_of(
             failed=sum(repeat.scores is None for repeat in ended[number].values()),
             open=sum(not tries[-1].record.status.is_finished for tries in found[number].values()),
             measures=tuple(
-                _measure(metric, shown[index][number], sources[source])
-                for index, metric in enumerate(metrics)
+                _measure(metric, of_metric[number], sources[source])
+                for metric, of_metric in zip(metrics, shown, strict=True)
             ),
             probability=chances[number],
             dropped=_why(now.dropped.get(number), plan, sources),
@@ -115,9 +115,8 @@ def _estimates(column: Sequence[Sequence[float]], metric: ObjectiveMetric) -> li
     sign = 1.0 if metric.score(1.0) < 0 else -1.0  # of values, compared with scores
     deviations = spreads(column).deviations
     found: list[_Estimate | None] = []
-    for row, middle, span, deviation in zip(
-        column, means(column), intervals(column), deviations, strict=True
-    ):
+    rows = zip(column, means(column), intervals(column), deviations, strict=True)
+    for row, middle, span, deviation in rows:
         if not row:
             found.append(None)
             continue

@@ -1,6 +1,6 @@
 """Successive elimination: which repeats are to run next, as a function of what repeats have given so far.
 
-Round r runs repeat r of each configuration that is still compared. Only when all of a round have ended are those
+Round r runs repeat r of each configuration that is still compared. When all of a round have ended, those are
 dropped that are clearly worse: what comes next follows from results alone, whoever asks, and whenever.
 """
 

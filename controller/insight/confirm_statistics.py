@@ -1,7 +1,7 @@
 """What repeats with other seeds say of configurations: means, intervals, and which is the best.
 
-Values are scores here, greater is better. The values by which configurations were chosen are left out: the best
-of n results owe their place to luck as well, so only repeats count.
+Values are scores here, greater is better. The values by which configurations were chosen are left out: the
+best of n results owe their place to luck as well, so only repeats count.
 """
 
 from __future__ import annotations
@@ -139,9 +139,9 @@ def clearly_worse(objectives: Sequence[Scores], looks: int) -> list[tuple[int, f
 def probabilities(objectives: Sequence[Scores], *, draws: int = DRAWS) -> list[float]:
     """For each configuration the probability that its mean is the best, as far as repeats tell.
 
-    The best of several means is too good, as it was chosen for that. So the true means count as drawn from one
-    normal distribution, whose width is as unknown as they are: the less repeats tell them apart, the more alike
-    they are taken to be. Of several objectives, the probability that no other configuration is better in all.
+    The best of several means is too good, as it was chosen for that. So the true means count as drawn from
+    one normal distribution of unknown width: the less repeats tell them apart, the more alike they are taken
+    to be. Of several objectives, the probability that no other configuration is better in all.
 
     Returns:
         0 for a configuration without repeats.

@@ -21,8 +21,10 @@ def _sentences(answer: Confirmation, *, several: bool) -> list[str]:
     if not answer.configurations:
         return ["No task of the study has a result that could be confirmed."]
     if not answer.is_known:
-        failed = sum(one.failed for one in answer.configurations)
-        return [f"No repeat has a result yet; {failed} failed."] if failed else ["No repeat has ended yet."]
+        failures = sum(one.failed for one in answer.configurations)
+        return (
+            [f"No repeat has a result yet; {failures} failed."] if failures else ["No repeat has ended yet."]
+        )
     found = [_who_is_best(answer, several=several)]
     first = next(one for one in answer.configurations if one.place == 1)
     for measure in first.measures:
@@ -59,11 +61,9 @@ def _who_is_best(answer: Confirmation, *, several: bool) -> str:
         return f"Trial {best.trial}, {place}, is the best of these with probability {chance}."
     rivals = [one for one in answer.configurations[1:] if (one.probability or 0) >= 0.05]
     shown = ", ".join(f"{one.trial} ({100 * (one.probability or 0):.0f} %)" for one in rivals)
-    return (
-        f"Which one is the best is not certain: trial {best.trial} with probability {chance}, or trial {shown}."
-        if rivals
-        else f"Trial {best.trial} is the best of these with probability {chance}."
-    )
+    if not rivals:
+        return f"Trial {best.trial} is the best of these with probability {chance}."
+    return f"Which one is the best is not certain: trial {best.trial} ({chance}), or trial {shown}."
 
 
 def _luck(first: Confirmed, measure: Measure, answer: Confirmation) -> str:

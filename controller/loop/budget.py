@@ -99,6 +99,10 @@ class Budget:
         self.min_iterations = Limit(min_iteration_per_job, "iterations")
         self.hopeless = ""
         """Why going on is of no use, as the tracker found; empty while it may be."""
+        self.enough = ""
+        """Which rule of `stop_when` holds, and why; empty while none does."""
+        self.no_improvement = Limit(None, "trials")
+        """Trials since the best one; limited where a rule of `stop_when` says so."""
         self._open: set[str] = set()
 
     def limit_jobs(self, limit: float | None) -> None:
@@ -218,13 +222,15 @@ class Budget:
         if failed or self.hopeless:
             reason = self.hopeless or failed
             return Verdict(ok=False, final=True, stop=True, failed=True, reason=reason)
+        if self.enough:
+            return Verdict(ok=False, final=True, stop=True, reason=self.enough)
         return None
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Used, reserved and limit of each kind, and the unit that they are in."""
         concurrent = Limit(self.max_concurrent)
         concurrent.update("study", self.running)
-        return {
+        found = {
             "jobs": _shown(self.jobs),
             "iterations": _shown(self.iterations, self.reserved),
             "compute_time": _shown(self.compute_time),
@@ -234,6 +240,9 @@ class Budget:
             "time_per_trial": _limit_alone(self.time_per_trial),
             "min_iterations": _limit_alone(self.min_iterations),
         }
+        if self.no_improvement.limit is not None:
+            found["no_improvement"] = _shown(self.no_improvement)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ def logged_settings(context: LoopContext, record: StudyRecord | None) -> dict[st
     Args:
         record: the study's.
     """
-    search, budget, settings = context.search, context.budget, context.settings
+    search, budget = context.search, context.budget
     return {
         "study": context.state.study,
         "version": __version__,
@@ -27,8 +27,6 @@ def logged_settings(context: LoopContext, record: StudyRecord | None) -> dict[st
         "budget": {
             **limits(budget),
             "max_iterations": budget.max_iteration_per_job,
-            "min_iterations": settings.min_iterations,
-            "time_per_trial": settings.time_limit_s,
         },
         "since": record.budget_since if record is not None else 0.0,
         **(search.settings if search is not None else {}),

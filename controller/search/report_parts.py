@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 CHUNK = 64
-"""Reports in one part: it is written anew with each report that comes to it."""
+"""Reports in one part: it is written again with each report that comes to it."""
 
 
 class ReportPart:

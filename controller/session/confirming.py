@@ -1,7 +1,7 @@
 """Runs what confirms a study's best: tasks of the study that its search doesn't see.
 
-What is to run follows from the records of what has run, so that a controller which was killed is continued by the
-next one: a task's id follows from what it repeats, and one that exists is not made again.
+What is to run follows from the records of what has run: the next controller continues one that was killed. A
+task's id follows from what it repeats, and one that exists is not made again.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class Confirming:
         self._observer.note(f"{task.record.name}: {task.record.status.value}, {shown}")
 
     def _job(self, source: TaskData, repeat: int, tried: int) -> Job:
-        """A repeat's job, not launched yet. Of the source only parameters and limits count: workers wrote it."""
+        """A repeat's job, not launched yet. Of the source, which workers write, only data counts."""
         of, base = source.record.spec, self._study.base_task or source.record.parent
         chosen = dict.fromkeys((*of.searched, *of.connected))
         return Job(

@@ -83,7 +83,7 @@ class TaskSpec:
     task_type: str = "training"
     """ClearML's word for what the task does; for people."""
     seed: int | None = None
-    """Of the task; of a base task, what its jobs' seeds follow from. None for one that follows from the id."""
+    """Of a base task, what its jobs' seeds follow from. None for one that follows from the id."""
     confirms: str = ""
     """Id of the task whose parameters it runs again: its study's search doesn't count, rank or tell it."""
 
@@ -324,7 +324,7 @@ class StudyState:
     FAILED = "failed"
 
 
-_SINCE = ("budget_since", "artifact_stores", "copied_from", "signed", "judged_from", "environment")
+_SINCE = ("budget_since", "artifact_stores", "copied_from", "signed", "judged_from", "environment", "course")
 """Fields of a study's record that it may lack: earlier versions did not have them."""
 
 
@@ -356,6 +356,11 @@ class StudyRecord:
     """``host:pid`` of the controller that acts, or acted last."""
     budget: dict[str, Any] = field(default_factory=dict)
     """Used, reserved and limit of every budget, as the controller last saw them."""
+    course: dict[str, Any] = field(default_factory=dict)
+    """How long ago the best result came, as the controller last saw it; empty where an older one ran it.
+
+    ``ended`` trials in all, ``since`` the best one, of which ``failed`` so many; the ``best`` value and its
+    ``trial``."""
     budget_since: float = 0.0
     """Tasks created before this moment don't count: the study was continued with its own budget."""
     signed: bool = False

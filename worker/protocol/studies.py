@@ -156,7 +156,7 @@ class Studies:
         return request or (FINISH if finish else "")
 
     def delete(self, name: str) -> int:
-        """Remove a study with its tasks and base task. Returns how many tasks it had, with those that confirm."""
+        """Remove a study with its tasks and base task. Returns how many tasks it had."""
         ids = [*self.tasks(name), *self._redis.zrange(keys.study_confirmations(name), 0, -1)]
         for start in range(0, len(ids), 500):
             doomed = [key for task_id in ids[start : start + 500] for key in keys.of_task(task_id)]

@@ -1,4 +1,4 @@
-"""Objectives written for Optuna, run again with known parameters: no trial of their study stands behind that."""
+"""Objectives written for Optuna, run again with known parameters, without a trial of their study."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RepeatedTrial(optuna.Trial):
 def repeated_trial(task: Any) -> RepeatedTrial:
     """A trial with the parameters of `task`."""
     # Which way is better matters to samplers and pruners only.
-    directions = ["minimize"] * max(1, len(task.about["metrics"]))
+    directions = [optuna.study.StudyDirection.MINIMIZE] * max(1, len(task.about["metrics"]))
     given = {bare(name): value for name, value in task.get_parameters().items()}
     with quietly():
         study = optuna.create_study(
