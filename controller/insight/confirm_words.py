@@ -71,7 +71,7 @@ def _luck(first: Confirmed, measure: Measure, answer: Confirmation) -> str:
     if measure.advantage is None or measure.mean is None or measure.shown is None or first.repeats < 2:
         return ""
     gap, shown = abs(measure.shown - measure.mean), measure.shown
-    share = f"{100 * gap / abs(shown):.2g} %" if shown else _short(gap)
+    share = f"{100 * gap / abs(shown):.2g} %" if gap < abs(shown) else _short(gap)
     side = "below" if measure.mean < shown else "above"
     name = f"{measure.metric}: " if len(first.measures) > 1 else ""
     what = f"{name}the first place of the search, trial {first.trial}, showed {_short(shown)}"

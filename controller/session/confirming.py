@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import redis
 
+from controller.insight.confirm import read_confirmation
 from controller.insight.confirm_rounds import standing
 from controller.insight.confirm_tasks import ended_repeats, is_cut_short, repeat_id, repeat_seed, sorted_out
 from controller.loop.backend import Backend
 from controller.loop.job import Job
 from controller.loop.lease_monitor import LeaseMonitor
+from controller.loop.logged_observer import LoggedObserver
 from controller.loop.monitor import Monitor
 from controller.loop.observer import Observer
 from controller.results.parameters import as_written
@@ -270,12 +273,46 @@ class Confirming:
         return False
 
 
-def time_left(limit_s: float | None, used_min: float) -> float | None:
-    """What the search has left of a limit, in seconds; None for no limit."""
-    return None if limit_s is None else max(0.0, limit_s - used_min * 60)
+def time_left(limit_s: float | None, budget: Mapping[str, Any], kind: str) -> float | None:
+    """What the search has left of a limit, in seconds; None for no limit.
+
+    Args:
+        budget: as the study's record has it: in minutes.
+    """
+    used = (budget.get(kind) or {}).get("used") or 0.0
+    return None if limit_s is None else max(0.0, limit_s - 60 * float(used))
 
 
 def check_confirmable(study: StudyRecord, plan: ConfirmPlan) -> None:
     """Raises `BadInput` where a study has nothing to confirm."""
     if not plan.of:
         raise BadInput(f"study {study.name!r} has no task with a result: there is nothing to confirm yet")
+
+
+def confirm_best(
+    backend: Backend,
+    name: str,
+    wanted: tuple[int, int],
+    observer: Observer,
+    *,
+    lock: StudyLock,
+    limits: ConfirmLimits,
+    stopped: Callable[[], bool],
+) -> None:
+    """Confirm a study's best and say what came out, as `[confirm]` asks for.
+
+    Args:
+        wanted: how many, and most repeats of each.
+    """
+    study = backend.store.studies.get(name)
+    plan = choose(backend, study, *wanted)
+    if not plan.of:
+        observer.note("nothing to confirm: no task has a result")
+        return
+    logged = LoggedObserver(observer, backend.store, name, lock.name)
+    logged.remark(LogKind.NOTE, f"confirms the best {len(plan.of)} with up to {plan.seeds} seeds each")
+    Confirming(backend, study, plan, logged, lock=lock, limits=limits, stopped=stopped).run()
+    answer = read_confirmation(backend.store, study)
+    for sentence in answer.words if answer else ():
+        logged.remark(LogKind.NOTE, sentence)
+    logged.heartbeat()

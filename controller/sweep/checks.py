@@ -20,6 +20,7 @@ from controller.sweep.schema import (
     BudgetSection,
     ChoiceParameter,
     CodeSection,
+    ConfirmSection,
     Constraint,
     FloatParameter,
     Metric,
@@ -65,6 +66,7 @@ class Parts:
     queue: QueueSection | None = None
     artifacts: ArtifactsSection | None = None
     code: CodeSection | None = None
+    confirm: ConfirmSection | None = None
     doubtful: dict[str, frozenset[str]] = field(default_factory=dict)
 
 

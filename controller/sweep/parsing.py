@@ -18,6 +18,7 @@ from controller.sweep.schema import (
     ArtifactsSection,
     BudgetSection,
     CodeSection,
+    ConfirmSection,
     Constraint,
     Metric,
     ObjectiveSection,
@@ -32,6 +33,7 @@ from worker.protocol.errors import BadInput
 
 SECTIONS = (
     "study", "objective", "parameters", "try", "sampler", "pruner", "budget", "queue", "artifacts", "code",
+    "confirm",
 )  # fmt: skip
 
 
@@ -87,6 +89,7 @@ def examine(data: object, source: str) -> tuple[Sweep | None, list[Problem]]:
             queue=parts.queue or QueueSection(),
             artifacts=parts.artifacts or ArtifactsSection(),
             code=parts.code,
+            confirm=parts.confirm,
         ),
         [],
     )
@@ -269,6 +272,14 @@ def _read_code(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[P
     parts.code = reading.value
 
 
+def _read_confirm(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
+    if raw is _MISSING:
+        return
+    reading = read_section(ConfirmSection, raw, ("confirm",), "[confirm]")
+    yield from reading.problems
+    parts.confirm = reading.value
+
+
 _READERS = {
     "study": _read_study,
     "objective": _read_objective,
@@ -280,4 +291,5 @@ _READERS = {
     "queue": _read_queue,
     "artifacts": _read_artifacts,
     "code": _read_code,
+    "confirm": _read_confirm,
 }

@@ -306,6 +306,18 @@ class CodeSection(Section):
     max_size: Annotated[int, BeforeValidator(_size)] = 100_000_000
 
 
+class ConfirmSection(Section):
+    """`[confirm]`: the best are run again when the search has ended.
+
+    Attributes:
+        k: how many of them.
+        seeds: most repeats of each.
+    """
+
+    k: Annotated[_Positive, Field(le=1000)] = 5
+    seeds: Annotated[_Whole, Field(ge=2, le=1000)] = 5
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """A sweep file, read and checked. `parameters` keep the file's order; treat them as read-only."""
@@ -322,6 +334,8 @@ class Sweep:
     artifacts: ArtifactsSection = field(default_factory=ArtifactsSection)
     code: CodeSection | None = None
     """None when workers use what is installed there."""
+    confirm: ConfirmSection | None = None
+    """None when nothing is run again."""
 
     @property
     def conditional_parameters(self) -> tuple[str, ...]:
@@ -347,6 +361,8 @@ class Sweep:
         found = {name: section for name, section in sections.items() if section}
         if self.code is not None:
             found["code"] = self.code.to_dict()  # even if all of it is at its default
+        if self.confirm is not None:
+            found["confirm"] = self.confirm.to_dict()
         return found
 
     def search_space_fingerprint(self) -> str:
