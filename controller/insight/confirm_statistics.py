@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 LEVEL = 0.95
 """Of intervals, and of keeping the best one."""
@@ -107,7 +107,7 @@ def p_worse(scores: Scores) -> NDArray[np.float64]:
         if not spread.pooled:
             each = part**2 / spread.freedoms
             freedom = squared**2 / (each[:, None] + each[None, :])
-        p = stats.t.sf(gap / np.sqrt(squared), freedom)
+        p = special.stdtr(freedom, -gap / np.sqrt(squared))
         # Where repeats don't differ at all, any gap is one.
         p = np.where((squared == 0) & (gap > 0), 0.0, p)
     found: NDArray[np.float64] = np.where((gap > 0) & np.isfinite(p), p, 1.0)
