@@ -85,7 +85,7 @@ def _run(
     from controller.loop.backend import Backend
     from controller.loop.logged_observer import LoggedObserver
     from controller.loop.observer import Observer
-    from controller.session.confirming import Confirming, ConfirmLimits, check_confirmable, choose
+    from controller.session.confirming import Confirming, ConfirmLimits, check_confirmable, choose, lease_of
     from controller.session.interrupts import Interrupts
     from controller.session.local_workers import local_workers
     from controller.session.lock import StudyLock
@@ -102,7 +102,7 @@ def _run(
         home = Home(url, settings.artifacts_url, settings.folder, embedded)
         backend = Backend(url, settings.storage_url, settings.artifacts_url, home=home)
         record = backend.store.studies.get(pick_study(backend.store, study))
-        lock = StudyLock(backend.store, record.name)
+        lock = StudyLock(backend.store, record.name, lease_of(record))
 
         def waits(holder: str) -> None:
             notes.note(f"controller {holder} acts on study {record.name!r}; waiting for its end")

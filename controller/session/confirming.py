@@ -26,7 +26,7 @@ from controller.loop.observer import Observer
 from controller.results.parameters import as_written
 from controller.results.ranking import Ranking
 from controller.results.study_data import TaskData, read_tasks
-from controller.session.lock import StudyLock
+from controller.session.lock import LEASE_S, StudyLock
 from worker.protocol import Reason, StudyRecord
 from worker.protocol.confirmations import ConfirmPlan
 from worker.protocol.connection import can_pass
@@ -281,6 +281,12 @@ def time_left(limit_s: float | None, budget: Mapping[str, Any], kind: str) -> fl
     """
     used = (budget.get(kind) or {}).get("used") or 0.0
     return None if limit_s is None else max(0.0, limit_s - 60 * float(used))
+
+
+def lease_of(study: StudyRecord) -> float:
+    """Seconds of silence after which a controller of the study counts as lost, as its sweep file says."""
+    found = (study.sweep.get("budget") or {}).get("lease")
+    return float(found) if isinstance(found, (int, float)) else LEASE_S
 
 
 def check_confirmable(study: StudyRecord, plan: ConfirmPlan) -> None:

@@ -34,7 +34,7 @@ def repeated_trial(task: Any) -> RepeatedTrial:
     """A trial with the parameters of `task`."""
     # Which way is better matters to samplers and pruners only.
     directions = [optuna.study.StudyDirection.MINIMIZE] * max(1, len(task.about["metrics"]))
-    given = {bare(name): value for name, value in task.get_parameters().items()}
+    given = {bare(name): value for name, value in task.about["parameters"].items() if value is not None}
     with quietly():
         study = optuna.create_study(
             directions=directions,
