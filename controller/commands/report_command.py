@@ -9,8 +9,7 @@ import click
 
 from controller.commands.options import redis_option
 from controller.commands.settings import open_store, pick_study, resolve
-
-_GZIP = b"\x1f\x8b"
+from controller.commands.study_source import study_file
 
 
 @click.command()
@@ -51,7 +50,7 @@ def _rendered(study: str | None, form: str, redis_url: str | None) -> tuple[str,
     """Name and report of the study that an argument names, from its file or from Redis."""
     from controller.report.writing import render, report_of_store
 
-    file = _study_file(study)
+    file = study_file(study)
     if file is not None:
         from controller.studies.study_file_data import read_study_file
 
@@ -66,16 +65,3 @@ def _default_file(study: str) -> str:
     from worker.artifacts.names import safe_name
 
     return f"{safe_name(study)}.html"
-
-
-def _study_file(text: str | None) -> Path | None:
-    """The study's file that an argument names; None where it is a study's name, which may have slashes."""
-    if text is None:
-        return None
-    path = Path(text)
-    is_path = text.endswith(".gz") or text.startswith(("/", "./", "../"))
-    try:
-        with open(path, "rb") as file:
-            return path if is_path or file.read(2) == _GZIP else None
-    except OSError:
-        return path if is_path else None  # reading it says what is wrong
