@@ -144,6 +144,7 @@ def served(store_or_site: Any, *, port: int = 0, **options: Any) -> Iterator[Ser
             port=port,
             log_level="warning",
             timeout_graceful_shutdown=1,
+            proxy_headers=False,
         )
     )
     thread = threading.Thread(target=server.run, daemon=True)
@@ -210,7 +211,7 @@ class Tab:
         assert problems == []
 
     def _console(self, message: Any) -> None:
-        if message.type in ("error", "warning"):
+        if message.type in ("error", "warning") or message.text.startswith("WARN"):  # Plotly's
             self.problems.append(f"{message.type}: {message.text} ({message.location.get('url')})")
 
     def _response(self, response: Any) -> None:

@@ -96,6 +96,7 @@ class LoopParts:
         self.store = self.backend.store
         self.objective = Objective("loss", "", "min")
         self.budget = budget or Budget()
+        self.budget.min_iterations.limit = settings.pop("min_iterations", None)
         self.settings = LoopSettings(**settings)
         self.state = LoopState(study=STUDY)
         self.requests, self.observer = Requests(), Notes()

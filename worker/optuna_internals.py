@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from numpy.random import RandomState
     from optuna.distributions import BaseDistribution
     from optuna.importance import FanovaImportanceEvaluator
+    from optuna.pruners import (
+        BasePruner,
+        HyperbandPruner,
+        PatientPruner,
+        PercentilePruner,
+        SuccessiveHalvingPruner,
+        ThresholdPruner,
+        WilcoxonPruner,
+    )
     from optuna.samplers import BaseSampler, GridSampler, PartialFixedSampler
     from optuna.storages import BaseStorage, RDBStorage
     from optuna.trial import FrozenTrial, TrialState
@@ -100,6 +109,88 @@ def order_grid(sampler: GridSampler, names: Sequence[str]) -> None:
 def base_sampler(sampler: PartialFixedSampler) -> BaseSampler:
     """The sampler of the parameters that a partial-fixed one leaves free."""
     return sampler._base_sampler
+
+
+def fixed_names(sampler: PartialFixedSampler) -> frozenset[str]:
+    """The parameters that a partial-fixed sampler does not choose."""
+    return frozenset(sampler._fixed_params)
+
+
+def startup_trials(sampler: BaseSampler) -> int | None:
+    """Finished trials before which a sampler draws at random; None for one that does not."""
+    found = getattr(sampler, "_n_startup_trials", None)
+    return found if isinstance(found, int) else None
+
+
+def is_multivariate(sampler: BaseSampler, study: optuna.Study) -> bool:
+    """Whether TPE chooses a study's parameters together."""
+    return bool(sampler._is_multivariate(study))  # type: ignore[attr-defined] # TPE's
+
+
+def good_trials(sampler: BaseSampler, study: optuna.Study, count: int) -> int:
+    """How many of `count` finished trials TPE takes for good ones."""
+    from optuna.samplers._tpe.sampler import default_gamma, default_gamma_multiobjective
+
+    gamma = getattr(sampler, "_gamma", None)
+    if gamma is None:
+        gamma = default_gamma if len(study.directions) == 1 else default_gamma_multiobjective
+    return int(gamma(count))
+
+
+def grid_size(sampler: GridSampler) -> int:
+    """Points of a grid."""
+    return len(sampler._all_grids)
+
+
+def generation(attributes: Mapping[str, Any]) -> int | None:
+    """The generation that an evolutionary sampler notes in a trial's system attributes; None for none."""
+    for key, value in attributes.items():
+        if key.endswith(":generation") and isinstance(value, int):
+            return value
+    return None
+
+
+# Pruners
+
+
+def rung_values(trial: FrozenTrial) -> dict[int, float]:
+    """Rung → the value with which a trial came there, as successive halving notes it."""
+    prefix = "completed_rung_"
+    return {
+        int(key.removeprefix(prefix)): value
+        for key, value in trial.system_attrs.items()
+        if key.startswith(prefix)
+    }
+
+
+def halving_factor(pruner: SuccessiveHalvingPruner | HyperbandPruner) -> int:
+    """Of so many trials one comes to the next rung."""
+    return pruner._reduction_factor
+
+
+def bracket_of(pruner: HyperbandPruner, study: optuna.Study, trial: FrozenTrial) -> int:
+    """The bracket that Hyperband has put a trial into."""
+    return pruner._get_bracket_id(study, trial)
+
+
+def percentile_of(pruner: PercentilePruner) -> float:
+    """The share of trials, in percent, that a pruner lets go on."""
+    return pruner._percentile
+
+
+def threshold_of(pruner: ThresholdPruner) -> tuple[float, float]:
+    """Between which values a trial goes on."""
+    return pruner._lower, pruner._upper
+
+
+def patience_of(pruner: PatientPruner) -> tuple[int, BasePruner | None]:
+    """For how many steps a pruner waits, and the pruner that it asks then."""
+    return pruner._patience, pruner._wrapped_pruner
+
+
+def wilcoxon_of(pruner: WilcoxonPruner) -> float:
+    """The p-value below which a trial is given up."""
+    return pruner._p_threshold
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:

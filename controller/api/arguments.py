@@ -117,4 +117,6 @@ def budget_of(given: Mapping[str, Any]) -> Budget:
         wall_clock_limit=given["wall_clock_limit"],
         max_concurrent=given["num_concurrent_workers"],
         max_failures=given["max_failures"],
+        time_limit_per_job=given["time_limit_per_job"] or None,
+        min_iteration_per_job=given["min_iteration_per_job"] or None,
     )

@@ -143,6 +143,10 @@ class OptunaSource:
             allow_duplicates=self._allow_duplicates,
             sampler_state=self._sampler_state,
         )
+        search.settings = {
+            "sampler": {"class": type(study.sampler).__name__},
+            "pruner": {"class": type(study.pruner).__name__},
+        }
         if self._start_from is not None:
             copied, left = search.start_from(self._older(study))
             observer.note(f"{copied} trial(s) of the older study are known, {left} don't fit")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from controller.commands.dashboard_store import StoreSource
     from controller.dashboard.access import Tokens
     from controller.dashboard.optuna_pages import OptunaPages
+    from controller.dashboard.site import Site
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIN_LENGTH = 16
@@ -47,6 +48,16 @@ _file = click.Path(exists=True, dir_okay=False, readable=True)
 )
 @click.option("--read-token-file", type=_file, help="File with a second token, which opens it to look only.")
 @click.option("--prefix", default="", metavar="PATH", help="Path under which a proxy serves it, as /hpo.")
+@click.option(
+    "--trusted-proxy", "proxies", multiple=True, metavar="ADDRESS",
+    help="Address or network of a proxy that is believed about users and addresses; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--user-header",
+    default="",
+    metavar="NAME",
+    help="Header in which that proxy names the user, for the log.",
+)
 @redis_option
 @storage_option
 @click.option("--artifacts", "artifacts_url", metavar="URL", help="Artifact store. [env: ARTIFACT_STORE]")
@@ -60,6 +71,8 @@ def dashboard(
     token_file: str | None,
     read_token_file: str | None,
     prefix: str,
+    proxies: tuple[str, ...],
+    user_header: str,
     redis_url: str | None,
     storage_url: str | None,
     artifacts_url: str | None,
@@ -74,14 +87,14 @@ def dashboard(
     from controller.commands.dashboard_store import StoreSource
     from controller.dashboard.guard import Rules
     from controller.dashboard.hosts import accepted_hosts
+    from controller.dashboard.proxies import read_proxies
     from controller.dashboard.server import listen, serve
-    from controller.dashboard.site import Site
     from controller.search.study import quiet_optuna
 
     quiet_optuna()
     settings = resolve(redis_url, storage_url, artifacts_url)
     tokens, named = _tokens(token_file, read_token_file, host)
-    prefix = _prefix(prefix)
+    prefix, believed = _prefix(prefix), read_proxies(proxies, user_header)
     with contextlib.closing(StoreSource(settings)) as source:
         page, listening = _first_page(source, settings, study), listen(host, port)
         number = listening.getsockname()[1]
@@ -90,14 +103,10 @@ def dashboard(
             hosts=accepted_hosts(host, allow_hosts),
             allow_actions=allow_actions,
             allow_changes=allow_changes,
+            proxies=believed,
             cookie=f"optuna-rq-{number}",
         )
-        site = Site(
-            source,
-            storage_url=lambda record: study_storage(record, settings),
-            artifacts_url=settings.artifacts_url,
-            allow_actions=allow_actions,
-        )
+        site = _site(source, settings, allow_actions)
         address = f"http://{_reached_as(host)}:{number}{prefix}{page}"
         optuna = _optuna_pages(source, settings, allow_changes, one_store=artifacts_url is not None)
         with contextlib.suppress(KeyboardInterrupt):
@@ -110,6 +119,17 @@ def dashboard(
                 ready=lambda: _announce(address, None if named else tokens, allow_actions),
             )
     click.echo("dashboard: ended")
+
+
+def _site(source: StoreSource, settings: Settings, allow_actions: bool) -> Site:
+    from controller.dashboard.site import Site
+
+    return Site(
+        source,
+        storage_url=lambda record: study_storage(record, settings),
+        artifacts_url=settings.artifacts_url,
+        allow_actions=allow_actions,
+    )
 
 
 def _need_packages() -> None:

@@ -25,7 +25,7 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
     """How a study stands: its state, its budgets, its workers."""
     from controller.commands.tables import console, show, table_of
     from controller.results.durations import spoken
-    from controller.results.status import ENDED, budget_rows, describe_study, values_of, worker_rows
+    from controller.results.status import ENDED, best_lines, budget_rows, describe_study, worker_rows
     from controller.screen.layout import Paragraph
 
     with open_store(resolve(redis_url)) as store:
@@ -55,8 +55,8 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
     if report["left"] and report["remaining_s"] is not None:
         left += f" (about {spoken(report['remaining_s'])} at this rate)"
     line(f"time: {spoken(report['elapsed_s'])}{left}")
-    for text in values_of(report["best"]):
-        line(f"best so far: {text}" if report["state"] not in ENDED else f"best: {text}")
+    for text in best_lines(report):
+        line(text)
     rows = budget_rows(report["budget"])
     if rows:
         out.print(table_of(rows, "Budgets"))

@@ -9,7 +9,8 @@ import click
 
 from controller.commands.options import redis_option
 from controller.commands.settings import open_store, pick_study, resolve
-from controller.commands.study_source import study_file
+
+_GZIP = b"\x1f\x8b"
 
 
 @click.command()
@@ -65,3 +66,16 @@ def _default_file(study: str) -> str:
     from worker.artifacts.names import safe_name
 
     return f"{safe_name(study)}.html"
+
+
+def study_file(text: str | None) -> Path | None:
+    """The study's file that an argument names; None where it is a study's name, which may have slashes."""
+    if text is None:
+        return None
+    path = Path(text)
+    is_path = text.endswith(".gz") or text.startswith(("/", "./", "../"))
+    try:
+        with open(path, "rb") as file:
+            return path if is_path or file.read(2) == _GZIP else None
+    except OSError:
+        return path if is_path else None  # reading it says what is wrong

@@ -14,7 +14,17 @@ from typing import Any
 
 from controller.control.journal import write_log
 from controller.results.durations import spoken
-from controller.results.limits import EDITABLE, TIMES, alike, limits_of, number_of, said, wanted_limits
+from controller.results.limits import (
+    EDITABLE,
+    OF_ONE_TRIAL,
+    TIMES,
+    alike,
+    limits_of,
+    number_of,
+    out_of_reach,
+    said,
+    wanted_limits,
+)
 from controller.sweep.overrides import toml_value
 from controller.sweep.parts import read_budget
 from worker.protocol import Store, StudyRecord
@@ -25,6 +35,15 @@ from worker.protocol.study_log import LogKind
 
 NONE = ("none", "null", "")
 """What takes a limit away."""
+FIXED = {
+    "max_iterations": "trials of another length are hard to compare, and shares of the iteration budget rest "
+    "on it",
+    "max_attempts": "each task has its own already",
+    "retry_on": "each task has its own already",
+    "lease": "workers have agreed on it with this controller",
+    "first_failures": "it counts from the study's first trial",
+}
+"""Keys of `[budget]` that hold until the next start, and why."""
 
 
 def edit_budget(store: Store, study: str, changes: Mapping[str, Any], *, by: str) -> str:
@@ -42,6 +61,9 @@ def edit_budget(store: Store, study: str, changes: Mapping[str, Any], *, by: str
     wanted = {name: _read(name, value, source) for name, value in changes.items()}
     if not wanted:
         raise BadInput(f"{source}: name what to edit: {', '.join(EDITABLE)}")
+    for name in wanted:
+        if why := out_of_reach(record, name):
+            raise BadInput(f"{source}: budget.{name} can't be edited: {why}")
     known, now = store.changes.edits(record.name), store.clock.now()
     limits, before = limits_of(record), wanted_limits(record, known)
     new = _checked(record, {**before, **wanted}, wanted, source)
@@ -90,6 +112,11 @@ def _when(store: Store, name: str) -> str:
 
 def _read(name: str, value: Any, source: str) -> Any:
     """A limit as `[budget]` has it; None for none. Raises `BadInput` for one that can't be edited."""
+    if name in FIXED:
+        raise BadInput(
+            f"{source}: budget.{name} can't be edited: {FIXED[name]}; end the study with `controller stop`, "
+            "set it in the sweep file, and start the study again"
+        )
     if name not in EDITABLE:
         near = nearest(name, EDITABLE)
         hint = f"did you mean {near!r}?" if near else f"these can: {', '.join(EDITABLE)}"
@@ -114,6 +141,8 @@ def _checked(
         whole = isinstance(limit, float) and name not in TIMES and limit.is_integer()
         table[name] = int(limit) if whole else limit
     table = {name: limit for name, limit in table.items() if limit is not None}
+    if not is_sweep and (share := _share(record)):
+        table.setdefault("max_iterations", int(share))
     sampler = str(record.sweep.get("sampler", {}).get("type", "tpe")) if is_sweep else None
     budget = read_budget(table, sampler, source)
     return {name: getattr(budget, f"{name}_s" if name in TIMES else name) for name in wanted}
@@ -122,8 +151,8 @@ def _checked(
 def _too_low(record: StudyRecord, name: str, limit: float | None) -> str:
     """What is wrong with a limit that is below what is used; empty where it isn't."""
     used = number_of(record, EDITABLE[name], "used") or 0.0
-    if limit is None or name == "max_concurrent":
-        return ""  # fewer at once: what runs ends first
+    if limit is None or name in ("max_concurrent", *OF_ONE_TRIAL):
+        return ""  # fewer at once: what runs ends first; a trial keeps the limit that it has
     if name == "max_trials":
         least, what = used, f"{used:g} trials were created"
         share = _share(record)

@@ -18,6 +18,11 @@ class Role(str, Enum):
     READ = "read"
     """Only looks: for those whom the page is shared with."""
 
+    @property
+    def said(self) -> str:
+        """The token that gives it, in words."""
+        return "full token" if self is Role.FULL else "read-only token"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
@@ -27,7 +32,9 @@ class Access:
     csrf: str
     """What a request that changes something repeats in its header ``X-CSRF-Token``."""
     by: str
-    """Who acts, for the study's log."""
+    """Who acts, by which token and from where, for the study's log."""
+    user: str = ""
+    """The user's name, where a proxy that is believed tells it."""
 
     @property
     def reads_only(self) -> bool:

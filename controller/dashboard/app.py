@@ -22,6 +22,7 @@ from controller.dashboard import pages
 from controller.dashboard.guard import ALWAYS, Guard, Rules, path_of
 from controller.dashboard.live import Changes, live_route
 from controller.dashboard.login import login_routes
+from controller.dashboard.proxies import BehindProxies
 from controller.dashboard.site import Site, Tab, as_json
 from controller.dashboard.static_files import static_routes
 from worker.protocol.connection import trouble
@@ -58,7 +59,11 @@ def create_app(site: Site, rules: Rules, prefix: str = "", optuna: Sequence[Base
 
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Prefix, prefix=prefix), Middleware(Guard, rules=rules)],
+        middleware=[
+            Middleware(BehindProxies, proxies=rules.proxies),
+            Middleware(Prefix, prefix=prefix),
+            Middleware(Guard, rules=rules),
+        ],
         exception_handlers=dict.fromkeys((HTTPException, redis.RedisError, OptunaRQError, Exception), show),
         lifespan=lifespan,
     )

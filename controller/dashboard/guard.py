@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from controller.dashboard.access import Access, Role, Tokens
 from controller.dashboard.hosts import bare_host
+from controller.dashboard.proxies import Proxies
 
 READS = frozenset(("GET", "HEAD", "OPTIONS"))
 EMPTY_STYLE = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
@@ -53,6 +54,7 @@ class Rules:
     allow_actions: bool = False
     allow_changes: bool = False
     """optuna-dashboard's own pages may change and delete."""
+    proxies: Proxies = field(default_factory=Proxies)
     cookie: str = "optuna-rq"
     """Name of the cookie; a browser sends those of one port to all others of the machine."""
 
@@ -138,17 +140,20 @@ class Guard:
         """By the cookie, or for programs by ``Authorization: Bearer TOKEN``."""
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and (role := self._rules.tokens.role_of(token.strip())):
-            return self._access_of(request, role)
+            return self._access_of(request, role, "a program")
         role_of = self._rules.tokens.role_of_cookie
         found = [role for value in _cookies(request, self._rules.cookie) if (role := role_of(value))]
         if not found:
             return None
         request.scope["by_cookie"] = True
-        return self._access_of(request, found[0])
+        return self._access_of(request, found[0], "the page")
 
-    def _access_of(self, request: Request, role: Role) -> Access:
-        address = request.client.host if request.client else "nowhere"
-        return Access(role=role, csrf=self._rules.tokens.csrf(role), by=f"the page, from {address}")
+    def _access_of(self, request: Request, role: Role, by_what: str) -> Access:
+        proxies = self._rules.proxies
+        by = f"{by_what} with the {role.said}, from {proxies.address_of(request)}"
+        user = proxies.user_of(request)
+        csrf = self._rules.tokens.csrf(role)
+        return Access(role=role, csrf=csrf, by=f"{user}, by {by}" if user else by, user=user)
 
     async def _enter(self, request: Request, token: str) -> Response:
         """Turn the token in an address into a cookie, and take it out of the address."""

@@ -61,5 +61,6 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
         lifespan="on",
+        proxy_headers=False,  # `controller.dashboard.proxies` reads them
     )
     Server(config).run(sockets=[listening])

@@ -6,10 +6,12 @@ forbids. Lines with gaps need neither, and are fluent for a thousand trials.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controller.figures.figure import (
+    LONGEST_TEXT,
     Drawn,
     Options,
     clickable,
@@ -19,8 +21,10 @@ from controller.figures.figure import (
     plain,
 )
 from controller.figures.sample import by_value, sampled
-from controller.figures.space import Dimension, dimensions, parameters_of, results
+from controller.figures.space import Dimension, dimensions, parameters_of, results, shown
 from controller.results.study_data import StudyData, TaskData
+from controller.results.task_rows import OWN
+from worker.protocol.values import as_text
 
 MOST_TRIALS = 1_000
 MOST_AXES = 20
@@ -66,8 +70,38 @@ def draw(data: StudyData, options: Options) -> Drawn:
         annotations=[note for place, axis in enumerate((*axes, last)) for note in _labels(place, axis)],
         showlegend=False,
         height=420,
-        meta={**clickable(task.record for task in tasks), "shown": len(tasks), "of": len(found)},
+        meta={
+            **clickable(task.record for task in tasks), "shown": len(tasks), "of": len(found),
+            "axes": [*(_about(data, axis, rows) for axis in axes), _about_objective(metric.key, last)],
+        },
     )  # fmt: skip
+
+
+def _about(data: StudyData, axis: Dimension, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a page needs of an axis to choose a range on it, and to have the table show it."""
+    taken = axis.name in OWN or axis.name in [metric.key for metric in data.objectives]
+    found: dict[str, Any] = {
+        "name": axis.name,
+        "column": f"parameter/{axis.name}" if taken else axis.name,
+        "low": axis.low, "high": axis.high, "log": axis.log,
+    }  # fmt: skip
+    if axis.categories:
+        values = {shown(row[axis.name]): row[axis.name] for row in rows if axis.name in row}
+        found["categories"] = [as_text(values[text])[:LONGEST_TEXT] for text in axis.categories]
+        found["literals"] = [_literal(values[text]) for text in axis.categories]
+    return found
+
+
+def _about_objective(key: str, axis: Dimension) -> dict[str, Any]:
+    column = f"metric/{key}" if key in OWN else key
+    return {"name": key, "column": column, "low": axis.low, "high": axis.high, "log": False}
+
+
+def _literal(value: Any) -> str | None:
+    """A choice as the filter of a table has it; None for what can't stand there."""
+    if isinstance(value, (bool, int, float)):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else None
 
 
 def _bands(best_first: Sequence[TaskData], lines: dict[str, list[float]]) -> list[dict[str, Any]]:

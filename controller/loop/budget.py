@@ -62,6 +62,8 @@ class Budget:
         wall_clock_limit: minutes that the study may run.
         max_concurrent: jobs at a time.
         max_failures: failed jobs at which the study fails.
+        time_limit_per_job: minutes that one job may run. A job keeps the limit that it was created with.
+        min_iteration_per_job: iterations that a job gets before it may be pruned.
 
     Raises:
         BadInput: a limit is zero or below.
@@ -77,6 +79,8 @@ class Budget:
         wall_clock_limit: float | None = None,
         max_concurrent: int | None = None,
         max_failures: int | None = None,
+        time_limit_per_job: float | None = None,
+        min_iteration_per_job: int | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name != "self" and value is not None}
         problems = [f"{name}: {value!r} must be above 0" for name, value in given.items() if not value > 0]
@@ -91,8 +95,14 @@ class Budget:
         self.compute_time = Limit(compute_time_limit, "minutes")
         self.wall_clock = Limit(wall_clock_limit, "minutes")
         self.failures = Limit(max_failures)
+        self.time_per_trial = Limit(time_limit_per_job, "minutes")
+        self.min_iterations = Limit(min_iteration_per_job, "iterations")
         self.hopeless = ""
         """Why going on is of no use, as the tracker found; empty while it may be."""
+        self.enough = ""
+        """Which rule of `stop_when` holds, and why; empty while none does."""
+        self.no_improvement = Limit(None, "trials")
+        """Trials since the best one; limited where a rule of `stop_when` says so."""
         self._open: set[str] = set()
 
     def limit_jobs(self, limit: float | None) -> None:
@@ -212,20 +222,27 @@ class Budget:
         if failed or self.hopeless:
             reason = self.hopeless or failed
             return Verdict(ok=False, final=True, stop=True, failed=True, reason=reason)
+        if self.enough:
+            return Verdict(ok=False, final=True, stop=True, reason=self.enough)
         return None
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Used, reserved and limit of each kind, and the unit that they are in."""
         concurrent = Limit(self.max_concurrent)
         concurrent.update("study", self.running)
-        return {
+        found = {
             "jobs": _shown(self.jobs),
             "iterations": _shown(self.iterations, self.reserved),
             "compute_time": _shown(self.compute_time),
             "wall_clock": _shown(self.wall_clock),
             "failures": _shown(self.failures),
             "concurrent": _shown(concurrent),
+            "time_per_trial": _limit_alone(self.time_per_trial),
+            "min_iterations": _limit_alone(self.min_iterations),
         }
+        if self.no_improvement.limit is not None:
+            found["no_improvement"] = _shown(self.no_improvement)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +268,11 @@ def _shown(field: Limit, reserved: float = 0.0) -> dict[str, Any]:
         "limit": None if field.limit is None else float(field.limit),
         "unit": field.unit,
     }
+
+
+def _limit_alone(field: Limit) -> dict[str, Any]:
+    """As `_shown`, of what each job has by itself: no sum is used."""
+    return {"limit": None if field.limit is None else float(field.limit), "unit": field.unit}
 
 
 def duration(minutes: float) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from controller.loop.budget import Budget
 from controller.loop.context import LoopContext
 from controller.results.limits import EDITABLE, TIMES, alike, said
+from controller.search.decision_log import BUDGET
 from controller.search.search import Asked
 from worker.protocol.errors import BadInput
 from worker.protocol.study_changes import BudgetEdit, Given
@@ -21,6 +22,7 @@ class EditedBudget:
         self._store = context.backend.store
         self._state = context.state
         self._budget = context.budget
+        self._search = context.search
         self._observer = context.observer
         self._given = limits(context.budget)
         """The limits that the study was started with, by key of `[budget]`; times in seconds."""
@@ -70,7 +72,12 @@ class EditedBudget:
                 why = "with which the study was started"
             else:
                 why = f"{how}as {edit.by or 'somebody'} has set it instead of {said(name, edit.instead_of)}"
-            self._observer.remark(LogKind.BUDGET, f"{name} is {said(name, limit)}, {why}")
+            whose = ", for trials created from now on" if name == "time_per_trial" else ""
+            self._observer.remark(LogKind.BUDGET, f"{name} is {said(name, limit)}{whose}, {why}")
+            if self._search is not None:
+                by = edit.by if edit is not None else ""
+                changed = {"limit": name, "from": now[name], "to": limit}
+                self._search.log.record(BUDGET, changed | ({"by": by} if by else {}))
 
 
 class GivenConfigurations:
@@ -114,7 +121,7 @@ class GivenConfigurations:
         why = "this optimizer chooses its parameters by itself"
         if self._search is not None:
             try:
-                why = self._search.enqueue(given.parameters)
+                why = self._search.enqueue(given.parameters, "person", given.by)
             except BadInput as error:
                 why = str(error)
         shown = json.dumps(dict(given.parameters), ensure_ascii=False)
@@ -133,9 +140,9 @@ def limits(budget: Budget) -> dict[str, float | None]:
         "max_concurrent": budget.max_concurrent,
         "max_failures": budget.failures.limit,
     }
-    for name in TIMES:
-        minutes = getattr(budget, EDITABLE[name]).limit
-        found[name] = None if minutes is None else minutes * 60
+    for name in (*TIMES, "min_iterations"):
+        limit = getattr(budget, EDITABLE[name]).limit
+        found[name] = limit * 60 if limit is not None and name in TIMES else limit
     return found
 
 
@@ -148,4 +155,4 @@ def set_limit(budget: Budget, name: str, limit: float | None) -> None:
     elif name == "max_trials":
         budget.limit_jobs(limit)
     else:
-        getattr(budget, EDITABLE[name]).limit = None if limit is None else limit / 60
+        getattr(budget, EDITABLE[name]).limit = limit / 60 if limit is not None and name in TIMES else limit

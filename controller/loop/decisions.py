@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from controller.loop.context import LoopContext
 from controller.loop.job import Job
+from controller.search.reason_words import prune_words
 from worker.protocol import Reason, Status, StopRequest, Summary
 
 MIN_REPORTS = 2
@@ -23,7 +24,7 @@ class Decisions:
 
     def __init__(self, context: LoopContext) -> None:
         self._search = context.search
-        self._settings = context.settings
+        self._budget = context.budget
         self._on_nan = context.settings.on_nan
         if self._on_nan is None:
             self._on_nan = "ignore" if context.search is not None and context.search.prunes else "fail"
@@ -49,14 +50,17 @@ class Decisions:
             hopeless = (
                 index == 0
                 and search is not None
-                and search.report(job.trial, step, value, least=self._settings.min_iterations)
+                and search.report(job.trial, step, value, least=int(self._budget.min_iterations.limit or 0))
             )
             if earlier is not None and until is not None:
                 # An earlier controller has decided.
                 if index == 0 and step == until:
                     self._decided[task_id] = earlier
             elif hopeless:
-                self._decide(task_id, Reason.PRUNED, f"given up at iteration {step}", step)
+                assert search is not None
+                words = prune_words(search.reasons.given_up.get(job.trial, {}))
+                reason = f"given up at iteration {step}{f': {words}' if words else ''}"
+                self._decide(task_id, Reason.PRUNED, reason, step)
             elif math.isnan(value) and index < len(self._metrics):
                 self._judge_nan(task_id, self._metrics[index].key, step)
         return self._decided.get(task_id)

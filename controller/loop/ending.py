@@ -13,6 +13,7 @@ from controller.loop.context import LoopContext
 from controller.loop.launching import Launching
 from controller.loop.progress import StudyProgress
 from controller.loop.tracking import JobTracker
+from controller.search.decision_log import STOPPED
 from worker.protocol import Reason, Status, StudyState
 from worker.protocol.connection import can_pass
 from worker.protocol.errors import StorageUnavailable
@@ -57,6 +58,9 @@ class Ending:
                 verdict = Verdict(ok=False, final=True, stop=True, reason="process_step has ended it")
             if verdict and running and not self._requests.hands_over:
                 self._stop_running(verdict)
+            if verdict and self._search is not None:
+                why = {"reason": verdict.reason, "running": len(running)}
+                self._search.log.record(STOPPED, why | {"budget": self._budget.to_dict()})
             # Only once all have been asked to stop: if Redis goes away before, this step is run again.
             self._state.verdict = verdict
         if self._state.verdict is None:

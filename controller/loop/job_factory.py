@@ -72,11 +72,12 @@ class JobFactory:
 
     def _common(self) -> dict[str, Any]:
         """The fields of a task's specification that the search sets."""
+        minutes = self._budget.time_per_trial.limit
         return {
             "metrics": self._objective.metrics,
             "constraints": self._settings.constraints,
             "queue": self._state.queue,
-            "time_limit_s": self._settings.time_limit_s,
+            "time_limit_s": None if minutes is None else minutes * 60,
             "max_iterations": self._budget.max_iteration_per_job,
             "lease_s": self._settings.lease_s,
             "max_attempts": self._settings.max_attempts,

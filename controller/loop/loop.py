@@ -16,6 +16,7 @@ from controller.loop.fleet import Fleet
 from controller.loop.job import Job
 from controller.loop.launching import Launching
 from controller.loop.lease_monitor import LeaseMonitor
+from controller.loop.logged_settings import logged_settings
 from controller.loop.machines import Machines
 from controller.loop.monitor import Changes, Monitor
 from controller.loop.outages import Outages
@@ -24,6 +25,7 @@ from controller.loop.periodic import PeriodicChecks
 from controller.loop.progress import StudyProgress
 from controller.loop.quarantine import NodePauses
 from controller.loop.recovery import Recovery
+from controller.loop.stopping import Stopping
 from controller.loop.telling import Telling
 from controller.loop.tracking import JobTracker
 from controller.search.objective import Objective
@@ -43,6 +45,8 @@ class Loop:
     def __init__(self, context: LoopContext) -> None:
         self._context = context
         backend, state, observer = context.backend, context.state, context.observer
+        if context.search is not None:
+            context.search.log.clock = backend.clock.now
         settings = context.settings
         fleet = Fleet(backend.store, state.queue)
         if observer.workers:
@@ -71,7 +75,8 @@ class Loop:
         )
         self.launching = Launching(context, fleet, self.tracker)
         self._pauses = NodePauses(backend.store, backend.clock, state, fleet, observer)
-        self._telling = Telling(context, self.tracker, on_ended=self._let_go)
+        self._stopping = Stopping(context)
+        self._telling = Telling(context, self.tracker, on_ended=self._let_go, on_told=self._stopping.take)
         self._ending = Ending(context, self.launching, self.tracker, self._progress)
         self._outages = Outages(
             context.requests,
@@ -148,6 +153,7 @@ class Loop:
         self.launching.launch_asked()
         self._telling.tell_reports(changes.points)
         self._telling.tell_ended()
+        self._stopping.look()
         self.launching.launch_new()
         # Only now: a step that a lost connection cut short is run again, and recognizes what it had done.
         self._changes = Changes()
@@ -183,6 +189,7 @@ class Loop:
         self.tracker.account_due()
         self._telling.tell_reports(changes.points)
         self._telling.tell_ended()
+        self._stopping.look()
         self._changes = Changes()
         goes_on = self._ending.go_on(wanted=goes_on)
         self._flush(at_once=not goes_on)
@@ -208,7 +215,10 @@ class Loop:
         now = time.monotonic()
         self._monitor.open()
         self._progress.load()
+        if (search := self._context.search) is not None:
+            search.log.begun(logged_settings(self._context, self._progress.record))
         left = self._recovery.adopt_leftover()
+        self._stopping.begin(self._progress.record, left.closed, {job.task_id() for job, _ in left.ended})
         self._telling.adopted = {job.task_id() for job in (*left.running, *(job for job, _ in left.ended))}
         for job in left.running:
             self._telling.tell_recorded(job)

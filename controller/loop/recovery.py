@@ -17,6 +17,7 @@ from controller.loop.job import Job
 from controller.loop.monitor import Monitor
 from controller.loop.progress import StudyProgress
 from controller.loop.tracking import JobTracker
+from controller.search.decision_log import ADOPTED
 from controller.search.search import Asked, Search
 from controller.search.trial_snapshot import restore_task
 from worker.protocol import FINISHED, Status, Summary, TaskRecord
@@ -24,6 +25,8 @@ from worker.protocol.copies import TaskCopy, write_tasks
 
 CHUNK = 500
 """Task records read at once."""
+MOST_NUMBERS = 50
+"""Trials taken up that the log names, of each kind."""
 
 
 @dataclass
@@ -65,6 +68,20 @@ def reconcile(backend: Backend, search: Search | None, study: str) -> Leftover:
     left.unlaunched = [asked for asked in open_trials.values() if asked.task_id not in records]
     left.unlaunched.sort(key=lambda asked: asked.number)
     return left
+
+
+def _adopted(left: Leftover) -> dict[str, Any]:
+    """For the log: how many trials were taken up, and the numbers of the first of them."""
+    kinds = {
+        "running": [job.trial for job in left.running],
+        "ended": [job.trial for job, _ in left.ended],
+        "unlaunched": [asked.number for asked in left.unlaunched],
+    }
+    return {
+        kind: {"count": len(found), "trials": sorted(found)[:MOST_NUMBERS]}
+        for kind, found in kinds.items()
+        if found
+    }
 
 
 class Recovery:
@@ -113,6 +130,8 @@ class Recovery:
             self._count(closed, counts=closed.id not in again)
             if closed.id not in again and (record is None or closed.trial >= record.judged_from):
                 self._tracker.first_failures.know(closed)
+        if self._search is not None and (left.running or left.ended or left.unlaunched):
+            self._search.log.record(ADOPTED, _adopted(left))
         for job, scalars in left.ended:
             job.scalars = scalars
             self._state.ended.append(job)
@@ -123,6 +142,7 @@ class Recovery:
             used = (record.budget.get("wall_clock") or {}).get("used") or 0.0
             self._budget.wall_clock.update("study", max(float(used), wall_clock))
         self._say_what(left, restored)
+        left.closed += restored
         return left
 
     def _say_what(self, left: Leftover, restored: Sequence[TaskRecord]) -> None:

@@ -9,7 +9,7 @@ from controller.loop.context import LoopContext
 from controller.loop.decisions import Decisions
 from controller.loop.job import Job
 from controller.loop.tracking import JobTracker
-from controller.loop.verdicts import trial_state
+from controller.loop.verdicts import told_of, trial_state
 from controller.search.search import Search
 from controller.search.trial_snapshot import take_snapshot
 from worker.artifacts import ArtifactMeta
@@ -27,6 +27,7 @@ class Telling:
     Args:
         search: None for a search whose class creates its own jobs: their ends are only shown.
         on_ended: called with each job that has ended, after its trial was told.
+        on_told: likewise, once for each whatever connections are lost meanwhile.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Telling:
         context: LoopContext,
         tracker: JobTracker,
         on_ended: Callable[[Job], None],
+        on_told: Callable[[Job], None] = lambda job: None,
     ) -> None:
         self._store = context.backend.store
         self._state = context.state
@@ -44,7 +46,7 @@ class Telling:
         self._decisions = Decisions(context)
         self._tracker = tracker
         self._observer = context.observer
-        self._on_ended = on_ended
+        self._on_ended, self._on_told = on_ended, on_told
         self.adopted: set[str] = set()
         """Ids of tasks that an earlier controller has launched: some of their reports are in records only."""
         self._metric_checked = False
@@ -87,6 +89,7 @@ class Telling:
             self._on_ended(job)
             # Not before: if Redis goes away meanwhile, this job is told again, which changes nothing.
             self._state.ended.pop(0)
+            self._on_told(job)
             self._decisions.forget(job.task_id())
             self._observer.ended(job)
 
@@ -104,11 +107,12 @@ class Telling:
         search.keep_snapshot(
             job.trial, take_snapshot(record, job.scalars, saved, self._budget.wall_clock.used)
         )
+        why = told_of(record)
         if record.reason_class is not None and record.reason_class.is_machine_fault:
-            search.discard(job.trial)  # it says nothing about its parameters: they may come again
+            search.discard(job.trial, why)  # it says nothing about its parameters: they may come again
             return
-        constraints = self._settings.constraints
-        search.tell(job.trial, state, values, violations(constraints, job.scalars) if constraints else None)
+        bounds = self._settings.constraints
+        search.tell(job.trial, state, values, violations(bounds, job.scalars) if bounds else None, why)
 
     def _has_untold(self, search: Search, job: Job) -> bool:
         """Whether a job's record was read before the events of its last reports: those come too late."""

@@ -10,6 +10,7 @@ from controller.loop.first_failures import FirstFailures
 from controller.loop.job import Job
 from controller.loop.lease_monitor import LeaseMonitor
 from controller.loop.monitor import Changes
+from controller.search.decision_log import ENDED, LAUNCHED
 from worker.protocol import Reason, Status, Summary
 
 
@@ -32,6 +33,7 @@ class JobTracker:
         self._objective = context.objective
         self._settings = context.settings
         self._leases = leases
+        self._search = context.search
         self._observer = context.observer
         self._hooks = context.hooks
         self._restore_lost = restore_lost
@@ -46,6 +48,11 @@ class JobTracker:
         self._state.created[task_id] = job.parameters
         self._leases.queued(task_id)
         self._budget.open_job(task_id)
+        self._note(job, LAUNCHED)
+
+    def _note(self, job: Job, kind: str) -> None:
+        if self._search is not None and job.trial >= 0:
+            self._search.note(job.trial, kind)
 
     # What is new
 
@@ -144,6 +151,7 @@ class JobTracker:
             self.abort(job, Reason.USER, "given up by the optimizer")
         if job.is_stopped() and task_id in state.running:
             self.charge(job)
+            self._note(job, ENDED)
             del state.running[task_id]
             state.dismissed.discard(task_id)
             self._leases.forget(task_id)
@@ -159,7 +167,7 @@ class JobTracker:
             return False
         iterations = job.record.used_iterations
         self._budget.iterations.update(task_id, iterations)
-        limit, seconds = self._budget.max_iteration_per_job, self._settings.time_limit_s
+        limit, seconds = self._budget.max_iteration_per_job, job.record.spec.time_limit_s
         # The worker itself keeps both limits; this is for one that does not.
         if limit is not None and iterations > limit:
             self.abort(job, Reason.ITERATION_LIMIT, f"reached its limit of {limit} iterations")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from optuna.trial import TrialState
 
@@ -29,3 +30,15 @@ def trial_state(
         if record.reason_class in _PARTIAL and len(values) == 1:
             return TrialState.PRUNED, None
     return TrialState.FAIL, None
+
+
+def told_of(record: TaskRecord) -> dict[str, Any]:
+    """What the log keeps of an ended task: its status, class of reason, iterations and seconds.
+
+    ``used`` is by what the budget charges: iterations used, iterations reported, seconds of all attempts.
+    """
+    found: dict[str, Any] = {"task": record.status.value}
+    if record.reason_class is not None:
+        found["class"] = record.reason_class.value
+    found["used"] = [record.used_iterations, record.iterations, round(record.compute_s, 3)]
+    return found

@@ -23,3 +23,8 @@ def spoken(seconds: float) -> str:
             first, rest = divmod(round(whole / below) * below, size)
             return f"{first} {name}" + (f" {rest // below} {below_name}" if rest else "")
     raise AssertionError(whole)
+
+
+def brief(seconds: float) -> str:
+    """As `spoken`, but whole milliseconds where it is shorter than a second."""
+    return f"{seconds * 1000:.0f} ms" if abs(seconds) < 1 else spoken(seconds)

@@ -15,24 +15,45 @@ EDITABLE = {
     "max_failures": "failures",
     "total_compute": "compute_time",
     "wall_clock": "wall_clock",
+    "time_per_trial": "time_per_trial",
+    "min_iterations": "min_iterations",
 }
 """Key of `[budget]` → the kind of budget in the study's record."""
-TIMES = ("total_compute", "wall_clock")
+OF_ONE_TRIAL = ("time_per_trial", "min_iterations")
+"""Those of each trial by itself, of which nothing is used."""
+TIMES = ("total_compute", "wall_clock", "time_per_trial")
 """Those in seconds here, and in minutes in the record."""
 
 
 def limits_of(record: StudyRecord) -> dict[str, float | None]:
-    """The limits that hold, by key of `[budget]`; times in seconds, None for none."""
+    """The limits that hold, by key of `[budget]`; times in seconds, None for none.
+
+    Without those of single trials that an edit would not reach (`out_of_reach`).
+    """
     found: dict[str, float | None] = {}
     for name, kind in EDITABLE.items():
+        if out_of_reach(record, name):
+            continue
         limit = number_of(record, kind, "limit")
         found[name] = limit * 60 if limit is not None and name in TIMES else limit
     return found
 
 
+def out_of_reach(record: StudyRecord, name: str) -> str:
+    """Why an edit of a limit of single trials would reach none of them; empty where it would."""
+    if name not in OF_ONE_TRIAL:
+        return ""
+    if name == "min_iterations" and "optuna" in record.sweep.get("objective", {}):
+        return "an objective written for Optuna asks the pruner by itself, as its task was created"
+    if EDITABLE[name] not in record.budget:
+        return "no controller of this version has begun or continued the study yet"
+    return ""
+
+
 def wanted_limits(record: StudyRecord, edits: Mapping[str, BudgetEdit]) -> dict[str, float | None]:
     """As `limits_of`, with the edits that no controller may have taken over yet."""
-    return {**limits_of(record), **{name: edit.limit for name, edit in edits.items() if name in EDITABLE}}
+    limits = limits_of(record)
+    return {**limits, **{name: edit.limit for name, edit in edits.items() if name in limits}}
 
 
 def number_of(record: StudyRecord, kind: str, field: str) -> float | None:
@@ -49,7 +70,7 @@ def alike(one: float | None, other: float | None) -> bool:
 def said(name: str, limit: float | None) -> str:
     """A limit for people."""
     if limit is None:
-        return "no limit"
+        return "0" if name == "min_iterations" else "no limit"
     return spoken(limit) if name in TIMES else f"{limit:.15g}"
 
 

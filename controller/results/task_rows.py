@@ -101,6 +101,11 @@ class TaskRows:
                 found.setdefault(bare(name), place)
         return found
 
+    def place_of(self, metric: str) -> int | None:
+        """The place of a metric; None for one that no task has had so far."""
+        with self._growing:
+            return self._places.get(("metric", metric))
+
     def parameters(self) -> set[int]:
         """The places of parameters."""
         with self._growing:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from controller.results.objective_order import ordered_ids
 from controller.results.task_rows import OWN, Row, TaskRows, cell, getters, merged_rows
 from controller.results.tasks import task_dicts
 from controller.results.where import Where, unknown
@@ -76,8 +77,9 @@ class TaskPage:
 def find_page(store: Store, study: StudyRecord, rows: TaskRows, query: Query) -> TaskPage:
     """A page of a study's tasks.
 
-    Without a filter and by trial it comes from the indexes, in O(log n + page); else all rows are looked at,
-    which are read for the first such question.
+    Without a filter and by trial it comes from the indexes, in O(log n + page), and by an objective from the
+    ranking index until all rows are known; else all rows are looked at, which are read for the first such
+    question.
 
     Args:
         rows: of this study.
@@ -86,21 +88,33 @@ def find_page(store: Store, study: StudyRecord, rows: TaskRows, query: Query) ->
         WhereError: the filter can't be read, or names a column that no task has.
         BadInput: so does the order, or the choice of columns.
     """
+    page = indexed_page(store, study, rows, query)
+    if page is not None:
+        return page
     where = Where.parse(query.where) if query.where.strip() else None
-    total = int(store.redis.zcard(keys.study_tasks(study.name)))
-    indexed = _indexed(store, study, query)
-    if indexed is not None:
-        ids, matching = indexed
-        found = rows.read(ids)
-        if set(query.columns) - rows.names().keys():
-            rows.all()  # rows of other pages have more columns
-    else:
-        chosen = selected(rows.all(), rows.names, where, query)
-        matching = len(chosen)
-        end = None if query.count is None else query.start + query.count
-        found = chosen[query.start : end]
-        if len(found) <= MOST_FRESH:
-            found = rows.read([row[OWN.index("task")] for row in found])
+    chosen = selected(rows.all(), rows.names, where, query)
+    end = None if query.count is None else query.start + query.count
+    found = chosen[query.start : end]
+    if len(found) <= MOST_FRESH:
+        found = rows.read([row[OWN.index("task")] for row in found])
+    return _page(store, study, rows, query, found, len(chosen))
+
+
+def indexed_page(store: Store, study: StudyRecord, rows: TaskRows, query: Query) -> TaskPage | None:
+    """As `find_page`, from the indexes alone; None where these don't say."""
+    indexed = _indexed(store, study, query) or _by_objective(store, study, rows, query)
+    if indexed is None:
+        return None
+    ids, matching = indexed
+    found = rows.read(ids)
+    if set(query.columns) - rows.names().keys() and not rows.ready:
+        return None  # rows of other pages may have more columns
+    return _page(store, study, rows, query, found, matching)
+
+
+def _page(
+    store: Store, study: StudyRecord, rows: TaskRows, query: Query, found: list[Row], matching: int
+) -> TaskPage:
     columns, names = rows.columns(), rows.names()
     for name in query.columns:
         check_column(name, names, "columns")
@@ -110,7 +124,7 @@ def find_page(store: Store, study: StudyRecord, rows: TaskRows, query: Query) ->
         columns=shown,
         available=tuple(columns),
         rows=[_cells(row, places) for row in found],
-        total=total,
+        total=int(store.redis.zcard(keys.study_tasks(study.name))),
         matching=matching,
         start=query.start,
         numeric=frozenset(name for name in shown if _is_numeric(found, names[name])),
@@ -227,6 +241,16 @@ def _is_numeric(rows: Sequence[Row], place: int) -> bool:
     return bool(values) and all(
         isinstance(value, (int, float)) and not isinstance(value, bool) for value in values
     )
+
+
+def _by_objective(
+    store: Store, study: StudyRecord, rows: TaskRows, query: Query
+) -> tuple[list[str], int] | None:
+    """As `_indexed`, of tasks in the order of an objective."""
+    if rows.ready or query.where.strip() or query.status is not None or query.count is None:
+        return None
+    ids = ordered_ids(store, study, rows, query.by, descends=query.descends)
+    return None if ids is None else (ids[query.start : query.start + query.count], len(ids))
 
 
 def _indexed(store: Store, study: StudyRecord, query: Query) -> tuple[list[str], int] | None:

@@ -10,11 +10,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from controller.search.parameter import Parameter
+from controller.search.retries import given_trial
 from controller.search.study import given_before
 from controller.search.tried import FIXED, TriedPoints
 from worker.optuna_internals import contains
 from worker.protocol.errors import BadInput
 from worker.protocol.nearest import nearest
+from worker.protocol.study_log import MAX_WHO
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +47,16 @@ def enqueue_once(
     given: Mapping[str, Any],
     parameters: Sequence[Parameter],
     tried: TriedPoints | None,
+    origin: str,
+    by: str = "",
 ) -> str:
     """Enqueue a known configuration, unless that was done before.
 
     Args:
         given: name → the program's value.
         tried: what was tried already, and is not to be tried again; None where it may be.
+        origin: ``try``, ``program`` or ``person``.
+        by: the person.
 
     Returns:
         Why it is not enqueued; empty where it is.
@@ -64,7 +70,7 @@ def enqueue_once(
     earlier = tried.number_of(given) if tried is not None else None
     if earlier is not None:
         return f"trial {earlier} had the same parameters"
-    study.enqueue_trial(point)
+    study.add_trial(given_trial(point, origin, **({"person": by[:MAX_WHO]} if by else {})))
     return ""
 
 
@@ -80,7 +86,7 @@ def enqueue_as_meant(study: optuna.Study, trial: FrozenTrial, parameters: Sequen
     """Enqueue again what a trial was given, as Optuna has it; say so where a value is not possible."""
     given = trial.system_attrs[FIXED]
     try:
-        study.enqueue_trial(_as_optunas(given, parameters))
+        study.add_trial(given_trial(_as_optunas(given, parameters), "outside"))
     except BadInput as error:
         log.warning("trial %d was enqueued with %s and is not run: %s", trial.number, dict(given), error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
+import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,18 +12,21 @@ import optuna
 from optuna.trial import TrialState
 
 from controller.search.artifact_links import LINK, link_text
+from controller.search.decision_log import PRUNED, DecisionLog
 from controller.search.enqueued import enqueue_as_meant, enqueue_once, foreign_trials, is_foreign
 from controller.search.older_trials import copy_trials
 from controller.search.parameters import Parameter
-from controller.search.retries import RETRY_OF, once_more, retried
+from controller.search.retries import RETRY_OF, given_trial, once_more, retried
 from controller.search.samplers import ignores_history
-from controller.search.space import chosen_by, replay
+from controller.search.space import chosen_by
 from controller.search.study import study_uid, task_id_of
+from controller.search.tell import TellResult, keep_text, tell_trial
 from controller.search.trial_cache import TrialCache
-from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot
+from controller.search.trial_reasons import TrialReasons
+from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot, snapshots
 from controller.search.tried import DUPLICATE, NOT_RUN, TriedPoints
 from worker.artifacts import ArtifactMeta
-from worker.optuna_internals import open_trial, storage_of, tell, trial_id
+from worker.optuna_internals import open_trial, storage_of, trial_id
 from worker.trials.sampler_state import MARK, SamplerState
 from worker.trials.storage_retry import retry_while_away
 
@@ -84,6 +87,12 @@ class Search:
         self._reports = reports
         self._sampler_state = sampler_state if sampler_state is not None and sampler_state.seeded else None
         self._tried = TriedPoints(study, self._parameters)
+        self.log = DecisionLog(study)
+        """What was decided, and why."""
+        self.settings: dict[str, Any] = {}
+        """What sampler and pruner were made from, by name, for the log."""
+        self.reasons = TrialReasons(study)
+        """Of asks and prunes."""
         self.exhausted = False
         """Nothing is left to try."""
 
@@ -130,13 +139,15 @@ class Search:
         """A trial whose number somebody else's has got, under its own one."""
         self._trials.pop(asked.number, None)
         self._trials[number] = open_trial(self._study, number)
+        self.log.moved(asked.number, number)
         self._tried.reset()
         return Asked(number=number, task_id=task_id_of(self._uid, number), parameters=asked.parameters)
 
     def flush(self) -> dict[int, int]:
         """Write what was told and reported to the storage; returns `TrialCache.flush`'s."""
+        self.log.write(self._trials)
         storage = storage_of(self._study)
-        return storage.flush() if isinstance(storage, TrialCache) else {}
+        return self.reasons.timed(storage.flush) if isinstance(storage, TrialCache) else {}
 
     @property
     def dirty(self) -> bool:
@@ -164,29 +175,31 @@ class Search:
         """The next trial whose parameters are new, where that matters."""
         if self._allow_duplicates:
             return self._ask()
+        closed: list[int] = []
         for count in range(MOST_DUPLICATES):
             if self._tried.complete:
                 break
-            asked = self._ask()
+            asked = self._ask(closed)
             earlier = self._tried.number_of(asked.parameters)
             if earlier is None:
                 self._tried.add(asked.parameters, asked.number)
                 return asked
             self._trials[asked.number].set_user_attr(DUPLICATE, earlier)
             self.tell(asked.number, TrialState.FAIL)
+            closed.append(asked.number)
             if self.exhausted:
                 return None
             self._tried.count_unseen()
             point = self._tried.pick_unseen(f"{self._uid}/{asked.number}") if count + 1 >= PATIENCE else None
             if point is not None:
-                self._study.enqueue_trial(point)
+                self._study.add_trial(given_trial(point, "unseen"))
         self.exhausted = True
         return None
 
-    def _ask(self) -> Asked:
+    def _ask(self, closed: Sequence[int] = ()) -> Asked:
         while True:
             try:
-                return self._ask_once()
+                return self._ask_once(closed)
             except ValueError:
                 found = foreign_trials(self._study, self._trials, self._parameters)
                 if not found:
@@ -200,25 +213,36 @@ class Search:
         self.discard(trial.number)
         enqueue_as_meant(self._study, trial, self._parameters)
 
-    def _ask_once(self) -> Asked:
+    def _ask_once(self, closed: Sequence[int]) -> Asked:
+        began = time.perf_counter()
         if self._simple:
             trial = self._study.ask({p.name: p.distribution() for p in self._parameters})
-            parameters = {p.name: p.decode(trial.params[p.name]) for p in self._parameters}
+            chosen = trial.params
+            parameters = {p.name: p.decode(chosen[p.name]) for p in self._parameters}
         else:
             trial = self._study.ask()
-            parameters = chosen_by(self._parameters, trial)
+            parameters, chosen = chosen_by(self._parameters, trial), trial.params
         self._trials[trial.number] = trial
+        seconds = time.perf_counter() - began
         mark = self._sampler_state.mark() if self._sampler_state is not None else None
         if mark is not None:
             trial.storage.set_trial_system_attr(trial_id(trial), MARK, mark)
+        if self.log.is_kept:
+            self.log.asked(trial, self.reasons.asked(trial, list(chosen), seconds, closed))
         return Asked(number=trial.number, task_id=task_id_of(self._uid, trial.number), parameters=parameters)
+
+    def note(self, number: int, kind: str, why: Mapping[str, Any] | None = None) -> None:
+        """Add to the log what was decided of a running trial, once of each kind."""
+        trial = self._trials.get(number)
+        if trial is not None and self.log.is_kept and not self.log.has(trial, kind):
+            self.log.decided(trial, kind, why)
 
     # What is known beforehand
 
-    def enqueue(self, parameters: Mapping[str, Any]) -> str:
+    def enqueue(self, parameters: Mapping[str, Any], origin: str = "program", by: str = "") -> str:
         """Have a known configuration tried next, see `enqueued.enqueue_once`."""
         tried = None if self._allow_duplicates else self._tried
-        why = enqueue_once(self._study, parameters, self._parameters, tried)
+        why = enqueue_once(self._study, parameters, self._parameters, tried, origin, by)
         self.exhausted = self.exhausted and bool(why)
         return why
 
@@ -269,8 +293,12 @@ class Search:
             return False
         told.add(step)
         trial.report(value, step)
+        self.log.reported(trial, step, value)
         # Pruners note what they see, also where their answer doesn't count yet.
-        return self.prunes and bool(trial.should_prune()) and len(told) >= least
+        if not (self.prunes and trial.should_prune()) or len(told) < least:
+            return False
+        self.log.decided(trial, PRUNED, self.reasons.pruned(trial, step))
+        return True
 
     @property
     def takes_reports(self) -> bool:
@@ -288,41 +316,27 @@ class Search:
         state: TrialState,
         values: Sequence[float] | None = None,
         constraints: Sequence[float] | None = None,
+        why: Mapping[str, Any] | None = None,
     ) -> bool:
         """Tell how a trial has ended.
 
         Args:
             constraints: by how much each bound is passed; feasible where all are 0 or below.
+            why: for the log: what became of its task, as JSON types.
 
         Returns:
             False when that was told before: each trial is told once.
         """
         trial = self._trials.pop(number, None)
         self._reported.pop(number, None)
+        self.reasons.given_up.pop(number, None)
         if trial is None:
             return False
-        if state is TrialState.COMPLETE and (values is None or not all(map(math.isfinite, values))):
-            state, values = TrialState.FAIL, None
-        try:
-            for index, violation in enumerate(constraints or ()):
-                trial.set_constraint(str(index), violation)
-            tell(self._study, trial, list(values) if state is TrialState.COMPLETE and values else None, state)
-        except optuna.exceptions.UpdateFinishedTrialError as error:
-            log.info("trial %d was told before: %s", number, error)
-            return False
-        except RuntimeError as error:
-            # Samplers that have tried everything call Study.stop(), which ask-and-tell doesn't know;
-            # the result is stored all the same.
-            if "stop" not in str(error).lower():
-                raise
+        result = tell_trial(self._study, trial, state, values, constraints, self.log, why)
+        if result is TellResult.LAST:
             # Interrupted trials that wait for another try are not among what the sampler counts.
             self.exhausted = not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        except ValueError as error:
-            if "Cannot tell a" not in str(error):
-                raise
-            log.info("trial %d was told before: %s", number, error)
-            return False
-        return True
+        return result is not TellResult.KNOWN
 
     def link(self, number: int, artifacts: Iterable[ArtifactMeta]) -> None:
         """Make a running trial's artifacts known to Optuna, as `optuna.artifacts.upload_artifact` does."""
@@ -334,30 +348,23 @@ class Search:
         self._keep(number, SNAPSHOT, text)
 
     def _keep(self, number: int, name: str, text: str) -> None:
-        trial = self._trials.get(number)
-        if trial is None:
-            return
-        try:
-            trial.storage.set_trial_system_attr(trial_id(trial), name, text)
-        except optuna.exceptions.UpdateFinishedTrialError as error:
-            log.info("trial %d was told before its %r was kept: %s", number, name, error)
+        if number in self._trials:
+            keep_text(self._trials[number], name, text)
 
     def snapshots(self, known: Container[str]) -> Iterator[TrialSnapshot]:
         """The told trials that keep a copy of their task, except for tasks in `known`."""
-        for trial in self._study.get_trials(deepcopy=False):
-            text, task_id = trial.system_attrs.get(SNAPSHOT), self.task_id(trial.number)
-            if text is None or not trial.state.is_finished() or task_id in known:
-                continue
-            found = replay(self._parameters, trial.params)
-            parameters = found[0] if found is not None else dict(trial.params)
-            yield TrialSnapshot(number=trial.number, task_id=task_id, parameters=parameters, text=text)
+        return snapshots(self._study, self._parameters, self.task_id, known)
 
-    def discard(self, number: int) -> None:
-        """Close a trial that did not run, or not to its end: its parameters may come at the next start."""
+    def discard(self, number: int, why: Mapping[str, Any] | None = None) -> None:
+        """Close a trial that did not run, or not to its end: its parameters may come at the next start.
+
+        Args:
+            why: as for `tell`.
+        """
         trial = self._trials.get(number)
         if trial is not None:
             trial.set_user_attr(NOT_RUN, True)
-            self.tell(number, TrialState.FAIL)
+            self.tell(number, TrialState.FAIL, why=why)
 
     def try_again(self, number: int) -> None:
         """Have a later trial use the parameters of running trial `number`, which is being cut short."""
@@ -369,7 +376,7 @@ class Search:
         chosen = trial.params if self._reports else trial.storage.get_trial(trial_id(trial)).params
         self._tried.release(chosen, trial.params)
         attributes = trial.storage.get_trial_system_attrs(trial_id(trial))
-        self._study.add_trial(once_more(chosen, attributes))
+        self._study.add_trial(once_more(chosen, attributes, again=number))
         if RETRY_OF in attributes:
             # From now on it is the later trial that retries the failed one.
             trial.storage.set_trial_system_attr(trial_id(trial), RETRY_OF, None)

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import optuna
+
+from controller.search.parameters import Parameter
+from controller.search.space import replay
 from worker.protocol import Summary, TaskRecord
 from worker.protocol.copies import TaskCopy
 from worker.protocol.errors import RecordError
@@ -76,6 +80,28 @@ def _shortened(record: TaskRecord) -> TaskRecord:
     if record.stop and len(record.stop.reason) > LONGEST_NAME:
         changes["stop"] = replace(record.stop, reason=record.stop.reason[:LONGEST_NAME])
     return replace(record, **changes) if changes else record
+
+
+def snapshots(
+    study: optuna.Study,
+    parameters: Sequence[Parameter],
+    task_id: Callable[[int], str],
+    known: Container[str],
+) -> Iterator[TrialSnapshot]:
+    """The told trials of a study that keep a copy of their task.
+
+    Args:
+        parameters: what is searched.
+        task_id: gives the task of a trial.
+        known: ids of tasks to leave out.
+    """
+    for trial in study.get_trials(deepcopy=False):
+        text, task = trial.system_attrs.get(SNAPSHOT), task_id(trial.number)
+        if text is None or not trial.state.is_finished() or task in known:
+            continue
+        found = replay(parameters, trial.params)
+        chosen = found[0] if found is not None else dict(trial.params)
+        yield TrialSnapshot(number=trial.number, task_id=task, parameters=chosen, text=text)
 
 
 def restore_task(snapshot: TrialSnapshot, fresh: TaskRecord) -> tuple[TaskCopy, float] | None:

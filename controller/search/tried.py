@@ -17,6 +17,8 @@ from worker.trials.storage import quietly
 
 FIXED = "fixed_params"
 """System attribute, Optuna's, of a trial whose parameters were given."""
+GIVEN = "optuna-rq:given"
+"""System attribute of a trial whose parameters were given: by whom, ``{"from": …}``."""
 DUPLICATE = "optuna-rq:duplicate_of"
 """User attribute of a trial that was not run: the number of the one that had its parameters."""
 COPIED = "optuna-rq:from"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -79,13 +80,22 @@ class SweepSource:
             reports=not by_objective,
             sampler_state=self._sampler_state,
         )
+        search.settings = self._logged()
         older = self._sweep.study.start_from
         if older is not None:
             copied, left = search.start_from(_older(older, storage))
             observer.note(f"{copied} trial(s) of study {older!r} are known to the sampler, {left} don't fit")
         for parameters in self._sweep.tries:
-            search.enqueue(parameters)
+            search.enqueue(parameters, "try")
         return search
+
+    def _logged(self) -> dict[str, Any]:
+        """What a replay makes sampler and pruner from."""
+        pruner = self._sweep.pruner
+        return {
+            "sampler": self._sweep.sampler.to_dict(),
+            "pruner": pruner.to_dict() if pruner is not None else {},
+        }
 
     def _make_sampler(self, trials: int) -> BaseSampler:
         """The sampler for a study that has so many trials. Raises `BadInput`."""

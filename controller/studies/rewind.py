@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from controller.search.decision_log import DecisionLog
 from controller.search.study import existing_study, quiet_optuna
+from controller.search.trial_cache import cached
 from controller.session.lock import StudyLock
 from controller.studies.study_copies import backup_study, cut_back
 from worker.optuna_internals import storage_of
@@ -56,6 +58,8 @@ def rewind(store: Store, name: str, url: str, trial: int, *, backup: bool) -> tu
             store.tasks.remove(task)
         store.labels.touch(name, [task.id for task in after])
         gone = cut_back(name, storage, trial)
+        if gone:
+            DecisionLog(cached(existing_study(record, url)), store.clock.now).rewound(trial)
         reason = f"taken back to trial {trial}"
         store.studies.save(
             replace(

@@ -6,13 +6,23 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from optuna.trial import FrozenTrial
+
 from controller.results.curves import Curve, curves_of
 from controller.results.study_data import MOST_EVENTS, StudyData, TaskData
-from controller.studies.study_file import check_file, checked_head, read_lines, study_from_json
+from controller.studies.study_file import (
+    check_file,
+    checked_head,
+    read_lines,
+    study_from_json,
+)
 from controller.studies.study_file_log import log_entries
+from controller.studies.study_file_surroundings import surroundings_in
+from controller.studies.study_file_trials import trial_from_json
 from worker.protocol import StudyRecord
 from worker.protocol.copies import TaskCopy
 from worker.protocol.errors import BadInput
+from worker.protocol.recorded_surroundings import RecordedSurroundings
 from worker.protocol.study_log import LogEntry
 
 
@@ -29,6 +39,7 @@ def read_study_file(path: Path) -> StudyData:
     tasks: list[TaskData] = []
     curves: dict[str, Mapping[str, Curve]] = {}
     events: list[LogEntry] = []
+    surroundings = RecordedSurroundings()
     for line in lines:
         if "study" in line:
             study = study_from_json(line["study"])
@@ -40,6 +51,7 @@ def read_study_file(path: Path) -> StudyData:
                 curves[copy.record.id] = found
         elif "log" in line:
             events += log_entries(line)
+        surroundings = surroundings_in(line) or surroundings
     if study is None:
         raise BadInput(f"{path}: damaged: it holds no study; export it again")
     tasks.sort(key=lambda task: task.record.trial)
@@ -49,7 +61,18 @@ def read_study_file(path: Path) -> StudyData:
         at=_moment(path, head.get("at")),
         curves=curves,
         events=tuple(events[-MOST_EVENTS:]),
+        surroundings=surroundings,
     )
+
+
+def read_trials(path: Path) -> list[FrozenTrial]:
+    """The trials in a file of `controller export`, as Optuna had them, by number.
+
+    Raises:
+        BadInput: as `read_study_file`.
+    """
+    check_file(path)
+    return [trial_from_json(line["trial"]) for line in read_lines(path) if "trial" in line]
 
 
 def _moment(path: Path, text: object) -> float:

@@ -23,7 +23,7 @@ def waits(task, lr, opt):
     while not pathlib.Path("go").exists():
         time.sleep(0.02)
 """
-WHO = "the page, from 127.0.0.1"
+WHO = "the page with the full token, from 127.0.0.1"
 
 
 @pytest.fixture(scope="module")

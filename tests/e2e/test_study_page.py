@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from playwright.sync_api import expect
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
@@ -69,6 +72,10 @@ def test_every_figure_is_drawn_under_the_policy(
             assert said_by(found, "e.querySelectorAll('.main-svg').length") > 0, name
             assert "WebGL" not in found.inner_text()
             assert said_by(found, "e.data.length") > 0, name
+            assert not said_by(
+                found,
+                "Object.keys(e.layout).some((k) => /^xaxis/.test(k) && e.layout[k].automargin === true)",
+            )
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -143,3 +150,57 @@ def test_parameters_and_objective_are_chosen(browser: Any, page_of: Served) -> N
         titles = "[e.layout.xaxis.title.text, e.layout.yaxis.title.text].join()"
         wait_for(lambda: said_by(contour, titles) == "layers,optimizer", "the contour")
         assert said_by(figure(page, "rank"), titles) == "layers,optimizer"
+
+
+def test_ranges_of_parallel_coordinates(browser: Any, page_of: Served) -> None:
+    with tab(browser, page_of, viewport={"width": 1200, "height": 900}) as open_tab:
+        page = open_tab.open("/studies/s")
+        found = figure(page, "parallel")
+        panel = page.locator("#parallel")
+        matching, summary = panel.locator("[data-matching]"), panel.locator("summary")
+        # By the keyboard: open the fields, and move the lowest value of a parameter up.
+        summary.focus()
+        page.keyboard.press("Enter")
+        panel.get_by_label("lr, lowest").focus()
+        for _ in range(3):
+            page.keyboard.press("PageUp")
+        expect(matching).to_have_text(re.compile(r"^\d+ of 4\d trials$"))
+        inside = int(matching.inner_text().split()[0])
+        assert 0 < inside < 44
+        page.wait_for_url("**ranges=**")
+        ranges = json.loads(parse_qs(urlsplit(page.url).query)["ranges"][0])
+        assert list(ranges) == ["lr"]
+        # Trials outside fade behind the others; the axis shows its range.
+        assert said_by(found, "e.data[0].hoverinfo") == "skip"
+        assert (
+            said_by(found, "e.data.slice(1).reduce((n, t) => n + t.x.filter((x) => x === null).length, 0)")
+            == inside
+        )
+        assert said_by(found, "e.layout.shapes.length") == 1
+        # A choice among others; the table shows the same trials.
+        panel.get_by_label("adam").check()
+        expect(matching).not_to_have_text(re.compile(f"^{inside} of"))
+        both = int(matching.inner_text().split()[0])
+        page.wait_for_url("**adam**")
+        address = page.url
+        panel.get_by_role("link", name="These trials in the table").click()
+        expect(page.locator("[data-matching]")).to_have_text(str(both))
+        # The address has it all; a mouse drags a range, a click takes none away and opens the trial.
+        page = open_tab.open(urlsplit(address).path + "?" + urlsplit(address).query)
+        figure(page, "parallel")
+        expect(matching).to_have_text(re.compile(f"^{both} of"))
+        panel.get_by_role("button", name="All trials").click()
+        expect(matching).to_be_empty()
+        page.wait_for_url(lambda url: "ranges" not in url)
+        area = found.locator(".nsewdrag").bounding_box()
+        x = area["x"] + area["width"] * 3.3 / 3.6  # the last axis, the objective's
+        page.mouse.move(x, area["y"] + area["height"] * 0.9)
+        page.mouse.down()
+        page.mouse.move(x, area["y"] + area["height"] * 0.5, steps=4)
+        page.mouse.up()
+        expect(matching).to_have_text(re.compile(r"^\d+ of 4\d trials$"))
+        assert 0 < int(matching.inner_text().split()[0]) < 44
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        best = area["y"] + area["height"] * 1.08 / 1.18  # where the best value lies
+        page.mouse.click(x, best)
+        page.wait_for_url("**/tasks/*")

@@ -133,6 +133,19 @@ def test_it_follows_a_running_task(browser: Any, page_of: Served, running: Runni
         running.report(1.0)
         wait_for(lambda: points() == 3, "the third point of the curve")
         expect(page.get_by_role("row", name="loss")).to_contain_text("1")
+        # Smoothed and on a logarithmic axis, also what comes after that; the address keeps it.
+        form = page.get_by_role("form", name="Curves")
+        form.get_by_label("Smooth").fill("0.9")
+        form.get_by_label("log y").check()
+        last = "figure => [figure.data[0].y.length, figure.data[0].y.at(-1) > 1.5, figure.layout.yaxis.type]"
+        wait_for(lambda: drawn.evaluate(last) == [3, True, "log"], "a smooth curve on a logarithmic axis")
+        running.report(0.5)
+        wait_for(lambda: drawn.evaluate(last) == [4, True, "log"], "the same of the fourth point")
+        page.reload()
+        wait_for(lambda: drawn.evaluate(last) == [4, True, "log"], "the same again")
+        form.get_by_label("over time").check()
+        page.wait_for_url("**by_time=1**")
+        wait_for(lambda: "minutes" in drawn.evaluate("figure => figure.layout.xaxis.title.text"), "minutes")
         # Many lines: the end is seen, unless a person looks at the beginning.
         running.prints("".join(f"line {number}\n" for number in range(300)))
         expect(log).to_contain_text("line 299")

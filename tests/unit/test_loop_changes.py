@@ -47,6 +47,7 @@ def test_an_edit_is_taken_over_and_taken_back(redis_url: str, tmp_path: Path) ->
     edited.look()
     assert limits(parts.budget) == {
         "max_trials": 8, "max_concurrent": 3, "max_failures": None, "total_compute": None, "wall_clock": 7200,
+        "time_per_trial": None, "min_iterations": None,
     }  # fmt: skip
     assert parts.budget.iterations.limit == 80
     assert parts.observer.notes == [
@@ -129,6 +130,43 @@ def test_a_raised_limit_gets_more_trials_launched(redis_url: str, tmp_path: Path
     control.take()
     launching.launch_new()
     assert len(parts.state.running) == 3
+
+
+def test_limits_of_single_trials(redis_url: str, tmp_path: Path) -> None:
+    parts = parts_of(redis_url, tmp_path, time_limit_per_job=60, max_concurrent=2)
+    launching = Launching(parts.context, parts.fleet, parts.tracker)
+    parts.hooks.create_job = launching.create  # type: ignore[method-assign] # as SearchStrategy does
+    control = Control(parts.context, parts.progress)
+    control.begin()
+    launching.launch_new()
+    edit_budget(
+        parts.store, STUDY, {"time_per_trial": "2h", "min_iterations": 7, "max_concurrent": 3}, by="ann"
+    )
+    control.take()
+    launching.launch_new()
+    limits_s = [job.record.spec.time_limit_s for job in parts.state.running.values()]
+    assert limits_s == [3600, 3600, 7200], "what runs keeps what its worker goes by"
+    assert parts.budget.min_iterations.limit == 7
+    assert "time_per_trial is 2 h, for trials created from now on, as ann has set it instead of 1 h" in (
+        parts.observer.notes
+    )
+    parts.progress.save()
+    kept = parts.store.studies.get(STUDY).budget
+    assert (kept["time_per_trial"]["limit"], kept["min_iterations"]["limit"]) == (120, 7)
+
+
+def test_a_lower_time_does_not_end_what_was_created_with_more(redis_url: str, tmp_path: Path) -> None:
+    parts = parts_of(redis_url, tmp_path, time_limit_per_job=60)
+    job = parts.hooks.helper_create_job(parts.context.base_task_id, {"x": 0.5})
+    job.launch("default")
+    parts.tracker.adopt(job)
+    job.computed_s = lambda: 3000.0  # type: ignore[method-assign] # as if it had run so long
+    parts.budget.time_per_trial.limit = 1
+    assert parts.tracker.check_limits(job)
+    assert not job.is_stopped()
+    job.computed_s = lambda: 3700.0  # type: ignore[method-assign] # likewise
+    parts.tracker.check_limits(job)
+    assert job.is_stopped()
 
 
 # Configurations

@@ -91,7 +91,8 @@ def test_progress_is_saved_and_restored(parts: LoopParts) -> None:
 
 
 def test_jobs_have_the_searchs_limits(redis_url: str, tmp_path: Path) -> None:
-    parts = LoopParts(redis_url, tmp_path, lease_s=7.0, time_limit_s=30.0, max_attempts=2)
+    parts = LoopParts(redis_url, tmp_path, lease_s=7.0, max_attempts=2)
+    parts.budget.time_per_trial.limit = 0.5
     parts.hooks.jobs.project = "p"
     record = parts.launched().record
     spec = record.spec

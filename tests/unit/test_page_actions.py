@@ -32,8 +32,12 @@ def client() -> Any:
 @pytest.mark.parametrize(
     ("body", "status", "answer"),
     [
-        (b'{"a": "1", "b": ["x", "y"]}', 200, {"done": "stopped by the page, from testclient: ['a', 'b']"}),
-        (b"", 200, {"done": "stopped by the page, from testclient: []"}),
+        (
+            b'{"a": "1", "b": ["x", "y"]}',
+            200,
+            {"done": "stopped by the page with the full token, from testclient: ['a', 'b']"},
+        ),
+        (b"", 200, {"done": "stopped by the page with the full token, from testclient: []"}),
         (b'{"more": 1}', 200, {"done": "stopped", "more": 1}),
         (b'{"bad": 1}', 400, {"error": "task: it has ended already"}),
         (b"[1]", 400, {"error": "the request is no JSON object"}),

@@ -101,7 +101,7 @@ def test_actions(store: Store, address: str, fields: dict[str, Any], done: str) 
     assert answer.status_code == 200, answer.text
     assert done in answer.json()["done"]
     (entry, *_) = store.study_log.last(NAME)
-    assert entry.by == "the page, from testclient"
+    assert entry.by == "the page with the full token, from testclient"
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,25 @@ from typing import Any
 import fakeredis
 import pytest
 
+from controller.results import objective_order
 from controller.results.task_rows import RowsKept, TaskRows
-from controller.results.task_table import Query, TaskPage, filter_tasks, find_page
+from controller.results.task_table import Query, TaskPage, filter_tasks, find_page, indexed_page
 from controller.results.where import WhereError
 from tests.fakes import ACCURACY, LOSS, ManualClock, record
-from worker.protocol import Reason, Status, Store, StudyRecord, Summary, TaskRecord, TaskSpec, keys
+from worker.protocol import (
+    ObjectiveMetric,
+    Reason,
+    Status,
+    Store,
+    StudyRecord,
+    Summary,
+    TaskRecord,
+    TaskSpec,
+    keys,
+)
 from worker.protocol.copies import TaskCopy, write_tasks
 from worker.protocol.errors import BadInput
+from worker.protocol.metrics import Sign
 from worker.protocol.printable import one_line
 
 STUDY = StudyRecord(name="s", created_at=1.0, metrics=(LOSS,))
@@ -94,6 +106,45 @@ def test_what_is_shown_of_a_study(store: Store, query: dict[str, Any], expected:
     assert trials(found) == expected
     assert (found.total, found.start) == (5, query.get("start", 0))
     assert found.matching >= len(expected)
+
+
+@pytest.mark.parametrize("metric", [LOSS, ACCURACY], ids=lambda metric: metric.key)
+@pytest.mark.parametrize("way", ["", "-"])
+def test_the_order_of_an_objective_comes_from_the_ranking_index(
+    store: Store, metric: ObjectiveMetric, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = replace(STUDY, metrics=(metric,))
+    values = [0.3, 0.1, float("nan"), 0.1, 0.7, 0.2, 0.5]
+    tasks = [ended(n, Status.FAILED if n == 6 else Status.COMPLETED, lr=1.0) for n in range(7)]
+    tasks = [replace(task, spec=replace(task.spec, metrics=(metric,))) for task in tasks]
+    put(store, *tasks, **{metric.key: values})
+    # Workers write the index: one that failed is not in it, and a stranger is.
+    store.redis.zrem(keys.rank("s"), tasks[6].id)
+    store.redis.zadd(keys.rank("s"), {"f" * 32: -9.0})
+    known = TaskRows(store, study)
+    known.all()
+    queries = [Query(sort=f"{way}{metric.key}", start=start, count=2) for start in range(0, 7, 2)]
+    expected = [find_page(store, study, known, query) for query in queries]
+    monkeypatch.setattr(TaskRows, "all", lambda rows: pytest.fail("all rows are read"))
+    assert [find_page(store, study, TaskRows(store, study), query) for query in queries] == expected
+    assert [row["trial"] for row in expected[-1].rows] == [2]
+
+
+@pytest.mark.parametrize(
+    ("query", "sign"),
+    [({"sort": "lr"}, Sign.MIN), ({"sort": "loss", "where": "lr > 0"}, Sign.MIN), ({"sort": "loss"}, Sign.MIN_GLOBAL),
+     ({"sort": "loss", "status": Status.COMPLETED}, Sign.MIN)],
+)  # fmt: skip
+def test_what_the_ranking_index_does_not_say(store: Store, query: dict[str, Any], sign: Sign) -> None:
+    five(store)
+    study = replace(STUDY, metrics=(replace(LOSS, sign=sign),))
+    assert indexed_page(store, study, TaskRows(store, study), Query(count=2, **query)) is None
+
+
+def test_too_many_that_are_not_ranked(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    five(store)
+    monkeypatch.setattr(objective_order, "MOST_UNRANKED", 0)
+    assert indexed_page(store, STUDY, TaskRows(store, STUDY), Query(sort="loss", count=2)) is None
 
 
 def test_how_many_match(store: Store) -> None:

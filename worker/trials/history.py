@@ -43,6 +43,16 @@ class BoundedHistory(BaseSampler):
         self._sampler = sampler
         self._newest = newest
 
+    @property
+    def inner(self) -> BaseSampler:
+        """The sampler that suggests."""
+        return self._sampler
+
+    @property
+    def newest(self) -> int:
+        """How many finished trials it sees."""
+        return self._newest
+
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:

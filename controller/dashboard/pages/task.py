@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -142,7 +143,8 @@ def task(request: Request) -> Response:
         groups=groups,
         hidden=len(view.groups) - len(groups),
         options=options,
-        chosen={name: "1" for name, on in options.items() if on},
+        smooth=_smooth(request),
+        chosen={name: "1" for name in ("by_time", "log") if options[name]},
         live=address(request, "live", {"task": view.record.id}),
     )
 
@@ -156,7 +158,13 @@ def about(request: Request) -> Response:
 
 
 def _options(request: Request) -> dict[str, bool]:
-    return {name: request.query_params.get(name) == "1" for name in ("by_time", "log")}
+    return {name: request.query_params.get(name) == "1" for name in ("by_time", "log", "logx", "logy")}
+
+
+def _smooth(request: Request) -> float:
+    """How much curves are smoothed, from 0 to 0.99; 0 for what is no such number."""
+    text = request.query_params.get("smooth", "")
+    return min(0.99, float(text)) if re.fullmatch(r"0?\.[0-9]{1,4}", text) else 0.0
 
 
 def curves(request: Request) -> Response:
@@ -166,7 +174,10 @@ def curves(request: Request) -> Response:
     wanted = request.query_params.getlist("metric")
     scalars = site.store.reports.scalars([record.id])[0]
     for group in metric_groups({key: scalars[key] for key in wanted if key in scalars}):
-        drawn = task_figure.draw(record, group, _read.get(site.store, record), **_options(request))
+        options = _options(request)
+        drawn = task_figure.draw(
+            record, group, _read.get(site.store, record), by_time=options["by_time"], log=options["log"]
+        )
         return as_json(drawn)
     raise HTTPException(404, f"task {record.id[:8]} has reported no such metric more than once")
 

@@ -12,8 +12,8 @@ from starlette.routing import Route
 
 from controller.dashboard.site import Site, Tab, as_json
 from controller.results.as_csv import to_csv
-from controller.results.task_table import Query, TaskPage, find_page
-from controller.results.where import WhereError
+from controller.results.task_table import Query, TaskPage, find_page, indexed_page
+from controller.results.where import Where, WhereError
 from worker.protocol import Status, StudyRecord
 from worker.protocol.errors import BadInput
 
@@ -42,10 +42,14 @@ def trials(request: Request) -> Response:
     }
     rows = site.rows.of(site.store, study)
     try:
-        if query.needs_all and not rows.wait(PATIENCE_S):
-            read, wanted = rows.progress
-            return _shown(request, study, values | {"reading": {"read": read, "wanted": wanted}})
-        page = find_page(site.store, study, rows, query)
+        if query.where.strip():
+            Where.parse(query.where)  # what can't be read waits for no rows
+        page = indexed_page(site.store, study, rows, query)
+        if page is None:
+            if not rows.wait(PATIENCE_S):
+                read, wanted = rows.progress
+                return _shown(request, study, values | {"reading": {"read": read, "wanted": wanted}})
+            page = find_page(site.store, study, rows, query)
     except BadInput as error:
         return _shown(request, study, values | {"problem": _problem(query, error)}, status=400)
     response = _shown(request, study, values | {"page": page, **_places(page, count)})

@@ -1,4 +1,5 @@
 // A study's figures: what is chosen of them, log axes and smoothing, a click that opens a task.
+import { OURS, plain, remember, view } from "./curves.js";
 import { say } from "./page.js";
 import { show } from "./plots.js";
 
@@ -8,8 +9,6 @@ const figures = document.getElementById("figures");
 function fields(form) {
   return [...new FormData(form)].filter(([name, value]) => value !== "" && !(name === "smooth" && value === "0"));
 }
-
-const OURS = ["smooth", "logx", "logy"];   // what needs nothing from the server
 
 function addressOf(element, form) {
   const url = new URL(element.dataset.base, location.href);
@@ -57,33 +56,6 @@ function choose(form) {
   }
 }
 
-/** An exponential mean of each curve; a gap begins the next one. */
-export function smoothed(values, weight) {
-  let sum = 0, share = 0;
-  return values.map((value) => {
-    if (value === null || !Number.isFinite(value)) {
-      sum = share = 0;
-      return value;
-    }
-    sum = weight * sum + (1 - weight) * value;
-    share = weight * share + (1 - weight);
-    return sum / share;
-  });
-}
-
-const raw = new WeakMap();
-
-/** Applies log axes and smoothing to the curves as they came. */
-function view(element, form) {
-  const before = raw.get(element);
-  if (!before) return null;
-  const weight = Number(form.elements.smooth.value);
-  const type = (name) => (form.elements[name].checked ? "log" : "linear");
-  const y = before.map((values) => (weight ? smoothed(values, weight) : values));
-  return window.Plotly.update(element, { y }, { "xaxis.type": type("logx"), "yaxis.type": type("logy") });
-}
-
-const plain = (form) => !OURS.some((name) => fields(form).some(([field]) => field === name));
 const waiting = new WeakMap();
 
 function drawn(element) {
@@ -104,7 +76,7 @@ function drawn(element) {
   }
   const form = panel.querySelector('form[data-choices="curves"]');
   if (form) {
-    raw.set(element, element.data.map((trace) => [...trace.y]));
+    remember(element);
     if (!plain(form)) view(element, form);
   }
 }

@@ -1,4 +1,5 @@
 // A task's page: output that follows, keys, commands to copy. What a program printed becomes text nodes only.
+import { OURS, plain, remember, view } from "./curves.js";
 import { ask, say } from "./page.js";
 
 const log = document.getElementById("log");
@@ -133,4 +134,31 @@ document.addEventListener("keydown", (event) => {
   if (!action) return;
   event.preventDefault();
   action();
+});
+
+// Curves: axes and smoothing, kept in the address.
+const choices = document.getElementById("choices");
+const curves = () => document.querySelectorAll("[data-curves] [data-drawn]");
+
+document.addEventListener("figure:drawn", ({ target }) => {
+  if (!target.closest("[data-curves]")) return;
+  remember(target);
+  if (!plain(choices)) view(target, choices);
+});
+choices.addEventListener("submit", (event) => event.preventDefault());
+choices.addEventListener("input", (event) => {
+  if (!OURS.includes(event.target.name)) return;
+  for (const element of curves()) view(element, choices)?.catch((error) => say(error.message, "bad"));
+});
+choices.addEventListener("change", (event) => {
+  const here = new URL(location.href);
+  for (const { name, type, value, checked } of choices.elements) {
+    const chosen = type === "checkbox" ? checked : Number(value) > 0;
+    if (chosen) here.searchParams.set(name, value);
+    else here.searchParams.delete(name);
+  }
+  here.searchParams.delete("log");
+  here.hash = "curves";
+  history.replaceState(history.state, "", here);
+  if (!OURS.includes(event.target.name)) location.reload();   // other points
 });
