@@ -11,7 +11,7 @@ from controller.insight.importance_advice import advise
 from worker.protocol import StudyRecord
 from worker.protocol.errors import BadInput
 
-BOOTSTRAPS = 20
+BOOTSTRAPS = 10
 """Fewer than the command has: a page is drawn again."""
 
 

@@ -7,7 +7,7 @@ from controller.report.sections import Section
 from controller.results.study_data import StudyData
 from worker.protocol.errors import BadInput
 
-BOOTSTRAPS = 20
+BOOTSTRAPS = 10
 
 
 def section(data: StudyData) -> Section | None:
