@@ -14,6 +14,7 @@ from controller.commands.artifact_commands import artifacts
 from controller.commands.control import budget, enqueue, pause, resume, stop
 from controller.commands.dashboard_command import dashboard
 from controller.commands.events_command import events
+from controller.commands.insight_compare import compare
 from controller.commands.insight_explain import explain
 from controller.commands.label_commands import note, tag
 from controller.commands.pipes import OUTPUT, PIPE_CLOSED, Commands, PipeClosed
@@ -56,7 +57,7 @@ def command() -> None:
 for _subcommand in (
     start, status, watch, top, tasks, show, logs, events, stop, pause, resume, budget, tag, note,
     enqueue, worker, rewind, delete,
-    explain,
+    explain, compare,
     acl, artifacts, export, import_, report, dashboard,
 ):  # fmt: skip
     command.add_command(_subcommand)
