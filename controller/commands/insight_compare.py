@@ -78,3 +78,44 @@ def compare(
 
 def _shown(value: object) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+@click.command()
+@click.argument("first", metavar="TASK")
+@click.argument("second", metavar="TASK")
+@redis_option
+@format_option(("table", "json"), "table")
+def diff(first: str, second: str, redis_url: str | None, output_format: str) -> None:
+    """What differs between two tasks: parameters, code, surroundings, results and curves.
+
+    TASK is a task's id, or the beginning of it; the two may be of different studies.
+    """
+    from controller.insight.diff import diff_tasks
+
+    with open_store(resolve(redis_url)) as store:
+        found = diff_tasks(store, pick_task(store, first), pick_task(store, second))
+    if output_format == "json":
+        print(json.dumps(found.as_dict(), indent=2))
+        return
+    from controller.commands.tables import console, table_of
+
+    out = console()
+
+    def line(text: str) -> None:
+        out.print(one_line(text), markup=False, soft_wrap=True)
+
+    for name, record in zip("AB", found.compared.tasks, strict=True):
+        where = f" (trial {record.trial} of study {record.study})" if record.study else ""
+        line(f"{name}: task {record.id}{where}: {record.status.value}")
+    out.print(table_of(found.rows(), "What differs"))
+    alike = len(found.compared.alike)
+    line(
+        f"{alike} parameter{'' if alike == 1 else 's'} alike"
+        + ("" if found.code_that_differs else "; the code is the same")
+    )
+    for apart in found.curves:
+        line(f"curve {apart.metric}: {apart.said()}")
+    if found.unknown:
+        line(f"not known: {found.unknown}")
+    elif not found.surroundings:
+        line("the surroundings are the same")

@@ -1,4 +1,4 @@
-"""The studies that are to be compared: by name, by a pattern of names, or from files of `controller export`."""
+"""The studies to compare: by name, by a pattern of names, or from files of `controller export`."""
 
 from __future__ import annotations
 

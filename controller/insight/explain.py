@@ -128,8 +128,13 @@ def explain_task(known: Known) -> TaskLife:
         trial=record.trial,
         status=record.status.value,
         steps=tuple(steps),
-        unknown=known.unknown,
+        unknown=(*known.unknown, *_not_logged(known)),
     )
+
+
+def _not_logged(known: Known) -> Iterator[str]:
+    if known.trial is not None and not known.reasons:
+        yield "why it was asked for: it carries no log of decisions"
 
 
 def _asked(known: Known) -> Iterator[Step]:

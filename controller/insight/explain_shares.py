@@ -15,7 +15,7 @@ from worker.protocol.study_log import LogEntry, LogKind
 
 RUNNING = "running trials"
 GIVEN_UP = "attempts that were given up"
-STARTING = "taking and starting trials"
+STARTING = "waiting for workers"
 SAMPLER = "waiting for the sampler"
 STORAGE = "waiting for Optuna's storage"
 CONTROLLER = "waiting for the controller"

@@ -32,7 +32,7 @@ _LEAST_S = 0.001
 _ADVICE = {
     RUNNING: "slots: more of them, or shorter trials, would make it faster",
     GIVEN_UP: "workers that were lost or stopped: what they had computed was given up",
-    STARTING: "workers: they take long to take and start a trial",
+    STARTING: "workers: they took long to take and start trials, or were away",
     SAMPLER: "the sampler: bound its history, or take one that is faster",
     STORAGE: "Optuna's storage: take one that is nearer, or a journal file",
     CONTROLLER: "the controller: slots waited until it had the next trial ready",

@@ -15,12 +15,14 @@ from controller.studies.study_file import (
     checked_head,
     read_lines,
     study_from_json,
-    trial_from_json,
 )
 from controller.studies.study_file_log import log_entries
+from controller.studies.study_file_surroundings import surroundings_in
+from controller.studies.study_file_trials import trial_from_json
 from worker.protocol import StudyRecord
 from worker.protocol.copies import TaskCopy
 from worker.protocol.errors import BadInput
+from worker.protocol.recorded_surroundings import RecordedSurroundings
 from worker.protocol.study_log import LogEntry
 
 
@@ -37,6 +39,7 @@ def read_study_file(path: Path) -> StudyData:
     tasks: list[TaskData] = []
     curves: dict[str, Mapping[str, Curve]] = {}
     events: list[LogEntry] = []
+    surroundings = RecordedSurroundings()
     for line in lines:
         if "study" in line:
             study = study_from_json(line["study"])
@@ -48,6 +51,7 @@ def read_study_file(path: Path) -> StudyData:
                 curves[copy.record.id] = found
         elif "log" in line:
             events += log_entries(line)
+        surroundings = surroundings_in(line) or surroundings
     if study is None:
         raise BadInput(f"{path}: damaged: it holds no study; export it again")
     tasks.sort(key=lambda task: task.record.trial)
@@ -57,6 +61,7 @@ def read_study_file(path: Path) -> StudyData:
         at=_moment(path, head.get("at")),
         curves=curves,
         events=tuple(events[-MOST_EVENTS:]),
+        surroundings=surroundings,
     )
 
 
