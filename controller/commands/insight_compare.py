@@ -9,7 +9,7 @@ import click
 
 from controller.commands.options import format_option, redis_option
 from controller.commands.report_command import study_file
-from controller.commands.settings import open_store, resolve
+from controller.commands.settings import open_store, pick_task, resolve
 from worker.protocol import Store
 from worker.protocol.errors import BadInput
 from worker.protocol.printable import one_line
@@ -109,10 +109,8 @@ def diff(first: str, second: str, redis_url: str | None, output_format: str) -> 
         line(f"{name}: task {record.id}{where}: {record.status.value}")
     out.print(table_of(found.rows(), "What differs"))
     alike = len(found.compared.alike)
-    line(
-        f"{alike} parameter{'' if alike == 1 else 's'} alike"
-        + ("" if found.code_that_differs else "; the code is the same")
-    )
+    code = "" if found.code_that_differs else "; the code is the same"
+    line(f"{alike} parameter{'' if alike == 1 else 's'} alike{code}")
     for apart in found.curves:
         line(f"curve {apart.metric}: {apart.said()}")
     if found.unknown:

@@ -295,9 +295,13 @@ def _can_differ(first: int, second: int) -> bool:
     return 2 / math.comb(first + second, first) <= 1 - CONFIDENCE
 
 
+_OWN = ("study.name", "study.seed", "sampler.seed")
+"""Settings that differ between studies of the same search."""
+
+
 def _settings(left: StudyData, right: StudyData) -> dict[str, tuple[Any, Any]]:
     first, second = (_flat(data.study.sweep) for data in (left, right))
-    names = [name for name in dict.fromkeys([*first, *second]) if name != "study.name"]
+    names = [name for name in dict.fromkeys([*first, *second]) if name not in _OWN]
     return {
         name: (first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)
     }

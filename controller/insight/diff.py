@@ -38,8 +38,8 @@ class Apart:
         if self.widest is None:
             return f"the same at each of {self.common} common iterations"
         return (
-            f"apart from iteration {self.parts_at} on, most at {self.widest_at}: {self.widest[0]:.6g} and "
-            f"{self.widest[1]:.6g}; at {self.last_at}, the last in both: {self.last[0]:.6g} and {self.last[1]:.6g}"
+            f"apart from iteration {self.parts_at} on, most at {self.widest_at} ({_pair(self.widest)}), "
+            f"{_pair(self.last)} at {self.last_at}, the last in both"
         )
 
 
@@ -96,6 +96,10 @@ class TaskDiff:
             "surroundings_unknown": self.unknown,
             "curves": [asdict(one) for one in self.curves],
         }
+
+
+def _pair(values: tuple[float, float]) -> str:
+    return f"{values[0]:.6g} and {values[1]:.6g}"
 
 
 def _shown(value: Any) -> Any:
