@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -51,10 +52,7 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
         f"controller {report['controller'] or '-'}"
     )
     line("tasks: " + (", ".join(f"{n} {s}" for s, n in report["tasks"].items() if n) or "none yet"))
-    left = "; left: " + ", ".join(report["left"]) if report["left"] else ""
-    if report["left"] and report["remaining_s"] is not None:
-        left += f" (about {spoken(report['remaining_s'])} at this rate)"
-    line(f"time: {spoken(report['elapsed_s'])}{left}")
+    line(f"time: {spoken(report['elapsed_s'])}{_left(report)}")
     for text in best_lines(report):
         line(text)
     rows = budget_rows(report["budget"])
@@ -64,6 +62,18 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
         out.print(table_of(worker_rows(report["workers"]), f"Workers of queue {report['queue']}"))
     elif report["state"] not in ENDED:
         line(f"no worker serves queue {report['queue']!r}")
+
+
+def _left(report: Mapping[str, Any]) -> str:
+    """What is left of the budgets, and how long that lasts."""
+    from controller.results.durations import spoken
+
+    left = "; left: " + ", ".join(report["left"]) if report["left"] else ""
+    if report["forecast_text"]:
+        return f"{left}; {report['forecast_text']}"
+    if report["left"] and report["remaining_s"] is not None:
+        left += f" (about {spoken(report['remaining_s'])} at this rate)"
+    return left
 
 
 def _check_plot(plot: bool, output_format: str) -> None:
@@ -137,6 +147,7 @@ def top(
     "--status", "only", type=click.Choice([s.value for s in Status]), help="Only those in this status."
 )
 @click.option("--base", is_flag=True, help="The tasks outside any study: base tasks, and those run by hand.")
+@click.option("--confirming", is_flag=True, help="The tasks that confirm a study's best.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -153,6 +164,7 @@ def tasks(
     study: str | None,
     only: str | None,
     base: bool,
+    confirming: bool,
     limit: int,
     where: str | None,
     sort: str | None,
@@ -177,7 +189,14 @@ def tasks(
     status, title = Status(only) if only else None, "Tasks of study"
     with open_store(resolve(redis_url)) as store:
         record = store.studies.get(pick_study(store, study))
-        if where or sort or columns:
+        if confirming:
+            if where or sort or columns:
+                raise BadInput("tasks: --confirming takes no --where, --sort, --columns; leave them out")
+            from controller.results.tasks import list_confirming
+
+            title = "Tasks that confirm the best of study"
+            found = list_confirming(store, record, status, limit)
+        elif where or sort or columns:
             from controller.results.task_table import Query, filter_tasks
 
             names = tuple(name for name in map(str.strip, (columns or "").split(",")) if name)
@@ -211,6 +230,9 @@ def _task_rows(found: list[dict[str, Any]], output_format: str) -> list[dict[str
         row["tags"] = ", ".join(task["tags"])
         if output_format == "table":
             row["task"] = task["task_id"][:8]
+            if "confirms" in row:
+                row["confirms"] = row["confirms"][:8]
+                del row["trial"]
             row["time"] = spoken(row.pop("seconds"))
             # What is long comes last, where a narrow screen has it below the row.
             row |= {name: row.pop(name) for name in ("worker", "reason", "tags", "note")}

@@ -22,6 +22,7 @@ from controller.sweep.schema import (
     CodeSection,
     ConfirmSection,
     Constraint,
+    CostSection,
     FloatParameter,
     Metric,
     ObjectiveSection,
@@ -65,6 +66,7 @@ class Parts:
     budget: BudgetSection | None = None
     queue: QueueSection | None = None
     artifacts: ArtifactsSection | None = None
+    cost: CostSection | None = None
     code: CodeSection | None = None
     confirm: ConfirmSection | None = None
     doubtful: dict[str, frozenset[str]] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from controller.sweep.durations import parse_duration
 from controller.sweep.problems import one_line, show
+from controller.sweep.same_space import search_space
 from controller.sweep.values import Value, inexact, read_value
 from worker.protocol.errors import BadInput
 from worker.protocol.sizes import parse_size
@@ -80,6 +81,7 @@ def _split(value: object) -> object:
 # Unchanged in both directions: pydantic's own union would write true as 1.
 _Value = Annotated[Any, PlainValidator(read_value), PlainSerializer(lambda value: value)]
 _Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+_Price = Annotated[_Number, Field(ge=0)]
 _Whole = Annotated[int, BeforeValidator(_whole)]
 _Positive = Annotated[_Whole, Field(ge=1)]
 _Duration = Annotated[float, BeforeValidator(_seconds)]
@@ -318,6 +320,22 @@ class ConfirmSection(Section):
     seeds: Annotated[_Whole, Field(ge=2, le=1000)] = 5
 
 
+class CostSection(Section):
+    """`[cost]`: what resources cost, for `controller forecast`; in no currency unless it names one.
+
+    Attributes:
+        gpus: of one trial; by default as many as the workers have for each slot.
+        cpus: of one trial.
+    """
+
+    gpu_hour: _Price | None = None
+    cpu_hour: _Price | None = None
+    slot_hour: _Price | None = None
+    gpus: _Price | None = None
+    cpus: _Price | None = None
+    currency: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """A sweep file, read and checked. `parameters` keep the file's order; treat them as read-only."""
@@ -336,6 +354,7 @@ class Sweep:
     """None when workers use what is installed there."""
     confirm: ConfirmSection | None = None
     """None when nothing is run again."""
+    cost: CostSection = field(default_factory=CostSection)
 
     @property
     def conditional_parameters(self) -> tuple[str, ...]:
@@ -357,6 +376,7 @@ class Sweep:
             "budget": self.budget.to_dict(),
             "queue": self.queue.to_dict(),
             "artifacts": self.artifacts.to_dict(),
+            "cost": self.cost.to_dict(),
         }
         found = {name: section for name, section in sections.items() if section}
         if self.code is not None:
@@ -368,25 +388,7 @@ class Sweep:
     def search_space_fingerprint(self) -> str:
         """SHA-256 (hex) of metrics, goals and parameters, as version 0.1 wrote it into records.
 
-        Budget, sampler, pruner, queue, artifacts, code and the order of the parameters don't count.
+        Budget, sampler, pruner, queue, artifacts, code, cost and the order of the parameters don't count.
         """
         canonical = json.dumps(search_space(self.to_dict()), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def search_space(sweep: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics and parameters of a `Sweep.to_dict()`, in a form where equal search spaces are equal.
-
-    Returns:
-        `{"metrics": [{"name", "goal"}, …], "parameters": {name: table}}`.
-    """
-    metric = sweep["study"]["metric"]
-    parameters: dict[str, Any] = {}
-    for name, table in sweep.get("parameters", {}).items():
-        parameters[name] = dict(table)
-        if "when" in table:
-            # The values of a condition are a set: their order means nothing.
-            parameters[name]["when"] = {
-                parent: sorted(values, key=json.dumps) for parent, values in table["when"].items()
-            }
-    return {"metrics": metric if isinstance(metric, list) else [metric], "parameters": parameters}
