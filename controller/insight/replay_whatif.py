@@ -258,7 +258,10 @@ class _Other:
         if self._first is None or kind in ("random", "qmc", "grid", "brute_force"):
             return 0
         return sum(
-            decision.kind == ASKED and decision.n > self._first and decision.trial not in self._not_run
+            decision.kind == ASKED
+            and decision.n > self._first
+            and decision.trial in self._times.charges
+            and decision.trial not in self._not_run
             for decision in self._recorded.decisions
         )
 
