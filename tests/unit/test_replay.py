@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,14 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from controller.insight.replay import replay
+from controller.insight.replay_changes import Changes
 from controller.insight.replay_result import DIVERGED, IDENTICAL, UNKNOWN, Replayed
+from controller.insight.replay_whatif import what_if
 from controller.search.decision_log import ENDED, LOG, STOPPED, DecisionLog
 from controller.search.trial_cache import cached
 from controller.studies.study_copies import cut_back
 from tests.replaying import CONDITIONAL, Studied, sweep_of
+from worker.protocol.errors import BadInput
 from worker.trials.storage import open_storage
 
 
@@ -314,3 +319,23 @@ def _execute(url: str, statement: str) -> None:
 def _forget_the_log(url: str) -> None:
     _execute(url, "DELETE FROM trial_system_attributes WHERE key LIKE 'optuna-rq:log%'")
     _execute(url, "DELETE FROM study_system_attributes WHERE key LIKE 'optuna-rq:decision:%'")
+
+
+def test_entries_that_somebody_else_wrote_are_data(altered: Studied) -> None:
+    recorded = altered.recorded()
+    asked = recorded.trials[0].system_attrs[LOG][0]
+    for entry in (
+        [3, 1.0, "told", {"state": 5}],
+        [3, 1.0, "told", {"state": "COMPLETE", "task": "completed", "used": ["a", {}, float("inf")]}],
+        [3, 1.0, "told", {}],
+        [3, 1.0, "asked", {"by": ["<script>"]}],
+        [3, 1.0, "launched", {"why": None}],
+        [3, 1.0, "of a newer version", {}],
+    ):
+        recorded = replace(recorded)  # the log is read once
+        recorded.trials[0].system_attrs[LOG] = [asked, entry]
+        found = replay(recorded)
+        assert found.divergence is not None, entry
+        assert json.dumps(found.as_dict())
+        with contextlib.suppress(BadInput):
+            assert json.dumps(what_if(recorded, Changes(pruner={"type": "asha"})).as_dict())
