@@ -300,6 +300,33 @@ def test_what_records_tell_without_optunas_storage(store: Store) -> None:
         read_answer(store, "other", no_storage)
 
 
+def test_where_an_attempt_went_on_is_kept_when_its_checkpoint_is_not(store: Store) -> None:
+    record = replace(
+        task(3, "", 0, 0, 0),
+        status=Status.QUEUED,
+        started_at=None,
+        ended_at=None,
+        iterations=0,
+        last_iteration=-1,
+    )
+    store.tasks.create(record)
+    moves, saved = store.transitions, keys.artifacts(record.id)
+    moves.start(record.id, 1, "w1/0")
+    summary = {LOSS.key: Summary.of("loss", "").add(0.5, 40)}
+    store.redis.hset(saved, "checkpoint/40", with_resume_point("{}", 40, START, summary))
+    moves.requeue(record.id, 1, reason="worker w1/0 was lost")
+    moves.start(record.id, 2, "w2/0")
+    store.redis.hdel(saved, "checkpoint/40")
+    found = explain_task(read_known(store, store.tasks.get(record.id), no_storage))
+    assert found.steps[-1].text.endswith("; it went on from the checkpoint of iteration 40")
+    # The next one finds no checkpoint: nothing of the one before is told as its own.
+    moves.requeue(record.id, 2, reason="worker w2/0 was lost")
+    moves.start(record.id, 3, "w1/0")
+    assert store.tasks.get(record.id).resumed is None
+    last = explain_task(read_known(store, store.tasks.get(record.id), no_storage)).steps[-1].text
+    assert last.endswith("; it began anew, as there is no checkpoint")
+
+
 def test_a_storage_of_an_older_version(store: Store, tmp_path: Any) -> None:
     """Its trials have no log."""
     url = f"sqlite:///{tmp_path}/optuna.db"
