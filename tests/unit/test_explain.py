@@ -324,7 +324,7 @@ def test_where_an_attempt_went_on_is_kept_when_its_checkpoint_is_not(store: Stor
     moves.start(record.id, 3, "w1/0")
     assert store.tasks.get(record.id).resumed is None
     last = explain_task(read_known(store, store.tasks.get(record.id), no_storage)).steps[-1].text
-    assert last.endswith("; it began anew, as there is no checkpoint")
+    assert last.endswith("; it began again, as there is no checkpoint")
 
 
 def test_a_storage_of_an_older_version(store: Store, tmp_path: Any) -> None:
