@@ -161,6 +161,7 @@ def test_what_pruners_compare() -> None:
     trial.report(0.5, 1)
     trial.should_prune()
     assert internals.rung_values(study.trials[0]) == {0: 0.5}
+    assert internals.rung_key(0) in study.trials[0].system_attrs
     assert internals.halving_factor(halving) == 3
     hyperband = optuna.pruners.HyperbandPruner(max_resource=9)
     other = optuna.create_study(pruner=hyperband)

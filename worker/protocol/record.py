@@ -162,7 +162,7 @@ class TaskRecord:
     last_iteration: int = -1
     """The highest of them; -1 while there is none."""
     resumed: int | None = None
-    """Iteration of the checkpoint from which the current attempt went on; None where it began at the start."""
+    """Iteration of the checkpoint from which the current attempt went on; None for none."""
     handed_back: int = 0
     """Attempts that ended because their worker shut down in an orderly way: they don't count as lost."""
     earlier: tuple[EarlierAttempt, ...] = ()
