@@ -327,6 +327,36 @@ def test_where_an_attempt_went_on_is_kept_when_its_checkpoint_is_not(store: Stor
     assert last.endswith("; it began again, as there is no checkpoint")
 
 
+def test_of_a_large_study_only_what_ran_beside_it_is_read(store: Store) -> None:
+    ids = make_study(store, "s", 60)
+    record = store.tasks.get(ids[30])
+    good = told(record, ["asked", {"by": "tpe", "n": 9, "good": [1, 31, 99, "x"]}])
+    storage = FakeStorage(good)
+    known = read_known(store, record, lambda study: storage, around=2)
+    assert sorted(one.trial for one in known.others) == [1, 28, 29, 30, 31, 32]
+    assert storage.asked == ("s", 30)
+    chosen = next(step for step in explain_task(known).steps if step.kind == "chosen")
+    assert chosen.why["General/optimizer"]["n"] == 2
+
+
+class FakeStorage:
+    """Gives one trial."""
+
+    def __init__(self, trial: FrozenTrial) -> None:
+        self.trial = trial
+        self.asked: tuple[str, int] | None = None
+
+    def get_study_id_from_name(self, name: str) -> str:
+        return name
+
+    def get_trial_id_from_study_id_trial_number(self, study: str, number: int) -> int:
+        self.asked = (study, number)
+        return number
+
+    def get_trial(self, number: int) -> FrozenTrial:
+        return self.trial
+
+
 def test_a_storage_of_an_older_version(store: Store, tmp_path: Any) -> None:
     """Its trials have no log."""
     url = f"sqlite:///{tmp_path}/optuna.db"
