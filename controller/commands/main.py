@@ -14,8 +14,10 @@ from controller.commands.artifact_commands import artifacts
 from controller.commands.control import budget, enqueue, pause, resume, stop
 from controller.commands.dashboard_command import dashboard
 from controller.commands.events_command import events
+from controller.commands.insight_best import best
 from controller.commands.insight_explain import explain
 from controller.commands.insight_replay import replay
+from controller.commands.insight_reproduce import reproduce, surroundings
 from controller.commands.label_commands import note, tag
 from controller.commands.pipes import OUTPUT, PIPE_CLOSED, Commands, PipeClosed
 from controller.commands.questions import logs, show, status, tasks, top
@@ -58,6 +60,7 @@ for _subcommand in (
     start, status, watch, top, tasks, show, logs, events, stop, pause, resume, budget, tag, note,
     enqueue, worker, rewind, delete,
     explain, replay,
+    best, reproduce, surroundings,
     acl, artifacts, export, import_, report, dashboard,
 ):  # fmt: skip
     command.add_command(_subcommand)

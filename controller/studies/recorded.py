@@ -15,8 +15,8 @@ from controller.studies.study_file import (
     checked_head,
     read_lines,
     study_from_json,
-    trial_from_json,
 )
+from controller.studies.study_file_trials import trial_from_json
 from worker.optuna_internals import storage_of, study_id
 from worker.protocol import Store, StudyRecord
 from worker.protocol.errors import BadInput
