@@ -18,7 +18,7 @@ from worker.protocol.surroundings import Difference, Surroundings, differences
 TAG = "reproduction"
 """Of the tasks that repeat others."""
 MACHINE = ":monitor:"
-MOST_LOOKED_AT = 1000
+MOST_LOOKED_AT = 300
 """Tasks outside studies among which repeats are looked for, the newest."""
 MOST_METRICS = 200
 """Metrics that are compared, those that the study optimizes first."""
