@@ -206,7 +206,7 @@ class Known:
         return bool(self.has_ended.any() or (self.iterative and len(self.trials)))
 
     def world(self, rng: np.random.Generator) -> World:
-        """Weigh the known trials anew (the Bayesian bootstrap): few trials leave many worlds possible.
+        """Weigh the known trials again (the Bayesian bootstrap): few trials leave many worlds possible.
 
         Besides, trials may become longer or shorter as they have done until now.
         """
