@@ -66,6 +66,8 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
 
 def _left(report: Mapping[str, Any]) -> str:
     """What is left of the budgets, and how long that lasts."""
+    from controller.results.durations import spoken
+
     left = "; left: " + ", ".join(report["left"]) if report["left"] else ""
     if report["forecast_text"]:
         return f"{left}; {report['forecast_text']}"
