@@ -211,7 +211,7 @@ class Tab:
         assert problems == []
 
     def _console(self, message: Any) -> None:
-        if message.type in ("error", "warning"):
+        if message.type in ("error", "warning") or message.text.startswith("WARN"):  # Plotly's
             self.problems.append(f"{message.type}: {message.text} ({message.location.get('url')})")
 
     def _response(self, response: Any) -> None:

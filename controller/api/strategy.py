@@ -56,6 +56,7 @@ class SearchStrategy:
         retry_failed: run the failed configurations of a study that is continued again, each once.
         constraints: ``{"metric": "title/series", "max": bound}`` (or ``min``): what violates one never ranks.
         on_nan: "fail", "prune" or "ignore" jobs that report not a number; by default as the pruner says.
+        stop_when: rules by which the search ends, as `[budget] stop_when` of a sweep file.
         allow_new_parameters: search parameters that the base task doesn't have.
         workers: local workers to start; by default one per CPU where Redis is embedded and nobody serves
             the queue, else none.
@@ -98,6 +99,7 @@ class SearchStrategy:
         retry_failed: bool = False,
         constraints: Sequence[Mapping[str, Any]] = (),
         on_nan: str | None = None,
+        stop_when: str | Sequence[str] = (),
         allow_new_parameters: bool = False,
         workers: int | None = None,
         observer: Observer | None = None,

@@ -25,7 +25,7 @@ _BOTH = (
 _CONTROLLER = "lpos pttl publish unlink xrange xread xrevrange xtrim zcard zrange zrevrange"
 _WORKER = "blmove blpop expire lmove lpop subscribe"
 
-_REPORTED = ("orq:study:*:events", "orq:study:*:rank*", "orq:study:*:status:*", "orq:study:*:finish")
+_REPORTED = tuple(f"orq:study:*:{part}" for part in ("events", "rank*", "status:*", "finish", "seen"))
 """What a worker writes of a study; names of studies have no colon in keys."""
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
@@ -51,7 +52,21 @@ def resume(study: str | None, redis_url: str | None) -> None:
         click.echo(resume_study(store, pick_study(store, study), by=person()))
 
 
+F = TypeVar("F", bound=Callable[..., Any])
 _LIMIT = 'or "none" for no limit.'
+
+
+def _with_hidden(*names: str) -> Callable[[F], F]:
+    """Options for limits that can't be edited: they are taken for the sake of the answer, which says why."""
+
+    def add(command: F) -> F:
+        for name in names:
+            command = click.option(f"--{name.replace('_', '-')}", hidden=True, help="It can't be edited.")(
+                command
+            )
+        return command
+
+    return add
 
 
 @click.command()
@@ -63,6 +78,7 @@ _LIMIT = 'or "none" for no limit.'
 @click.option("--wall-clock", metavar="TIME", help=f'Time from the study\'s start, such as "2h", {_LIMIT}')
 @click.option("--time-per-trial", metavar="TIME", help=f"Time of each trial created from now on, {_LIMIT}")
 @click.option("--min-iterations", metavar="N", help="Iterations that a trial has before it is pruned.")
+@_with_hidden("max_iterations", "max_attempts", "retry_on", "lease", "first_failures")
 @click.option("--reset", is_flag=True, help="Take all edits back.")
 @redis_option
 @format_option(("table", "json"), "table")

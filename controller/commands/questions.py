@@ -26,7 +26,7 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
     """How a study stands: its state, its budgets, its workers."""
     from controller.commands.tables import console, show, table_of
     from controller.results.durations import spoken
-    from controller.results.status import ENDED, budget_rows, describe_study, values_of, worker_rows
+    from controller.results.status import ENDED, best_lines, budget_rows, describe_study, worker_rows
     from controller.screen.layout import Paragraph
 
     with open_store(resolve(redis_url)) as store:
@@ -53,8 +53,8 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
     )
     line("tasks: " + (", ".join(f"{n} {s}" for s, n in report["tasks"].items() if n) or "none yet"))
     line(f"time: {spoken(report['elapsed_s'])}{_left(report)}")
-    for text in values_of(report["best"]):
-        line(f"best so far: {text}" if report["state"] not in ENDED else f"best: {text}")
+    for text in best_lines(report):
+        line(text)
     rows = budget_rows(report["budget"])
     if rows:
         out.print(table_of(rows, "Budgets"))

@@ -300,6 +300,7 @@ class _Start:
             max_attempts=budget.max_attempts,
             retry_on=budget.retry_on,
             on_nan=sweep.study.on_nan or ("ignore" if sweep.objective.kind == "optuna" else None),
+            stop_when=budget.stop_when,
             lease_s=budget.lease_s,
             lock=session.lock,
         )

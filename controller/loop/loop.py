@@ -25,6 +25,7 @@ from controller.loop.periodic import PeriodicChecks
 from controller.loop.progress import StudyProgress
 from controller.loop.quarantine import NodePauses
 from controller.loop.recovery import Recovery
+from controller.loop.stopping import Stopping
 from controller.loop.telling import Telling
 from controller.loop.tracking import JobTracker
 from controller.search.objective import Objective
@@ -34,6 +35,8 @@ WAIT_S = 0.5
 GATHER_S = 0.005
 """How long the ends of trials are gathered while slots find their next jobs on the queue, in seconds: a step
 for several costs little more than a step for one."""
+ESTIMATE_S = 10.0
+"""How long the end waits for an estimate that is being made, in seconds."""
 FLUSH_S = 0.25
 """Shortest time between two writings of what was told and reported, in seconds."""
 
@@ -74,7 +77,8 @@ class Loop:
         )
         self.launching = Launching(context, fleet, self.tracker)
         self._pauses = NodePauses(backend.store, backend.clock, state, fleet, observer)
-        self._telling = Telling(context, self.tracker, on_ended=self._let_go)
+        self._stopping = Stopping(context)
+        self._telling = Telling(context, self.tracker, on_ended=self._let_go, on_told=self._stopping.take)
         self._ending = Ending(context, self.launching, self.tracker, self._progress)
         self._outages = Outages(
             context.requests,
@@ -138,6 +142,7 @@ class Loop:
                 self._ending.close(self._recovery.restore_lost)
                 self._context.state.closed = True
                 self._context.observer.end()
+                self._stopping.join(ESTIMATE_S)
         finally:
             storage_recovers()
 
@@ -151,6 +156,7 @@ class Loop:
         self.launching.launch_asked()
         self._telling.tell_reports(changes.points)
         self._telling.tell_ended()
+        self._stopping.look()
         self.launching.launch_new()
         # Only now: a step that a lost connection cut short is run again, and recognizes what it had done.
         self._changes = Changes()
@@ -186,6 +192,7 @@ class Loop:
         self.tracker.account_due()
         self._telling.tell_reports(changes.points)
         self._telling.tell_ended()
+        self._stopping.look()
         self._changes = Changes()
         goes_on = self._ending.go_on(wanted=goes_on)
         self._flush(at_once=not goes_on)
@@ -214,6 +221,7 @@ class Loop:
         if (search := self._context.search) is not None:
             search.log.begun(logged_settings(self._context, self._progress.record))
         left = self._recovery.adopt_leftover()
+        self._stopping.begin(self._progress.record, left.closed, {job.task_id() for job, _ in left.ended})
         self._telling.adopted = {job.task_id() for job in (*left.running, *(job for job, _ in left.ended))}
         for job in left.running:
             self._telling.tell_recorded(job)

@@ -35,6 +35,7 @@ class StudyProgress:
             reason=self._state.reason,
             ended_at=self._clock.now() if ended else None,
             budget=self._budget.to_dict(),
+            course=self._state.course.to_dict() if self._state.course is not None else record.course,
         )
         if changed != record:
             self._store.studies.save(changed)

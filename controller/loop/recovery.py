@@ -142,6 +142,7 @@ class Recovery:
             used = (record.budget.get("wall_clock") or {}).get("used") or 0.0
             self._budget.wall_clock.update("study", max(float(used), wall_clock))
         self._say_what(left, restored)
+        left.closed += restored
         return left
 
     def _say_what(self, left: Leftover, restored: Sequence[TaskRecord]) -> None:

@@ -11,7 +11,9 @@ from typing import Any, Literal, Protocol, cast, get_args
 from controller.loop.budget import Verdict
 from controller.loop.first_failures import FIRST
 from controller.loop.job import Job
+from controller.results.course import Course
 from controller.search.search import Asked
+from controller.sweep.stop_rules import StopRule, check_rules
 from worker.protocol import Reason, Status, StudyState
 from worker.protocol.errors import BadInput
 
@@ -40,6 +42,8 @@ class LoopSettings:
     """The failed trials of the study so far run again."""
     constraints: tuple[Mapping[str, Any], ...] = ()
     """``{"metric": "title/series", "max": bound}``, or ``min``."""
+    stop_when: tuple[StopRule, ...] = ()
+    """The study ends when one of these holds."""
     on_nan: OnNan | None = None
     """What becomes of a job whose objective is reported as not a number, where the pruner lets it go on.
 
@@ -73,6 +77,8 @@ class LoopState:
     """One of `StudyState`."""
     reason: str = ""
     """Why it ended, or is held; else empty."""
+    course: Course | None = None
+    """How its results have come; None before the loop has begun."""
     held: str = ""
     """Why nothing is launched for now: the machines of all workers have a fault; else empty."""
 
@@ -165,6 +171,21 @@ def checked_first_failures(given: int) -> int:
     return given
 
 
+def checked_stop_when(arguments: Mapping[str, Any]) -> tuple[StopRule, ...]:
+    """The rules by which a search ends. Raises `BadInput` for one that can't be read, or kept."""
+    given = arguments["stop_when"]
+    texts = [given] if isinstance(given, str) else list(given)
+    metrics = arguments["objective_metric"].metrics
+    rules, problems = check_rules(
+        texts,
+        [(metric.key, metric.sign.maximizes) for metric in metrics],
+        constrained=bool(arguments["constraints"]),
+    )
+    if problems:
+        raise BadInput(*(f"stop_when: {problem.text}" for problem in problems))
+    return tuple(rules)
+
+
 def settings_of(arguments: Mapping[str, Any]) -> LoopSettings:
     """How the loop treats its jobs, by the arguments of `SearchStrategy`. Raises `BadInput`."""
     return LoopSettings(
@@ -175,6 +196,7 @@ def settings_of(arguments: Mapping[str, Any]) -> LoopSettings:
         first_failures=checked_first_failures(arguments["first_failures"]),
         retry_failed=bool(arguments["retry_failed"]),
         constraints=tuple(dict(constraint) for constraint in arguments["constraints"]),
+        stop_when=checked_stop_when(arguments),
         on_nan=checked_on_nan(arguments["on_nan"], len(arguments["objective_metric"].metrics)),
     )
 

@@ -27,6 +27,7 @@ class Telling:
     Args:
         search: None for a search whose class creates its own jobs: their ends are only shown.
         on_ended: called with each job that has ended, after its trial was told.
+        on_told: likewise, once for each whatever connections are lost meanwhile.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Telling:
         context: LoopContext,
         tracker: JobTracker,
         on_ended: Callable[[Job], None],
+        on_told: Callable[[Job], None] = lambda job: None,
     ) -> None:
         self._store = context.backend.store
         self._state = context.state
@@ -44,7 +46,7 @@ class Telling:
         self._decisions = Decisions(context)
         self._tracker = tracker
         self._observer = context.observer
-        self._on_ended = on_ended
+        self._on_ended, self._on_told = on_ended, on_told
         self.adopted: set[str] = set()
         """Ids of tasks that an earlier controller has launched: some of their reports are in records only."""
         self._metric_checked = False
@@ -87,6 +89,7 @@ class Telling:
             self._on_ended(job)
             # Not before: if Redis goes away meanwhile, this job is told again, which changes nothing.
             self._state.ended.pop(0)
+            self._on_told(job)
             self._decisions.forget(job.task_id())
             self._observer.ended(job)
 

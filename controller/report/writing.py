@@ -36,6 +36,7 @@ def report_of_store(store: Store, study: str, form: str) -> str:
         BadInput: there is no such study, or a package is missing; says which.
     """
     data = read_study(store, study).with_events(store.study_log.last(study, MOST_EVENTS))
+    data = data.with_surroundings(store.surroundings.of_study(study))
     acts = bool(store.redis.exists(keys.study_lock(study)))
     if form == "html":
         data = data.with_curves(read_curves(store, _with_curves(data)))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from controller.results.course import plateau
 from controller.results.durations import spoken
 from controller.results.foreseen import foreseen
 from controller.results.top import find_top
@@ -47,6 +48,7 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
         "forecast": None if seen is None else seen.as_dict(),
         "forecast_text": None if seen is None else seen.words(),
         "left": [] if state in ENDED else _left(record),
+        "plateau": None if state in ENDED else plateau(record),
         "objectives": [
             f"{'maximize' if metric.sign.maximizes else 'minimize'} {metric.key}" for metric in record.metrics
         ],
@@ -224,6 +226,13 @@ def budget_rows(budget: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
     if not any(row["reserved"] for row in rows):
         rows = [{name: value for name, value in row.items() if name != "reserved"} for row in rows]
     return rows
+
+
+def best_lines(report: Mapping[str, Any]) -> list[str]:
+    """The best of a study in words, and the advice to end it where the best is old."""
+    name = "best" if report["state"] in ENDED else "best so far"
+    advice = [report["plateau"]["advice"]] if report["plateau"] else []
+    return [f"{name}: {text}" for text in values_of(report["best"])] + advice
 
 
 def values_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 SHOWN = {
@@ -25,9 +25,24 @@ _GIVEN = {
 
 
 def ask_words(why: Mapping[str, Any]) -> str:
-    """Such as ``by TPE from 42 trials, 3 parameters together; good: trials 17, 3``. Empty for no reason."""
-    if not why:
-        return ""
+    """Such as ``by TPE, from 42 trials; it took trials 17, 3 for good``. Empty for no reason."""
+    return _readable(_ask_words, why)
+
+
+def prune_words(why: Mapping[str, Any]) -> str:
+    """Such as ``0.61; the median of 9 trials there is 0.83``; empty for no reason."""
+    return _readable(_prune_words, why)
+
+
+def _readable(words: Callable[[Mapping[str, Any]], str], why: Mapping[str, Any]) -> str:
+    """The words of a reason; a file that somebody else wrote may hold one that has none."""
+    try:
+        return words(why) if why else ""
+    except (TypeError, ValueError, LookupError):
+        return "for a reason that can't be read"
+
+
+def _ask_words(why: Mapping[str, Any]) -> str:
     text = _given(why) if why.get("by") == "given" else _suggested(why)
     closed = why.get("instead")
     if isinstance(closed, Sequence) and closed:
@@ -62,10 +77,7 @@ def _suggested(why: Mapping[str, Any]) -> str:
     return text
 
 
-def prune_words(why: Mapping[str, Any]) -> str:
-    """Such as ``0.61, the median of 9 trials there is 0.83``; empty for no reason."""
-    if not why:
-        return ""
+def _prune_words(why: Mapping[str, Any]) -> str:
     by, value = why.get("by"), number(why.get("value"))
     if "bound" in why:
         share = "median" if "percentile" not in why else f"{why['percentile']:g}th percentile"
@@ -97,9 +109,9 @@ def _impatient(why: Mapping[str, Any], value: str) -> str:
         f"since, {number(why.get('before'))} before"
     )
     inner = why.get("wrapped")
-    return (
-        f"{text}; {prune_words({**inner, 'value': why.get('value')})}" if isinstance(inner, Mapping) else text
-    )
+    if not isinstance(inner, Mapping):
+        return text
+    return f"{text}; {_prune_words({**inner, 'value': why.get('value')})}"
 
 
 def number(value: Any, missing: str = "not a number") -> str:

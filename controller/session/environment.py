@@ -1,4 +1,4 @@
-"""What runs a study, for those who look at it later: versions here, and the workers."""
+"""What runs a study, for those who look at it later: versions and surroundings here, and the workers."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ import logging
 import platform
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import redis
 
+from controller.insight.hiding import kept_diff
+from worker.process.surroundings import look_with_diff
 from worker.protocol import Store
 from worker.protocol.errors import RecordError
 from worker.protocol.gpu_status import unpack
 from worker.protocol.printable import one_line
+from worker.protocol.surroundings import differences
 from worker.version import __version__
 
 log = logging.getLogger(__name__)
 
 MOST_WORKERS = 1000
 """Workers that are noted of one study."""
+MOST_CHANGES = 5
+"""Changes of the surroundings that are named in a study's log."""
 _LIBRARIES = ("optuna", "rq", "redis")
 _LONGEST = 200
 
@@ -32,6 +38,25 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return {**found, "system": platform.platform(terse=True)}
+
+
+def note_surroundings(store: Store, study: str, folder: Path) -> str:
+    """Record in what surroundings this controller begins or continues a study.
+
+    Args:
+        folder: that programs of local workers start in.
+
+    Returns:
+        What differs from those recorded before, for the study's log: ``; changed since: …``; empty for none.
+    """
+    now, diff = look_with_diff(folder, store.clock.now())
+    before = store.surroundings.note_study(study, now, kept_diff(diff).as_dict() if diff else {})
+    changed = differences(before, now) if before else []
+    if not changed:
+        return ""
+    shown = ", ".join(map(str, changed[:MOST_CHANGES]))
+    more = f" and {len(changed) - MOST_CHANGES} more" if len(changed) > MOST_CHANGES else ""
+    return f"; changed since: {shown}{more}"
 
 
 def note_workers(store: Store, study: str) -> None:

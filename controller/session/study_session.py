@@ -11,7 +11,7 @@ from typing import Any
 from controller.loop.backend import Backend
 from controller.loop.observer import Observer
 from controller.search.parameters import Parameter
-from controller.session.environment import note_workers, versions
+from controller.session.environment import note_surroundings, note_workers, versions
 from controller.session.fingerprint import fingerprint, is_same
 from controller.session.local_workers import LocalWorkers, default_count, local_workers
 from controller.session.lock import LEASE_S, StudyLock
@@ -198,13 +198,16 @@ class StudySession:
             )
         )
 
-        self._log_start("begins" if known is None else "continues")
+        changed = note_surroundings(store, self.name, self.backend.home.folder)
+        self._log_start("begins" if known is None else "continues", changed)
 
-    def _log_start(self, what: str) -> None:
+    def _log_start(self, what: str, changed: str) -> None:
         kind = LogKind.TAKEOVER if self.stood_by else LogKind.START
         more = ", after it stood by" if self.stood_by else ""
         by = self.lock.name if self.lock else ""
-        entry = LogEntry(at=self.backend.clock.now(), kind=kind.value, text=f"{what} the study{more}", by=by)
+        entry = LogEntry(
+            at=self.backend.clock.now(), kind=kind.value, text=f"{what} the study{more}{changed}", by=by
+        )
         self.backend.store.study_log.add(self.name, entry)
 
     # Workers

@@ -10,26 +10,24 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState
 
 from controller.loop.launcher import sign_records
 from controller.search.study import UID, existing_study, find_study, quiet_optuna, task_id_of
 from controller.session.lock import StudyLock
 from controller.studies.study_copies import attributes_until
 from controller.studies.study_file_log import log_entries, log_lines, write_log
+from controller.studies.study_file_surroundings import surroundings_in, surroundings_lines
+from controller.studies.study_file_trials import trial_from_json, trial_to_json
 from worker import __version__
 from worker.artifacts.atomic import replacing
 from worker.optuna_internals import storage_of, study_id, validate
@@ -37,6 +35,7 @@ from worker.protocol import OPEN, Status, Store, StudyRecord, StudyState, TaskRe
 from worker.protocol.clock import iso
 from worker.protocol.copies import CHUNK, TaskCopy, read_tasks, write_tasks
 from worker.protocol.errors import BadInput, NewerRecord, RecordError
+from worker.protocol.recorded_surroundings import RecordedSurroundings
 from worker.protocol.study_log import LogEntry
 from worker.protocol.urls import redact
 from worker.trials.storage import open_storage
@@ -117,53 +116,12 @@ def _lines(store: Store, record: StudyRecord, study: optuna.Study) -> Iterator[d
     # Trials before tasks: one that ends in between is told when the import goes on, and not run again.
     trials = study.get_trials(deepcopy=False)
     for trial in trials:
-        yield {"trial": _trial_to_json(trial)}
+        yield {"trial": trial_to_json(trial)}
     yield from log_lines(store, record.name)
+    yield from surroundings_lines(store, record.name)
     for copy in read_tasks(store, store.studies.tasks(record.name)):
         if copy.record.trial < len(trials):
             yield {"task": copy.to_dict()}
-
-
-def _trial_to_json(trial: FrozenTrial) -> dict[str, Any]:
-    return {
-        "number": trial.number,
-        "state": trial.state.name,
-        "values": None if trial.values is None else [_number(value) for value in trial.values],
-        "started": trial.datetime_start.isoformat() if trial.datetime_start else None,
-        "ended": trial.datetime_complete.isoformat() if trial.datetime_complete else None,
-        "params": {name: _number(value) for name, value in trial.params.items()},
-        "distributions": {name: distribution_to_json(found) for name, found in trial.distributions.items()},
-        "user_attrs": trial.user_attrs,
-        "system_attrs": trial.system_attrs,
-        "reports": [[step, _number(value)] for step, value in trial.intermediate_values.items()],
-    }
-
-
-def _number(value: Any) -> Any:
-    # JSON has no NaN and no infinities.
-    return {"float": repr(value)} if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _from_number(value: Any) -> Any:
-    return float(value["float"]) if isinstance(value, dict) else value
-
-
-def trial_from_json(data: Mapping[str, Any]) -> FrozenTrial:
-    values = data["values"]
-    return FrozenTrial(
-        number=int(data["number"]),
-        trial_id=-1,
-        state=TrialState[data["state"]],
-        value=None,
-        values=None if values is None else [_from_number(value) for value in values],
-        datetime_start=datetime.fromisoformat(data["started"]) if data["started"] else None,
-        datetime_complete=datetime.fromisoformat(data["ended"]) if data["ended"] else None,
-        params={name: _from_number(value) for name, value in data["params"].items()},
-        distributions={name: json_to_distribution(text) for name, text in data["distributions"].items()},
-        user_attrs=dict(data["user_attrs"]),
-        system_attrs=dict(data["system_attrs"]),
-        intermediate_values={int(step): _from_number(value) for step, value in data["reports"]},
-    )
 
 
 # Import
@@ -238,6 +196,7 @@ def check_file(path: Path) -> Counts:
     try:
         for line in lines:
             log_entries(line)
+            surroundings_in(line)
             if "study" in line:
                 study_from_json(line["study"])
             elif "trial" in line:
@@ -301,6 +260,7 @@ class _Import:
         self._tasks: list[TaskCopy] = []
         self._task_ids: dict[str, str] = {}
         self._log: list[LogEntry] = []
+        self._surroundings = RecordedSurroundings()
 
     def take(self, line: dict[str, Any]) -> None:
         """Write what one line holds."""
@@ -316,6 +276,7 @@ class _Import:
             if len(self._tasks) >= CHUNK:
                 self._flush_tasks()
         self._log += log_entries(line)
+        self._surroundings = surroundings_in(line) or self._surroundings
 
     def _make_study(self, about: Mapping[str, Any]) -> None:
         assert self._record is not None
@@ -351,6 +312,7 @@ class _Import:
         for identifier in self._removed:
             self._store.artifacts.note_removed(self._target, identifier)
         write_log(self._store, self._target, self._log, self._task_ids)
+        self._store.surroundings.write(self._target, self._surroundings)
         open_now = record.state in (StudyState.RUNNING, StudyState.PAUSED)
         self._storage.set_study_user_attr(self._study_id, _IMPORTING, False)
         self._store.studies.save(

@@ -31,6 +31,7 @@ from controller.sweep.schema import (
     SamplerSection,
     StudySection,
 )
+from controller.sweep.stop_rules import NoImprovement, check_rules
 from controller.sweep.tries import check_tries, check_values
 from controller.sweep.values import Value
 from worker.protocol.command import FLAG, RESERVED, flags, placeholders
@@ -373,10 +374,20 @@ def check_budget(budget: BudgetSection, parts: Parts) -> Iterator[Problem]:
     if low is not None and high is not None and low > high:
         text = f"{low} is above max_iterations ({high})"
         yield Problem(path=("budget", "min_iterations"), text=text, related=(("budget", "max_iterations"),))
-    limits = (budget.max_trials, budget.wall_clock_s, budget.total_compute_s)
-    misspelt = parts.doubtful.get("budget", frozenset()) & set(BudgetSection.ENDING)
-    if parts.sampler is None or parts.sampler.type in ENDS_BY_ITSELF or misspelt:
+    rules, problems = check_rules(
+        budget.stop_when,
+        [(metric.name, metric.goal == "maximize") for metric in parts.metrics or () if metric],
+        constrained=bool(parts.constraints),
+        conditional=[name for name, one in (parts.parameters or {}).items() if one and one.when],
+    )
+    yield from problems
+    stagnation = next((rule.trials for rule in rules if isinstance(rule, NoImprovement)), None)
+    limits = (budget.max_trials, budget.wall_clock_s, budget.total_compute_s, stagnation)
+    doubtful = problems or parts.doubtful.get("budget", frozenset()) & set(BudgetSection.ENDING)
+    if parts.sampler is None or parts.sampler.type in ENDS_BY_ITSELF or doubtful:
         return
     if all(limit is None for limit in limits):
         text = "the study would never end: set budget.max_trials (or wall_clock, or total_compute)"
+        if rules:
+            text = f'"{rules[0]}" may never hold: set budget.max_trials (or wall_clock, or total_compute) too'
         yield Problem(path=("budget",), text=text)

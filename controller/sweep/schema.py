@@ -257,6 +257,7 @@ class BudgetSection(Section):
         max_attempts: executions of one trial; those that a stopping worker handed back don't count.
         retry_on: classes of failures after which a trial is tried again, besides a lost worker.
         lease_s: seconds of silence after which a worker or controller counts as lost; `lease` in the file.
+        stop_when: the study ends when one of these holds, see `controller.sweep.stop_rules`.
     """
 
     max_trials: _Positive | None = None
@@ -271,8 +272,9 @@ class BudgetSection(Section):
     max_attempts: _Positive = 3
     retry_on: Annotated[tuple[RetriedReason, ...], BeforeValidator(_tuple)] = ()
     lease_s: Annotated[_Duration, Field(ge=1)] = Field(default=15.0, alias="lease")
+    stop_when: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()
 
-    ENDING: ClassVar[tuple[str, ...]] = ("max_trials", "wall_clock", "total_compute")
+    ENDING: ClassVar[tuple[str, ...]] = ("max_trials", "wall_clock", "total_compute", "stop_when")
 
 
 class QueueSection(Section):

@@ -72,6 +72,10 @@ def test_every_figure_is_drawn_under_the_policy(
             assert said_by(found, "e.querySelectorAll('.main-svg').length") > 0, name
             assert "WebGL" not in found.inner_text()
             assert said_by(found, "e.data.length") > 0, name
+            assert not said_by(
+                found,
+                "Object.keys(e.layout).some((k) => /^xaxis/.test(k) && e.layout[k].automargin === true)",
+            )
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 

@@ -177,7 +177,11 @@ def test_silence_is_broken_now_and_then(store: Store, monkeypatch: pytest.Monkey
     monkeypatch.setattr(live, "KEEP_ALIVE_S", 0.02)
 
     async def then(following: Callable[[], Awaitable[str]]) -> None:
-        assert [await following(), await following(), await following()] == ["hello", "change", ""]
+        assert await following() == "hello"
+        seen: set[str] = set()
+        while seen != {"change", ""}:  # in either order: the first look may take longer than the silence
+            seen.add(await following())
+            assert seen <= {"change", ""}
 
     heard(Changes(site_of(store), every_s=0.01), Topic("s"), then)
 

@@ -22,6 +22,8 @@ study ``a``. Task ids are 32 hexadecimal digits.
 | `orq:study:S:artifacts` | hash | artifact name → description, of its own | controller | with the study |
 | `orq:study:S:removed` | set | ids of artifacts that were removed | controller | with the study |
 | `orq:study:S:touched` | zset | task that was tagged, noted or removed → when | controller | with the study |
+| `orq:study:S:surroundings` | hash | see `RecordedSurroundings` | controller | with the study |
+| `orq:study:S:seen` | hash | worker name → surroundings of its tasks | both | with the study |
 | `orq:base_tasks` | zset | ids of tasks outside any study → time created | both | with the task |
 | `orq:task:T` | hash | the task record | both | with its study, or when deleted |
 | `orq:task:T:lease` | string, expires | ``attempt:slot`` that runs the task | worker | its lease |
@@ -29,6 +31,7 @@ study ``a``. Task ids are 32 hexadecimal digits.
 | `orq:task:T:series` | list | batches of points, see `Batch.encode`; capped | both | with the task |
 | `orq:task:T:log` | string | standard output and error, the last part | both | with the task |
 | `orq:task:T:artifacts` | hash | artifact name → its description | both | with the task |
+| `orq:task:T:surroundings` | string | those of a task outside any study | worker | with the task |
 | `orq:used:N` | string, expires | slot that has run the job signed with nonce N | worker | 24 h 5 min |
 | `orq:workers` | set | names of workers seen | worker | pruned when read |
 | `orq:worker:W` | hash, expires | host, queues, pause, and what each slot runs | both | its lease |
@@ -112,6 +115,14 @@ def study_touched(name: str) -> str:
     return f"{study(name)}:touched"
 
 
+def study_surroundings(name: str) -> str:
+    return f"{study(name)}:surroundings"
+
+
+def study_seen(name: str) -> str:
+    return f"{study(name)}:seen"
+
+
 def task(task_id: str) -> str:
     return f"orq:task:{task_id}"
 
@@ -136,6 +147,10 @@ def artifacts(task_id: str) -> str:
     return f"orq:task:{task_id}:artifacts"
 
 
+def surroundings(task_id: str) -> str:
+    return f"orq:task:{task_id}:surroundings"
+
+
 def used_signature(nonce: str) -> str:
     return f"orq:used:{nonce}"
 
@@ -150,7 +165,7 @@ def control(worker_name: str) -> str:
 
 def of_task(task_id: str) -> list[str]:
     """All keys that belong to a task."""
-    return [key(task_id) for key in (task, lease, scalars, series, log, artifacts)]
+    return [key(task_id) for key in (task, lease, scalars, series, log, artifacts, surroundings)]
 
 
 def of_study(name: str) -> list[str]:
@@ -171,4 +186,6 @@ def of_study(name: str) -> list[str]:
         study_artifacts(name),
         removed_artifacts(name),
         study_touched(name),
+        study_surroundings(name),
+        study_seen(name),
     ]

@@ -315,6 +315,7 @@ _SINCE = (
     "signed",
     "judged_from",
     "environment",
+    "course",
     "forecast",
 )
 """Fields of a study's record that it may lack: earlier versions did not have them."""
@@ -348,6 +349,11 @@ class StudyRecord:
     """``host:pid`` of the controller that acts, or acted last."""
     budget: dict[str, Any] = field(default_factory=dict)
     """Used, reserved and limit of every budget, as the controller last saw them."""
+    course: dict[str, Any] = field(default_factory=dict)
+    """How long ago the best result came, as the controller last saw it; empty where an older one ran it.
+
+    ``ended`` trials in all, ``since`` the best one, of which ``failed`` so many; the ``best`` value and its
+    ``trial``."""
     budget_since: float = 0.0
     """Tasks created before this moment don't count: the study was continued with its own budget."""
     signed: bool = False

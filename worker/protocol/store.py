@@ -18,6 +18,7 @@ from worker.protocol.labels import Labels
 from worker.protocol.logs import Logs
 from worker.protocol.overruling import Overruling
 from worker.protocol.ranking_index import RankingIndex
+from worker.protocol.recorded_surroundings import SurroundingsRecords
 from worker.protocol.redis_time import RedisTime
 from worker.protocol.reports import Reports
 from worker.protocol.studies import Studies
@@ -52,4 +53,5 @@ class Store:
         self.changes = StudyChanges(client)
         self.ranking = RankingIndex(client)
         self.events = EventStream(client)
+        self.surroundings = SurroundingsRecords(client)
         self.workers = WorkerRegistry(client)

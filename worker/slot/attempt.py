@@ -151,10 +151,12 @@ class Attempt:
             log.exception("task %s: attempt %d is given up", self._record.id, self._record.attempt)
         finally:
             self._clean_up()
+        self._context.seen(self._record)
         return self._finish(started, kills, load_error)
 
     def _start(self) -> None:
         record, context = self._record, self._context
+        context.seen(record)
         check_description(record.spec.objective)
         context.allowance.check_objective(record.spec.objective)
         if record.spec.code:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.process.cgroups import SlotGroup
+from worker.protocol.record import TaskRecord
 from worker.protocol.store import Store
 from worker.slot.allowance import Allowance
 from worker.slot.code import CodeFolders
@@ -51,5 +52,7 @@ class SlotContext:
     """Jobs are signed here."""
     machine: Machine = field(default_factory=lambda: Machine(()))
     """Whether trials can run here."""
+    seen: Callable[[TaskRecord], None] = lambda record: None
+    """Records what a task runs in; never raises."""
     keep: Callable[[], frozenset[int]] = frozenset
     """Children of this process that belong to no attempt."""

@@ -33,6 +33,7 @@ from worker.slot.gpus.watcher import GpuWatcher, is_worth_it
 from worker.slot.pauses import Pauses
 from worker.slot.scratch import Scratch
 from worker.slot.settings import WorkerSettings
+from worker.slot.surroundings import look_aside
 from worker.version import __version__
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class Daemon:
         self._watch_gpus()
         for number in range(settings.slots):
             self._start(number)
+        look_aside(settings.folder, scratch.surroundings_file, self._store.clock.now())
         log.info(
             "worker %s: %d slot(s) on queue(s) %s", settings.name, settings.slots, ", ".join(settings.queues)
         )
@@ -235,6 +237,7 @@ class Daemon:
             pause_file=str(self._scratch.pause_file),
             drain_file=str(self._scratch.drain_file),
             used_folder=str(self._scratch.used_folder),
+            surroundings_file=str(self._scratch.surroundings_file),
             code_folder=str(self._scratch.code_folder),
             folder=str(self._settings.folder),
             memory_group=str(self._groups.of_slot(number)) if self._groups else None,

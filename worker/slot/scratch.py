@@ -55,6 +55,11 @@ class Scratch:
         return self._folder / "used"
 
     @property
+    def surroundings_file(self) -> Path:
+        """Where the daemon writes what it has seen of this machine."""
+        return self._folder / "surroundings.json"
+
+    @property
     def code_folder(self) -> Path:
         """Where the code of studies is unpacked."""
         return self._folder / "code"

@@ -53,6 +53,7 @@ from worker.slot.machine import Machine
 from worker.slot.programs import share_with_programs
 from worker.slot.runner_program import SlotRunner
 from worker.slot.scratch import TaskScratch
+from worker.slot.surroundings import SurroundingsNotes
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +141,7 @@ class Slot(SimpleWorker):
             gpu_folder=Path(options["gpu_folder"]) if options.get("gpu_folder") else None,
             group=SlotGroup(Path(group), options["memory_bytes"]) if group else None,
             machine=self._machine,
+            seen=SurroundingsNotes(self.store, options["name"], Path(options["surroundings_file"])).note,
         )
         super().__init__(
             options["queues"],

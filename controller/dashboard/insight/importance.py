@@ -1,4 +1,4 @@
-"""What matters: the importance of each parameter."""
+"""What matters: the importance of each parameter, and what follows."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ from typing import Any
 
 from controller.dashboard.sections import Section, study_data
 from controller.dashboard.site import Site
-from controller.insight.importance import importance_of
+from controller.insight.importance_advice import advise
 from worker.protocol import StudyRecord
+from worker.protocol.errors import BadInput
+
+BOOTSTRAPS = 10
+"""Fewer than the command has: a page is drawn again."""
 
 
 def values(site: Site, record: StudyRecord) -> Mapping[str, Any]:
-    """What matters for each objective."""
+    """What matters for each objective, and why nobody can tell for some."""
     data = study_data(site, record)
-    return {"objectives": [importance_of(data, place) for place in range(len(data.objectives))]}
+    found, problems = [], []
+    for place in range(len(data.objectives)):
+        try:
+            found.append(advise(data, place, bootstraps=BOOTSTRAPS))
+        except BadInput as error:
+            problems.append(str(error))
+    return {"objectives": found, "problems": list(dict.fromkeys(problems))}
 
 
 section = Section(name="importance", title="What matters", values=values, place=50)

@@ -69,9 +69,15 @@ def _chosen(request: Request) -> dict[str, str]:
 
 
 def _budgets(budget: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each budget that has a limit: its name, what is used of it from 0 to 1, and both in words."""
+    """Each budget that is used up: its name, what is used of it from 0 to 1, and both in words."""
     rows = []
+    # Of trials and iterations, the latter decide: trials that were pruned buy others.
+    hidden = ["concurrent"]
+    if isinstance(budget.get("iterations", {}).get("limit"), (int, float)):
+        hidden.append("jobs")
     for name, values in budget.items():
+        if name in hidden:
+            continue
         limit, used = values.get("limit"), values.get("used")
         if used is None:
             continue  # a limit of each trial by itself
@@ -80,7 +86,11 @@ def _budgets(budget: dict[str, Any]) -> list[dict[str, Any]]:
         is_time = values.get("unit") == "minutes"
         said = [spoken(value * 60) if is_time else f"{value:g}" for value in (used, limit)]
         rows.append(
-            {"name": name.replace("_", " "), "share": min(1.0, used / limit), "text": " of ".join(said)}
+            {
+                "name": "trials" if name == "jobs" else name.replace("_", " "),
+                "share": min(1.0, used / limit),
+                "text": " of ".join(said),
+            }
         )
     return rows
 

@@ -48,6 +48,8 @@ function styled(layout, width, traces) {
   };
   for (const name of new Set(["xaxis", "yaxis", ...Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key))])) {
     found[name] = { automargin: true, ...axis, ...layout[name] };
+    // Labels of moments would make room beside them, which changes the labels, and so on.
+    if (name.startsWith("x") && found[name].automargin) found[name].automargin = "height";
   }
   return found;
 }

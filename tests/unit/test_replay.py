@@ -1,0 +1,316 @@
+"""Replaying a study: what was recorded comes out again, also over restarts; what was altered is found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from optuna.trial import TrialState
+
+from controller.insight.replay import replay
+from controller.insight.replay_result import DIVERGED, IDENTICAL, UNKNOWN, Replayed
+from controller.search.decision_log import ENDED, LOG, STOPPED, DecisionLog
+from controller.search.trial_cache import cached
+from controller.studies.study_copies import cut_back
+from tests.replaying import CONDITIONAL, Studied, sweep_of
+from worker.trials.storage import open_storage
+
+
+@pytest.fixture(params=["sqlite", "journal"])
+def studied(request: pytest.FixtureRequest, tmp_path: Path) -> Studied:
+    return Studied(f"{request.param}:///{tmp_path}/trials")
+
+
+@pytest.fixture
+def in_sqlite(tmp_path: Path) -> Studied:
+    return Studied(f"sqlite:///{tmp_path}/trials")
+
+
+def assert_identical(found: Replayed, **compared: int) -> None:
+    assert found.divergence is None, found.divergence.as_dict()
+    assert found.verdict == IDENTICAL
+    assert found.decisions == found.of
+    assert {name: found.compared.get(name) for name in compared} == compared
+
+
+TPE = {"type": "tpe", "seed": 1, "n_startup_trials": 5}
+MEDIAN = {"type": "median", "n_startup_trials": 3}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "pruner"),
+    [
+        (TPE, MEDIAN),
+        (TPE, {"type": "hyperband"}),
+        ({"type": "random", "seed": 1}, {"type": "asha"}),
+        ({"type": "nsga2", "seed": 1, "population_size": 5}, MEDIAN),
+        ({"type": "qmc", "seed": 1}, {"type": "patient", "wrapped": {"type": "asha"}, "patience": 1}),
+    ],
+    ids=lambda given: given["type"],
+)
+def test_a_killed_and_continued_study_replays_the_same(
+    in_sqlite: Studied, sampler: dict[str, Any], pruner: dict[str, Any]
+) -> None:
+    sweep = sweep_of(sampler=sampler, pruner=pruner)
+    for _ in range(2):
+        in_sqlite.start(sweep)
+        in_sqlite.run(10)
+        in_sqlite.kill()
+    in_sqlite.start(sweep)
+    in_sqlite.finish()
+    found = in_sqlite.replayed()
+    assert found.trials >= 20
+    assert_identical(found, parameters=found.trials, ends=found.trials)
+    assert found.starts == 3
+    assert found.compared["pruning"] > 20
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("pruner", [None, MEDIAN])
+def test_on_each_storage(studied: Studied, pruner: dict[str, Any] | None) -> None:
+    sweep = sweep_of(sampler=TPE, pruner=pruner)
+    studied.start(sweep)
+    studied.run(10)
+    studied.kill()
+    studied.start(sweep)
+    studied.run(5)
+    studied.finish()
+    assert_identical(studied.replayed(), parameters=15, ends=15)
+
+
+def test_a_running_study_is_compared_as_far_as_it_is(studied: Studied) -> None:
+    search = studied.start(sweep_of(sampler=TPE, pruner=MEDIAN))
+    studied.run(10)
+    search.flush()
+    found = studied.replayed()
+    assert_identical(found, parameters=10)
+    assert found.compared["ends"] < 10
+
+
+def test_several_objectives(in_sqlite: Studied) -> None:
+    sweep = sweep_of(sampler={"type": "nsga2", "seed": 3, "population_size": 4}, metrics=2)
+    in_sqlite.start(sweep)
+    in_sqlite.run(12)
+    in_sqlite.kill()
+    in_sqlite.start(sweep)
+    in_sqlite.run(6)
+    in_sqlite.finish()
+    found = in_sqlite.replayed()
+    assert_identical(found, parameters=18, ends=18)
+    assert "pruning" not in found.compared
+
+
+def test_a_grid_to_its_end(in_sqlite: Studied) -> None:
+    parameters = {"a": {"choices": [1, 2, 3]}, "b": {"choices": ["u", "v"]}}
+    sweep = sweep_of(sampler={"type": "grid", "seed": 5}, parameters=parameters)
+    in_sqlite.start(sweep)
+    in_sqlite.run(4)
+    in_sqlite.kill()
+    in_sqlite.start(sweep)
+    in_sqlite.run(10)
+    in_sqlite.finish()
+    found = in_sqlite.replayed()
+    assert found.trials >= 6
+    assert_identical(found, parameters=found.trials, ends=found.trials)
+
+
+def test_conditions_given_configurations_and_duplicates(in_sqlite: Studied) -> None:
+    parameters = {
+        "opt": {"choices": ["sgd", "adam"]},
+        "momentum": {"choices": [0.0, 0.5, 0.9], "when": {"opt": "sgd"}},
+    }
+    sweep = sweep_of(sampler={"type": "random", "seed": 2}, parameters=parameters)
+    search = in_sqlite.start(sweep)
+    search.enqueue({"opt": "sgd", "momentum": 0.5})
+    in_sqlite.run(20)
+    in_sqlite.finish()
+    found = in_sqlite.replayed()
+    # The four points, and what the sampler has suggested twice.
+    assert found.trials > 4
+    assert_identical(found, parameters=found.trials)
+
+    other = Studied(f"{in_sqlite.url}-2")
+    other.start(sweep_of(sampler=TPE, parameters=CONDITIONAL, pruner=MEDIAN))
+    other.run(15)
+    other.finish()
+    assert_identical(other.replayed(), parameters=15)
+
+
+def test_a_study_in_which_all_failed(in_sqlite: Studied) -> None:
+    in_sqlite.fails = lambda number: True
+    search = in_sqlite.start(sweep_of(sampler=TPE, max_failures=5))
+    in_sqlite.run(5)
+    in_sqlite.finish()
+    search.log.record(STOPPED, {"reason": "5 trials failed", "running": 0})
+    assert_identical(in_sqlite.replayed(), ends=5)
+
+
+def test_a_sweep_that_was_changed_in_the_middle(in_sqlite: Studied) -> None:
+    in_sqlite.start(sweep_of(sampler=TPE, pruner=MEDIAN))
+    in_sqlite.run(10)
+    in_sqlite.kill()
+    in_sqlite.start(sweep_of(sampler={"type": "random", "seed": 4}, pruner={"type": "asha"}))
+    in_sqlite.run(8)
+    in_sqlite.kill()
+    # The same seed with other options goes on where it stood; another pruner, and more iterations before.
+    in_sqlite.start(sweep_of(sampler={"type": "random", "seed": 4}, pruner=MEDIAN, min_iterations=3))
+    in_sqlite.run(6)
+    in_sqlite.finish()
+    found = in_sqlite.replayed()
+    assert_identical(found, parameters=24, ends=24)
+    assert found.starts == 3
+
+
+def test_without_a_seed_parameters_are_not_compared_and_it_says_so(in_sqlite: Studied) -> None:
+    in_sqlite.start(sweep_of(sampler={"type": "tpe"}, pruner=MEDIAN))
+    in_sqlite.run(12)
+    in_sqlite.finish()
+    found = in_sqlite.replayed()
+    assert_identical(found, ends=12, points=12)
+    assert found.compared["pruning"] > 12
+    assert "parameters" not in found.compared
+    assert any("no seed" in note for note in found.notes)
+
+
+def test_interrupted_trials_run_again(in_sqlite: Studied) -> None:
+    sweep = sweep_of(sampler=TPE, pruner=MEDIAN)
+    search = in_sqlite.start(sweep)
+    in_sqlite.run(8)
+    for number in list(in_sqlite.running):
+        search.try_again(number)
+        search.note(number, ENDED)
+        used = [in_sqlite.steps[number], in_sqlite.steps[number], 1.0]
+        why = {"task": "stopped", "class": "study_stopped", "used": used}
+        search.tell(number, TrialState.FAIL, why=why)
+    search.flush()
+    in_sqlite.start(sweep)
+    in_sqlite.run(6)
+    in_sqlite.finish()
+    assert_identical(in_sqlite.replayed(), parameters=14)
+
+
+def test_a_study_that_was_taken_back(in_sqlite: Studied) -> None:
+    sweep = sweep_of(sampler=TPE, pruner=MEDIAN)
+    in_sqlite.start(sweep)
+    in_sqlite.run(14)
+    in_sqlite.finish()
+    storage = open_storage(in_sqlite.url)
+    cut_back("s", storage, 8)
+    DecisionLog(cached(in_sqlite.stored())).rewound(8)
+    in_sqlite.start(sweep)
+    in_sqlite.run(5)
+    in_sqlite.finish()
+    found = in_sqlite.replayed()
+    assert_identical(found, parameters=14)
+    assert any("taken back to trial 8" in note for note in found.notes)
+
+
+def test_trials_of_an_older_version_are_taken_as_they_stand(in_sqlite: Studied) -> None:
+    sweep = sweep_of(sampler=TPE, pruner=MEDIAN)
+    in_sqlite.start(sweep)
+    in_sqlite.run(8)
+    assert in_sqlite.search is not None
+    in_sqlite.search.flush()
+    _forget_the_log(in_sqlite.url)
+    in_sqlite.start(sweep)
+    in_sqlite.run(8)
+    in_sqlite.finish()
+    found = in_sqlite.replayed()
+    assert_identical(found, parameters=8)
+    assert any("does not have all trials" in note for note in found.notes)
+
+
+def test_a_study_without_a_log_is_not_known(in_sqlite: Studied) -> None:
+    in_sqlite.start(sweep_of(sampler=TPE))
+    in_sqlite.run(4)
+    in_sqlite.finish()
+    _forget_the_log(in_sqlite.url)
+    found = in_sqlite.replayed()
+    assert found.verdict == UNKNOWN
+    assert found.summary() == "not known"
+    assert "earlier version" in found.notes[0]
+    assert json.dumps(found.as_dict())
+
+
+def test_an_empty_study_is_not_known(in_sqlite: Studied) -> None:
+    in_sqlite.start(sweep_of(sampler=TPE))
+    assert in_sqlite.replayed().verdict == UNKNOWN
+    assert "no trials yet" in in_sqlite.replayed().notes[0]
+
+
+@pytest.fixture
+def altered(in_sqlite: Studied) -> Studied:
+    """A study of twelve trials, to be altered."""
+    in_sqlite.start(sweep_of(sampler=TPE, pruner=MEDIAN))
+    in_sqlite.run(12)
+    in_sqlite.finish()
+    assert_identical(in_sqlite.replayed(), parameters=12)
+    return in_sqlite
+
+
+@pytest.mark.parametrize(
+    ("statement", "what", "kind"),
+    [
+        ("UPDATE trial_params SET param_value = 0.5 WHERE param_name = 'x'", "parameters", "asked"),
+        ("UPDATE trial_values SET value = value + 1e-9", "record", "told"),
+        ("UPDATE trial_intermediate_values SET intermediate_value = 0.1", "record", "reported"),
+        ("DELETE FROM trial_intermediate_values WHERE step = 1", "record", "reported"),
+        ("UPDATE trials SET state = 'FAIL' WHERE state = 'COMPLETE'", "record", "told"),
+    ],
+)
+def test_an_altered_record_is_found(altered: Studied, statement: str, what: str, kind: str) -> None:
+    _execute(altered.url, statement)
+    found = altered.replayed()
+    assert found.verdict == DIVERGED
+    assert found.divergence is not None
+    assert (found.divergence.what, found.divergence.decision.kind) == (what, kind)
+    assert found.divergence.recorded != found.divergence.replayed
+    assert f"({kind})" not in found.summary()
+    assert f"{kind}): " in found.summary()
+    assert found.decisions < found.of
+    assert json.dumps(found.as_dict())
+
+
+def test_an_altered_decision_of_the_pruner_is_found(altered: Studied) -> None:
+    recorded = altered.recorded()
+    trial = next(trial for trial in recorded.trials if trial.state is TrialState.PRUNED)
+    entries = [entry for entry in trial.system_attrs[LOG] if entry[2] != "pruned"]
+    trial.system_attrs[LOG] = entries
+    found = replay(recorded).divergence
+    assert found is not None
+    assert found.what == "pruning"
+    assert "goes on" in found.recorded
+    assert "given up" in found.replayed
+
+
+def test_a_launch_beyond_the_budget_is_found(in_sqlite: Studied) -> None:
+    in_sqlite.start(sweep_of(sampler=TPE, max_trials=5))
+    in_sqlite.run(6)
+    in_sqlite.finish()
+    found = in_sqlite.replayed().divergence
+    assert found is not None
+    assert (found.what, found.recorded, found.replayed) == ("budget", "launched", "all 5 trials created")
+
+
+def test_a_program_that_was_recorded_with_another_seed_differs(altered: Studied) -> None:
+    recorded = altered.recorded()
+    for value in recorded.attributes.values():
+        if isinstance(value, dict) and value.get("kind") == "begun":
+            value["why"]["settings"]["sampler"]["seed"] = 2
+    found = replay(recorded).divergence
+    assert found is not None
+    assert found.what == "parameters"
+    assert found.decision.trial == 0
+
+
+def _execute(url: str, statement: str) -> None:
+    with sqlalchemy.create_engine(url).begin() as connection:
+        connection.execute(sqlalchemy.text(statement))
+
+
+def _forget_the_log(url: str) -> None:
+    _execute(url, "DELETE FROM trial_system_attributes WHERE key LIKE 'optuna-rq:log%'")
+    _execute(url, "DELETE FROM study_system_attributes WHERE key LIKE 'optuna-rq:decision:%'")
