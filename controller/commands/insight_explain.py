@@ -95,17 +95,17 @@ def _life(store: Store, record: TaskRecord, opened: Callable[[StudyRecord], Any]
 def _of_file(file: Path, number: int | None) -> TaskLife | StudyAnswer:
     """The answer from a file of `controller export`. Raises `BadInput` for another file, or trial."""
     from controller.insight.explain import explain_task
-    from controller.insight.explain_reading import known_of, read_reasons
+    from controller.insight.explain_reading import known_of
     from controller.insight.explain_study import explain_study
     from controller.studies.study_file_data import read_study_file, read_trials
 
-    data, trials = read_study_file(file), read_trials(file)
+    data = read_study_file(file)
     if number is None:
-        return explain_study(data, read_reasons(trials))
+        return explain_study(data)
     task = next((task for task in data.tasks if task.record.trial == number), None)
     if task is None:
         raise BadInput(f"{file}: it has no trial {number}")
-    trial = next((trial for trial in trials if trial.number == number), None)
+    trial = next((trial for trial in read_trials(file) if trial.number == number), None)
     return explain_task(known_of(data, task.record, trial))
 
 

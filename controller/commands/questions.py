@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -51,10 +52,7 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
         f"controller {report['controller'] or '-'}"
     )
     line("tasks: " + (", ".join(f"{n} {s}" for s, n in report["tasks"].items() if n) or "none yet"))
-    left = "; left: " + ", ".join(report["left"]) if report["left"] else ""
-    if report["left"] and report["remaining_s"] is not None:
-        left += f" (about {spoken(report['remaining_s'])} at this rate)"
-    line(f"time: {spoken(report['elapsed_s'])}{left}")
+    line(f"time: {spoken(report['elapsed_s'])}{_left(report)}")
     for text in best_lines(report):
         line(text)
     rows = budget_rows(report["budget"])
@@ -64,6 +62,18 @@ def status(study: str | None, redis_url: str | None, output_format: str) -> None
         out.print(table_of(worker_rows(report["workers"]), f"Workers of queue {report['queue']}"))
     elif report["state"] not in ENDED:
         line(f"no worker serves queue {report['queue']!r}")
+
+
+def _left(report: Mapping[str, Any]) -> str:
+    """What is left of the budgets, and how long that lasts."""
+    from controller.results.durations import spoken
+
+    left = "; left: " + ", ".join(report["left"]) if report["left"] else ""
+    if report["forecast_text"]:
+        return f"{left}; {report['forecast_text']}"
+    if report["left"] and report["remaining_s"] is not None:
+        left += f" (about {spoken(report['remaining_s'])} at this rate)"
+    return left
 
 
 def _check_plot(plot: bool, output_format: str) -> None:

@@ -96,7 +96,7 @@ class Prefix:
 
 def show_problem(site: Site, request: Request, error: Exception) -> Response:
     """What is wrong, and what to do, as a page, or as JSON for scripts and programs."""
-    status, title, text = _explained(error)
+    status, title, text = _explained(error, request.method)
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     html = "text/html" in request.headers.get("accept", "") and not path_of(request).startswith("/api/")
     if not html or "part" in request.query_params:
@@ -116,11 +116,13 @@ AWAY = 503
 """Status of answers while Redis is away: the page loads itself again when it is back."""
 
 
-def _explained(error: Exception) -> tuple[int, str, str]:
+def _explained(error: Exception, method: str) -> tuple[int, str, str]:
     """Status, title and text of an error."""
     if isinstance(error, HTTPException):
         title = _TITLES.get(error.status_code, "Bad request")
         said = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
+        if error.status_code == 405:
+            said = said or f"{title}: this address does not answer {method}"
         return error.status_code, title, said or f"{title}: there is nothing at this address"
     if isinstance(error, redis.RedisError):
         return AWAY, "Redis is away", trouble(error)

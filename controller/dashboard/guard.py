@@ -112,6 +112,8 @@ class Guard:
         if access is None:
             if path.startswith(OPEN):
                 return None
+            if _bearer(request):
+                return await self._refuse_token(request)
             return _wants_login(request)
         request.scope["access"] = access
         if path == LOGOUT and request.method == "POST":
@@ -138,8 +140,7 @@ class Guard:
 
     def _access(self, request: Request) -> Access | None:
         """By the cookie, or for programs by ``Authorization: Bearer TOKEN``."""
-        kind, _, token = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and (role := self._rules.tokens.role_of(token.strip())):
+        if role := self._rules.tokens.role_of(_bearer(request)):
             return self._access_of(request, role, "a program")
         role_of = self._rules.tokens.role_of_cookie
         found = [role for value in _cookies(request, self._rules.cookie) if (role := role_of(value))]
@@ -180,7 +181,7 @@ class Guard:
         async with self._wrong:
             await asyncio.sleep(WRONG_TOKEN_S)
         if _wants_json(request):
-            return refusal(request, 403, "wrong token")
+            return refusal(request, 401, "wrong token")
         return RedirectResponse(f"{_prefix(request)}{LOGIN}?wrong=1", 303)
 
     def _entered(self, request: Request, role: Role, place: str) -> Response:
@@ -213,6 +214,12 @@ def refusal(request: Request, status: int, problem: str) -> Response:
 
 def _prefix(request: Request) -> str:
     return str(request.scope.get("root_path", "")).rstrip("/")
+
+
+def _bearer(request: Request) -> str:
+    """The token that a program sends; empty for none."""
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
 
 
 def _wants_json(request: Request) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Callable
 
@@ -23,8 +25,12 @@ def listen(host: str, port: int) -> socket.socket:
         kind = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         listening = socket.create_server((host, port), family=kind, backlog=256)
     except (OSError, UnicodeError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise BadInput(f"dashboard: can't listen on {host}:{port}: {why}") from error
+        number: int = getattr(error, "errno", None) or 0
+        # The error's own text repeats the address.
+        known = os.strerror(number) if number in errno.errorcode else ""
+        why = known or getattr(error, "strerror", None) or error
+        hint = "; --port 0 takes one that is free" if number == errno.EADDRINUSE else ""
+        raise BadInput(f"dashboard: can't listen on {host}:{port}: {why}{hint}") from error
     # An answer's second packet waits for nothing: asyncio sees to that only where it makes the socket.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening

@@ -81,7 +81,7 @@ def trial_of(site: Site, record: TaskRecord, study: StudyRecord | None) -> Froze
     if study is None or record.trial < 0 or record.spec.objective.get("kind") != "optuna":
         return None
     try:
-        storage = _storage(site, site.storage_url(study))
+        storage = storage_at(site, site.storage_url(study))
         study_id = storage.get_study_id_from_name(study.name)
         trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, record.trial)
         trial: FrozenTrial = storage.get_trial(trial_id)
@@ -119,8 +119,8 @@ def _store(site: Site, url: str) -> ArtifactStore:
 
 
 @functools.lru_cache(maxsize=8)
-def _storage(site: Site, url: str) -> Any:
-    """Optuna's storage."""
+def storage_at(site: Site, url: str) -> Any:
+    """Optuna's storage. Raises `BadInput` for one that can't be used."""
     from worker.trials.storage import check_storage, open_storage  # noqa: PLC0415 - few pages need it, and it is slow to import
 
     check_storage(url)

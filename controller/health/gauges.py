@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from controller.health.probes import Health
 from controller.health.redis_metrics import WORKER_STATES, Seen
 from controller.loop.budget import Budget, Limit
+from controller.results.foreseen import Foreseen
 from worker import __version__
 from worker.protocol import OPEN, Reason, Status, StudyState, TaskRecord
 
@@ -35,6 +36,15 @@ _BUDGETS = (
     ("wall_clock", "wall_clock", "_seconds", "Budget of time that the study runs"),
 )
 """Name in the metrics, field of `Budget`, suffix with the metrics' unit, and description."""
+
+_FORESEEN = (
+    ("left_s", "left_seconds", "time until the study ends."),
+    ("trials", "trials", "trials of the study in all."),
+    ("slot_hours", "slot_hours", "slot-hours of all trials, those that have ended included."),
+    ("gpu_hours", "gpu_hours", "GPU-hours of all trials, where the GPUs of a trial are known."),
+    ("money", "cost", "what all trials cost, by the prices in the sweep's `[cost]`."),
+)
+"""Kind of what is foreseen, name in the metrics, and description."""
 
 
 class Gauges:
@@ -73,6 +83,7 @@ class Gauges:
         )
         yield from self._of_redis(seen)
         yield from self._of_study()
+        yield from self._foreseen(seen.forecast)
 
     def _of_redis(self, seen: Seen) -> Iterator[GaugeMetricFamily]:
         yield self._gauge(
@@ -117,6 +128,14 @@ class Gauges:
         yield self._family(
             "best_value", "The objective's best value, of a study with one objective.", best, ("metric",)
         )
+
+    def _foreseen(self, forecast: Foreseen | None) -> Iterator[GaugeMetricFamily]:
+        """What is foreseen: the middle, and the ends of an 80 % interval."""
+        known = {} if forecast is None else {"left_s": forecast.left_s, **forecast.others}
+        for kind, name, text in _FORESEEN:
+            ranges = zip(("0.1", "0.5", "0.9"), known.get(kind, ()), strict=False)
+            values = [({"quantile": quantile}, value) for quantile, value in ranges]
+            yield self._family(f"forecast_{name}", f"Forecast: {text}", values, ("quantile",))
 
     def _of_study(self) -> Iterator[GaugeMetricFamily]:
         search = self.search

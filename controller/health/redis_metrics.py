@@ -6,6 +6,7 @@ that. The cost grows with the number of workers only.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,8 @@ from typing import Any
 
 import redis
 
-from worker.protocol import keys
+from controller.results.foreseen import Foreseen, foreseen
+from worker.protocol import StudyState, keys
 from worker.protocol.connection import connect
 from worker.protocol.host import PAUSE, REGISTRATION_LIFE_S, busy_slots, held, pause_left, serves
 from worker.protocol.worker_registry import MAX_WORKERS, checked_registration
@@ -52,6 +54,8 @@ class Seen:
     best: float | None = None
     """Score of the best task; smaller is better."""
     workers: tuple[SeenWorker, ...] | None = None
+    forecast: Foreseen | None = None
+    """When the study ends and what it costs; None before that can be told."""
 
 
 class RedisMetrics:
@@ -96,16 +100,18 @@ class RedisMetrics:
             pipe.zrange(keys.rank(self._study), 0, 0, withscores=True)
             pipe.smembers(keys.WORKERS)
             pipe.time()
+            pipe.hmget(keys.study(self._study), "forecast", "state")
             if position:
                 pipe.xrange(keys.events(self._study), min=f"({position}", count=1)
             # A command that this user may not call leaves its field empty.
             answers = [_unless_refused(answer) for answer in pipe.execute(raise_on_error=False)]
-        _, queued, best, names, now, *unread = answers
+        _, queued, best, names, now, kept, *unread = answers
         return Seen(
             up=True,
             queued=queued,
             best=float(best[0][1]) if best else None,
             workers=self._workers(sorted(names)[:MAX_WORKERS], _seconds(now)) if names is not None else None,
+            forecast=_forecast(kept, _seconds(now)),
             lag_s=_age(unread[0], now) if unread else None,
         )
 
@@ -121,6 +127,17 @@ class RedisMetrics:
             if registration and serves(registration, self._queue)
         ]
         return tuple(worker for worker in served if worker is not None)
+
+
+def _forecast(kept: Any, now: float) -> Foreseen | None:
+    """What the study's record keeps of its forecast, while it runs."""
+    if not kept or not kept[0] or kept[1] != StudyState.RUNNING:
+        return None
+    try:
+        found = json.loads(kept[0])
+    except ValueError:
+        return None
+    return foreseen(found, now) if isinstance(found, dict) else None
 
 
 def _seconds(now: Any) -> float:

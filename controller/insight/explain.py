@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,13 @@ from controller.search.reason_words import ask_words
 from worker.protocol import Reason, Status, StudyRecord, TaskRecord
 from worker.protocol.checkpoint import ResumePoint, resume_points
 from worker.protocol.clock import iso
-from worker.protocol.errors import RecordError
+from worker.protocol.errors import BadInput, RecordError
 from worker.protocol.study_log import LogEntry, LogKind
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+log = logging.getLogger(__name__)
 
 _OF_STUDY = (LogKind.PAUSE, LogKind.RESUME, LogKind.OUTAGE, LogKind.TAKEOVER)
 """Entries of a study's log that say what held up a task that lived then."""
@@ -101,13 +104,24 @@ class Known:
     @property
     def reasons(self) -> Mapping[str, Mapping[str, Any]]:
         """Kind of decision → what it rested on; empty for a trial of an older version."""
-        return reasons_of(self.trial) if self.trial is not None else {}
+        return reasons_of(self.trial.number, self.trial.system_attrs) if self.trial is not None else {}
 
 
-def reasons_of(trial: FrozenTrial) -> dict[str, Mapping[str, Any]]:
-    """Kind of decision → what it rested on, by the log that a trial carries; empty for one that has none."""
-    entries = {LOG: trial.system_attrs.get(LOG, ())}  # the parts with its reports say no more
-    return {decision.kind: decision.why for decision in decisions_of_trial(trial.number, entries)}
+def reasons_of(number: int, attributes: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Kind of decision → what it rested on, by the log that a trial carries.
+
+    Empty for a trial that has none, or one that can't be read.
+
+    Args:
+        attributes: the trial's system attributes.
+    """
+    entries = {LOG: attributes.get(LOG, ())}  # the parts with its reports say no more
+    try:
+        decisions = decisions_of_trial(number, entries)
+    except BadInput as error:
+        log.info("%s", error)
+        return {}
+    return {decision.kind: decision.why for decision in decisions}
 
 
 def explain_task(known: Known) -> TaskLife:
@@ -134,7 +148,7 @@ def explain_task(known: Known) -> TaskLife:
 
 def _not_logged(known: Known) -> Iterator[str]:
     if known.trial is not None and not known.reasons:
-        yield "why it was asked for: it carries no log of decisions"
+        yield "why it was asked for: it carries no log of decisions that can be read"
 
 
 def _asked(known: Known) -> Iterator[Step]:

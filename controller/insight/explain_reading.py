@@ -23,22 +23,28 @@ LOG = 2_000
 """Entries of the study's log that are read, the newest."""
 
 
-def read_known(store: Store, record: TaskRecord, open_storage: Callable[[StudyRecord], BaseStorage]) -> Known:
+def read_known(
+    store: Store,
+    record: TaskRecord,
+    open_storage: Callable[[StudyRecord], BaseStorage],
+    around: int = AROUND,
+) -> Known:
     """All that is known of a task.
 
     Args:
         open_storage: Optuna's storage of a study; what it raises is told as what is not known.
+        around: trials before and after it that are read, to know what its slots did.
     """
     name, unknown = record.study, []
     study = store.studies.find(name) if name and store.studies.has(name, record.id) else None
     trial, others = None, [record]
     if study is not None:
-        others = _around(store, record)
         if record.trial >= 0:
             try:
                 trial = read_trial(open_storage(study), study.name, record.trial)
             except Exception as error:  # whatever a database says
                 unknown.append(f"what was decided in Optuna's storage can't be read: {_said(error)}")
+        others = _others(store, record, around, trial)
     return Known(
         record=record,
         slots=Slots(others, store.clock.now()),
@@ -76,7 +82,7 @@ def known_of(data: StudyData, record: TaskRecord, trial: FrozenTrial | None) -> 
 
 def read_reasons(trials: Iterable[FrozenTrial]) -> dict[int, dict[str, Mapping[str, Any]]]:
     """Trial → kind of decision → what it rested on, of those that say so."""
-    found = {trial.number: reasons_of(trial) for trial in trials}
+    found = {trial.number: reasons_of(trial.number, trial.system_attrs) for trial in trials}
     return {number: reasons for number, reasons in found.items() if reasons}
 
 
@@ -99,10 +105,10 @@ def read_answer(
         study_id = storage.get_study_id_from_name(name)
         reasons = read_reasons(storage.get_all_trials(study_id, deepcopy=False))
     except Exception as error:  # whatever a database says: what the records tell is told without it
-        answer = explain_study(data, {})
+        answer = explain_study(data)
         more = f"what was decided in Optuna's storage can't be read: {_said(error)}"
         return replace(answer, unknown=(*answer.unknown, more))
-    return explain_study(data, reasons)
+    return explain_study(data.with_reasons(reasons))
 
 
 def open_checked(url: str) -> Any:
@@ -113,11 +119,16 @@ def open_checked(url: str) -> Any:
     return open_storage(url)
 
 
-def _around(store: Store, record: TaskRecord) -> list[TaskRecord]:
-    """The records of the trials around one, its own included."""
-    ids = store.studies.tasks(record.study)
+def _others(store: Store, record: TaskRecord, around: int, trial: FrozenTrial | None) -> list[TaskRecord]:
+    """The records of the trials around one, its own included, and of those that its sampler took for good."""
+    trials = store.studies.trials(record.study)
+    ids = list(trials)
     place = ids.index(record.id)
-    near = ids[max(0, place - AROUND) : place + AROUND]
+    wanted = set(ids[max(0, place - around) : place + around + 1])
+    good = trial and reasons_of(trial.number, trial.system_attrs).get("asked", {}).get("good")
+    if isinstance(good, list):
+        wanted.update(task_id for task_id, number in trials.items() if number in good)
+    near = [task_id for task_id in ids if task_id in wanted]
     found: list[TaskRecord] = []
     for start in range(0, len(near), CHUNK):
         found += [one for one in store.tasks.get_many(near[start : start + CHUNK]) if one is not None]

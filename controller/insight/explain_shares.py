@@ -35,21 +35,19 @@ class Shares:
     A slot that took none of the later trials is taken to have gone after its last one.
 
     Args:
+        data: with the trials' reasons, which say what sampler and storage took, and the log, where known.
         slots: of all tasks that are known.
-        reasons: of the trials, with what sampler and storage took; empty where nobody has noted that.
     """
 
-    def __init__(self, data: StudyData, slots: Slots, reasons: Reasons) -> None:
+    def __init__(self, data: StudyData, slots: Slots) -> None:
         self._slots = slots
         records = sorted((task.record for task in data.tasks), key=lambda record: record.created_at)
         self._queued = {record.id: queued_at(record) for record in records}
         self._last_queued = max((max(found.values()) for found in self._queued.values()), default=0.0)
         self._created = [record.created_at for record in records]
-        self._asked_s, self._stored_s = _spent(records, reasons)
+        self._asked_s, self._stored_s = _spent(records, data.reasons)
         self._paused = pauses(data.events, slots.now)
         self._most = _limit(data)
-        self._starts = sorted(one.started_at for ran in slots.by_slot.values() for one in ran)
-        self._ends = sorted(one.ended_at for ran in slots.by_slot.values() for one in ran)
         self.seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
         for ran in slots.by_slot.values():
             self._add_slot(ran)
@@ -79,7 +77,7 @@ class Shares:
         paused = min(left, overlap(self._paused, free, queued))
         self._add(PAUSED, paused)
         left -= paused
-        if self._most is not None and self._running((free + queued) / 2) >= self._most:
+        if self._most is not None and self._slots.running((free + queued) / 2) >= self._most:
             self._add(LIMIT, left)
             return
         first = bisect.bisect_right(self._created, free)
@@ -89,10 +87,6 @@ class Shares:
             self._add(part, share)
             left -= share
         self._add(CONTROLLER, left)
-
-    def _running(self, at: float) -> int:
-        """How many attempts ran at a moment."""
-        return bisect.bisect_right(self._starts, at) - bisect.bisect_right(self._ends, at)
 
     def _add(self, part: str, seconds: float) -> None:
         self.seconds[part] += max(0.0, seconds)

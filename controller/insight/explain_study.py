@@ -130,16 +130,16 @@ class StudyAnswer:
         }
 
 
-def explain_study(data: StudyData, reasons: Reasons) -> StudyAnswer:
+def explain_study(data: StudyData) -> StudyAnswer:
     """The answer for a study.
 
     Args:
-        data: with the study's log, where that is known: pauses are told from it.
-        reasons: of its trials, as Optuna's storage has them; empty where nobody has noted any.
+        data: with the study's log and its trials' reasons, where these are known.
     """
+    reasons = data.reasons
     records = [task.record for task in data.tasks]
     slots = Slots(records, data.study.ended_at or data.at)
-    shares = Shares(data, slots, reasons)
+    shares = Shares(data, slots)
     return StudyAnswer(
         study=data.study.name,
         slots=len(slots.by_slot),
@@ -186,7 +186,8 @@ def _decisions(data: StudyData, reasons: Reasons) -> dict[str, int]:
         record = task.record
         why = reasons.get(record.trial, {}).get("asked", {})
         count[f"asked: {_asked_by(why)}" if why else "asked"] += 1
-        count["duplicate closed"] += int(why.get("closed", 0))
+        closed = why.get("closed")
+        count["duplicate closed"] += closed if isinstance(closed, int) else 0
         for attempt in record.earlier:
             kind = "handed back" if attempt.handed_back else "lost or tried again"
             count[f"attempt {kind}"] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,23 +83,24 @@ class Slots:
         self.now = now
         self.by_slot: dict[str, list[Attempt]] = {}
         """Slot → its attempts by their start."""
-        for record in records:
-            for attempt in attempts_of(record, now):
-                self.by_slot.setdefault(attempt.worker, []).append(attempt)
-        for ran in self.by_slot.values():
-            ran.sort(key=lambda attempt: attempt.started_at)
+        every = [attempt for record in records for attempt in attempts_of(record, now)]
+        every.sort(key=lambda attempt: attempt.started_at)
+        for attempt in every:
+            self.by_slot.setdefault(attempt.worker, []).append(attempt)
+        self._starts = [attempt.started_at for attempt in every]
+        self._ends = sorted(attempt.ended_at for attempt in every)
+        self._starts_of = {
+            slot: [attempt.started_at for attempt in ran] for slot, ran in self.by_slot.items()
+        }
 
-    def busy(self, at: float, besides: str) -> int:
-        """How many slots ran a task other than `besides` at a moment."""
-        return sum(
-            any(one.started_at <= at < one.ended_at and one.task_id != besides for one in ran)
-            for ran in self.by_slot.values()
-        )
+    def running(self, at: float) -> int:
+        """How many attempts ran at a moment."""
+        return bisect.bisect_right(self._starts, at) - bisect.bisect_right(self._ends, at)
 
     def before(self, slot: str, started_at: float) -> Attempt | None:
         """What a slot ran before the attempt that it began at `started_at`; None for its first."""
-        earlier = [one for one in self.by_slot.get(slot, ()) if one.started_at < started_at]
-        return earlier[-1] if earlier else None
+        place = bisect.bisect_left(self._starts_of.get(slot, ()), started_at)
+        return self.by_slot[slot][place - 1] if place else None
 
 
 def waits(record: TaskRecord, slots: Slots) -> list[Wait]:
@@ -109,7 +111,7 @@ def waits(record: TaskRecord, slots: Slots) -> list[Wait]:
         attempt = began.get(number)
         if attempt is None:
             if number == record.attempt and not record.status.is_finished:
-                busy = slots.busy(since, record.id)
+                busy = slots.running(since)
                 found.append(Wait(attempt=number, since=since, until=slots.now, cause=QUEUED, busy=busy))
             continue
         before = slots.before(attempt.worker, attempt.started_at)
@@ -120,7 +122,7 @@ def waits(record: TaskRecord, slots: Slots) -> list[Wait]:
                 until=attempt.started_at,
                 cause=_cause(since, attempt.started_at, before),
                 slot=attempt.worker,
-                busy=slots.busy(since, record.id),
+                busy=slots.running(since),
                 before=before,
             )
         )

@@ -118,7 +118,7 @@ def importance_in(sample: Sample, *, bootstraps: int = BOOTSTRAPS) -> Importance
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """The same for the same trials, whoever has read them."""
+    """The same for the same trials, by any reader."""
 
     of: str
     bootstraps: int

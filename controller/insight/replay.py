@@ -34,7 +34,6 @@ from controller.search.decision_log import (
     told_sum,
 )  # fmt: skip
 from controller.search.report_parts import report_sum
-from controller.search.retries import RETRY_OF
 from worker.protocol.errors import BadInput
 from worker.trials.sampler_state import MARK
 
@@ -110,11 +109,7 @@ class _Replay:
             (found.trial, found.why.get("step")) for found in recorded.decisions if found.kind == PRUNED
         }
         self._charges = _charges(recorded)
-        self._retried = {
-            trial.system_attrs[RETRY_OF]
-            for trial in recorded.trials
-            if trial.system_attrs.get(RETRY_OF) is not None
-        }
+        self._retried = recorded.retried
         self._blind = _before_rewinds(recorded)
         self._steps: dict[str, Callable[[Decision], Divergence | None]] = {
             BEGUN: self._begun, ADOPTED: self._take_over, BUDGET: self._edited, ASKED: self._asked,

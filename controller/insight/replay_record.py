@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from controller.search.decision_log import ASKED, BEGUN, Decision, decisions_of, settings_until
 from controller.search.parameters import Parameter
+from controller.search.retries import RETRY_OF
 from worker.protocol import StudyRecord
 
 
@@ -42,6 +43,12 @@ class Recorded:
     def starts(self) -> int:
         """How often a controller has begun or continued the study, as far as the log goes."""
         return sum(decision.kind == BEGUN for decision in self.decisions)
+
+    @property
+    def retried(self) -> set[int]:
+        """Numbers of the failed trials that were tried again."""
+        found = (trial.system_attrs.get(RETRY_OF) for trial in self.trials)
+        return {number for number in found if isinstance(number, int)}
 
     @property
     def settings(self) -> dict[str, Any]:

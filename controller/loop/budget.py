@@ -10,7 +10,8 @@ neither has saved anything. Besides, no more jobs fail than ``total_max_jobs``, 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from controller.results.durations import spoken
@@ -101,6 +102,8 @@ class Budget:
         """Why going on is of no use, as the tracker found; empty while it may be."""
         self.enough = ""
         """Which rule of `stop_when` holds, and why; empty while none does."""
+        self.enough_by: dict[str, Any] = {}
+        """The numbers by which it holds, as JSON types."""
         self.no_improvement = Limit(None, "trials")
         """Trials since the best one; limited where a rule of `stop_when` says so."""
         self._open: set[str] = set()
@@ -209,12 +212,12 @@ class Budget:
 
     def exceeded(self) -> Verdict | None:
         """The limit that ends the study now, and stops what runs; None when none is reached."""
-        for field, kind, reason_class in (
+        for time, kind, reason_class in (
             (self.wall_clock, "wall-clock", Reason.TIME_LIMIT),
             (self.compute_time, "compute-time", Reason.COMPUTE_BUDGET),
         ):
-            if field.limit is not None and field.used >= field.limit:
-                reason = f"{kind} limit of {duration(field.limit)} reached"
+            if time.limit is not None and time.used >= time.limit:
+                reason = f"{kind} limit of {duration(time.limit)} reached"
                 return Verdict(ok=False, final=True, stop=True, reason=reason, reason_class=reason_class)
         failed = ""
         if self.failures.limit is not None and self.failures.used >= self.failures.limit:
@@ -223,7 +226,7 @@ class Budget:
             reason = self.hopeless or failed
             return Verdict(ok=False, final=True, stop=True, failed=True, reason=reason)
         if self.enough:
-            return Verdict(ok=False, final=True, stop=True, reason=self.enough)
+            return Verdict(ok=False, final=True, stop=True, reason=self.enough, numbers=self.enough_by)
         return None
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
@@ -259,6 +262,8 @@ class Verdict:
     """Why, for those that have to stop."""
     failed: bool = False
     """The study has failed."""
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    """What it rests on besides the budget, as JSON types."""
 
 
 def _shown(field: Limit, reserved: float = 0.0) -> dict[str, Any]:

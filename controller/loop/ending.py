@@ -60,7 +60,7 @@ class Ending:
                 self._stop_running(verdict)
             if verdict and self._search is not None:
                 why = {"reason": verdict.reason, "running": len(running)}
-                self._search.log.record(STOPPED, why | {"budget": self._budget.to_dict()})
+                self._search.log.record(STOPPED, why | {"budget": self._budget.to_dict(), **verdict.numbers})
             # Only once all have been asked to stop: if Redis goes away before, this step is run again.
             self._state.verdict = verdict
         if self._state.verdict is None:

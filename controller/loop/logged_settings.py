@@ -20,6 +20,7 @@ def logged_settings(context: LoopContext, record: StudyRecord | None) -> dict[st
         record: the study's.
     """
     search, budget = context.search, context.budget
+    rules = [str(rule) for rule in context.settings.stop_when]
     return {
         "study": context.state.study,
         "version": __version__,
@@ -28,6 +29,7 @@ def logged_settings(context: LoopContext, record: StudyRecord | None) -> dict[st
             **limits(budget),
             "max_iterations": budget.max_iteration_per_job,
         },
+        **({"stop_when": rules} if rules else {}),
         "since": record.budget_since if record is not None else 0.0,
         **(search.settings if search is not None else {}),
     }

@@ -35,6 +35,8 @@ WAIT_S = 0.5
 GATHER_S = 0.005
 """How long the ends of trials are gathered while slots find their next jobs on the queue, in seconds: a step
 for several costs little more than a step for one."""
+ESTIMATE_S = 10.0
+"""How long the end waits for an estimate that is being made, in seconds."""
 FLUSH_S = 0.25
 """Shortest time between two writings of what was told and reported, in seconds."""
 
@@ -140,6 +142,7 @@ class Loop:
                 self._ending.close(self._recovery.restore_lost)
                 self._context.state.closed = True
                 self._context.observer.end()
+                self._stopping.join(ESTIMATE_S)
         finally:
             storage_recovers()
 

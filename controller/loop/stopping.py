@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from controller.loop.context import LoopContext
 from controller.loop.job import Job
@@ -33,8 +35,8 @@ class Stopping:
             if isinstance(rule, NoImprovement)
         ]
         self._wanted = [(rule, self._metric(rule)) for rule in rules if isinstance(rule, Reached)]
-        self._reached: dict[Reached, str] = {}
-        """Those that hold, and why."""
+        self._reached: dict[Reached, tuple[int, str, float]] = {}
+        """Those that hold, and the trial, metric and value by which they do."""
         self._below = [rule for rule in rules if isinstance(rule, RegretBelow)]
         search = context.search
         self._regret = RegretBound(search.study) if self._below and search is not None else None
@@ -73,18 +75,19 @@ class Stopping:
         for rule, metric in self._wanted:
             value = task.value(metric) if task.ranks else None
             if value is not None and rule.holds(value):
-                self._reached.setdefault(rule, f"trial {task.record.trial} has {metric.key} {value:.15g}")
+                self._reached.setdefault(rule, (task.record.trial, metric.key, value))
 
     def _judge(self) -> None:
         for rule, course in self._stagnation:
             if course.since >= rule.trials:
-                self._end(rule, course.said(self._metrics[0].key))
+                self._end(rule, course.said(self._metrics[0].key), course.to_dict())
         if self._stagnation:
             rule, course = min(self._stagnation, key=lambda one: one[0].trials - one[1].since)
             self._budget.no_improvement.limit = rule.trials
             self._budget.no_improvement.update("study", course.since)
-        for reached, why in self._reached.items():
-            self._end(reached, why)
+        for reached, (trial, key, value) in self._reached.items():
+            why = f"trial {trial} has {key} {value:.15g}"
+            self._end(reached, why, {"trial": trial, "metric": key, "value": value})
 
     def look(self) -> None:
         """Judge by the newest estimate of the regret; begin another one when it is due."""
@@ -96,10 +99,17 @@ class Stopping:
             self._observer.note(f"the regret can't be estimated, it ends nothing: {self._regret.problem}")
         for rule in self._below:
             if found is not None and found.regret < rule.below:
-                self._end(rule, _said(found))
+                self._end(rule, _said(found), asdict(found))
 
-    def _end(self, rule: StopRule, why: str) -> None:
-        self._budget.enough = self._budget.enough or f"{rule}: {why}"
+    def join(self, timeout_s: float) -> None:
+        """Wait for an estimate of the regret that is being made."""
+        if self._regret is not None:
+            self._regret.join(timeout_s)
+
+    def _end(self, rule: StopRule, why: str, numbers: Mapping[str, Any]) -> None:
+        if not self._budget.enough:
+            self._budget.enough = f"{rule}: {why}"
+            self._budget.enough_by = {"rule": str(rule), **numbers}
 
 
 def _said(found: Estimate) -> str:

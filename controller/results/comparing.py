@@ -82,15 +82,28 @@ def compare_tasks(store: Store, study: StudyRecord, task_ids: Sequence[str]) -> 
     missing = own.symmetric_difference(ids) | own.difference(record.id for record in records)
     if missing:
         raise NoSuchTask(f"study {study.name!r} has no task {min(missing)!r:.100}")
-    scalars = store.reports.scalars(ids)
+    return side_by_side(records, store.reports.scalars(ids), study.metrics)
+
+
+def side_by_side(
+    records: Sequence[TaskRecord],
+    scalars: Sequence[dict[str, Summary]],
+    objectives: Sequence[ObjectiveMetric],
+) -> Comparison:
+    """Tasks beside each other, of whatever studies.
+
+    Args:
+        scalars: of each task, by metric key.
+        objectives: their metrics stand first.
+    """
     parameters = _parameters(records)
     return Comparison(
         tasks=tuple(records),
         differing=tuple(line for line in parameters if line.differs),
         alike=tuple(line for line in parameters if not line.differs),
-        metrics=tuple(_metrics(study.metrics, scalars)),
+        metrics=tuple(_metrics(objectives, scalars)),
         facts=tuple(_facts(records)),
-        metric_keys=tuple(_keys(study.metrics, scalars)),
+        metric_keys=tuple(_keys(objectives, scalars)),
     )
 
 

@@ -75,7 +75,7 @@ class Frame:
     elapsed_s: float
     """Seconds that the study has run."""
     remaining_s: float | None
-    """Seconds until its budget is used up at this rate; None if nobody knows."""
+    """Seconds until it ends, as foreseen, else at this rate; None if nobody knows."""
     budget: Mapping[str, Mapping[str, Any]]
     """Used and limit of each kind, as in the study's record."""
     best: Sequence[BestTrial]
@@ -86,6 +86,8 @@ class Frame:
     """That serve the study's queue."""
     slots: int
     """Of these workers."""
+    left: str = ""
+    """The time until it ends with an interval, in words; empty where that isn't foreseen."""
     paused: int = 0
     """Workers that take no jobs for now."""
     waits_for: str = ""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from controller.results.foreseen import foreseen
 from controller.results.ranking import Ranking
 from controller.results.status import ENDED, elapsed_s, remaining_s
 from worker.protocol import Status, Store, StudyRecord, StudyState, keys
@@ -46,7 +47,7 @@ class StudyLine:
     elapsed_s: float
     """How long it has run."""
     remaining_s: float | None
-    """How long it goes on at this rate; None if nobody knows."""
+    """How long it goes on, as foreseen, else at this rate; None if nobody knows."""
     objectives: tuple[str, ...]
     """As ``minimize loss``."""
     best: float | None
@@ -131,6 +132,8 @@ def _line(store: Store, record: StudyRecord, acts: bool, counts: dict[Status, in
     if state in (StudyState.RUNNING, StudyState.PAUSED) and not acts:
         state = StudyState.INTERRUPTED
     elapsed = elapsed_s(record, now)
+    seen = foreseen(record.forecast, now) if state == StudyState.RUNNING else None
+    remains = seen.left_s[1] if seen else remaining_s(record.budget, counts, elapsed)
     ended = sum(count for status, count in counts.items() if status.is_finished)
     best = _best(store, record)
     return StudyLine(
@@ -139,7 +142,7 @@ def _line(store: Store, record: StudyRecord, acts: bool, counts: dict[Status, in
         reason=record.reason if state == record.state else "its controller is gone",
         created_at=record.created_at,
         elapsed_s=elapsed,
-        remaining_s=0.0 if state in ENDED else remaining_s(record.budget, counts, elapsed),
+        remaining_s=0.0 if state in ENDED else remains,
         objectives=tuple(
             f"{'maximize' if metric.sign.maximizes else 'minimize'} {metric.key}" for metric in record.metrics
         ),

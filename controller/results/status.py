@@ -8,6 +8,7 @@ from typing import Any
 
 from controller.results.course import plateau
 from controller.results.durations import spoken
+from controller.results.foreseen import foreseen
 from controller.results.top import find_top
 from worker.protocol import Status, Store, StudyRecord, StudyState
 from worker.protocol.clock import iso
@@ -21,8 +22,9 @@ ENDED = (StudyState.COMPLETED, StudyState.STOPPED, StudyState.FAILED)
 def describe_study(store: Store, name: str) -> dict[str, Any]:
     """State, times, counts, budgets, best tasks and workers of a study.
 
-    ``elapsed_s`` is how long it has run, ``remaining_s`` how long it goes on at this rate, None where that
-    can't be told; ``best`` has the best task, with several objectives the first five of the Pareto front.
+    ``elapsed_s`` is how long it has run, ``remaining_s`` how long it goes on, as its controller foresees it
+    (``forecast``, with an 80 % interval), else at this rate, None where that can't be told; ``best`` has the
+    best task, with several objectives the first five of the Pareto front.
     """
     record = store.studies.get(name)
     acts = store.studies.has_controller(name)
@@ -33,6 +35,8 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
     best = find_top(store, record, 1 if len(record.metrics) == 1 else 5)
     registrations = store.workers.list(record.queue)
     idle = _why_idle(record, state, counts)
+    seen = foreseen(record.forecast, now) if state == StudyState.RUNNING else None
+    remains = round(seen.left_s[1], 1) if seen else remaining_s(record.budget, counts, elapsed)
     return {
         "study": record.name,
         "state": state,
@@ -40,7 +44,9 @@ def describe_study(store: Store, name: str) -> dict[str, Any]:
         "created_at": iso(record.created_at),
         "ended_at": iso(record.ended_at),
         "elapsed_s": round(elapsed, 1),
-        "remaining_s": remaining_s(record.budget, counts, elapsed) if state not in ENDED else 0.0,
+        "remaining_s": remains if state not in ENDED else 0.0,
+        "forecast": None if seen is None else seen.as_dict(),
+        "forecast_text": None if seen is None else seen.words(),
         "left": [] if state in ENDED else _left(record),
         "plateau": None if state in ENDED else plateau(record),
         "objectives": [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from controller.results.curves import Curve
 from controller.results.standing import stands
@@ -63,6 +64,9 @@ class StudyData:
     events: tuple[LogEntry, ...] = ()
     """The study's log, the oldest first; only where somebody has read it (`with_events`)."""
 
+    reasons: Mapping[int, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """Trial → kind of decision → what it rested on, by the log in Optuna's storage; only where somebody has
+    read that (`with_reasons`)."""
     surroundings: RecordedSurroundings = field(default_factory=RecordedSurroundings)
     """What it ran in; only where somebody has read it."""
 
@@ -80,6 +84,9 @@ class StudyData:
 
     def with_curves(self, curves: Mapping[str, Mapping[str, Curve]]) -> StudyData:
         return replace(self, curves=curves)
+
+    def with_reasons(self, reasons: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> StudyData:
+        return replace(self, reasons=reasons)
 
     def with_surroundings(self, found: RecordedSurroundings) -> StudyData:
         return replace(self, surroundings=found)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from controller.results.foreseen import foreseen
 from controller.results.live import (
     MOST_RUNNING,
     BestKept,
@@ -186,13 +187,16 @@ class Watching:
         elapsed = elapsed_s(record, now)
         ended = state in (StudyState.COMPLETED, StudyState.STOPPED, StudyState.FAILED)
         workers, slots, paused = self._count_workers(record.queue, now)
+        seen_end = foreseen(record.forecast, now) if state == StudyState.RUNNING else None
+        remains = seen_end.left_s[1] if seen_end else remaining_s(record.budget, seen.counts, elapsed)
         return Frame(
             study=record.name,
             state=state,
             reason=reason,
             counts=seen.counts,
             elapsed_s=round(elapsed, 1),
-            remaining_s=0.0 if ended else remaining_s(record.budget, seen.counts, elapsed),
+            remaining_s=0.0 if ended else remains,
+            left=seen_end.text if seen_end else "",
             budget=record.budget,
             best=self._best.shown(),
             running=[_running(record, one, scalars, now) for one, scalars in running],

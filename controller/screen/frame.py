@@ -70,7 +70,7 @@ class FramePicture:
         clock = spoken(int(frame.elapsed_s))
         ends = ""
         if frame.remaining_s and frame.state == StudyState.RUNNING and not frame.waits_for:
-            ends = f", about {spoken(max(1, round(frame.remaining_s)))} left"
+            ends = f", about {frame.left or spoken(max(1, round(frame.remaining_s)))} left"
         name = one_line(frame.study)
         tail = f"{state}{_SEPARATOR}{clock}{ends}"
         if cell_len(tail) > width - 6:

@@ -15,6 +15,7 @@ from controller.loop.budget import Budget
 from controller.loop.fleet import Fleet
 from controller.loop.job import Job
 from controller.loop.observer import RunningSearch
+from controller.results.foreseen import foreseen
 from controller.results.live import (
     MOST_RUNNING,
     BestKept,
@@ -26,6 +27,7 @@ from controller.results.live import (
 )
 from controller.results.parameters import as_written
 from controller.results.status import remaining_s
+from controller.session.foreseeing import Foreseer
 from worker.protocol import ObjectiveMetric, Status, StudyState, TaskRecord
 from worker.protocol.errors import OptunaRQError
 
@@ -49,6 +51,8 @@ class Following:
         self._ticked_at = time.monotonic()
         self._workers = self._slots = 0
         self.waits_for = ""
+        self.foreseer: Foreseer | None = None
+        """Knows when the study ends; None for nobody."""
 
     # Told by the loop
 
@@ -111,13 +115,15 @@ class Following:
         counts[Status.QUEUED] = max(0, self._open - len(jobs))
         wall_clock = float((self._budget.get("wall_clock") or {}).get("used") or 0.0) * 60
         elapsed = wall_clock + time.monotonic() - self._ticked_at
+        seen = foreseen(self.foreseer.kept, time.time()) if self.foreseer else None
         return Frame(
             study=search.study if search else "",
             state=search.status if search else StudyState.RUNNING,
             reason="",
             counts=counts,
             elapsed_s=round(elapsed, 1),
-            remaining_s=remaining_s(self._budget, counts, elapsed),
+            remaining_s=seen.left_s[1] if seen else remaining_s(self._budget, counts, elapsed),
+            left=seen.text if seen else "",
             budget=self._budget,
             best=self._best.shown(),
             running=[

@@ -16,6 +16,7 @@ from controller.results.live import EndedTrial
 from controller.results.parameters import pairs
 from controller.screen.grouping import LOG, TERMINAL, Group, Grouping, Pace
 from controller.session.following import Following, parameters_of
+from controller.session.foreseeing import Foreseer
 from controller.session.preflight import no_worker
 from worker.protocol import ObjectiveMetric, Status, Store, TaskRecord
 from worker.protocol.printable import one_line
@@ -40,6 +41,7 @@ class View(Observer):
         self.embedded = False
         """Whether that Redis is the embedded one."""
         self.following = Following()
+        self._foreseer: Foreseer | None = None
         self._grouping = Grouping(pace)
 
     def begin(self, search: RunningSearch) -> None:
@@ -47,8 +49,12 @@ class View(Observer):
         self.embedded = home.embedded is not None
         self.redis_url = home.redis_url
         self.following.begin(search)
+        self._foreseer = Foreseer(search.backend.store, search.study)
+        self.following.foreseer = self._foreseer
 
     def end(self) -> None:
+        if self._foreseer is not None:
+            self._foreseer.stop()
         for one in self._grouping.rest():
             self.line(one)
 

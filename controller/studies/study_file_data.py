@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from controller.insight.explain import reasons_of
 from controller.results.curves import Curve, curves_of
 from controller.results.study_data import MOST_EVENTS, StudyData, TaskData
 from controller.studies.study_file import (
@@ -39,6 +41,7 @@ def read_study_file(path: Path) -> StudyData:
     tasks: list[TaskData] = []
     curves: dict[str, Mapping[str, Curve]] = {}
     events: list[LogEntry] = []
+    reasons: dict[int, Mapping[str, Mapping[str, Any]]] = {}
     surroundings = RecordedSurroundings()
     for line in lines:
         if "study" in line:
@@ -49,6 +52,9 @@ def read_study_file(path: Path) -> StudyData:
             found = curves_of(copy.record.id, copy.series)
             if found:
                 curves[copy.record.id] = found
+        elif "trial" in line:
+            number = int(line["trial"]["number"])
+            reasons[number] = reasons_of(number, line["trial"]["system_attrs"])
         elif "log" in line:
             events += log_entries(line)
         surroundings = surroundings_in(line) or surroundings
@@ -61,6 +67,7 @@ def read_study_file(path: Path) -> StudyData:
         at=_moment(path, head.get("at")),
         curves=curves,
         events=tuple(events[-MOST_EVENTS:]),
+        reasons={number: found for number, found in reasons.items() if found},
         surroundings=surroundings,
     )
 

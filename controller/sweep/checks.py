@@ -21,6 +21,7 @@ from controller.sweep.schema import (
     ChoiceParameter,
     CodeSection,
     Constraint,
+    CostSection,
     FloatParameter,
     Metric,
     ObjectiveSection,
@@ -64,6 +65,7 @@ class Parts:
     budget: BudgetSection | None = None
     queue: QueueSection | None = None
     artifacts: ArtifactsSection | None = None
+    cost: CostSection | None = None
     code: CodeSection | None = None
     doubtful: dict[str, frozenset[str]] = field(default_factory=dict)
 

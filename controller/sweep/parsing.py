@@ -19,6 +19,7 @@ from controller.sweep.schema import (
     BudgetSection,
     CodeSection,
     Constraint,
+    CostSection,
     Metric,
     ObjectiveSection,
     PrunerSection,
@@ -32,6 +33,7 @@ from worker.protocol.errors import BadInput
 
 SECTIONS = (
     "study", "objective", "parameters", "try", "sampler", "pruner", "budget", "queue", "artifacts", "code",
+    "cost",
 )  # fmt: skip
 
 
@@ -86,6 +88,7 @@ def examine(data: object, source: str) -> tuple[Sweep | None, list[Problem]]:
             budget=parts.budget,
             queue=parts.queue or QueueSection(),
             artifacts=parts.artifacts or ArtifactsSection(),
+            cost=parts.cost or CostSection(),
             code=parts.code,
         ),
         [],
@@ -261,6 +264,15 @@ def _read_artifacts(raw: object, parts: Parts, data: Mapping[str, Any]) -> Itera
     parts.artifacts = reading.value
 
 
+def _read_cost(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
+    reading = read_section(CostSection, {} if raw is _MISSING else raw, ("cost",), "[cost]")
+    yield from reading.problems
+    parts.cost = reading.value
+    cost = reading.value
+    if cost is not None and cost.cpu_hour is not None and cost.cpus is None:
+        yield Problem(path=("cost", "cpu_hour"), text="needs `cpus`, the CPUs of one trial")
+
+
 def _read_code(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
     if raw is _MISSING:
         return
@@ -280,4 +292,5 @@ _READERS = {
     "queue": _read_queue,
     "artifacts": _read_artifacts,
     "code": _read_code,
+    "cost": _read_cost,
 }

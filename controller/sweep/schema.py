@@ -80,6 +80,7 @@ def _split(value: object) -> object:
 # Unchanged in both directions: pydantic's own union would write true as 1.
 _Value = Annotated[Any, PlainValidator(read_value), PlainSerializer(lambda value: value)]
 _Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+_Price = Annotated[_Number, Field(ge=0)]
 _Whole = Annotated[int, BeforeValidator(_whole)]
 _Positive = Annotated[_Whole, Field(ge=1)]
 _Duration = Annotated[float, BeforeValidator(_seconds)]
@@ -306,6 +307,22 @@ class CodeSection(Section):
     max_size: Annotated[int, BeforeValidator(_size)] = 100_000_000
 
 
+class CostSection(Section):
+    """`[cost]`: what resources cost, for `controller forecast`; in no currency unless it names one.
+
+    Attributes:
+        gpus: of one trial; by default as many as the workers have for each slot.
+        cpus: of one trial.
+    """
+
+    gpu_hour: _Price | None = None
+    cpu_hour: _Price | None = None
+    slot_hour: _Price | None = None
+    gpus: _Price | None = None
+    cpus: _Price | None = None
+    currency: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """A sweep file, read and checked. `parameters` keep the file's order; treat them as read-only."""
@@ -322,6 +339,7 @@ class Sweep:
     artifacts: ArtifactsSection = field(default_factory=ArtifactsSection)
     code: CodeSection | None = None
     """None when workers use what is installed there."""
+    cost: CostSection = field(default_factory=CostSection)
 
     @property
     def conditional_parameters(self) -> tuple[str, ...]:
@@ -343,6 +361,7 @@ class Sweep:
             "budget": self.budget.to_dict(),
             "queue": self.queue.to_dict(),
             "artifacts": self.artifacts.to_dict(),
+            "cost": self.cost.to_dict(),
         }
         found = {name: section for name, section in sections.items() if section}
         if self.code is not None:
@@ -352,7 +371,7 @@ class Sweep:
     def search_space_fingerprint(self) -> str:
         """SHA-256 (hex) of metrics, goals and parameters, as version 0.1 wrote it into records.
 
-        Budget, sampler, pruner, queue, artifacts, code and the order of the parameters don't count.
+        Budget, sampler, pruner, queue, artifacts, code, cost and the order of the parameters don't count.
         """
         canonical = json.dumps(search_space(self.to_dict()), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

@@ -183,6 +183,7 @@ def test_mistakes(cli: Cli) -> None:
         refused = cli("dashboard", "--port", str(taken.getsockname()[1]))
     assert refused.returncode == 2
     assert "can't listen on 127.0.0.1" in refused.stderr
+    assert refused.stderr.strip().endswith("Address already in use; --port 0 takes one that is free")
     for done in (nothing, unknown, refused):
         assert "Traceback" not in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1

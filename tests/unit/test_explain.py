@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -27,8 +28,11 @@ from controller.insight.explain_shares import (
 )
 from controller.insight.explain_study import StudyAnswer, explain_study
 from controller.insight.explain_waits import AT_ONCE, IDLE, NEW, QUEUED, SLOTS, Slots, waits
+from controller.report.insight.explain import section
+from controller.report.writing import render
 from controller.results.study_data import StudyData, TaskData
 from controller.search.decision_log import LOG
+from tests.dashboard import client_of, page_store, site_of
 from tests.made_studies import HOSTILE, make_study
 from tests.study_data import LOSS, START
 from worker.protocol import Reason, Status, Store, StudyRecord, Summary, TaskRecord, TaskSpec, keys
@@ -36,6 +40,8 @@ from worker.protocol.checkpoint import with_resume_point
 from worker.protocol.earlier_attempt import EarlierAttempt
 from worker.protocol.errors import BadInput
 from worker.protocol.study_log import LogEntry
+
+__all__ = ["page_store"]
 
 
 def task(trial: int, slot: str, created: float, started: float, ended: float, **more: Any) -> TaskRecord:
@@ -202,7 +208,7 @@ def test_each_second_of_the_slots_is_accounted_for() -> None:
         1: {"asked": {"by": "tpe", "n": 1, "ask_s": 4.0, "store_s": 0.5}},
         2: {"asked": {"by": "tpe", "startup": 2, "of": 10, "store_s": 1.0, "closed": 3}},
     }
-    answer = explain_study(data, reasons)
+    answer = explain_study(data.with_reasons(reasons))
     # b/0: from 12 on its worker was gone; its next task was queued then, and waited for it.
     assert {part: round(spent, 6) for part, spent in answer.shares.items()} == {
         RUNNING: 9 + 10 + 40 + 9 + 10, GIVEN_UP: 10, STARTING: 2 + 29, SAMPLER: 4, STORAGE: 1,
@@ -225,14 +231,14 @@ def test_slots_kept_free_by_the_limit() -> None:
         task(0, "a/0", 0, 0, 10), task(1, "b/0", 0, 0, 40), task(2, "a/0", 40, 40, 50), ended=50,
         sweep={"budget": {"max_concurrent": 1}},
     )  # fmt: skip
-    answer = explain_study(data, {})
+    answer = explain_study(data)
     assert answer.shares == {RUNNING: 60, LIMIT: 30, OVER: 10}
 
 
 def test_a_slot_that_took_no_later_trial_has_gone() -> None:
     """Its worker was ended, or replaced: its time ends with its last trial."""
     data = study_of(task(0, "a/0", 0, 0, 10), task(1, "b/0", 50, 50, 90), ended=90)
-    answer = explain_study(data, {})
+    answer = explain_study(data)
     assert (answer.slot_s, answer.shares) == (50, {RUNNING: 50})
 
 
@@ -244,7 +250,7 @@ def test_what_pruning_saved() -> None:
         task(2, "a/0", 24, 24, 29, **pruned, iterations=5, last_iteration=4),
         ended=29,
     )
-    saved = explain_study(data, {}).saved
+    saved = explain_study(data).saved
     assert saved is not None
     # 8 iterations of 2 s, and 5 of 1 s.
     assert (saved.trials, saved.iterations, saved.seconds, saved.of_s) == (2, 13, 21, 29)
@@ -252,14 +258,14 @@ def test_what_pruning_saved() -> None:
         "13 iterations left of 10 each: about 21 s of slots, 42% of what the study would have computed"
     )
     endless = [replace(one.record, spec=replace(one.record.spec, max_iterations=None)) for one in data.tasks]
-    again = explain_study(study_of(*endless), {}).saved
+    again = explain_study(study_of(*endless)).saved
     assert again is not None
     assert again.full == 10
-    assert explain_study(study_of(*endless[1:]), {}).saved is None
+    assert explain_study(study_of(*endless[1:])).saved is None
 
 
 def test_a_study_that_has_not_begun() -> None:
-    answer = explain_study(study_of(), {})
+    answer = explain_study(study_of())
     assert (answer.bound, answer.share_rows(), answer.saved) == ("", [], None)
     assert answer.unknown == ("where its time went: no trial has begun",)
 
@@ -299,9 +305,19 @@ def test_a_storage_of_an_older_version(store: Store, tmp_path: Any) -> None:
     found = explain_task(read_known(store, store.tasks.get(ids[1]), lambda study: _open(url)))
     assert kinds(found) == ["asked", "started", "ended", "told"]
     assert found.steps[0].text == "asked for as trial 1"
-    assert found.unknown == ("why it was asked for: it carries no log of decisions",)
+    assert found.unknown == ("why it was asked for: it carries no log of decisions that can be read",)
     answer: StudyAnswer = read_answer(store, "s", lambda study: _open(url))
     assert answer.unknown[0].startswith("why trials were asked for")
+
+
+def test_a_log_that_somebody_broke() -> None:
+    record = task(1, "w/0", 0, 0, 3)
+    trial = told(record)
+    for broken in ("x", [["n", 0, "asked"]], [[1, 2.0]], {"a": 1}, None, 7):
+        trial.system_attrs = {LOG: broken}
+        found = life(record, trial=trial)
+        assert kinds(found) == ["asked", "started", "ended", "told"]
+        assert found.unknown == ("why it was asked for: it carries no log of decisions that can be read",)
 
 
 def _open(url: str) -> Any:
@@ -327,3 +343,43 @@ def test_hostile_records(store: Store) -> None:
         found = explain_task(read_known(store, store.tasks.get(task_id), no_storage))
         assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["task_id"] == task_id
     assert read_answer(store, "s", no_storage).slots == 4
+
+
+# Where it is shown
+
+
+def test_the_pages_show_it(page_store: Store, tmp_path: Any) -> None:
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    ids = make_study(page_store, "shown", 24, points=2, storage=url)
+    client = client_of(site_of(page_store, storage_url=lambda study: url))
+    page = client.get(f"/tasks/{ids[8]}").text
+    assert "Why it is as it is" in page
+    assert "stopped: pruned: worse than the median; it computed 9 s" in page
+    assert "told to Optuna as PRUNED with" in page
+    assert "<h1>" not in client.get(f"/tasks/{ids[8]}?part=life").text
+    shown = client.get("/studies/shown/insight/explain?part=section").text
+    assert "waiting for the controller: 74% of slot time" in shown
+    assert re.search(r'asked</th><td class="number">24<', shown)
+    lost = client_of(site_of(page_store, storage_url=no_storage))
+    assert "Not known: what was decided in Optuna&#39;s storage" in lost.get(f"/tasks/{ids[8]}").text
+
+
+def test_a_page_of_hostile_tasks(store: Store) -> None:
+    client = client_of(site_of(store, storage_url=no_storage))
+    for task_id in make_study(store, "s", len(HOSTILE), points=2, hostile=True):
+        answer = client.get(f"/tasks/{task_id}?part=life")
+        assert answer.status_code == 200
+        assert "asked for as trial" in answer.text
+        assert "<script>" not in answer.text
+        assert "<img" not in answer.text
+
+
+def test_the_report_has_it() -> None:
+    data = study_of(task(0, "a/0", 0, 0, 10), task(1, "a/0", 11, 11, 20), ended=20)
+    found = section(data)
+    assert found is not None
+    assert found.rows[0] == {"time of slots": RUNNING, "share": "95.0%", "time": "19 s"}
+    assert found.text[0].startswith("Bounded by slots: more of them")
+    markdown = render(data, "md", acts=False)
+    assert "What bounded its speed" in markdown
+    assert "| `waiting for the controller` | `5.0%` | `1 s` |" in markdown

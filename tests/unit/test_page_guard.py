@@ -56,6 +56,31 @@ def test_a_wrong_token(store: Store, token: str, monkeypatch: pytest.MonkeyPatch
     assert not client.cookies
 
 
+def test_a_program_with_a_wrong_token_is_told_so_and_waits(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("controller.dashboard.guard.asyncio.sleep", sleep)
+    client = client_of(store, token="")
+    for path in ("/api/studies", "/studies/s"):
+        answer = client.get(path, headers={"Authorization": "Bearer wrong", "Accept": "application/json"})
+        assert (answer.status_code, answer.json()["error"]) == (401, "wrong token")
+    assert len(waits) == 2
+    # Somebody who has entered already is not asked for another.
+    assert client_of(store).get("/", headers={"Authorization": "Bearer wrong"}).status_code == 200
+    assert len(waits) == 2
+
+
+def test_methods_that_an_address_does_not_answer(store: Store) -> None:
+    client = client_of(site_of(store, allow_actions=True))
+    said = client.put("/api/studies/s/stop", headers={"Accept": "application/json"})
+    assert (said.status_code, said.json()["error"]) == (405, "Not allowed: this address does not answer PUT")
+
+
 def test_the_login_form_leads_on_to_this_server_only(store: Store) -> None:
     client = client_of(store, token="")
     for where, leads in [

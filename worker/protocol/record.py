@@ -308,7 +308,16 @@ class StudyState:
     FAILED = "failed"
 
 
-_SINCE = ("budget_since", "artifact_stores", "copied_from", "signed", "judged_from", "environment", "course")
+_SINCE = (
+    "budget_since",
+    "artifact_stores",
+    "copied_from",
+    "signed",
+    "judged_from",
+    "environment",
+    "course",
+    "forecast",
+)
 """Fields of a study's record that it may lack: earlier versions did not have them."""
 
 
@@ -354,6 +363,8 @@ class StudyRecord:
     environment: dict[str, Any] = field(default_factory=dict)
     """What has run it: ``versions`` (program → version) of its controller, ``workers`` (name → host, slots,
     version, GPUs) as they were last seen at its end."""
+    forecast: dict[str, Any] = field(default_factory=dict)
+    """When it ends and what it costs, as its controller foresaw last; empty before it can."""
 
     def encode(self) -> dict[str, str | int]:
         data: dict[str, str | int] = {"v": VERSION}

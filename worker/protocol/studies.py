@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import redis
 
 from worker.protocol import keys
 from worker.protocol.errors import BadInput
@@ -39,6 +43,16 @@ class Studies:
             hint = f"; there are: {', '.join(known[:8])}" if known else "; there are none yet"
             raise BadInput(f"no study {name!r} in this Redis{hint}")
         return StudyRecord.decode(data)
+
+    def keep_forecast(self, name: str, forecast: Mapping[str, Any]) -> None:
+        """Write what a study's controller foresees into its record, unless that is gone."""
+        with self._redis.pipeline() as pipe:
+            pipe.watch(keys.study(name))
+            if pipe.exists(keys.study(name)):
+                pipe.multi()
+                pipe.hset(keys.study(name), "forecast", json.dumps(forecast))
+                with contextlib.suppress(redis.WatchError):  # the next one is written
+                    pipe.execute()
 
     def find(self, name: str) -> StudyRecord | None:
         """The study's record, or None. Raises `RecordError` if it can't be read."""
@@ -80,6 +94,13 @@ class Studies:
         """Ids of the tasks of a study's last `count` trials, by trial number: O(log n + count)."""
         ids: list[str] = self._redis.zrange(keys.study_tasks(name), -count, -1) if count > 0 else []
         return ids
+
+    def oldest_in(self, name: str, status: Status, count: int) -> list[str]:
+        """Ids of the first `count` tasks in one status, by trial number, as workers list them."""
+        ids: list[str] = (
+            self._redis.zrange(keys.study_status(name, status), 0, count - 1) if count > 0 else []
+        )
+        return self.own(name, ids)
 
     def trials(self, name: str) -> dict[str, int]:
         """Id of each of a study's tasks → number of its trial, by trial number."""

@@ -19,7 +19,9 @@ from controller.dashboard.addresses import address
 from controller.dashboard.site import Site, as_json
 from controller.dashboard.streaming import SANDBOX
 from controller.dashboard.task_artifacts import Held, asked_by, held_by_task, trial_of
+from controller.dashboard.task_life import life_of
 from controller.figures import task as task_figure
+from controller.insight.explain import TaskLife
 from controller.results.artifact_shown import Shown, shown_as
 from controller.results.artifacts import Listed
 from controller.results.curves import Curve, read_task_curves
@@ -84,6 +86,10 @@ class View:
     def parameters(self) -> list[ParameterRow]:
         asked = asked_by(trial_of(self._site, self.record, self.study))
         return parameter_rows(self.record, self.study, asked)
+
+    @functools.cached_property
+    def life(self) -> TaskLife:
+        return life_of(self._site, self.record)
 
     @functools.cached_property
     def scalars(self) -> Mapping[str, Summary]:

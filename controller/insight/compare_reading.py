@@ -1,0 +1,53 @@
+"""The studies to compare: by name, by a pattern of names, or from files of `controller export`."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from controller.results.study_data import StudyData, read_study
+from worker.protocol import Store
+from worker.protocol.errors import BadInput
+
+MOST = 50
+"""Studies on one side."""
+
+
+def named(store: Store, text: str) -> list[str]:
+    """Names of the studies that a name or a pattern (``tpe-*``) means. Raises `BadInput` for none."""
+    if store.studies.find(text) is not None or not set("*?[") & set(text):
+        return [store.studies.get(text).name]
+    found = [name for name in store.studies.names() if fnmatch.fnmatchcase(name, text)]
+    if not found:
+        raise BadInput(f"no study is called {text!r:.200}; `controller status` and the page list them")
+    return sorted(found)
+
+
+def read_side(
+    texts: Sequence[str], opened: Callable[[], Store], file_of: Callable[[str], Path | None]
+) -> list[StudyData]:
+    """The studies of one side, each once.
+
+    Args:
+        texts: names, patterns of names, or files.
+        opened: gives the store; called only where a name needs it.
+        file_of: the file that a text names; None where it is a name.
+
+    Raises:
+        BadInput: there is no such study or file, or there are more than `MOST`.
+    """
+    found: list[StudyData] = []
+    names: list[str] = []
+    for text in texts:
+        file = file_of(text)
+        if file is None:
+            names += named(opened(), text)
+            continue
+        from controller.studies.study_file_data import read_study_file  # noqa: PLC0415 - needs optuna
+
+        found.append(read_study_file(file))
+    names = list(dict.fromkeys(names))
+    if len(names) + len(found) > MOST:
+        raise BadInput(f"{len(names) + len(found)} studies on one side; {MOST} are the most")
+    return [*(read_study(opened(), name) for name in names), *found]
