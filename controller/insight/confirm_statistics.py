@@ -125,7 +125,7 @@ def clearly_worse(objectives: Sequence[Scores], looks: int) -> list[tuple[int, f
         looks: how often it is asked in all.
 
     Returns:
-        For each configuration the one that beats it most clearly, and p; None for one to go on with.
+        For each configuration the one that beats it most clearly, and p; None for one that stays.
     """
     worst = np.max([p_worse(scores) for scores in objectives], axis=0)
     bound = (1 - LEVEL) / max(1, (len(worst) - 1) * looks)

@@ -13,8 +13,8 @@ from worker.protocol import keys
 from worker.protocol.errors import BadInput
 from worker.protocol.event_stream import emit
 from worker.protocol.events import Event, EventKind
-from worker.protocol.record import StudyRecord, StudyState
 from worker.protocol.status import Status
+from worker.protocol.study_record import StudyRecord, StudyState
 from worker.protocol.task_records import delete_base_task
 
 GOING_ON = (StudyState.RUNNING, StudyState.PAUSED, StudyState.INTERRUPTED)
