@@ -133,3 +133,17 @@ def test_a_trial_is_told_as_by_optuna(
     assert found.datetime_complete is not None
     with pytest.raises(ValueError, match="Cannot tell a"):
         internals.tell(study, ours, values, state)
+
+
+def test_fanova_says_what_parameters_explain_together() -> None:
+    study = optuna.create_study()
+    space = {"x": FloatDistribution(-1, 1), "y": FloatDistribution(-1, 1)}
+    for place in range(80):
+        x, y = -1 + (place % 9) / 4, -1 + (place // 9) / 4
+        study.add_trial(optuna.trial.create_trial(params={"x": x, "y": y}, distributions=space, value=x * y))
+    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=8, max_depth=6, seed=0)
+    alone = evaluator.evaluate(study, ["x", "y"])
+    assert internals.fanova_share(evaluator, [0]) == pytest.approx(alone["x"])
+    together = internals.fanova_share(evaluator, [0, 1])
+    assert together > 0.9
+    assert together > alone["x"] + alone["y"] + 0.3
