@@ -323,6 +323,18 @@ class CostSection(Section):
     currency: str | None = None
 
 
+class ConfirmSection(Section):
+    """`[confirm]`: the best are run again when the search has ended.
+
+    Attributes:
+        k: how many of them.
+        seeds: most repeats of each.
+    """
+
+    k: Annotated[_Positive, Field(le=1000)] = 5
+    seeds: Annotated[_Whole, Field(ge=2, le=1000)] = 5
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """A sweep file, read and checked. `parameters` keep the file's order; treat them as read-only."""
@@ -340,6 +352,8 @@ class Sweep:
     code: CodeSection | None = None
     """None when workers use what is installed there."""
     cost: CostSection = field(default_factory=CostSection)
+    confirm: ConfirmSection | None = None
+    """None when nothing is run again."""
 
     @property
     def conditional_parameters(self) -> tuple[str, ...]:
@@ -366,6 +380,8 @@ class Sweep:
         found = {name: section for name, section in sections.items() if section}
         if self.code is not None:
             found["code"] = self.code.to_dict()  # even if all of it is at its default
+        if self.confirm is not None:
+            found["confirm"] = self.confirm.to_dict()
         return found
 
     def search_space_fingerprint(self) -> str:

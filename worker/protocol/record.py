@@ -14,6 +14,7 @@ from worker.protocol.bounds import MAX_NUMBER, MAX_STAMP, MAX_TEXT, bounded_floa
 from worker.protocol.earlier_attempt import EarlierAttempt
 from worker.protocol.errors import NewerRecord, RecordError
 from worker.protocol.metrics import ObjectiveMetric
+from worker.protocol.seeds import derived_seed
 from worker.protocol.status import Reason, Status
 from worker.protocol.stop_request import StopRequest
 from worker.protocol.tags import decode_tags, encode_tags
@@ -81,6 +82,10 @@ class TaskSpec:
     """The study's own code, see `worker.slot.code`; empty when what is installed is used."""
     task_type: str = "training"
     """ClearML's word for what the task does; for people."""
+    seed: int | None = None
+    """Of a base task, what its jobs' seeds follow from. None for one that follows from the id."""
+    confirms: str = ""
+    """Id of the task whose parameters it runs again: its study's search doesn't count, rank or tell it."""
 
     def encode(self) -> str:
         """As JSON, short because every trial has one: fields at their defaults are left out."""
@@ -116,11 +121,12 @@ _DEFAULTS: dict[str, Any] = {
 }
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("objective", "parameters", "configurations", "code"), dict),
-    **dict.fromkeys(("queue", "task_type"), str),
+    **dict.fromkeys(("queue", "task_type", "confirms"), str),
     **dict.fromkeys(("lease_s", "grace_s"), (int, float)),
     "artifacts": (str, type(None)),
     "time_limit_s": (int, float, type(None)),
     "max_iterations": (int, type(None)),
+    "seed": (int, type(None)),
     "max_attempts": int,
     "check_only": bool,
 }
@@ -161,6 +167,8 @@ class TaskRecord:
     """Distinct iterations reported for the first objective metric by the current attempt."""
     last_iteration: int = -1
     """The highest of them; -1 while there is none."""
+    resumed: int | None = None
+    """Iteration of the checkpoint from which the current attempt went on; None for none."""
     handed_back: int = 0
     """Attempts that ended because their worker shut down in an orderly way: they don't count as lost."""
     earlier: tuple[EarlierAttempt, ...] = ()
@@ -173,6 +181,16 @@ class TaskRecord:
     @property
     def all_tags(self) -> tuple[str, ...]:
         return self.spec.tags if self.tags is None else self.tags
+
+    @property
+    def seed(self) -> int:
+        """What the task's program is to seed its random numbers with: the same for each attempt."""
+        return derived_seed(self.id) if self.spec.seed is None else self.spec.seed
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether its study's search counts and ranks it."""
+        return bool(self.study) and not self.spec.confirms
 
     @property
     def used_iterations(self) -> int:
@@ -195,6 +213,7 @@ class TaskRecord:
             stop=None,
             iterations=0,
             last_iteration=-1,
+            resumed=None,
             reason=reason,
         )
 
@@ -268,6 +287,7 @@ class TaskRecord:
                 stop=StopRequest.decode(data.get("stop"), data.get("stop_at")),
                 iterations=bounded_int(data.get("iterations", 0), 0, MAX_NUMBER),
                 last_iteration=bounded_int(data.get("last_iteration", -1), -MAX_NUMBER, MAX_NUMBER),
+                resumed=bounded_int(data["resumed"], 0, MAX_NUMBER) if data.get("resumed") else None,
                 handed_back=bounded_int(data.get("handed_back", 0), 0, MAX_NUMBER),
                 tags=decode_tags(data.get("tags")),
                 note=data.get("note", ""),
