@@ -25,7 +25,10 @@ def named(store: Store, text: str) -> list[str]:
 
 
 def read_side(
-    texts: Sequence[str], opened: Callable[[], Store], file_of: Callable[[str], Path | None]
+    texts: Sequence[str],
+    opened: Callable[[], Store],
+    file_of: Callable[[str], Path | None],
+    read: Callable[[Store, str], StudyData] = read_study,
 ) -> list[StudyData]:
     """The studies of one side, each once.
 
@@ -33,6 +36,7 @@ def read_side(
         texts: names, patterns of names, or files.
         opened: gives the store; called only where a name needs it.
         file_of: the file that a text names; None where it is a name.
+        read: how a study is read from the store.
 
     Raises:
         BadInput: there is no such study or file, or there are more than `MOST`.
@@ -50,4 +54,4 @@ def read_side(
     names = list(dict.fromkeys(names))
     if len(names) + len(found) > MOST:
         raise BadInput(f"{len(names) + len(found)} studies on one side; {MOST} are the most")
-    return [*(read_study(opened(), name) for name in names), *found]
+    return [*(read(opened(), name) for name in names), *found]

@@ -161,6 +161,8 @@ class TaskRecord:
     """Distinct iterations reported for the first objective metric by the current attempt."""
     last_iteration: int = -1
     """The highest of them; -1 while there is none."""
+    resumed: int | None = None
+    """Iteration of the checkpoint from which the current attempt went on; None for none."""
     handed_back: int = 0
     """Attempts that ended because their worker shut down in an orderly way: they don't count as lost."""
     earlier: tuple[EarlierAttempt, ...] = ()
@@ -195,6 +197,7 @@ class TaskRecord:
             stop=None,
             iterations=0,
             last_iteration=-1,
+            resumed=None,
             reason=reason,
         )
 
@@ -268,6 +271,7 @@ class TaskRecord:
                 stop=StopRequest.decode(data.get("stop"), data.get("stop_at")),
                 iterations=bounded_int(data.get("iterations", 0), 0, MAX_NUMBER),
                 last_iteration=bounded_int(data.get("last_iteration", -1), -MAX_NUMBER, MAX_NUMBER),
+                resumed=bounded_int(data["resumed"], 0, MAX_NUMBER) if data.get("resumed") else None,
                 handed_back=bounded_int(data.get("handed_back", 0), 0, MAX_NUMBER),
                 tags=decode_tags(data.get("tags")),
                 note=data.get("note", ""),
