@@ -11,9 +11,9 @@ from pathlib import Path
 from worker.embedded import EmbeddedRedis
 from worker.protocol.connection import check, connect
 from worker.protocol.errors import BadInput
-from worker.protocol.record import StudyRecord
 from worker.protocol.secrets import REDIS_URL, STORAGE, refuse_secret, secret
 from worker.protocol.store import Store
+from worker.protocol.study_record import StudyRecord
 from worker.protocol.urls import HIDDEN, redact
 from worker.sdk.home import STATE_FOLDER, default_artifacts, sqlite_url
 

@@ -1,7 +1,7 @@
 """Successive elimination: which repeats are to run next, as a function of what repeats have given so far.
 
 Round r runs repeat r of each configuration that is still compared. When all of a round have ended, those are
-dropped that are clearly worse: what comes next follows from results alone, at any time.
+dropped that are clearly worse: what comes next follows from results alone, not from who asks or when.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from worker.protocol.errors import BadInput
 
 SECTIONS = (
     "study", "objective", "parameters", "try", "sampler", "pruner", "budget", "queue", "artifacts", "code",
-    "confirm", "cost",
+    "cost", "confirm",
 )  # fmt: skip
 
 
@@ -302,6 +302,6 @@ _READERS = {
     "queue": _read_queue,
     "artifacts": _read_artifacts,
     "code": _read_code,
-    "confirm": _read_confirm,
     "cost": _read_cost,
+    "confirm": _read_confirm,
 }

@@ -83,7 +83,7 @@ class Transitions:
                 show_running(pipe, worker, task_id)
             if old.attempt > 1:
                 pipe.delete(keys.scalars(task_id), keys.series(task_id))
-                pipe.hdel(keys.task(task_id), "iterations", "last_iteration")
+                pipe.hdel(keys.task(task_id), "iterations", "last_iteration", "resumed")
                 unrank(pipe, old)
             if points:
                 write_resumed(pipe, old, points[-1], kept)
