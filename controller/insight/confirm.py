@@ -148,9 +148,9 @@ def _measure(metric: ObjectiveMetric, found: _Estimate | None, source: TaskData)
 
 
 def _chances(columns: Sequence[Sequence[Sequence[float]]]) -> list[float | None]:
-    from controller.insight.confirm_statistics import probabilities  # noqa: PLC0415 - scipy
+    from controller.insight.confirm_statistics import probabilities, spreads  # noqa: PLC0415 - scipy
 
-    if not columns or not any(columns[0]):
+    if not columns or not any(columns[0]) or not spreads(columns[0]).freedoms.any():
         return [None] * (len(columns[0]) if columns else 0)
     return list(probabilities(columns))
 

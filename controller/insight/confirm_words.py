@@ -42,6 +42,8 @@ def _sentences(answer: Confirmation, *, several: bool) -> list[str]:
         found.append(f"Repeats failed: {shown}.")
     if len(answer.configurations) < answer.k:
         found.append(f"The study has only {len(answer.configurations)} different results to confirm.")
+    if answer.ended and answer.least:
+        found.append(f"It ended early: {answer.ended}. Up to {answer.most} repeats are left to run.")
     if not answer.ended:
         found.append(f"{answer.least} to {answer.most} repeats are to come.")
     return found
@@ -51,6 +53,8 @@ def _who_is_best(answer: Confirmation, *, several: bool) -> str:
     best = answer.configurations[0]
     if len(answer.configurations) == 1:
         return f"Trial {best.trial} was repeated alone: there is nothing to compare it with."
+    if best.probability is None:
+        return "Which one is the best can't be said yet: no configuration has two repeats with a result."
     chance = f"{100 * (best.probability or 0):.0f} %"
     if several:
         likely = [one for one in answer.configurations if (one.probability or 0) >= 0.5]

@@ -173,6 +173,14 @@ def test_while_it_runs_it_says_how_many_are_to_come():
     assert answer.words[-1] == "3 to 5 repeats are to come."
 
 
+def test_single_repeats_make_nobody_the_best():
+    answer = _answer(MIN, [1.0, 2.0], [[1.0], [2.0]], k=2, ended="stopped")
+    assert [one.probability for one in answer.configurations] == [None, None]
+    words = " ".join(answer.words)
+    assert "can't be said yet" in words
+    assert "It ended early: stopped. Up to 4 repeats are left to run." in words
+
+
 def test_nothing_to_say_without_results():
     assert _answer(MIN, [], []).words == ("No task of the study has a result that could be confirmed.",)
     assert _answer(MIN, [1.0], [[]]).words == ("No repeat has ended yet.",)
