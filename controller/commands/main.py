@@ -16,6 +16,7 @@ from controller.commands.dashboard_command import dashboard
 from controller.commands.events_command import events
 from controller.commands.insight_best import best
 from controller.commands.insight_compare import compare, diff
+from controller.commands.insight_confirm import confirm
 from controller.commands.insight_explain import explain
 from controller.commands.insight_forecast import forecast, suggest_workers
 from controller.commands.insight_importance import importance, refine
@@ -62,7 +63,7 @@ def command() -> None:
 for _subcommand in (
     start, status, watch, top, tasks, show, logs, events, stop, pause, resume, budget, tag, note,
     enqueue, worker, rewind, delete,
-    explain, replay, forecast, suggest_workers, importance, refine, compare, diff,
+    explain, replay, forecast, suggest_workers, importance, refine, confirm, compare, diff,
     best, reproduce, surroundings,
     acl, artifacts, export, import_, report, dashboard,
 ):  # fmt: skip

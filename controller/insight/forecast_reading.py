@@ -116,7 +116,8 @@ def _situation(study: StudyRecord, records: Sequence[TaskRecord], now: float, us
 
 def _trial(record: TaskRecord, now: float) -> Trial:
     is_running = record.status is Status.IN_PROGRESS
-    ran = max(0.0, now - (record.started_at or now)) if is_running else 0.0
+    begun = now if record.started_at is None else record.started_at
+    ran = max(0.0, now - begun) if is_running else 0.0
     reason = record.reason_class
     return Trial(
         number=max(0, record.trial),

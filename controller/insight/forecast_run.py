@@ -114,7 +114,9 @@ def _horizon(situation: Situation) -> float:
     """About how many trials the study has in all."""
     limits, begun = situation.limits, situation.used.trials
     if limits.iterations is not None and limits.max_iterations:
-        return max(begun, limits.iterations / limits.max_iterations)
+        least = max(begun, limits.iterations / limits.max_iterations)
+        used = situation.used.iterations
+        return max(least, begun * limits.iterations / used) if used > 0 else least
     if limits.trials is not None:
         return limits.trials
     if limits.compute_s is not None and situation.used.compute_s > 0:
@@ -142,6 +144,9 @@ def _left(situation: Situation, known: Known) -> float:
         share = limits.max_iterations or 1
         used_each = max(1.0, min(share, float(np.mean([max(1, trial.iterations) for trial in known.trials]))))
         found.append((limits.iterations - used.iterations) / (used_each if known.iterative else share))
+    failing = float(np.mean(known.failed))
+    if limits.failures is not None and failing:
+        found.append((limits.failures - used.failures) / failing)
     if limits.compute_s is not None:
         found.append((limits.compute_s - used.compute_s) / mean_s)
     if limits.wall_clock_s is not None:
@@ -231,7 +236,7 @@ class _Run:
         """How many trials the next step of a slot has: fewer and fewer towards the end."""
         left = self._left - self._created
         if self._budget.jobs.limit is not None and self._budget.iterations.limit is None:
-            left = self._budget.jobs.limit - self._budget.jobs.used
+            left = min(left, self._budget.jobs.limit - self._budget.jobs.used)
         return max(1, int(left / (self._slots * TURNS)))
 
     def _new(self, count: int) -> None:

@@ -20,14 +20,14 @@ Indices = NDArray[np.int64]
 
 _BEFORE_FIRST = 0.5
 """Iterations that stand for none, so that the time before the first report counts."""
-ALIKE = 0.33
+ALIKE = 0.5
 """After this share of the known trials, an older one counts half; but not before `FEWEST_ALIKE` trials."""
 FEWEST_ALIKE = 8
 LEAST_DOUBT, MOST_DOUBT = 0.05, 0.2
 """By how much the logarithm of all times may be wrong, where this study has trials, and where it has none."""
 LIKELY_CHANGE = 0.3
 """By how much the logarithm of trials' times may change over a study, before its trials tell."""
-MOST_CHANGE = 1.0
+MOST_CHANGE = 0.3
 """The most that it is taken to change from a known trial to one to come."""
 FEW = 2
 """Reports from which on a trial's pace is known."""
@@ -203,7 +203,7 @@ class Known:
         # Of two at the same place, the one that runs was still there when the other ended.
         self.trials = sorted(trials, key=lambda trial: (self._place(trial), not trial.ended))
         self.places = np.array([self._place(trial) for trial in self.trials])
-        self.has_ended = np.array([trial.ended for trial in self.trials])
+        self.has_ended = np.array([trial.ended for trial in self.trials], dtype=bool)
         seconds = np.array([trial.seconds for trial in self.trials])
         self.iterations = np.array([float(trial.iterations) for trial in self.trials])
         self.reports = np.array([trial.reports for trial in self.trials])
@@ -235,7 +235,9 @@ class Known:
         else:
             # Of the newest, those that have ended are the short ones.
             told = self.has_ended & (numbers <= numbers.max(initial=0.0) - 3 * running)
-        if told.sum() < 3:
+        if not self.newest:
+            return 0.0, 0.0
+        if told.sum() < FEWEST_ALIKE:
             return 0.0, prior**-0.5
         x = numbers[told] - numbers[told].mean()
         y = np.log(np.maximum(1e-9, self.paces[told] if self.iterative else self.places[told]))

@@ -15,13 +15,12 @@ OBJECTIVES = """
 def train(x, dull):
     if x > 0.9:
         raise ValueError("x is too large")
-    return {"loss": (x - 0.1) ** 2 + dull * 1e-9, "size": dull}
+    return (x - 0.1) ** 2
 """
 SPACE = {
     "x": {"type": "float", "low": 0.0, "high": 1.0},
     "dull": {"type": "float", "low": 0.0, "high": 1.0},
 }
-METRICS = [{"name": "loss", "goal": "minimize"}, {"name": "size", "goal": "maximize"}]
 
 
 @pytest.fixture(scope="module")
@@ -58,34 +57,6 @@ def test_what_matters_and_the_next_study(cli: Cli) -> None:
     assert cli.json("status", "s-2", "--format", "json")["state"] == "completed"
 
 
-def test_of_several_objectives_one_is_asked_for(cli: Cli) -> None:
-    sweep = cli.sweep(
-        "several.yaml",
-        study={"name": "several", "metric": METRICS},
-        objective={"function": "obj:train"},
-        parameters={**SPACE, "x": {"type": "float", "low": 0.0, "high": 0.8}},
-        budget={"max_trials": 25},
-    )
-    assert cli.start(sweep).returncode == 0
-    refused = cli("importance", "several")
-    assert (refused.returncode, refused.stderr) == (
-        2, "controller: study 'several' has 2 objectives; choose one with --objective: loss, size\n"
-    )  # fmt: skip
-    found = strict_json(
-        cli("importance", "several", "--objective", "size", "--format", "json", "--bootstraps", "0").stdout
-    )
-    assert (found["objective"], found["parameters"][0]["name"]) == ("size", "dull")
-
-
-def test_a_small_study_says_what_it_takes(cli: Cli) -> None:
-    sweep = cli.sweep("small.yaml", study={"name": "small", "metric": METRICS[0]}, objective={"function": "obj:train"}, parameters=SPACE, budget={"max_trials": 2})  # fmt: skip
-    assert cli.start(sweep).returncode == 0
-    for command in ("importance", "refine"):
-        refused = cli(command, "small")
-        assert refused.returncode == 2
-        assert "trials with a result: what matters takes 20, 18 more" in refused.stderr
-
-
 def test_a_file_is_enough(tmp_path: Path) -> None:
     with folder_of(tmp_path, "") as cli:
         file = str(RECORDED / "models.study.gz")
@@ -93,3 +64,7 @@ def test_a_file_is_enough(tmp_path: Path) -> None:
         assert shown.returncode == 0, shown.stderr
         assert '`penalty = "l1"` and `solver = "lbfgs"`' in shown.stdout
         assert not (tmp_path / ".optuna-rq").exists()
+        refused = cli("importance", file, "--objective", "nosuch")
+        assert (refused.returncode, refused.stderr) == (
+            2, "controller: no objective 'nosuch'; there are: accuracy/folds\n"
+        )  # fmt: skip

@@ -15,6 +15,7 @@ from controller.insight.compare import LEAST, Comparison, compare_studies
 from controller.insight.compare_reading import named, read_side
 from controller.insight.diff import diff_tasks
 from controller.results.study_data import StudyData, TaskData
+from controller.studies.study_file_data import read_study_file
 from tests.dashboard import page_store
 from tests.fakes import record
 from tests.made_studies import make_study
@@ -159,7 +160,7 @@ def test_sides_are_named_by_patterns_and_files(page_store: Store, tmp_path: Path
     def unused() -> Store:
         raise AssertionError("a file needs no Redis")
 
-    (data,) = read_side([str(file)], unused, Path)
+    (data,) = read_side([str(file)], unused, lambda text: read_study_file(Path(text)))
     assert compare_studies([data], [data]).sides[0][0].best[-1] == pytest.approx(0.98)
 
 

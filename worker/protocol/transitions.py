@@ -361,7 +361,7 @@ class Transitions:
             fields = change(old)
             pipe.multi()
             pipe.hset(key, mapping=fields)
-            if old.study:
+            if old.is_searched:
                 pipe.zrem(keys.study_status(old.study, old.status), task_id)
                 pipe.zadd(keys.study_status(old.study, new), {task_id: old.trial})
             if extra:
