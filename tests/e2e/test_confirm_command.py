@@ -90,7 +90,13 @@ def test_at_the_studys_end_and_again(cli):
     assert [one["repeats"] for one in more["configurations"]] == [4, 2]
     assert len(lines(cli, "seeds")) == len(ran) + 1
     assert "probability" in cli("report", "s", "--format", "md").stdout
-    assert cli("delete", "s", "--yes").returncode == 0
+    # It comes along in the study's file, also under another name.
+    assert cli("export", "s", "--to", "s.study.gz").returncode == 0
+    assert cli.json("confirm", "./s.study.gz")["configurations"] == more["configurations"]
+    assert cli("import", "s.study.gz", "--name", "t").returncode == 0
+    there = cli.json("confirm", "t", "--show")
+    assert [one["repeats"] for one in there["configurations"]] == [4, 2]
+    assert len(cli.json("tasks", "t", "--confirming")) == 6
 
 
 def test_the_controller_and_a_worker_are_killed(cli):
