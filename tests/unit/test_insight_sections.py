@@ -98,6 +98,14 @@ def test_every_section_has_a_template_and_answers(page_store: Store) -> None:
         assert len(part.text.strip()) > 20, name
 
 
+def test_what_programs_wrote_is_text(page_store: Store) -> None:
+    make_study(page_store, "hostile", 60, hostile=True)
+    for section in insight_sections():
+        text = client_of(page_store).get(f"/studies/hostile/insight/{section.name}?part=section").text
+        assert "<script>" not in text
+        assert "<img" not in text
+
+
 def test_a_section_says_why_it_has_no_answer(page_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(site: Any, record: Any) -> dict[str, Any]:
         raise BadInput("it would take <b>40</b> trials")
