@@ -36,6 +36,7 @@ SECTIONS = (
     "table",
     "artifacts",
     "regret",
+    "forecast",
 )
 """Modules here, each with ``rows(runs, quick, say)``."""
 PACKAGES = ("optuna", "rq", "redis", "boto3", "ray", "syne-tune", "distributed")

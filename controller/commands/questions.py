@@ -263,8 +263,11 @@ def _base_tasks(only: str | None, limit: int, redis_url: str | None, output_form
 @redis_option
 @click.option("--all-metrics", is_flag=True, help="Also the metrics of the machine (`:monitor:`).")
 @click.option("--plot", is_flag=True, help="Draw what it has reported over its iterations.")
+@click.option("--command", is_flag=True, help="Print only the line that runs its configuration again.")
 @format_option(("table", "json"), "table")
-def show(task: str, redis_url: str | None, all_metrics: bool, plot: bool, output_format: str) -> None:
+def show(
+    task: str, redis_url: str | None, all_metrics: bool, plot: bool, command: bool, output_format: str
+) -> None:
     """Everything about one task: parameters, metrics, artifacts, and the traceback if it failed.
 
     TASK is its id, or the beginning of it.
@@ -276,6 +279,13 @@ def show(task: str, redis_url: str | None, all_metrics: bool, plot: bool, output
     _check_plot(plot, output_format)
     with open_store(resolve(redis_url)) as store:
         record = store.tasks.get(pick_task(store, task))
+        if command:
+            from controller.results.rerun import command_line
+            from controller.results.task_parts import study_of_task
+
+            line = command_line(record, study_of_task(store, record))
+            print(json.dumps({"task": record.id, "command": line}) if output_format == "json" else line)
+            return
         about = describe(store, record)
         drawn = _plots(store, record) if plot else []
     if output_format == "json":

@@ -117,7 +117,7 @@ def trials_of(studies: Sequence[StudyData]) -> tuple[Trial, ...]:
 
 
 def _timeless(trials: Sequence[Trial]) -> list[Trial]:
-    """None of an earlier study's trials is newer than another: its sampler began again."""
+    """None of an earlier study's trials is newer than another: its sampler is another one."""
     return [replace(trial, number=0) for trial in trials[-NEWEST:]]
 
 

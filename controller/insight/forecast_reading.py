@@ -110,13 +110,14 @@ def _situation(study: StudyRecord, records: Sequence[TaskRecord], now: float, us
         running=tuple(running),
         queued=sum(record.status is Status.QUEUED for record in records),
         slots=at_once or limits.concurrent or 1,
-        gap_s=_gap_s(begun, at_once),
+        gaps_s=_gaps_s(begun, at_once),
     )
 
 
 def _trial(record: TaskRecord, now: float) -> Trial:
     is_running = record.status is Status.IN_PROGRESS
-    ran = max(0.0, now - (record.started_at or now)) if is_running else 0.0
+    begun = now if record.started_at is None else record.started_at
+    ran = max(0.0, now - begun) if is_running else 0.0
     reason = record.reason_class
     return Trial(
         number=max(0, record.trial),
@@ -225,12 +226,16 @@ def _most_at_once(records: Sequence[TaskRecord], now: float) -> int:
     return most
 
 
-def _gap_s(records: Sequence[TaskRecord], at_once: int) -> float:
-    """From the end of a trial until the one that takes its place starts; 0 if nothing tells."""
+def _gaps_s(records: Sequence[TaskRecord], at_once: int) -> tuple[float, ...]:
+    """From the end of each trial until the one that takes its place starts."""
     starts = sorted(record.started_at or 0.0 for record in records)
     ends = sorted(record.ended_at for record in records if record.ended_at is not None)
     gaps = [max(0.0, start - end) for start, end in zip(starts[at_once:], ends, strict=False)]
-    return statistics.median(gaps) if gaps else 0.0
+    if not gaps:
+        return ()
+    # A pause of the study is none of them.
+    most = 10 * max(0.1, statistics.median(gaps))
+    return tuple(min(gap, most) for gap in gaps)
 
 
 def _number(budget: Mapping[str, Any], kind: str, field: str) -> float | None:

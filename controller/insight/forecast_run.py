@@ -68,8 +68,8 @@ class Situation:
     queued: int = 0
     """Launched, and not begun."""
     slots: int = 1
-    gap_s: float = 0.0
-    """From the end of a trial to the start of the next one on its slot."""
+    gaps_s: tuple[float, ...] = ()
+    """From the end of a trial to the start of the next one on its slot, of those that are known."""
 
     @property
     def at_once(self) -> int:
@@ -96,13 +96,32 @@ def outcomes(situation: Situation) -> list[Outcome]:
     At most `MOST_WORLDS`, of which each takes a few hundred steps, whatever the study's size.
     """
     limits = situation.limits
-    known = Known((*situation.ended, *situation.running), limits.max_iterations, limits.time_per_trial_s)
+    known = Known(
+        (*situation.ended, *situation.running),
+        limits.max_iterations,
+        limits.time_per_trial_s,
+        _horizon(situation),
+    )
     if not known.suffices or not limits.has_end:
         return []
     worlds = _worlds(situation, known)
     seeds = np.random.SeedSequence(SEED).spawn(worlds)
     charges = _charges(_budget_of(situation, 1), known)
     return [_Run(situation, known, charges, np.random.default_rng(seed)).outcome() for seed in seeds]
+
+
+def _horizon(situation: Situation) -> float:
+    """About how many trials the study has in all."""
+    limits, begun = situation.limits, situation.used.trials
+    if limits.iterations is not None and limits.max_iterations:
+        least = max(begun, limits.iterations / limits.max_iterations)
+        used = situation.used.iterations
+        return max(least, begun * limits.iterations / used) if used > 0 else least
+    if limits.trials is not None:
+        return limits.trials
+    if limits.compute_s is not None and situation.used.compute_s > 0:
+        return begun * max(1.0, limits.compute_s / situation.used.compute_s)
+    return 2 * begun
 
 
 def _worlds(situation: Situation, known: Known) -> int:
@@ -116,7 +135,8 @@ def _worlds(situation: Situation, known: Known) -> int:
 def _left(situation: Situation, known: Known) -> float:
     """About how many trials are still to be launched."""
     limits, used = situation.limits, situation.used
-    mean_s = max(1e-3, float(np.mean([trial.seconds for trial in known.trials])) + situation.gap_s)
+    gap_s = float(np.mean(situation.gaps_s)) if situation.gaps_s else 0.0
+    mean_s = max(1e-3, float(np.mean([trial.seconds for trial in known.trials])) + gap_s)
     found = [float(10**7)]
     if limits.trials is not None and limits.iterations is None:
         found.append(limits.trials - used.trials)
@@ -124,6 +144,9 @@ def _left(situation: Situation, known: Known) -> float:
         share = limits.max_iterations or 1
         used_each = max(1.0, min(share, float(np.mean([max(1, trial.iterations) for trial in known.trials]))))
         found.append((limits.iterations - used.iterations) / (used_each if known.iterative else share))
+    failing = float(np.mean(known.failed))
+    if limits.failures is not None and failing:
+        found.append((limits.failures - used.failures) / failing)
     if limits.compute_s is not None:
         found.append((limits.compute_s - used.compute_s) / mean_s)
     if limits.wall_clock_s is not None:
@@ -154,8 +177,12 @@ class _Run:
         self._computed = 0.0
         self._created = 0.0
         self._number = 0
-        self._heap: list[tuple[float, int, float, float]] = []
-        """End, number, iterations that are charged, failed trials."""
+        gaps = np.array(situation.gaps_s or (0.0,))
+        self._gap_s = float(np.average(gaps, weights=rng.exponential(size=len(gaps))))
+        self._rate = 0.0
+        """Seconds that are computed in one, on all slots: not the gaps."""
+        self._heap: list[tuple[float, int, float, float, float]] = []
+        """End, number, charged iterations, failed trials, and the share of its time that it computes."""
         self._stock: list[tuple[float, float, float]] = []
 
     def outcome(self) -> Outcome:
@@ -209,25 +236,26 @@ class _Run:
         """How many trials the next step of a slot has: fewer and fewer towards the end."""
         left = self._left - self._created
         if self._budget.jobs.limit is not None and self._budget.iterations.limit is None:
-            left = self._budget.jobs.limit - self._budget.jobs.used
+            left = min(left, self._budget.jobs.limit - self._budget.jobs.used)
         return max(1, int(left / (self._slots * TURNS)))
 
     def _new(self, count: int) -> None:
         if count == 1:
             seconds, charge, failed = self._next()
         else:
-            drawn = self._world.draw(min(count, 256))
-            times = count / len(drawn.like)
+            drawn_ones = min(count, 256)
+            times = count / drawn_ones
+            drawn = self._world.draw(drawn_ones, self._created * self._each, times * self._each)
             seconds = float(drawn.seconds.sum()) * times
             charge = float(self._charge(drawn.like, drawn.iterations).sum()) * times
             failed = float(self._known.failed[drawn.like].sum()) * times
-        self._open(seconds, charge, failed, float(count), self._situation.gap_s * count)
+        self._open(seconds, charge, failed, float(count), self._gap_s * count)
         self._created += count
 
     def _next(self) -> tuple[float, float, float]:
         """Seconds, charge and failures of the next of the trials that are drawn in advance."""
         if not self._stock:
-            drawn = self._world.draw(128)
+            drawn = self._world.draw(32, self._created * self._each, self._each)
             charges = self._charge(drawn.like, drawn.iterations)
             failed = self._known.failed[drawn.like]
             self._stock = list(zip(drawn.seconds.tolist(), charges.tolist(), failed.tolist(), strict=True))
@@ -239,7 +267,9 @@ class _Run:
         self._budget.open_job(uid)
         if count > 1:
             self._budget.jobs.update(uid, count)
-        heapq.heappush(self._heap, (self._now + gap_s + seconds, self._number, charge, failed))
+        rate = seconds / max(1e-9, seconds + gap_s)
+        self._rate += rate
+        heapq.heappush(self._heap, (self._now + gap_s + seconds, self._number, charge, failed, rate))
 
     def _charge(self, like: Indices, iterations: Numbers) -> Numbers:
         """Iterations that trials are charged: their own where they report, else their like's."""
@@ -250,15 +280,15 @@ class _Run:
     def _step(self) -> None:
         """Go on to the next end of a trial, or to where a limit of time ends the study."""
         budget = self._budget
-        end, number, charge, failed = self._heap[0]
+        end, number, charge, failed, rate = self._heap[0]
         until = min(end, FOREVER_S)
         if budget.wall_clock.limit is not None:
             until = min(until, (budget.wall_clock.limit * 60) - self._situation.used.wall_clock_s)
         if budget.compute_time.limit is not None:
             left = (budget.compute_time.limit - budget.compute_time.used) * 60
-            until = min(until, self._now + left / len(self._heap))
+            until = min(until, self._now + left / max(1e-9, self._rate))
         until = max(until, self._now)
-        self._computed += (until - self._now) * len(self._heap)
+        self._computed += (until - self._now) * self._rate
         self._now = until
         budget.compute_time.update("simulated", self._computed / 60)
         if until < end:
@@ -270,6 +300,7 @@ class _Run:
                 budget.hopeless = "it would take longer than a hundred years"
             return
         heapq.heappop(self._heap)
+        self._rate -= rate
         uid = str(number)
         budget.close_job(uid, iterations=charge, by_itself=True, reports=2)  # type: ignore[arg-type] # a mean
         budget.failures.update(uid, failed)

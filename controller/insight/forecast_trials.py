@@ -20,11 +20,15 @@ Indices = NDArray[np.int64]
 
 _BEFORE_FIRST = 0.5
 """Iterations that stand for none, so that the time before the first report counts."""
-ALIKE = 0.33
+ALIKE = 0.5
 """After this share of the known trials, an older one counts half; but not before `FEWEST_ALIKE` trials."""
 FEWEST_ALIKE = 8
-LEAST_DRIFT, UNKNOWN_DRIFT, MOST_DRIFT = 0.03, 0.2, 0.4
-"""How much the logarithm of trials' times may drift: at least, where nothing tells, and at most."""
+LEAST_DOUBT, MOST_DOUBT = 0.05, 0.2
+"""By how much the logarithm of all times may be wrong, where this study has trials, and where it has none."""
+LIKELY_CHANGE = 0.3
+"""By how much the logarithm of trials' times may change over a study, before its trials tell."""
+MOST_CHANGE = 0.3
+"""The most that it is taken to change from a known trial to one to come."""
 FEW = 2
 """Reports from which on a trial's pace is known."""
 
@@ -55,13 +59,16 @@ class Draws:
     like: Indices
     """Index among the trials that are known."""
     iterations: Numbers
+    numbers: Numbers
+    """Of the trials whose time each has."""
 
 
 class World:
     """One way in which the trials to come may be, as far as what is known allows: see `Known.world`."""
 
-    def __init__(self, known: Known, weights: Numbers, rng: np.random.Generator, pace: float = 1.0) -> None:
-        self._pace = pace
+    def __init__(self, known: Known, weights: Numbers, rng: np.random.Generator) -> None:
+        self._pace = math.exp(rng.normal(0.0, known.doubt))
+        self._slope = rng.normal(known.slope, known.slope_sd)
         self._known = known
         self._rng = rng
         self._mass = masses(known.places, known.has_ended, weights)
@@ -69,13 +76,22 @@ class World:
         # Of trials longer than all that have ended nothing is known but the running ones.
         tail = np.where(known.has_ended, 0.0, weights)
         self._tail = np.cumsum(tail) / tail.sum() if tail.any() else None
+        told = np.where(known.reports >= FEW, weights, 0.0)
+        self._told = np.concatenate(([0.0], np.cumsum(told)))
         total = float((weights * known.places).sum())
         self._mean = total / max(1e-9, float(weights[known.has_ended].sum()))
 
-    def draw(self, count: int) -> Draws:
-        """Trials that have not begun."""
+    def draw(self, count: int, ahead: float = 0.0, step: float = 1.0) -> Draws:
+        """Trials that have not begun.
+
+        Args:
+            ahead: how many trials come before the first of them.
+            step: how many trials one is from the next.
+        """
         drawn = self._after(np.zeros(count), None)
-        seconds = drawn.seconds * self._pace
+        numbers = self._known.newest + 1 + ahead + step * np.arange(count)
+        change = np.clip(self._slope * (numbers - drawn.numbers), -MOST_CHANGE, MOST_CHANGE)
+        seconds = drawn.seconds * self._pace * np.exp(change)
         limit = self._known.limit_s
         return replace(drawn, seconds=seconds if limit is None else np.minimum(seconds, limit))
 
@@ -102,6 +118,7 @@ class World:
             seconds=np.maximum(drawn.seconds[pick], seconds),
             like=drawn.like[pick],
             iterations=drawn.iterations[pick],
+            numbers=drawn.numbers[pick],
         )
 
     def _after(self, places: Numbers, pace: float | None) -> Draws:
@@ -125,11 +142,26 @@ class World:
             ends[is_tail] = self._beyond(places[is_tail])
         ends = np.maximum(ends, places)
         if known.iterative:
-            return Draws(
-                seconds=ends * (known.paces[like] if pace is None else pace), like=like, iterations=ends
-            )
+            timed = self._timed(like, ends) if pace is None else like
+            paces = known.paces[timed] if pace is None else pace
+            return Draws(seconds=ends * paces, like=like, iterations=ends, numbers=known.numbers[timed])
         seconds = ends if known.limit is None else np.minimum(ends, known.limit)
-        return Draws(seconds=seconds, like=like, iterations=known.iterations[like])
+        return Draws(
+            seconds=seconds, like=like, iterations=known.iterations[like], numbers=known.numbers[like]
+        )
+
+    def _timed(self, like: Indices, ends: Numbers) -> Indices:
+        """Trials whose pace these have: any that came about as far, whether it has ended or runs.
+
+        The newest that have ended are the fast ones; and a short trial's pace is that of its start.
+        """
+        known, told = self._known, self._told
+        first = np.searchsorted(known.places, ends / 2, side="left")
+        last = np.searchsorted(known.places, ends * 2, side="right")
+        low, high = told[first], told[last]
+        point = low + self._rng.random(len(like)) * (high - low)
+        any_ones = np.minimum(np.searchsorted(told[1:], point, side="right"), len(known.paces) - 1)
+        return np.asarray(np.where((known.reports[like] >= FEW) & (high > low), any_ones, like))
 
     def _reach_at(self, index: Indices) -> Numbers:
         return np.where(index > 0, self._reach[np.maximum(index - 1, 0)], 0.0)
@@ -150,9 +182,16 @@ class Known:
         trials: ended and running ones; at least one, and one that has ended or has reported twice.
         max_iterations: that a trial may report; None where there is no such limit.
         limit_s: seconds that one may take; None for no limit.
+        horizon: about how many trials the study has in all.
     """
 
-    def __init__(self, trials: Sequence[Trial], max_iterations: float | None, limit_s: float | None) -> None:
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        max_iterations: float | None,
+        limit_s: float | None,
+        horizon: float = 0.0,
+    ) -> None:
         told = [trial for trial in trials if trial.ended or trial.reports >= FEW]
         reporting = sum(trial.reports >= FEW for trial in told)
         self.iterative = max_iterations is not None and reporting * 2 >= len(told) > 0
@@ -164,14 +203,18 @@ class Known:
         # Of two at the same place, the one that runs was still there when the other ended.
         self.trials = sorted(trials, key=lambda trial: (self._place(trial), not trial.ended))
         self.places = np.array([self._place(trial) for trial in self.trials])
-        self.has_ended = np.array([trial.ended for trial in self.trials])
+        self.has_ended = np.array([trial.ended for trial in self.trials], dtype=bool)
         seconds = np.array([trial.seconds for trial in self.trials])
         self.iterations = np.array([float(trial.iterations) for trial in self.trials])
         self.reports = np.array([trial.reports for trial in self.trials])
         self.failed = np.array([float(trial.failed) for trial in self.trials])
         self.paces = seconds / np.maximum(self.iterations, _BEFORE_FIRST)
         self.newness = self._newness()
-        self.drift = self._drift()
+        self.newest = max((trial.number for trial in self.trials), default=0)
+        is_own = self.newest > 0 and self.has_ended.sum() >= FEWEST_ALIKE
+        self.doubt = LEAST_DOUBT if is_own else MOST_DOUBT
+        self.numbers = np.array([float(trial.number) for trial in self.trials])
+        self.slope, self.slope_sd = self._slope(horizon)
 
     def _newness(self) -> Numbers:
         """What each trial counts: a sampler that learns makes the newest ones more like those to come."""
@@ -179,23 +222,37 @@ class Known:
         life = max(FEWEST_ALIKE, len(numbers) * ALIKE)
         return np.asarray(0.5 ** ((numbers.max(initial=0.0) - numbers) / life))
 
-    def _drift(self) -> float:
-        """How much the logarithm of the time has changed from the first half to the second, beyond chance."""
-        ended = sorted((trial for trial in self.trials if trial.ended), key=lambda trial: trial.number)
-        if len(ended) < FEWEST_ALIKE or ended[0].number == ended[-1].number:
-            return UNKNOWN_DRIFT
-        spent = np.array([trial.seconds for trial in ended])
-        use = np.array([max(trial.iterations, _BEFORE_FIRST) for trial in ended])
-        use = use if self.iterative else np.ones(len(ended))
-        half = len(ended) // 2
-        logs, errors = [], 0.0
-        for part in (slice(0, half), slice(half, None)):
-            ratio = spent[part].sum() / use[part].sum()
-            off = spent[part] - ratio * use[part]
-            errors += float((off**2).sum()) / max(1e-12, float(spent[part].sum())) ** 2
-            logs.append(math.log(max(ratio, 1e-9)))
-        found = math.sqrt(max(0.0, (logs[1] - logs[0]) ** 2 - errors))
-        return min(MOST_DRIFT, max(LEAST_DRIFT, found * 0.5))
+    def _slope(self, horizon: float) -> tuple[float, float]:
+        """How the logarithm of trials' times changes from trial to trial: its mean and standard deviation.
+
+        A straight line with the prior that the whole study's change is about `LIKELY_CHANGE`, either way.
+        """
+        prior = (max(1.0, horizon) / LIKELY_CHANGE) ** 2
+        numbers = np.array([trial.number for trial in self.trials], dtype=float)
+        running = int((~self.has_ended).sum())
+        if self.iterative:
+            told = self.reports >= FEW
+        else:
+            # Of the newest, those that have ended are the short ones.
+            told = self.has_ended & (numbers <= numbers.max(initial=0.0) - 3 * running)
+        if not self.newest:
+            return 0.0, 0.0
+        if told.sum() < FEWEST_ALIKE:
+            return 0.0, prior**-0.5
+        x = numbers[told] - numbers[told].mean()
+        y = np.log(np.maximum(1e-9, self.paces[told] if self.iterative else self.places[told]))
+        y = y - y.mean()
+        if self.iterative:
+            # A short trial is slow for its iterations, whenever it ran.
+            length = np.log(self.places[told])
+            length = length - length.mean()
+            if (size := float(length @ length)) > 0:
+                x, y = x - (x @ length) / size * length, y - (y @ length) / size * length
+        across = float(x @ x)
+        fit = float(x @ y) / across if across else 0.0
+        noise = max(1e-6, float(((y - fit * x) ** 2).sum()) / (len(x) - 2))
+        precision = across / noise + prior
+        return across / noise * fit / precision, precision**-0.5
 
     def _place(self, trial: Trial) -> float:
         return max(trial.iterations, _BEFORE_FIRST) if self.iterative else trial.seconds
@@ -206,12 +263,12 @@ class Known:
         return bool(self.has_ended.any() or (self.iterative and len(self.trials)))
 
     def world(self, rng: np.random.Generator) -> World:
-        """Weigh the known trials again (the Bayesian bootstrap): few trials leave many worlds possible.
+        """Other weights for the known trials (the Bayesian bootstrap): few leave many worlds possible.
 
         Besides, trials may become longer or shorter as they have done until now.
         """
         weights = self.newness * rng.exponential(size=len(self.trials))
-        return World(self, weights, rng, math.exp(rng.normal(0.0, self.drift)))
+        return World(self, weights, rng)
 
 
 def masses(places: Numbers, has_ended: NDArray[np.bool_], weights: Numbers) -> Numbers:
