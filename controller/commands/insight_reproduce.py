@@ -158,6 +158,8 @@ def _print(found: Reproduction) -> None:
             "again": pair.after,
             "difference": pair.difference,
             "%": None if pair.relative is None else 100 * pair.relative,
+            "part at": pair.first_difference,
+            "at most": pair.largest,
         }
         for pair in found.metrics[:MOST_SHOWN]
     ]
@@ -173,7 +175,10 @@ def _print(found: Reproduction) -> None:
         if len(found.surroundings) > MOST_SHOWN:
             say(f"and {len(found.surroundings) - MOST_SHOWN} more; all with --format json")
     if not found.first.spec.code:
-        say("the study did not bring its code ([code] in the sweep file): the code that is there now was run")
+        say(
+            "the study did not bring its code ([code] in the sweep file): the code that is there now was run,"
+            " which may be another"
+        )
 
 
 def _row(difference: dict[str, str]) -> dict[str, str]:

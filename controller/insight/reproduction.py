@@ -273,9 +273,12 @@ def _differs(pair: MetricPair) -> str:
     if pair.before is None or pair.after is None:
         which = "first" if pair.after is None else "second"
         return f"{pair.metric}: only the {which} run has reported it"
-    text = f"{pair.metric}: {pair.after:.6g}, {pair.before:.6g} before"
-    if pair.relative is not None:
-        text += f" ({100 * pair.relative:+.3g} %)"
+    if _same(pair.before, pair.after):
+        text = f"{pair.metric}: {pair.after:.6g} in both at the end"
+    else:
+        text = f"{pair.metric}: {pair.after:.6g}, {pair.before:.6g} before"
+        text += "" if pair.relative is None else f" ({100 * pair.relative:+.3g} %)"
     if pair.common > 1 and pair.first_difference is not None:
         text += f"; they part at iteration {pair.first_difference} of {pair.iteration}"
+        text += "" if pair.largest is None else f", by at most {pair.largest:.3g}"
     return text

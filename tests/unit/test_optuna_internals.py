@@ -135,20 +135,6 @@ def test_a_trial_is_told_as_by_optuna(
         internals.tell(study, ours, values, state)
 
 
-def test_fanova_says_what_parameters_explain_together() -> None:
-    study = optuna.create_study()
-    space = {"x": FloatDistribution(-1, 1), "y": FloatDistribution(-1, 1)}
-    for place in range(80):
-        x, y = -1 + (place % 9) / 4, -1 + (place // 9) / 4
-        study.add_trial(optuna.trial.create_trial(params={"x": x, "y": y}, distributions=space, value=x * y))
-    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=8, max_depth=6, seed=0)
-    alone = evaluator.evaluate(study, ["x", "y"])
-    assert internals.fanova_share(evaluator, [0]) == pytest.approx(alone["x"])
-    together = internals.fanova_share(evaluator, [0, 1])
-    assert together > 0.9
-    assert together > alone["x"] + alone["y"] + 0.3
-
-
 def test_what_samplers_say_of_a_choice(study: optuna.Study) -> None:
     tpe = optuna.samplers.TPESampler(n_startup_trials=7)
     assert internals.startup_trials(tpe) == 7
@@ -188,3 +174,17 @@ def test_what_pruners_compare() -> None:
     patient = optuna.pruners.PatientPruner(halving, 4)
     assert internals.patience_of(patient) == (4, halving)
     assert internals.wilcoxon_of(optuna.pruners.WilcoxonPruner(p_threshold=0.2)) == 0.2
+
+
+def test_fanova_says_what_parameters_explain_together() -> None:
+    study = optuna.create_study()
+    space = {"x": FloatDistribution(-1, 1), "y": FloatDistribution(-1, 1)}
+    for place in range(80):
+        x, y = -1 + (place % 9) / 4, -1 + (place // 9) / 4
+        study.add_trial(optuna.trial.create_trial(params={"x": x, "y": y}, distributions=space, value=x * y))
+    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=8, max_depth=6, seed=0)
+    alone = evaluator.evaluate(study, ["x", "y"])
+    assert internals.fanova_share(evaluator, [0]) == pytest.approx(alone["x"])
+    together = internals.fanova_share(evaluator, [0, 1])
+    assert together > 0.9
+    assert together > alone["x"] + alone["y"] + 0.3

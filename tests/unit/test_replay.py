@@ -344,3 +344,15 @@ def test_entries_that_somebody_else_wrote_are_data(altered: Studied) -> None:
         assert json.dumps(found.as_dict())
         with contextlib.suppress(BadInput):
             assert json.dumps(what_if(recorded, Changes(pruner={"type": "asha"})).as_dict())
+
+
+def test_a_program_s_own_sampler_and_pruner_are_not_known(altered: Studied) -> None:
+    recorded = altered.recorded()
+    for value in recorded.attributes.values():
+        if isinstance(value, dict) and value.get("kind") == "begun":
+            value["why"]["settings"] |= {"sampler": {"class": "GPSampler"}, "pruner": {"class": "MyPruner"}}
+    found = replay(recorded)
+    assert_identical(found, ends=12, points=12)
+    assert "pruning" not in found.compared
+    assert "parameters" not in found.compared
+    assert len(found.notes) == 2

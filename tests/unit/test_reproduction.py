@@ -102,11 +102,18 @@ def test_runs_that_part(store: Store) -> None:
     store.surroundings.note_worker(second, "w", elsewhere)
     found = compare(store, first, second)
     assert not found.is_identical
-    assert found.verdict == "loss: 1.1, 1 before (+10 %); they part at iteration 2 of 3"
+    assert found.verdict == "loss: 1.1, 1 before (+10 %); they part at iteration 2 of 3, by at most 0.5"
     (pair,) = found.metrics
     assert (pair.first_difference, pair.largest) == (2, 0.5)
     assert found.surroundings is not None
     assert [one.what for one in found.surroundings] == ["host", "git commit", "package numpy"]
+
+
+def test_runs_that_part_and_end_alike(store: Store) -> None:
+    first = ran(store, record(), [3.0, 2.0, 1.0])
+    found = compare(store, first, ran(store, repeat_of(first, "q", 1.0), [3.0, 2.5, 1.0]))
+    assert not found.is_identical
+    assert found.verdict == "loss: 1 in both at the end; they part at iteration 2 of 3, by at most 0.5"
 
 
 def test_a_pruned_run_is_compared_as_far_as_it_came(store: Store) -> None:

@@ -10,7 +10,7 @@ from controller.dashboard.sections import keeper_of
 from controller.dashboard.site import Site, Tab, as_json
 from controller.insight.compare import Comparison, compare_studies
 from controller.insight.compare_figure import draw
-from controller.studies.compared import read_side
+from controller.insight.compare_reading import read_side
 from worker.protocol.errors import BadInput
 
 LISTED = 500
