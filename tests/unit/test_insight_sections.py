@@ -26,6 +26,13 @@ __all__ = ["page_store"]
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 
 
+@pytest.fixture(autouse=True)
+def _no_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take long, and have tests of their own."""
+    monkeypatch.setattr("controller.insight.importance.has_forests", lambda: False)
+    monkeypatch.setattr("controller.insight.importance.SHUFFLES", 20)
+
+
 @dataclass
 class Costly:
     """A section whose values take a while, by a clock of its own."""
