@@ -147,6 +147,7 @@ def top(
     "--status", "only", type=click.Choice([s.value for s in Status]), help="Only those in this status."
 )
 @click.option("--base", is_flag=True, help="The tasks outside any study: base tasks, and those run by hand.")
+@click.option("--confirming", is_flag=True, help="The tasks that confirm a study's best.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -163,6 +164,7 @@ def tasks(
     study: str | None,
     only: str | None,
     base: bool,
+    confirming: bool,
     limit: int,
     where: str | None,
     sort: str | None,
@@ -187,7 +189,14 @@ def tasks(
     status, title = Status(only) if only else None, "Tasks of study"
     with open_store(resolve(redis_url)) as store:
         record = store.studies.get(pick_study(store, study))
-        if where or sort or columns:
+        if confirming:
+            if where or sort or columns:
+                raise BadInput("tasks: --confirming takes no --where, --sort, --columns; leave them out")
+            from controller.results.tasks import list_confirming
+
+            title = "Tasks that confirm the best of study"
+            found = list_confirming(store, record, status, limit)
+        elif where or sort or columns:
             from controller.results.task_table import Query, filter_tasks
 
             names = tuple(name for name in map(str.strip, (columns or "").split(",")) if name)
@@ -221,6 +230,9 @@ def _task_rows(found: list[dict[str, Any]], output_format: str) -> list[dict[str
         row["tags"] = ", ".join(task["tags"])
         if output_format == "table":
             row["task"] = task["task_id"][:8]
+            if "confirms" in row:
+                row["confirms"] = row["confirms"][:8]
+                del row["trial"]
             row["time"] = spoken(row.pop("seconds"))
             # What is long comes last, where a narrow screen has it below the row.
             row |= {name: row.pop(name) for name in ("worker", "reason", "tags", "note")}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller.sweep.problems import key_text, show
-from controller.sweep.schema import search_space
+from controller.sweep.same_space import search_space
 
 _ABSENT = object()
 

@@ -30,6 +30,7 @@ from controller.sweep.fields import (
     to_size,
     to_tuple,
 )
+from controller.sweep.same_space import search_space
 from controller.sweep.values import Value
 
 RetriedReason = Literal["objective_error", "out_of_memory", "invalid_value", "launch_error", "worker_lost"]
@@ -330,21 +331,3 @@ class Sweep:
         """
         canonical = json.dumps(search_space(self.to_dict()), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def search_space(sweep: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics and parameters of a `Sweep.to_dict()`, in a form where equal search spaces are equal.
-
-    Returns:
-        `{"metrics": [{"name", "goal"}, …], "parameters": {name: table}}`.
-    """
-    metric = sweep["study"]["metric"]
-    parameters: dict[str, Any] = {}
-    for name, table in sweep.get("parameters", {}).items():
-        parameters[name] = dict(table)
-        if "when" in table:
-            # The values of a condition are a set: their order means nothing.
-            parameters[name]["when"] = {
-                parent: sorted(values, key=json.dumps) for parent, values in table["when"].items()
-            }
-    return {"metrics": metric if isinstance(metric, list) else [metric], "parameters": parameters}
