@@ -30,7 +30,6 @@ from controller.sweep.fields import (
     to_size,
     to_tuple,
 )
-from controller.sweep.same_space import search_space
 from controller.sweep.values import Value
 
 RetriedReason = Literal["objective_error", "out_of_memory", "invalid_value", "launch_error", "worker_lost"]
