@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from worker.protocol import Status, Store, TaskRecord, TaskSpec, new_task_id
+from worker.protocol import Status, Store, TaskRecord, new_task_id
 from worker.protocol.errors import BadInput
 from worker.protocol.surroundings import Difference, Surroundings, differences
 
@@ -44,7 +44,9 @@ def repeat_of(source: TaskRecord, queue: str, now: float) -> TaskRecord:
         check_only=False,
         retry_on=(),
         tags=tuple(dict.fromkeys((*source.spec.tags, TAG))),
-        **_seed_of(source),
+        seed=source.seed,
+        # An objective written for Optuna gets a trial of its own by that, with these parameters.
+        confirms=source.id,
     )
     return TaskRecord(
         id=new_task_id(),
@@ -55,13 +57,6 @@ def repeat_of(source: TaskRecord, queue: str, now: float) -> TaskRecord:
         status=Status.CREATED,
         created_at=now,
     )
-
-
-def _seed_of(source: TaskRecord) -> dict[str, Any]:
-    # What the program was told to seed its random numbers with, and whose trial an objective of Optuna's has.
-    known = {field.name for field in fields(TaskSpec)}
-    found = {"seed": getattr(source, "seed", None), "confirms": source.id if source.study else ""}
-    return {name: value for name, value in found.items() if name in known}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +169,7 @@ class Reproduction:
             "status": [self.first.status.value, self.second.status.value],
             "reason": [self.first.reason, self.second.reason],
             "compute_s": [self.first.compute_s, self.second.compute_s],
-            "seed": [getattr(self.first, "seed", None), getattr(self.second, "seed", None)],
+            "seed": [self.first.seed, self.second.seed],
             "code": self.second.spec.code.get("sha256"),
             "is_identical": self.is_identical,
             "verdict": self.verdict,

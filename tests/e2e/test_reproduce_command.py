@@ -16,7 +16,7 @@ from tests.e2e.cli import Cli, folder_of
 OBJECTIVES = """
 import random
 def train(task, x, word):
-    random.seed(1)
+    random.seed(task.seed)
     for step in range(1, 4):
         task.report_scalar("loss", "", x / step + random.random(), step)
     return x
@@ -82,6 +82,32 @@ def test_without_its_code_what_is_there_is_run_and_said(tmp_path: Path) -> None:
         done = cli("reproduce", task)
         assert done.returncode == 1
         assert "it has failed" in done.stdout
+
+
+FOR_OPTUNA = """
+import os, random
+def objective(trial):
+    random.seed(int(os.environ["OPTUNA_RQ_SEED"]))
+    x = trial.suggest_float("x", 0.0, 1.0)
+    if trial.suggest_categorical("more", [True]):
+        x += trial.suggest_int("y", 1, 9)
+    for step in range(3):
+        trial.report(x + random.random(), step)
+    return x
+"""
+
+
+@pytest.mark.slow
+def test_an_objective_written_for_optuna_chooses_the_same(tmp_path: Path) -> None:
+    with folder_of(tmp_path, FOR_OPTUNA) as cli:
+        sweep = cli.sweep(objective={"optuna": "obj:objective"}, parameters={}, budget={"max_trials": 2})
+        done = cli.start(sweep, workers=1)
+        assert done.returncode == 0, done.stderr
+        task = cli.json("tasks", "s", "--format", "json")[0]["task"]
+        found = cli.json("reproduce", task, "--format", "json")
+        assert (found["is_identical"], found["metrics"][0]["common"]) == (True, 3)
+        assert set(cli.json("best", "s", "--task", task)) == {"x", "more", "y"}
+        assert len(cli.trials()) == 2
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from controller.insight.replay_result import DIVERGED, IDENTICAL, UNKNOWN, Repla
 from controller.insight.replay_whatif import what_if
 from controller.search.decision_log import ENDED, LOG, STOPPED, DecisionLog
 from controller.search.trial_cache import cached
+from controller.studies.recorded import recorded_in_file
 from controller.studies.study_copies import cut_back
 from tests.replaying import CONDITIONAL, Studied, sweep_of
 from worker.protocol.errors import BadInput
@@ -46,6 +47,7 @@ def assert_identical(found: Replayed, **compared: int) -> None:
     assert {name: found.compared.get(name) for name in compared} == compared
 
 
+STUDIES = Path(__file__).parents[2] / "benchmarks/studies"
 TPE = {"type": "tpe", "seed": 1, "n_startup_trials": 5}
 MEDIAN = {"type": "median", "n_startup_trials": 3}
 
@@ -356,3 +358,8 @@ def test_a_program_s_own_sampler_and_pruner_are_not_known(altered: Studied) -> N
     assert "pruning" not in found.compared
     assert "parameters" not in found.compared
     assert len(found.notes) == 2
+
+
+def test_a_recorded_study_of_scikit_learn_comes_out_again() -> None:
+    found = replay(recorded_in_file(STUDIES / "models.study.gz"))
+    assert_identical(found, parameters=120, ends=120)

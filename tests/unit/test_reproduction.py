@@ -61,8 +61,8 @@ def test_a_repeat_runs_the_same_outside_the_study() -> None:
     assert (repeat.spec.queue, repeat.spec.tags, repeat.spec.retry_on) == ("other", ("mine", TAG), ())
     kept = ("objective", "parameters", "metrics", "code", "max_iterations", "searched", "connected")
     assert all(getattr(repeat.spec, name) == getattr(spec, name) for name in kept)
-    if hasattr(source, "seed"):
-        assert repeat.seed == source.seed
+    assert repeat.seed == source.seed
+    assert not repeat.is_searched
 
 
 @pytest.mark.parametrize(

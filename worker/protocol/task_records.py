@@ -141,7 +141,7 @@ class TaskRecords:
             for record in records:
                 seal = self.sealing.seal(record) if self.sealing and not record.study else {}
                 pipe.hset(places[record.id], mapping={**record.encode(), **seal})
-                if record.spec.confirms:
+                if record.study and record.spec.confirms:
                     listed.setdefault(keys.study_confirmations(record.study), {})[record.id] = (
                         record.created_at
                     )
