@@ -70,7 +70,7 @@ def test_no_improvement_ends_a_study_across_a_restart(cli: Cli) -> None:
     assert "1 and 1 studies can't tell luck" in cli("compare", "s", "s").stdout
     for arguments, why in (
         (("compare", "s", "nope"), "no study"),
-        (("diff", "ab", "cd"), "no task 'ab'"),
+        (("diff", "xy", "xz"), "no task 'xy'"),
     ):
         wrong = cli(*arguments)
         assert wrong.returncode == 2, wrong.stderr
