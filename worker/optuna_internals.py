@@ -153,9 +153,14 @@ def generation(attributes: Mapping[str, Any]) -> int | None:
 # Pruners
 
 
+def rung_key(rung: int) -> str:
+    """The system attribute of a trial with the value with which it came to a rung of successive halving."""
+    return f"completed_rung_{rung}"
+
+
 def rung_values(trial: FrozenTrial) -> dict[int, float]:
-    """Rung → the value with which a trial came there, as successive halving notes it."""
-    prefix = "completed_rung_"
+    """Rung → the value with which a trial came there."""
+    prefix = rung_key(0)[:-1]
     return {
         int(key.removeprefix(prefix)): value
         for key, value in trial.system_attrs.items()

@@ -85,7 +85,7 @@ class OptimizerTask:
         at = max(0, round(minutes))
         try:
             for name, row in budget.items():
-                if row["limit"]:
+                if row["limit"] and "used" in row:  # not of each trial by itself
                     self.task.report_scalar("budget", name, 100.0 * row["used"] / row["limit"], at)
             found = list(best())
             if found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from controller.commands.settings import open_store, pick_task, resolve
 from worker.protocol import Store
 from worker.protocol.errors import BadInput
 from worker.protocol.printable import one_line
+
+if TYPE_CHECKING:
+    from controller.results.study_data import StudyData
 
 
 @click.command()
@@ -54,7 +58,7 @@ def compare(
             return stores[0]
 
         found = compare_studies(
-            read_side(left, opened, study_file), read_side(right, opened, study_file), objective
+            read_side(left, opened, _from_file), read_side(right, opened, _from_file), objective
         )
     if output_format == "json":
         print(json.dumps(found.as_dict(), indent=2))
@@ -74,6 +78,15 @@ def compare(
             out.print(table_of(rows, f"Over {over}"))
     for text in (*(verdict.text for verdict in found.verdicts), *found.notes):
         out.print(one_line(text), markup=False, soft_wrap=True)
+
+
+def _from_file(text: str) -> StudyData | None:
+    file = study_file(text)
+    if file is None:
+        return None
+    from controller.studies.study_file_data import read_study_file
+
+    return read_study_file(file)
 
 
 def _shown(value: object) -> str:

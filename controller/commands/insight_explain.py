@@ -73,7 +73,7 @@ def _task(store: Store, what: str | None, number: int | None, *, is_study: bool)
     """The task that is meant. Raises `BadInput` where there is none."""
     if is_study:
         name = pick_study(store, what)
-        found = [task_id for task_id, trial in store.studies.trials(name).items() if trial == number]
+        found = store.studies.of_trials(name, [number or 0])
         if not found:
             raise BadInput(f"study {name!r} has no trial {number}; `controller tasks` lists them")
         return store.tasks.get(found[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -97,12 +97,8 @@ def _show(found: Replayed) -> None:
     for note in found.notes:
         line(f"not compared: {note}" if found.of else note)
     if found.divergence is not None:
-        for side, value in (("recorded", found.divergence.recorded), ("replayed", found.divergence.replayed)):
-            line(f"  {side}: {_said(value)}")
-
-
-def _said(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for side in ("recorded", "replayed"):
+            line(f"  {side}: {found.divergence.side(side)}")
 
 
 def line(text: str) -> None:

@@ -14,11 +14,14 @@ from controller.commands.artifact_commands import artifacts
 from controller.commands.control import budget, enqueue, pause, resume, stop
 from controller.commands.dashboard_command import dashboard
 from controller.commands.events_command import events
+from controller.commands.insight_best import best
 from controller.commands.insight_compare import compare, diff
+from controller.commands.insight_confirm import confirm
 from controller.commands.insight_explain import explain
 from controller.commands.insight_forecast import forecast, suggest_workers
 from controller.commands.insight_importance import importance, refine
 from controller.commands.insight_replay import replay
+from controller.commands.insight_reproduce import reproduce, surroundings
 from controller.commands.label_commands import note, tag
 from controller.commands.pipes import OUTPUT, PIPE_CLOSED, Commands, PipeClosed
 from controller.commands.questions import logs, show, status, tasks, top
@@ -60,7 +63,8 @@ def command() -> None:
 for _subcommand in (
     start, status, watch, top, tasks, show, logs, events, stop, pause, resume, budget, tag, note,
     enqueue, worker, rewind, delete,
-    explain, replay, forecast, suggest_workers, importance, refine, compare, diff,
+    explain, replay, forecast, suggest_workers, importance, refine, confirm, compare, diff,
+    best, reproduce, surroundings,
     acl, artifacts, export, import_, report, dashboard,
 ):  # fmt: skip
     command.add_command(_subcommand)

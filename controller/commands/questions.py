@@ -147,6 +147,7 @@ def top(
     "--status", "only", type=click.Choice([s.value for s in Status]), help="Only those in this status."
 )
 @click.option("--base", is_flag=True, help="The tasks outside any study: base tasks, and those run by hand.")
+@click.option("--confirming", is_flag=True, help="The tasks that confirm a study's best.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -163,6 +164,7 @@ def tasks(
     study: str | None,
     only: str | None,
     base: bool,
+    confirming: bool,
     limit: int,
     where: str | None,
     sort: str | None,
@@ -187,7 +189,14 @@ def tasks(
     status, title = Status(only) if only else None, "Tasks of study"
     with open_store(resolve(redis_url)) as store:
         record = store.studies.get(pick_study(store, study))
-        if where or sort or columns:
+        if confirming:
+            if where or sort or columns:
+                raise BadInput("tasks: --confirming takes no --where, --sort, --columns; leave them out")
+            from controller.results.tasks import list_confirming
+
+            title = "Tasks that confirm the best of study"
+            found = list_confirming(store, record, status, limit)
+        elif where or sort or columns:
             from controller.results.task_table import Query, filter_tasks
 
             names = tuple(name for name in map(str.strip, (columns or "").split(",")) if name)
@@ -221,6 +230,9 @@ def _task_rows(found: list[dict[str, Any]], output_format: str) -> list[dict[str
         row["tags"] = ", ".join(task["tags"])
         if output_format == "table":
             row["task"] = task["task_id"][:8]
+            if "confirms" in row:
+                row["confirms"] = row["confirms"][:8]
+                del row["trial"]
             row["time"] = spoken(row.pop("seconds"))
             # What is long comes last, where a narrow screen has it below the row.
             row |= {name: row.pop(name) for name in ("worker", "reason", "tags", "note")}
@@ -263,8 +275,11 @@ def _base_tasks(only: str | None, limit: int, redis_url: str | None, output_form
 @redis_option
 @click.option("--all-metrics", is_flag=True, help="Also the metrics of the machine (`:monitor:`).")
 @click.option("--plot", is_flag=True, help="Draw what it has reported over its iterations.")
+@click.option("--command", is_flag=True, help="Print only the line that runs its configuration again.")
 @format_option(("table", "json"), "table")
-def show(task: str, redis_url: str | None, all_metrics: bool, plot: bool, output_format: str) -> None:
+def show(
+    task: str, redis_url: str | None, all_metrics: bool, plot: bool, command: bool, output_format: str
+) -> None:
     """Everything about one task: parameters, metrics, artifacts, and the traceback if it failed.
 
     TASK is its id, or the beginning of it.
@@ -276,6 +291,13 @@ def show(task: str, redis_url: str | None, all_metrics: bool, plot: bool, output
     _check_plot(plot, output_format)
     with open_store(resolve(redis_url)) as store:
         record = store.tasks.get(pick_task(store, task))
+        if command:
+            from controller.results.rerun import command_line
+            from controller.results.task_parts import study_of_task
+
+            line = command_line(record, study_of_task(store, record))
+            print(json.dumps({"task": record.id, "command": line}) if output_format == "json" else line)
+            return
         about = describe(store, record)
         drawn = _plots(store, record) if plot else []
     if output_format == "json":

@@ -11,9 +11,9 @@ from pathlib import Path
 from worker.embedded import EmbeddedRedis
 from worker.protocol.connection import check, connect
 from worker.protocol.errors import BadInput
-from worker.protocol.record import StudyRecord
 from worker.protocol.secrets import REDIS_URL, STORAGE, refuse_secret, secret
 from worker.protocol.store import Store
+from worker.protocol.study_record import StudyRecord
 from worker.protocol.urls import HIDDEN, redact
 from worker.sdk.home import STATE_FOLDER, default_artifacts, sqlite_url
 
@@ -135,7 +135,9 @@ def pick_task(store: Store, text: str) -> str:
     """
     if len(text) == 32:
         return store.tasks.get(text).id
-    groups = [store.tasks.base_tasks(), *(store.studies.tasks(study) for study in store.studies.names())]
+    names = store.studies.names()
+    groups = [store.tasks.base_tasks(), *(store.studies.tasks(study) for study in names)]
+    groups += [store.confirmations.tasks(study) for study in names]
     found = [task_id for ids in groups for task_id in ids if task_id.startswith(text)]
     if not found:
         raise BadInput(f"no task {text!r} in this Redis; `controller tasks` lists them")

@@ -122,6 +122,8 @@ class _Start:
                 if strategy is None:
                     return INTERRUPTED
                 self._run(strategy, backend)
+                if not self._confirm(session, strategy):
+                    return INTERRUPTED
             self._report(backend, strategy.state)
             return self._end(backend, strategy.state, strategy.reason)
 
@@ -316,6 +318,35 @@ class _Start:
         finally:
             if keeper:
                 keeper.stop()
+
+    def _confirm(self, session: StudySession, strategy: OptimizerOptuna) -> bool:
+        """Run the best again where the sweep asks for it, within what the search has left of the budget.
+
+        Returns:
+            False when it was interrupted; the same command goes on.
+        """
+        wanted = self._sweep.confirm
+        if wanted is None or strategy.state != StudyState.COMPLETED or session.lock is None:
+            return True
+        # Scipy takes long to import, and few sweeps ask for it.
+        from controller.session.confirming import ConfirmLimits, confirm_best, time_left
+
+        budget, used = self._sweep.budget, session.backend.store.studies.get(self._name).budget
+        limits = ConfirmLimits(
+            wall_s=time_left(budget.wall_clock_s, used, "wall_clock"),
+            compute_s=time_left(budget.total_compute_s, used, "compute_time"),
+            max_concurrent=budget.max_concurrent,
+        )
+        confirm_best(
+            session.backend,
+            self._name,
+            (wanted.k, wanted.seeds),
+            self._view,
+            lock=session.lock,
+            limits=limits,
+            stopped=self._interrupts.pending,
+        )
+        return not self._interrupts.pending() and not session.lock.lost
 
     def _end(self, backend: Backend, state: str, reason: str) -> int:
         """Show how the study ended; returns the exit code."""

@@ -13,10 +13,10 @@ import re
 import threading
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import optuna_dashboard
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -101,6 +101,8 @@ class OptunaPages:
         """The application. Raises `BadInput` when the storage can't be read."""
         with self._making:
             if self._made is None:
+                import optuna_dashboard  # noqa: PLC0415 - with scikit-learn, longer than all the rest of the page
+
                 _script("")
                 check_storage(self._storage_url)
                 storage = open_storage(self._storage_url)
@@ -147,7 +149,10 @@ def _script(at: str) -> tuple[bytes, str]:
     Raises:
         OptunaRQError: this version's addresses aren't where they are known to be.
     """
-    text = Path(optuna_dashboard.__file__).with_name("public").joinpath("bundle.js").read_text("utf-8")
+    package = find_spec("optuna_dashboard")
+    assert package is not None  # the command has looked
+    assert package.origin is not None
+    text = Path(package.origin).with_name("public").joinpath("bundle.js").read_text("utf-8")
     for place, own in _PLACES:
         text, found = place.subn(own.format(at=at), text)
         if not found:

@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from controller.dashboard import addresses
 from controller.dashboard.static_files import styles_of_maps
+from controller.report.sections import spans
 from controller.results.durations import spoken
 from controller.results.task_rows import RowsKept
 from worker.protocol import Store, StudyRecord, TaskRecord
@@ -197,12 +198,13 @@ def slug(text: str) -> str:
     return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-FILTERS: dict[str, Callable[..., str]] = {
+FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "moment": moment,
     "spoken": lambda seconds: "" if seconds is None else spoken(float(seconds)),
     "one_line": lambda text: one_line(str(text)),
     "lines": lambda text: lines(str(text)),
     "slug": slug,
+    "spans": lambda text: spans(one_line(str(text), 2_000)),
 }
 """What templates write as ``{{ value | number }}``. All that is shown is escaped besides."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import statistics
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from scipy import stats
@@ -20,8 +22,8 @@ CONFIDENCE = 0.95
 SIDES = ("A", "B")
 LEAST = 4
 """Studies on each side from which on a rank test can tell them apart: of fewer, none can be so unlike."""
-MARKS = 10
-"""Moments that a table has."""
+MARKS, FINE = 10, 60
+"""Moments of cost that a table has; those that a curve has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ class Spread:
     def said(self) -> str:
         if self.low is None or self.high is None:
             return f"{self.mean:.6g}"
-        return f"{self.mean:.6g} ({self.low:.4g} to {self.high:.4g})"
+        return f"{self.mean:.5g} ({self.low:.3g} to {self.high:.3g})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,11 @@ class Comparison:
 
     def rows(self, over: str) -> list[dict[str, str]]:
         """A table for people, over ``trials`` or ``cost``."""
-        marks = self.over_trials if over == "trials" else self.over_cost
+        if over == "trials":
+            wanted = set(_round(len(self.over_trials) and int(self.over_trials[-1].at)))
+            marks = [mark for mark in self.over_trials if mark.at in wanted]
+        else:
+            marks = [mark for mark in self.over_cost[FINE // MARKS - 1 :: FINE // MARKS] if any(mark.sides)]
         return [
             {
                 over: f"{mark.at:g}" if over == "trials" else brief(mark.at),
@@ -175,7 +181,7 @@ def compare_studies(
     )
     over_cost = tuple(
         Mark(at=at, sides=_spreads(sides, [[run.at_cost(at) for run in side] for side in sides]))
-        for at in (cost * place / MARKS for place in range(1, MARKS + 1))
+        for at in (cost * place / FINE for place in range(1, FINE + 1))
         if cost > 0
     )
     return Comparison(
@@ -230,10 +236,18 @@ def _run(data: StudyData, metric: ObjectiveMetric) -> Run:
     return Run(study=data.study.name, best=tuple(best), cost_s=tuple(costs))
 
 
-def _marks(trials: int) -> list[int]:
+def _round(trials: int) -> list[int]:
     """Numbers of trials for a table: 1, 2, 5, 10, 20, 50, …, and the last."""
     found = [step * 10**power for power in range(len(str(trials))) for step in (1, 2, 5)]
     return [*(at for at in found if at < trials), *([trials] if trials else [])]
+
+
+def _marks(trials: int) -> list[int]:
+    """Numbers of trials for a curve: all of a few, of many some `FINE` evenly spread by their logarithm."""
+    if trials <= FINE:
+        return list(range(1, trials + 1))
+    spread = (round(trials ** (place / FINE)) for place in range(FINE + 1))
+    return sorted({*spread, *_round(trials)})
 
 
 def _spreads(
@@ -243,6 +257,12 @@ def _spreads(
     return first, second
 
 
+@lru_cache
+def _quantile(freedom: int) -> float:
+    """Of Student's distribution, for an interval that holds the mean with `CONFIDENCE`."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
 def _spread(values: Sequence[float | None]) -> Spread | None:
     known = [value for value in values if value is not None]
     if len(known) < len(values):
@@ -250,10 +270,8 @@ def _spread(values: Sequence[float | None]) -> Spread | None:
     mean = math.fsum(known) / len(known)
     low = high = None
     if len(known) > 1:
-        error = float(stats.sem(known))
-        low, high = mean, mean
-        if error > 0:
-            low, high = map(float, stats.t.interval(CONFIDENCE, len(known) - 1, loc=mean, scale=error))
+        half = _quantile(len(known) - 1) * statistics.stdev(known) / math.sqrt(len(known))
+        low, high = mean - half, mean + half
     return Spread(mean=mean, low=low, high=high, studies=len(known))
 
 

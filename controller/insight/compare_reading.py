@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from controller.results.study_data import StudyData, read_study
 from worker.protocol import Store
@@ -25,14 +24,18 @@ def named(store: Store, text: str) -> list[str]:
 
 
 def read_side(
-    texts: Sequence[str], opened: Callable[[], Store], file_of: Callable[[str], Path | None]
+    texts: Sequence[str],
+    opened: Callable[[], Store],
+    from_file: Callable[[str], StudyData | None],
+    read: Callable[[Store, str], StudyData] = read_study,
 ) -> list[StudyData]:
     """The studies of one side, each once.
 
     Args:
         texts: names, patterns of names, or files.
         opened: gives the store; called only where a name needs it.
-        file_of: the file that a text names; None where it is a name.
+        from_file: the study in the file that a text names; None where it is a name.
+        read: how a study is read from the store.
 
     Raises:
         BadInput: there is no such study or file, or there are more than `MOST`.
@@ -40,14 +43,12 @@ def read_side(
     found: list[StudyData] = []
     names: list[str] = []
     for text in texts:
-        file = file_of(text)
-        if file is None:
+        data = from_file(text)
+        if data is None:
             names += named(opened(), text)
-            continue
-        from controller.studies.study_file_data import read_study_file  # noqa: PLC0415 - needs optuna
-
-        found.append(read_study_file(file))
+        else:
+            found.append(data)
     names = list(dict.fromkeys(names))
     if len(names) + len(found) > MOST:
         raise BadInput(f"{len(names) + len(found)} studies on one side; {MOST} are the most")
-    return [*(read_study(opened(), name) for name in names), *found]
+    return [*(read(opened(), name) for name in names), *found]

@@ -174,7 +174,8 @@ def _attempts(known: Known) -> Iterator[Step]:
         )
     began = attempts_of(record, known.slots.now)
     for attempt in began:
-        yield _started(attempt, waited.get(attempt.attempt), points)
+        resumed = record.resumed if attempt.attempt == record.attempt else None
+        yield _started(attempt, waited.get(attempt.attempt), points, resumed)
         if attempt is not began[-1] or attempt.attempt < record.attempt:
             yield _given_up(attempt, record)
     last = waited.get(record.attempt)
@@ -182,7 +183,7 @@ def _attempts(known: Known) -> Iterator[Step]:
         yield Step(at=last.since, kind="queued", text=f"attempt {last.attempt} {last.text}", why=last.why())
 
 
-def _started(attempt: Attempt, wait: Wait | None, points: Sequence[ResumePoint]) -> Step:
+def _started(attempt: Attempt, wait: Wait | None, points: Sequence[ResumePoint], resumed: int | None) -> Step:
     text = f"attempt {attempt.attempt} began on {attempt.worker}"
     why: dict[str, Any] = {"attempt": attempt.attempt, "slot": attempt.worker}
     if wait is not None:
@@ -190,9 +191,11 @@ def _started(attempt: Attempt, wait: Wait | None, points: Sequence[ResumePoint])
         why |= wait.why()
     earlier = [point for point in points if point.at < attempt.started_at]
     if attempt.attempt > 1:
-        if earlier:
-            text += f"; it went on from the checkpoint of iteration {earlier[-1].iteration}"
-            why["checkpoint"] = earlier[-1].iteration
+        if resumed is None and earlier:
+            resumed = earlier[-1].iteration  # by an older version, which did not note it
+        if resumed is not None:
+            text += f"; it went on from the checkpoint of iteration {resumed}"
+            why["checkpoint"] = resumed
         elif not points:
             text += "; it began again, as there is no checkpoint"
     return Step(at=attempt.started_at, kind="started", text=text, why=why)

@@ -121,14 +121,11 @@ def open_checked(url: str) -> Any:
 
 def _others(store: Store, record: TaskRecord, around: int, trial: FrozenTrial | None) -> list[TaskRecord]:
     """The records of the trials around one, its own included, and of those that its sampler took for good."""
-    trials = store.studies.trials(record.study)
-    ids = list(trials)
-    place = ids.index(record.id)
-    wanted = set(ids[max(0, place - around) : place + around + 1])
+    near = store.studies.near(record.study, record.id, around)
     good = trial and reasons_of(trial.number, trial.system_attrs).get("asked", {}).get("good")
     if isinstance(good, list):
-        wanted.update(task_id for task_id, number in trials.items() if number in good)
-    near = [task_id for task_id in ids if task_id in wanted]
+        numbers = [number for number in good if isinstance(number, int)]
+        near = list(dict.fromkeys([*near, *store.studies.of_trials(record.study, numbers)]))
     found: list[TaskRecord] = []
     for start in range(0, len(near), CHUNK):
         found += [one for one in store.tasks.get_many(near[start : start + CHUNK]) if one is not None]

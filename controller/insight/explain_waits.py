@@ -48,16 +48,14 @@ class Wait:
         took = f"{brief(self.seconds)} after it was queued"
         if self.cause == AT_ONCE:
             return took
+        busy = f"; {_slots(self.busy)} busy then" if self.busy else ""
         if self.before is None:
-            return f"{took}: {_slots(self.busy)} busy, and this one then took its first task of this study"
+            return f"{took}: this slot took its first task of this study{busy}"
         if self.cause == SLOTS:
             freed = max(0.0, self.until - self.before.ended_at)
-            return (
-                f"{took}: {_slots(self.busy)} busy, this one with trial {self.before.trial} "
-                f"until {brief(freed)} before"
-            )
+            return f"{took}: this slot ran trial {self.before.trial} until {brief(freed)} before{busy}"
         idle = self.since - self.before.ended_at
-        return f"{took}: this slot had run nothing of this study for {brief(idle)} before"
+        return f"{took}: this slot had run nothing of this study for {brief(idle)} before{busy}"
 
     def why(self) -> dict[str, Any]:
         """What it rests on, as JSON types."""

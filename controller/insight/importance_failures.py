@@ -142,10 +142,9 @@ def _told(part: _Part, failed: frozenset[int], ended: Sequence[TaskRecord]) -> C
     example = ended[max(inside)]
     kind = (example.reason_class or Reason.OBJECTIVE_ERROR).value.replace("_", " ")
     how = f"{len(inside)} of {len(failed)}" if len(inside) < len(failed) else f"all {len(failed)}"
-    text = (
-        f"{how} failures by {kind} have {part.words}, and so do {len(part.places) - len(inside)} trials that "
-        f"didn't fail so: {one_line(example.reason, 160)}"
-    )
+    others = len(part.places) - len(inside)
+    more = f"as {others} of the other trials do" if others else "which no other trial has"
+    text = f"{how} failures by {kind} have {part.words}, {more}: {one_line(example.reason, 160)}"
     return Concentrated(
         parameter=part.parameter,
         text=text,

@@ -77,11 +77,9 @@ def forest_of(
         first = sorted(names, key=lambda name: -found[names.index(name)])[:PAIRS_OF]
         couples = list(itertools.combinations(sorted(first), 2))
         found, pairs = _explained(trials, names, couples)
-        kept = [
-            place
-            for place, couple in enumerate(couples)
-            if pairs[place] >= WORTH_TELLING and pair_helps(trials, names, couple)
-        ]
+        told = [couple for couple, share in zip(couples, pairs, strict=True) if share >= WORTH_TELLING]
+        helping = pairs_that_help(trials, names, told)
+        kept = [place for place, couple in enumerate(couples) if couple in helping]
         couples, pairs = [couples[place] for place in kept], [pairs[place] for place in kept]
     drawn, drawn_pairs = [], []
     for _ in range(min(bootstraps, MOST_DRAWS)):
@@ -135,26 +133,33 @@ def _predicts(trials: Sequence[FrozenTrial], names: Sequence[str]) -> float:
     return float(forest.fit(x, y).oob_score_)
 
 
-def pair_helps(trials: Sequence[FrozenTrial], names: Sequence[str], couple: tuple[str, str]) -> bool:
-    """Whether a model that knows how two parameters go together predicts unseen trials better than one that
-    only adds up what each parameter does. A forest finds pairs in noise as well: this one doesn't."""
+def pairs_that_help(
+    trials: Sequence[FrozenTrial], names: Sequence[str], couples: Sequence[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Those pairs by which a model predicts unseen trials better than one that only adds up what each
+    parameter does. A forest finds pairs in noise as well: this one doesn't."""
     from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415 - need not be installed
     from sklearn.model_selection import KFold, cross_val_score  # noqa: PLC0415 - the same
     from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with it
 
     x, y = _arrays(trials, names)
     folds = KFold(FOLDS, shuffle=True, random_state=0)
-    apart = [{place} for place in range(len(names))]
-    scores = []
-    for together in ([], [{names.index(name) for name in couple}]):
+
+    def scores(*together: set[int]) -> np.ndarray:
+        apart = [{place} for place in range(len(names))]
         model = HistGradientBoostingRegressor(
             max_iter=40, min_samples_leaf=5, interaction_cst=[*apart, *together], random_state=0
         )
         with threadpool_limits(1):
-            scores.append(cross_val_score(model, x, y, cv=folds))
-    gain = scores[1] - scores[0]
-    better = float(ttest_rel(scores[1], scores[0], alternative="greater").pvalue)
-    return bool(gain.mean() >= HELPS and better <= SURE)
+            return np.asarray(cross_val_score(model, x, y, cv=folds))
+
+    found, added = [], scores() if couples else np.zeros(FOLDS)
+    for couple in couples:
+        joined = scores({names.index(name) for name in couple})
+        better = float(ttest_rel(joined, added, alternative="greater").pvalue)
+        if (joined - added).mean() >= HELPS and better <= SURE:
+            found.append(couple)
+    return found
 
 
 def _arrays(trials: Sequence[FrozenTrial], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

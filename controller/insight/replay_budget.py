@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,24 +21,30 @@ class Charge:
 
     iterations: int = 0
     reports: int = 0
+    seconds: float = 0.0
+    """On slots, all attempts together."""
     by_itself: bool = True
     counts: bool = False
     fails: bool = False
 
     @classmethod
     def of(cls, why: Mapping[str, Any]) -> Charge | None:
-        """By a ``told`` entry of the log; None for a trial that had no task. Raises for what is none."""
-        if "used" not in why:
+        """By a ``told`` entry of the log; None for a trial that had no task, or where it can't be read."""
+        try:
+            iterations, reports, seconds = (float(value) for value in why["used"])
+            status, reason = Status(why["task"]), Reason(why["class"]) if "class" in why else None
+        except (KeyError, TypeError, ValueError):
             return None
-        iterations, reports, _ = why["used"]
-        reason = Reason(why["class"]) if "class" in why else None
+        if not all(map(math.isfinite, (iterations, reports, seconds))):
+            return None
         machine = reason is not None and reason.is_machine_fault
         return cls(
             iterations=int(iterations),
             reports=int(reports),
-            by_itself=why["task"] != Status.STOPPED.value,
+            seconds=seconds,
+            by_itself=status is not Status.STOPPED,
             counts=reason is not Reason.STUDY_STOPPED,
-            fails=why["task"] == Status.FAILED.value and not machine,
+            fails=status is Status.FAILED and not machine,
         )
 
 

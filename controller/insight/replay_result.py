@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,11 @@ class Divergence:
     recorded: Any
     """As JSON types."""
     replayed: Any
+
+    def side(self, name: str) -> str:
+        """``recorded`` or ``replayed``, for people."""
+        value = getattr(self, name)
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
     def as_dict(self) -> dict[str, Any]:
         found = {"n": self.decision.n, "at": self.decision.at, "kind": self.decision.kind}

@@ -13,6 +13,7 @@ from optuna.samplers import BaseSampler
 from controller.search.parameters import Parameter
 from controller.search.samplers import make_pruner, make_sampler, seed_after
 from worker.trials.sampler_state import SamplerState
+from worker.trials.storage import quietly
 
 
 class ReplaySampler:
@@ -89,7 +90,8 @@ class ReplaySampler:
         kind, seed = str(self._settings["type"]), self._settings["seed"]
         options = {name: value for name, value in self._settings.items() if name not in ("type", "seed")}
         assert self._parameters is not None
-        return make_sampler(kind, options, seed_after(seed, after, kind), self._parameters)
+        with quietly():
+            return make_sampler(kind, options, seed_after(seed, after, kind), self._parameters)
 
 
 def pruner_of(settings: Mapping[str, Any]) -> BasePruner | None:

@@ -33,7 +33,7 @@ class Times:
                 self._until.setdefault(decision.trial, decision.at)
             elif decision.kind == TOLD and (charge := Charge.of(decision.why)) is not None:
                 self.charges[decision.trial] = charge
-                self._seconds[decision.trial] = float(decision.why["used"][2])
+                self._seconds[decision.trial] = charge.seconds
                 self._until.setdefault(decision.trial, decision.at)
 
     @property

@@ -33,6 +33,7 @@ from controller.search.decision_log import (
     Decision,
 )
 from worker.protocol import Reason, Summary
+from worker.protocol.errors import BadInput
 
 
 def what_if(recorded: Recorded, changes: Changes) -> WhatIf:
@@ -43,7 +44,13 @@ def what_if(recorded: Recorded, changes: Changes) -> WhatIf:
     """
     run = _Other(recorded, changes)
     for decision in recorded.decisions:
-        run.take(decision)
+        try:
+            run.take(decision)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise BadInput(
+                f"decision {decision.n} ({decision.kind}) can't be read: {error}; without --with, "
+                "`controller replay` says whether the record was altered"
+            ) from error
     return run.result()
 
 
@@ -258,7 +265,10 @@ class _Other:
         if self._first is None or kind in ("random", "qmc", "grid", "brute_force"):
             return 0
         return sum(
-            decision.kind == ASKED and decision.n > self._first and decision.trial not in self._not_run
+            decision.kind == ASKED
+            and decision.n > self._first
+            and decision.trial in self._times.charges
+            and decision.trial not in self._not_run
             for decision in self._recorded.decisions
         )
 

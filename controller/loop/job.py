@@ -11,6 +11,7 @@ from controller.loop.backend import Backend
 from controller.loop.run_time import RunTime
 from worker.protocol import FINISHED, Reason, Status, Summary, TaskRecord, TaskSpec, new_task_id
 from worker.protocol.errors import NewerRecord, RecordError
+from worker.protocol.seeds import derived_seed
 from worker.protocol.values import full
 
 
@@ -60,15 +61,19 @@ class Job:
         """Redis and RQ that it works with."""
         base = backend.base_task(base_task_id)
         fields = {name: getattr(base.spec, name) for name in TaskSpec.__dataclass_fields__}
+        fields["confirms"] = ""
         fields.update(task_overrides or {})
         given = parameter_override or {}
         replaced = {full(name) for name in given}
         kept = {name: v for name, v in base.spec.parameters.items() if full(name) not in replaced}
         fields["parameters"] = {**kept, **given}
         fields["searched"] = tuple(parameter_override or ())
+        task_id = task_id or new_task_id()
+        if base.spec.seed is not None and "seed" not in (task_overrides or {}):
+            fields["seed"] = derived_seed(base.spec.seed, trial if trial >= 0 else task_id)
         fields["tags"] = (*base.spec.tags, *(tags or ()))
         self._record = TaskRecord(
-            id=task_id or new_task_id(),
+            id=task_id,
             name=name or base.name,
             study=study,
             project=project or base.project,

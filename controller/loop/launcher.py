@@ -29,6 +29,11 @@ class Launcher:
         self._signer = self._jobs.signer
         self._signatures: dict[str, str] = {}
 
+    @property
+    def signs(self) -> bool:
+        """Whether jobs are signed here."""
+        return self._signer is not None
+
     def key(self, queue: str) -> str:
         """Redis key of a queue: a list of the jobs that wait."""
         return str(self._jobs.queue(queue).key)

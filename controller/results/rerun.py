@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.results.parameters import as_written
+from controller.results.toml import toml_line
 from worker.protocol import StudyRecord, TaskRecord
 from worker.protocol.command import fill
 from worker.protocol.errors import BadInput
@@ -30,8 +31,25 @@ def reruns(record: TaskRecord, study: StudyRecord | None) -> list[Rerun]:
     Args:
         study: whose task it is; None for a task outside any.
     """
-    found = [_as_a_program(record), _on_a_worker(record, study), _in_a_sweep(record, study)]
+    found = [
+        _as_a_program(record),
+        _reproduced(record),
+        _on_a_worker(record, study),
+        _in_a_sweep(record, study),
+    ]
     return [one for one in found if one is not None and one.text.replace("\n", "").isprintable()]
+
+
+def command_line(record: TaskRecord, study: StudyRecord | None) -> str:
+    """The one line for a shell that runs a task's configuration again.
+
+    A command's own, where it is sure to be the same program: not where its study brings the code. Otherwise
+    that of `controller reproduce`.
+    """
+    own = None if record.spec.code else _as_a_program(record)
+    if own is not None and own.text.isprintable():
+        return own.text
+    return f"controller reproduce {record.id}"
 
 
 def _as_a_program(record: TaskRecord) -> Rerun | None:
@@ -51,6 +69,13 @@ def _as_a_program(record: TaskRecord) -> Rerun | None:
 
 def _environment(objective: Mapping[str, Any]) -> dict[str, str]:
     return {str(name): str(text) for name, text in dict(objective.get("env", {})).items()}
+
+
+def _reproduced(record: TaskRecord) -> Rerun | None:
+    """In the same code, with the same seed, compared with what it came to."""
+    if not record.spec.objective or not record.status.is_finished:
+        return None
+    return Rerun(title="Again, compared with this run", text=f"controller reproduce {record.id}")
 
 
 def _on_a_worker(record: TaskRecord, study: StudyRecord | None) -> Rerun | None:
@@ -73,29 +98,10 @@ def _in_a_sweep(record: TaskRecord, study: StudyRecord | None) -> Rerun | None:
         return None
     lines = []
     for name, value in as_written(record, everything=False).items():
-        text = _toml(value)
-        if text is None:
+        line = toml_line(name, value)
+        if line is None:
             return None
-        lines.append(f"{_toml_key(name)} = {text}")
+        lines.append(line)
     if not lines:
         return None
     return Rerun(title="First in another study, in its sweep file", text="\n".join(["[[try]]", *lines]))
-
-
-def _toml_key(name: str) -> str:
-    is_bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
-    return name if is_bare else json.dumps(name, ensure_ascii=False)
-
-
-def _toml(value: Any) -> str | None:
-    """A value as TOML, or None if TOML has no such value."""
-    if value is None:
-        return "{ none = true }"
-    if isinstance(value, (bool, int, str)):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, list):
-        parts = [_toml(item) for item in value]
-        return None if None in parts else f"[{', '.join(map(str, parts))}]"
-    return None

@@ -222,6 +222,8 @@ def budget_rows(budget: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
                 row[field] = ""
             else:
                 row[field] = spoken(value * 60) if is_time else f"{value:g}"
+        if name == "jobs" and _number(budget, "iterations", "limit") is not None:
+            row["limit"] = "by iterations"  # those that were stopped early buy others
         rows.append(row)
     if not any(row["reserved"] for row in rows):
         rows = [{name: value for name, value in row.items() if name != "reserved"} for row in rows]

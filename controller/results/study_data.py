@@ -10,6 +10,7 @@ from typing import Any
 from controller.results.curves import Curve
 from controller.results.standing import stands
 from worker.protocol import OPEN, ObjectiveMetric, Status, Store, StudyRecord, Summary, TaskRecord
+from worker.protocol.confirmations import ConfirmPlan
 from worker.protocol.metrics import violations
 from worker.protocol.recorded_surroundings import RecordedSurroundings
 from worker.protocol.study_log import LogEntry
@@ -64,6 +65,10 @@ class StudyData:
     events: tuple[LogEntry, ...] = ()
     """The study's log, the oldest first; only where somebody has read it (`with_events`)."""
 
+    confirm_plan: ConfirmPlan | None = None
+    """What was asked to be confirmed of it."""
+    confirming: tuple[TaskData, ...] = ()
+    """The tasks that confirm its best; `tasks` doesn't have them."""
     reasons: Mapping[int, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     """Trial → kind of decision → what it rested on, by the log in Optuna's storage; only where somebody has
     read that (`with_reasons`)."""
@@ -81,6 +86,9 @@ class StudyData:
             for task in self.tasks
             if task.ranks and all(task.value(metric) is not None for metric in self.objectives)
         ]
+
+    def with_confirmation(self, plan: ConfirmPlan | None, tasks: Sequence[TaskData]) -> StudyData:
+        return replace(self, confirm_plan=plan, confirming=tuple(tasks))
 
     def with_curves(self, curves: Mapping[str, Mapping[str, Curve]]) -> StudyData:
         return replace(self, curves=curves)
@@ -112,9 +120,19 @@ def read_study(store: Store, name: str) -> StudyData:
     ids = store.studies.tasks(name)
     kept = chosen(store, study, ids)
     tasks = read_tasks(store, study, kept)
-    return StudyData(
+    data = StudyData(
         study=study, tasks=tuple(tasks.values()), at=store.clock.now(), left_out=len(ids) - len(kept)
     )
+    return with_confirmation(store, data)
+
+
+def with_confirmation(store: Store, data: StudyData) -> StudyData:
+    """A study with what confirms its best, where that was asked for."""
+    plan = store.confirmations.plan(data.study.name)
+    if plan is None:
+        return data
+    found = read_tasks(store, data.study, store.confirmations.tasks(data.study.name))
+    return data.with_confirmation(plan, list(found.values()))
 
 
 def chosen(store: Store, study: StudyRecord, ids: Sequence[str]) -> list[str]:

@@ -54,6 +54,7 @@ class TaskRows:
         self._growing = threading.Lock()
         self._filling = threading.Lock()
         self._warming = threading.Lock()
+        self._reading: tuple[threading.Thread, list[Exception]] | None = None
         self._rows: dict[str, Row | None] = {}
         """By trial; None for a task whose record can't be read."""
         self._open: set[str] = set()
@@ -140,20 +141,28 @@ class TaskRows:
         """
         if self.ready:
             return True
-        failures: list[Exception] = []
-
-        def read() -> None:
-            try:
-                self.warm()
-            except Exception as error:
-                failures.append(error)
-
-        thread = threading.Thread(target=read, name="rows of a study", daemon=True)
-        thread.start()
+        thread, failures = self.begin()
         thread.join(patience_s)
         if failures:
             raise failures[0]
         return self.ready
+
+    def begin(self) -> tuple[threading.Thread, list[Exception]]:
+        """Have a thread read all rows, unless one does. Returns it, and what it has failed of."""
+        with self._growing:
+            if self._reading is None or not self._reading[0].is_alive():
+                failures: list[Exception] = []
+
+                def read() -> None:
+                    try:
+                        self.warm()
+                    except Exception as error:
+                        failures.append(error)
+
+                # A daemon: a page that ends waits for no rows.
+                self._reading = threading.Thread(target=read, name="rows of a study", daemon=True), failures
+                self._reading[0].start()
+            return self._reading
 
     @property
     def progress(self) -> tuple[int, int]:

@@ -39,6 +39,19 @@ def list_tasks(store: Store, study: StudyRecord, only: Status | None, limit: int
     return task_dicts(store, study, kept)
 
 
+def list_confirming(
+    store: Store, study: StudyRecord, only: Status | None, limit: int
+) -> list[dict[str, Any]]:
+    """The newest tasks that confirm a study's best; ``confirms`` names the task that each repeats."""
+    found = store.tasks.get_many(store.confirmations.tasks(study.name))
+    records = [record for record in found if record is not None and only in (None, record.status)][-limit:]
+    rows = task_dicts(store, study, [(record, []) for record in records])
+    return [
+        {**row, "confirms": record.spec.confirms, "seed": record.seed}
+        for row, record in zip(rows, records, strict=True)
+    ]
+
+
 def task_dicts(
     store: Store, study: StudyRecord, tasks: Sequence[tuple[TaskRecord, list[int]]]
 ) -> list[dict[str, Any]]:

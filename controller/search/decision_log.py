@@ -318,7 +318,9 @@ def _of_study(attributes: Mapping[str, Any]) -> Iterator[Decision]:
             continue
         try:
             n, at, kind = int(key.removeprefix(DECISION)), float(value["at"]), str(value["kind"])
-            found.append(Decision(n=n, at=at, kind=kind, why=dict(value["why"])))
+            why = dict(value["why"])
+            why.update({"settings": dict(why["settings"])} if "settings" in why else {})
+            found.append(Decision(n=n, at=at, kind=kind, why=why))
         except (TypeError, ValueError, KeyError) as error:
             raise BadInput(f"decision {key.removeprefix(DECISION):.20} can't be read: {error}") from error
     yield from sorted(found, key=lambda decision: decision.n)

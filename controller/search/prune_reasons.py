@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from worker.optuna_internals import (
     halving_factor,
     patience_of,
     percentile_of,
+    rung_key,
     rung_values,
     threshold_of,
     wilcoxon_of,
@@ -43,11 +44,13 @@ def _of(pruner: BasePruner, study: optuna.Study, trial: FrozenTrial, step: int) 
         return why | _percentile(pruner, study, trial, step)
     if isinstance(pruner, optuna.pruners.HyperbandPruner):
         bracket = bracket_of(pruner, study, trial)
-        others = [one for one in study.get_trials(deepcopy=False) if rung_values(one)]
-        same = [one for one in others if bracket_of(pruner, study, one) == bracket]
-        return why | {"bracket": bracket} | _rung(halving_factor(pruner), study, trial, same)
+
+        def in_bracket(other: FrozenTrial) -> bool:
+            return bracket_of(pruner, study, other) == bracket
+
+        return why | {"bracket": bracket} | _rung(halving_factor(pruner), study, trial, in_bracket)
     if isinstance(pruner, optuna.pruners.SuccessiveHalvingPruner):
-        return why | _rung(halving_factor(pruner), study, trial, study.get_trials(deepcopy=False))
+        return why | _rung(halving_factor(pruner), study, trial)
     if isinstance(pruner, optuna.pruners.ThresholdPruner):
         lower, upper = threshold_of(pruner)
         return why | {"lower": _number(lower), "upper": _number(upper)}
@@ -75,16 +78,28 @@ def _percentile(
 
 
 def _rung(
-    factor: int, study: optuna.Study, trial: FrozenTrial, others: Iterable[FrozenTrial]
+    factor: int,
+    study: optuna.Study,
+    trial: FrozenTrial,
+    counts: Callable[[FrozenTrial], bool] = lambda other: True,
 ) -> dict[str, Any]:
-    """Its place among the trials that have come to the last rung that it came to."""
+    """Its place among the trials that have come to the last rung that it came to.
+
+    Args:
+        counts: which of the others it is compared with.
+    """
     values = rung_values(trial)
     if not values:
         return {}
     rung = max(values)
-    reached = [found[rung] for one in others if rung in (found := rung_values(one))]
+    own, key = values[rung], rung_key(rung)
+    reached = [
+        one.system_attrs[key]
+        for one in study.get_trials(deepcopy=False)
+        if key in one.system_attrs and counts(one)
+    ]
     upwards = study.direction is StudyDirection.MAXIMIZE
-    better = sum(one > values[rung] if upwards else one < values[rung] for one in reached)
+    better = sum(value > own if upwards else value < own for value in reached)
     return {
         "rung": rung,
         "place": better + 1,

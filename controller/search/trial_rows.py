@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cache
 from typing import Any, Protocol
 
 import sqlalchemy
@@ -302,9 +303,19 @@ class _Rows:
         for table, rows in self._new.items():
             connection.execute(_INSERT[table], rows)
         for table, rows in self._changed.items():
-            keys = [name[1:] for name in rows[0] if name.startswith("_")]
-            condition = sqlalchemy.and_(*(table.c[name] == sqlalchemy.bindparam(f"_{name}") for name in keys))
-            connection.execute(table.update().where(condition), rows)
+            connection.execute(_update(table, tuple(rows[0])), rows)
+
+
+@cache
+def _update(table: sqlalchemy.Table, names: tuple[str, ...]) -> sqlalchemy.Update:
+    """Changes rows of a table: made once, as that takes longer than to run it.
+
+    Args:
+        names: of the parameters; those that begin with ``_`` say which row.
+    """
+    keys = [name[1:] for name in names if name.startswith("_")]
+    condition = sqlalchemy.and_(*(table.c[name] == sqlalchemy.bindparam(f"_{name}") for name in keys))
+    return table.update().where(condition)
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -99,4 +99,5 @@ def task_spec(
         artifacts=artifacts_url,
         time_limit_s=sweep.budget.time_per_trial_s,
         grace_s=grace_s,
+        seed=sweep.sampler.seed,
     )

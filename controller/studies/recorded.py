@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
@@ -33,7 +34,11 @@ def recorded_in(store: Store, name: str, url: str) -> Recorded:
     """
     quiet_optuna()
     record = store.studies.get(name)
-    study = existing_study(record, url)
+    return recorded_of(record, existing_study(record, url))
+
+
+def recorded_of(record: StudyRecord, study: optuna.Study) -> Recorded:
+    """A study from its record and from Optuna."""
     return Recorded(
         record=record,
         directions=tuple(study.directions),

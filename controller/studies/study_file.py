@@ -25,6 +25,7 @@ from controller.loop.launcher import sign_records
 from controller.search.study import UID, existing_study, find_study, quiet_optuna, task_id_of
 from controller.session.lock import StudyLock
 from controller.studies.study_copies import attributes_until
+from controller.studies.study_file_confirm import ConfirmLines, confirm_lines
 from controller.studies.study_file_log import log_entries, log_lines, write_log
 from controller.studies.study_file_surroundings import surroundings_in, surroundings_lines
 from controller.studies.study_file_trials import trial_from_json, trial_to_json
@@ -118,6 +119,7 @@ def _lines(store: Store, record: StudyRecord, study: optuna.Study) -> Iterator[d
     for trial in trials:
         yield {"trial": trial_to_json(trial)}
     yield from log_lines(store, record.name)
+    yield from confirm_lines(store, record.name)
     yield from surroundings_lines(store, record.name)
     for copy in read_tasks(store, store.studies.tasks(record.name)):
         if copy.record.trial < len(trials):
@@ -197,6 +199,7 @@ def check_file(path: Path) -> Counts:
         for line in lines:
             log_entries(line)
             surroundings_in(line)
+            ConfirmLines().take(line)
             if "study" in line:
                 study_from_json(line["study"])
             elif "trial" in line:
@@ -260,6 +263,7 @@ class _Import:
         self._tasks: list[TaskCopy] = []
         self._task_ids: dict[str, str] = {}
         self._log: list[LogEntry] = []
+        self._confirm = ConfirmLines()
         self._surroundings = RecordedSurroundings()
 
     def take(self, line: dict[str, Any]) -> None:
@@ -277,6 +281,7 @@ class _Import:
                 self._flush_tasks()
         self._log += log_entries(line)
         self._surroundings = surroundings_in(line) or self._surroundings
+        self._confirm.take(line)
 
     def _make_study(self, about: Mapping[str, Any]) -> None:
         assert self._record is not None
@@ -313,6 +318,7 @@ class _Import:
             self._store.artifacts.note_removed(self._target, identifier)
         write_log(self._store, self._target, self._log, self._task_ids)
         self._store.surroundings.write(self._target, self._surroundings)
+        self._confirm.write(self._store, self._target, self._task_ids)
         open_now = record.state in (StudyState.RUNNING, StudyState.PAUSED)
         self._storage.set_study_user_attr(self._study_id, _IMPORTING, False)
         self._store.studies.save(

@@ -18,6 +18,7 @@ from controller.studies.study_file import (
     read_lines,
     study_from_json,
 )
+from controller.studies.study_file_confirm import ConfirmLines
 from controller.studies.study_file_log import log_entries
 from controller.studies.study_file_surroundings import surroundings_in
 from controller.studies.study_file_trials import trial_from_json
@@ -42,7 +43,7 @@ def read_study_file(path: Path) -> StudyData:
     curves: dict[str, Mapping[str, Curve]] = {}
     events: list[LogEntry] = []
     reasons: dict[int, Mapping[str, Mapping[str, Any]]] = {}
-    surroundings = RecordedSurroundings()
+    surroundings, confirm = RecordedSurroundings(), ConfirmLines()
     for line in lines:
         if "study" in line:
             study = study_from_json(line["study"])
@@ -58,6 +59,7 @@ def read_study_file(path: Path) -> StudyData:
         elif "log" in line:
             events += log_entries(line)
         surroundings = surroundings_in(line) or surroundings
+        confirm.take(line)
     if study is None:
         raise BadInput(f"{path}: damaged: it holds no study; export it again")
     tasks.sort(key=lambda task: task.record.trial)
@@ -69,6 +71,8 @@ def read_study_file(path: Path) -> StudyData:
         events=tuple(events[-MOST_EVENTS:]),
         reasons={number: found for number, found in reasons.items() if found},
         surroundings=surroundings,
+        confirm_plan=confirm.plan,
+        confirming=confirm.tasks(),
     )
 
 

@@ -20,6 +20,7 @@ from controller.sweep.schema import (
     BudgetSection,
     ChoiceParameter,
     CodeSection,
+    ConfirmSection,
     Constraint,
     CostSection,
     FloatParameter,
@@ -67,6 +68,7 @@ class Parts:
     artifacts: ArtifactsSection | None = None
     cost: CostSection | None = None
     code: CodeSection | None = None
+    confirm: ConfirmSection | None = None
     doubtful: dict[str, frozenset[str]] = field(default_factory=dict)
 
 

@@ -18,6 +18,7 @@ from controller.sweep.schema import (
     ArtifactsSection,
     BudgetSection,
     CodeSection,
+    ConfirmSection,
     Constraint,
     CostSection,
     Metric,
@@ -33,7 +34,7 @@ from worker.protocol.errors import BadInput
 
 SECTIONS = (
     "study", "objective", "parameters", "try", "sampler", "pruner", "budget", "queue", "artifacts", "code",
-    "cost",
+    "cost", "confirm",
 )  # fmt: skip
 
 
@@ -90,6 +91,7 @@ def examine(data: object, source: str) -> tuple[Sweep | None, list[Problem]]:
             artifacts=parts.artifacts or ArtifactsSection(),
             cost=parts.cost or CostSection(),
             code=parts.code,
+            confirm=parts.confirm,
         ),
         [],
     )
@@ -281,6 +283,14 @@ def _read_code(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[P
     parts.code = reading.value
 
 
+def _read_confirm(raw: object, parts: Parts, data: Mapping[str, Any]) -> Iterator[Problem]:
+    if raw is _MISSING:
+        return
+    reading = read_section(ConfirmSection, raw, ("confirm",), "[confirm]")
+    yield from reading.problems
+    parts.confirm = reading.value
+
+
 _READERS = {
     "study": _read_study,
     "objective": _read_objective,
@@ -293,4 +303,5 @@ _READERS = {
     "artifacts": _read_artifacts,
     "code": _read_code,
     "cost": _read_cost,
+    "confirm": _read_confirm,
 }

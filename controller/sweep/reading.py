@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
+from controller.sweep.fields import Section
 from controller.sweep.problems import Path, Problem, closest, show, translate, unknown
-from controller.sweep.schema import Section
 
 S = TypeVar("S", bound=Section)
 

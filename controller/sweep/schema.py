@@ -9,94 +9,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator
+from pydantic import BeforeValidator, Field
 
-from controller.sweep.durations import parse_duration
-from controller.sweep.problems import one_line, show
-from controller.sweep.values import Value, inexact, read_value
-from worker.protocol.errors import BadInput
-from worker.protocol.sizes import parse_size
+from controller.sweep.fields import (
+    AnyValue,
+    Duration,
+    Number,
+    Positive,
+    Price,
+    Section,
+    Texts,
+    When,
+    Whole,
+    one_or_more,
+    split_words,
+    to_size,
+    to_tuple,
+)
+from controller.sweep.values import Value
 
 RetriedReason = Literal["objective_error", "out_of_memory", "invalid_value", "launch_error", "worker_lost"]
 Goal = Literal["minimize", "maximize"]
 ObjectiveKind = Literal["function", "script", "command", "optuna"]
 OBJECTIVE_KINDS: tuple[ObjectiveKind, ...] = ("function", "script", "command", "optuna")
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _one_or_more(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else (value,)
-
-
-def _whole(value: object) -> object:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _number(value: object) -> object:
-    reason = inexact(value, as_float=True) if isinstance(value, int) and not isinstance(value, bool) else None
-    if reason is not None:
-        raise ValueError(reason)
-    return value
-
-
-def _seconds(value: object) -> object:
-    if not isinstance(value, (str, int, float)) or isinstance(value, bool):
-        raise ValueError(f'must be a duration such as "2h" or a number of seconds, got {show(value)}')
-    try:
-        seconds = parse_duration(value)
-    except BadInput as error:
-        raise ValueError(one_line(str(error))) from error  # pydantic can't carry half a character
-    if seconds == 0:
-        raise ValueError("must be longer than zero")
-    return seconds
-
-
-def _size(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ValueError(f'must be a size such as "100MB", got {show(value)}')
-    try:
-        return parse_size(str(value), "size")
-    except BadInput as error:
-        raise ValueError(f'must be a size such as "100MB", got {show(value)}') from error
-
-
-def _split(value: object) -> object:
-    if not isinstance(value, str):
-        return _tuple(value)
-    try:
-        return tuple(shlex.split(value))
-    except ValueError as error:
-        raise ValueError(f"can't be split into arguments: {error}; give a list of text instead") from error
-
-
-# Unchanged in both directions: pydantic's own union would write true as 1.
-_Value = Annotated[Any, PlainValidator(read_value), PlainSerializer(lambda value: value)]
-_Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-_Price = Annotated[_Number, Field(ge=0)]
-_Whole = Annotated[int, BeforeValidator(_whole)]
-_Positive = Annotated[_Whole, Field(ge=1)]
-_Duration = Annotated[float, BeforeValidator(_seconds)]
-_Texts = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
-# Parameter name to the values for which the condition holds; with several names, all must hold.
-_When = dict[str, Annotated[tuple[_Value, ...], BeforeValidator(_one_or_more)]]
-
-
-class Section(BaseModel):
-    """A table of the sweep file: unknown keys are refused, nothing is converted silently."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The table as a sweep file would give it, without what is left at its default; JSON-able."""
-        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 class Metric(Section):
@@ -110,8 +49,8 @@ class Constraint(Section):
     """A metric that must stay at or below `max`, or at or above `min`, for a task to rank: exactly one."""
 
     name: str
-    max: _Number | None = None
-    min: _Number | None = None
+    max: Number | None = None
+    min: Number | None = None
 
 
 class StudySection(Section):
@@ -159,12 +98,12 @@ class ObjectiveSection(Section):
 
     function: str | None = None
     script: str | None = None
-    args: _Texts = ()
-    command: Annotated[tuple[str, ...] | None, BeforeValidator(_split)] = None
+    args: Texts = ()
+    command: Annotated[tuple[str, ...] | None, BeforeValidator(split_words)] = None
     optuna: str | None = None
     env: dict[str, str] = Field(default_factory=dict)
     reuse: bool = False
-    reuse_limit: _Positive | None = None
+    reuse_limit: Positive | None = None
 
     @property
     def kinds(self) -> tuple[ObjectiveKind, ...]:
@@ -185,11 +124,11 @@ class FloatParameter(Section):
     """
 
     type: Literal["float"] = "float"
-    low: _Number
-    high: _Number
+    low: Number
+    high: Number
     log: bool = False
-    step: _Number | None = None
-    when: _When | None = None
+    step: Number | None = None
+    when: When | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {"type": self.type, **super().to_dict()}
@@ -199,11 +138,11 @@ class IntParameter(Section):
     """A whole number in [low, high], every `step` from low; with `log`, searched on a log scale."""
 
     type: Literal["int"] = "int"
-    low: _Whole
-    high: _Whole
+    low: Whole
+    high: Whole
     log: bool = False
-    step: _Whole = 1
-    when: _When | None = None
+    step: Whole = 1
+    when: When | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {"type": self.type, **super().to_dict()}
@@ -212,8 +151,8 @@ class IntParameter(Section):
 class ChoiceParameter(Section):
     """One of several values of any JSON type, without an order; a constant is a choice of one."""
 
-    choices: Annotated[tuple[_Value, ...], BeforeValidator(_tuple)]
-    when: _When | None = None
+    choices: Annotated[tuple[AnyValue, ...], BeforeValidator(to_tuple)]
+    when: When | None = None
 
 
 Parameter = FloatParameter | IntParameter | ChoiceParameter
@@ -223,7 +162,7 @@ class SamplerSection(Section):
     """`[sampler]`: keys other than `type` and `seed` are the sampler's own and stand in `options`."""
 
     type: str = "tpe"
-    seed: Annotated[_Whole, Field(ge=0, le=2**32 - 1)] | None = None
+    seed: Annotated[Whole, Field(ge=0, le=2**32 - 1)] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -260,19 +199,19 @@ class BudgetSection(Section):
         stop_when: the study ends when one of these holds, see `controller.sweep.stop_rules`.
     """
 
-    max_trials: _Positive | None = None
-    max_iterations: _Positive | None = None
-    min_iterations: Annotated[_Whole, Field(ge=0)] | None = None
-    max_concurrent: _Positive | None = None
-    time_per_trial_s: _Duration | None = Field(default=None, alias="time_per_trial")
-    total_compute_s: _Duration | None = Field(default=None, alias="total_compute")
-    wall_clock_s: _Duration | None = Field(default=None, alias="wall_clock")
-    max_failures: _Positive | None = None
-    first_failures: Annotated[_Whole, Field(ge=0)] = 10
-    max_attempts: _Positive = 3
-    retry_on: Annotated[tuple[RetriedReason, ...], BeforeValidator(_tuple)] = ()
-    lease_s: Annotated[_Duration, Field(ge=1)] = Field(default=15.0, alias="lease")
-    stop_when: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()
+    max_trials: Positive | None = None
+    max_iterations: Positive | None = None
+    min_iterations: Annotated[Whole, Field(ge=0)] | None = None
+    max_concurrent: Positive | None = None
+    time_per_trial_s: Duration | None = Field(default=None, alias="time_per_trial")
+    total_compute_s: Duration | None = Field(default=None, alias="total_compute")
+    wall_clock_s: Duration | None = Field(default=None, alias="wall_clock")
+    max_failures: Positive | None = None
+    first_failures: Annotated[Whole, Field(ge=0)] = 10
+    max_attempts: Positive = 3
+    retry_on: Annotated[tuple[RetriedReason, ...], BeforeValidator(to_tuple)] = ()
+    lease_s: Annotated[Duration, Field(ge=1)] = Field(default=15.0, alias="lease")
+    stop_when: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()
 
     ENDING: ClassVar[tuple[str, ...]] = ("max_trials", "wall_clock", "total_compute", "stop_when")
 
@@ -290,7 +229,7 @@ class ArtifactsSection(Section):
         keep_top: number of best tasks that keep their artifacts; other tasks' are removed when they end.
     """
 
-    keep_top: _Positive | None = None
+    keep_top: Positive | None = None
 
 
 class CodeSection(Section):
@@ -303,8 +242,8 @@ class CodeSection(Section):
     """
 
     path: str = "."
-    exclude: _Texts = ()
-    max_size: Annotated[int, BeforeValidator(_size)] = 100_000_000
+    exclude: Texts = ()
+    max_size: Annotated[int, BeforeValidator(to_size)] = 100_000_000
 
 
 class CostSection(Section):
@@ -315,12 +254,24 @@ class CostSection(Section):
         cpus: of one trial.
     """
 
-    gpu_hour: _Price | None = None
-    cpu_hour: _Price | None = None
-    slot_hour: _Price | None = None
-    gpus: _Price | None = None
-    cpus: _Price | None = None
+    gpu_hour: Price | None = None
+    cpu_hour: Price | None = None
+    slot_hour: Price | None = None
+    gpus: Price | None = None
+    cpus: Price | None = None
     currency: str | None = None
+
+
+class ConfirmSection(Section):
+    """`[confirm]`: the best are run again when the search has ended.
+
+    Attributes:
+        k: how many of them.
+        seeds: most repeats of each.
+    """
+
+    k: Annotated[Positive, Field(le=1000)] = 5
+    seeds: Annotated[Whole, Field(ge=2, le=1000)] = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,6 +291,8 @@ class Sweep:
     code: CodeSection | None = None
     """None when workers use what is installed there."""
     cost: CostSection = field(default_factory=CostSection)
+    confirm: ConfirmSection | None = None
+    """None when nothing is run again."""
 
     @property
     def conditional_parameters(self) -> tuple[str, ...]:
@@ -366,6 +319,8 @@ class Sweep:
         found = {name: section for name, section in sections.items() if section}
         if self.code is not None:
             found["code"] = self.code.to_dict()  # even if all of it is at its default
+        if self.confirm is not None:
+            found["confirm"] = self.confirm.to_dict()
         return found
 
     def search_space_fingerprint(self) -> str:

@@ -130,7 +130,8 @@ from worker import Task
 import sys
 task = Task.init("P", "the optimizer", task_type=Task.TaskTypes.optimizer)
 o = HyperParameterOptimizer(sys.argv[1], [UniformParameterRange("General/x", 0, 1)], "score", "v", "max",
-    optimizer_class=OptimizerOptuna, max_number_of_concurrent_tasks=2, total_max_jobs=4, observer=Seen())
+    optimizer_class=OptimizerOptuna, max_number_of_concurrent_tasks=2, total_max_jobs=4, observer=Seen(),
+    time_limit_per_job=9)
 o.set_report_period(0.01)
 task.upload_artifact("early", o.get_top_experiments(2))
 assert o.start() and o.wait()
@@ -150,6 +151,7 @@ print(o.get_optimizer().study)
     scalars = task.get_last_scalar_metrics()
     assert set(scalars["optimization"]) == {"score/v", "best score/v"}
     assert scalars["budget"]["jobs"]["last"] == 100.0
+    assert "time_per_trial" not in scalars["budget"]
     jobs = Task.get_tasks(task_filter={"parent": task.id})
     assert len(jobs) == 4
     top = HyperParameterOptimizer.get_optimizer_top_experiments("score", "v", "max", task.id, 2)

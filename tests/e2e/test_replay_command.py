@@ -108,3 +108,16 @@ def test_what_can_not_be_replayed(cli: Cli) -> None:
     wrong = cli("replay", "not.gz")
     assert wrong.returncode == 2
     assert "not a file that `controller export` has written" in wrong.stderr
+
+
+def test_measured_learning_curves_come_out_again(tmp_path: Path) -> None:
+    """By TPE and Hyperband, with the configurations that TPE has suggested twice."""
+    file = str(Path(__file__).parents[2] / "benchmarks/studies/curves.study.gz")
+    done = run("controller", "replay", file, "--format", "json", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    found = json.loads(done.stdout)
+    assert (found["verdict"], found["notes"]) == ("identical", [])
+    assert found["compared"]["pruning"] > 1000
+    other = run("controller", "replay", file, "--with", "pruner.type=asha", cwd=tmp_path)
+    assert (other.returncode, other.stderr) == (0, "")
+    assert "the winner would have survived: trial 57 (0.971)" in other.stdout

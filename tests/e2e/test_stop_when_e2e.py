@@ -14,6 +14,8 @@ from controller.search.decision_log import STOPPED, decisions_of
 from tests.e2e.cli import Cli, folder_of
 from worker.optuna_internals import storage_of, study_id
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVES = """
 def quick(x):
     return 1.0
@@ -55,6 +57,25 @@ def test_no_improvement_ends_a_study_across_a_restart(cli: Cli) -> None:
     again = cli.start(sweep, "--set", "budget.max_trials=500")
     assert again.returncode == 0, again.stderr
     assert cli.json("status", "s", "--format", "json")["tasks"] == report["tasks"]  # nothing is launched
+
+    first, second = (row["task_id"] for row in cli.json("top", "s", "-k", "2", "--format", "json"))
+    answer = cli.json("diff", first[:12], second, "--format", "json")
+    assert list(answer["parameters_that_differ"]) == ["x"]
+    assert answer["surroundings_that_differ"] == []
+    shown = cli("diff", first, second)
+    assert "the code is the same" in shown.stdout
+    assert "the surroundings are the same" in shown.stdout
+    sides = cli.json("compare", "s", "s*", "--format", "json")
+    assert sides["over_trials"][0]["A"] == sides["over_trials"][0]["B"]
+    assert "1 and 1 studies can't tell luck" in cli("compare", "s", "s").stdout
+    for arguments, why in (
+        (("compare", "s", "nope"), "no study"),
+        (("diff", "ab", "cd"), "no task 'ab'"),
+    ):
+        wrong = cli(*arguments)
+        assert wrong.returncode == 2, wrong.stderr
+        assert why in wrong.stderr
+        assert "Traceback" not in wrong.stderr
 
 
 def test_bad_rules_are_refused_with_what_was_meant(cli: Cli) -> None:

@@ -52,6 +52,10 @@ def test_it_is_filtered_sorted_and_live(browser: Any, page_of: Served, page_stor
         expect(page.get_by_role("columnheader", name="General/lr")).to_have_attribute(
             "aria-sort", "ascending"
         )
+        arrow = (
+            "heads => heads.map((a) => getComputedStyle(a, '::after').content).filter((c) => c !== 'none')"
+        )
+        assert page.locator("thead a").evaluate_all(arrow) == ['" ↑"'], "one column is the sorted one"
         values = [float(text) for text in page.locator("tbody td.number:nth-child(5)").all_inner_texts()]
         assert values == sorted(values)
         spec = TaskSpec(parameters={"General/lr": 1e-9}, metrics=(METRIC,))

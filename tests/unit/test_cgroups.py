@@ -288,7 +288,9 @@ def test_a_command_enters_before_it_begins(tmp_path: Path) -> None:
     members = tmp_path / "cgroup.procs"
     members.touch()
     argv = ["sh", "-c", f"cat {members}"]
-    program = start_fresh(argv, {"kind": "command"}, tmp_path, "", scratch=tmp_path, cgroup=str(members))
+    program = start_fresh(
+        argv, {"kind": "command"}, tmp_path, "", scratch=tmp_path, seed=1, cgroup=str(members)
+    )
     try:
         assert program.wait(10) == 0
         assert os.read(program.stdout, 100) == b"0"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +195,13 @@ def test_an_id_does_not_reach_into_another_study(identifier: str, tmp_path: Path
         with pytest.raises(ArtifactNotFound):
             call(identifier)
     assert (tmp_path / "t" / "x").exists()
+
+
+def test_it_starts_without_what_few_ask_for() -> None:
+    """Optuna's own dashboard brings scikit-learn along; figures are drawn when they are looked at."""
+    script = (
+        "import sys, controller.dashboard.server, controller.dashboard.app as app; list(app.page_modules()); "
+        "print([name for name in ('optuna_dashboard', 'sklearn', 'plotly') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

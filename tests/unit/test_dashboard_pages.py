@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Iterable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def test_a_version_with_other_addresses_is_named(tmp_path: Path, monkeypatch: py
 
     (tmp_path / "public").mkdir()
     (tmp_path / "public" / "bundle.js").write_text('"/dashboard"; fetch("/elsewhere")')
-    monkeypatch.setattr(optuna_pages.optuna_dashboard, "__file__", str(tmp_path / "__init__.py"))
+    there = ModuleSpec("optuna_dashboard", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(optuna_pages, "find_spec", lambda name: there)
     optuna_pages._script.cache_clear()
     with pytest.raises(OptunaRQError, match=r"optuna-dashboard 0\.\d+.* can't be shown below a path"):
         optuna_pages._script("")

@@ -129,7 +129,7 @@ def test_reports_take_few_characters_and_come_back_as_they_were(url: str) -> Non
     rng = random.Random(0)
     expected: list[tuple[int, int]] = []
     steps = {0: iter(range(1, 400)), 1: iter(range(0, 4000, 10)), 2: iter(rng.sample(range(1000), 400))}
-    for _ in range(600):
+    for _ in range(300):
         number = rng.choice([0, 1, 2])
         step = next(steps[number])
         search.report(number, step, 1.0)

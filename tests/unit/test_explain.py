@@ -125,8 +125,10 @@ def test_the_life_of_a_task_that_was_lost_and_resumed() -> None:
         "asked for as trial 5 by TPE, from 12 trials, 2 parameters together; it took trial 2 for good"
     )
     assert texts[1] == "lr 0.5 (beyond the good ones' 0.2), opt a (1 of 1 good ones)"
-    assert texts[2].startswith("attempt 1 began on w3/0, 3.2 s after it was queued: 1 slot was busy")
-    assert texts[2].endswith("this one with trial 2 until 100 ms before")
+    assert texts[2] == (
+        "attempt 1 began on w3/0, 3.2 s after it was queued: this slot ran trial 2 until 100 ms before; "
+        "1 slot was busy then"
+    )
     assert texts[5] == ("attempt 1 given up after 37 s: worker w3/0 was lost; its lease of 15 s had run out")
     assert texts[6].endswith("it went on from the checkpoint of iteration 2")
     assert found.steps[9].why["bound"] == 0.5
@@ -296,6 +298,63 @@ def test_what_records_tell_without_optunas_storage(store: Store) -> None:
     assert len(answer.unknown) == 2
     with pytest.raises(BadInput, match="no study 'other'"):
         read_answer(store, "other", no_storage)
+
+
+def test_where_an_attempt_went_on_is_kept_when_its_checkpoint_is_not(store: Store) -> None:
+    record = replace(
+        task(3, "", 0, 0, 0),
+        status=Status.QUEUED,
+        started_at=None,
+        ended_at=None,
+        iterations=0,
+        last_iteration=-1,
+    )
+    store.tasks.create(record)
+    moves, saved = store.transitions, keys.artifacts(record.id)
+    moves.start(record.id, 1, "w1/0")
+    summary = {LOSS.key: Summary.of("loss", "").add(0.5, 40)}
+    store.redis.hset(saved, "checkpoint/40", with_resume_point("{}", 40, START, summary))
+    moves.requeue(record.id, 1, reason="worker w1/0 was lost")
+    moves.start(record.id, 2, "w2/0")
+    store.redis.hdel(saved, "checkpoint/40")
+    found = explain_task(read_known(store, store.tasks.get(record.id), no_storage))
+    assert found.steps[-1].text.endswith("; it went on from the checkpoint of iteration 40")
+    # The next one finds no checkpoint: nothing of the one before is told as its own.
+    moves.requeue(record.id, 2, reason="worker w2/0 was lost")
+    moves.start(record.id, 3, "w1/0")
+    assert store.tasks.get(record.id).resumed is None
+    last = explain_task(read_known(store, store.tasks.get(record.id), no_storage)).steps[-1].text
+    assert last.endswith("; it began again, as there is no checkpoint")
+
+
+def test_of_a_large_study_only_what_ran_beside_it_is_read(store: Store) -> None:
+    ids = make_study(store, "s", 60)
+    record = store.tasks.get(ids[30])
+    good = told(record, ["asked", {"by": "tpe", "n": 9, "good": [1, 31, 99, "x"]}])
+    storage = FakeStorage(good)
+    known = read_known(store, record, lambda study: storage, around=2)
+    assert sorted(one.trial for one in known.others) == [1, 28, 29, 30, 31, 32]
+    assert storage.asked == ("s", 30)
+    chosen = next(step for step in explain_task(known).steps if step.kind == "chosen")
+    assert chosen.why["General/optimizer"]["n"] == 2
+
+
+class FakeStorage:
+    """Gives one trial."""
+
+    def __init__(self, trial: FrozenTrial) -> None:
+        self.trial = trial
+        self.asked: tuple[str, int] | None = None
+
+    def get_study_id_from_name(self, name: str) -> str:
+        return name
+
+    def get_trial_id_from_study_id_trial_number(self, study: str, number: int) -> int:
+        self.asked = (study, number)
+        return number
+
+    def get_trial(self, number: int) -> FrozenTrial:
+        return self.trial
 
 
 def test_a_storage_of_an_older_version(store: Store, tmp_path: Any) -> None:

@@ -26,6 +26,13 @@ __all__ = ["page_store"]
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 
 
+@pytest.fixture(autouse=True)
+def _no_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take long, and have tests of their own."""
+    monkeypatch.setattr("controller.insight.importance.has_forests", lambda: False)
+    monkeypatch.setattr("controller.insight.importance.SHUFFLES", 20)
+
+
 @dataclass
 class Costly:
     """A section whose values take a while, by a clock of its own."""
@@ -96,6 +103,14 @@ def test_every_section_has_a_template_and_answers(page_store: Store) -> None:
         assert "<html" in alone.text
         assert "<html" not in part.text
         assert len(part.text.strip()) > 20, name
+
+
+def test_what_programs_wrote_is_text(page_store: Store) -> None:
+    make_study(page_store, "hostile", 60, hostile=True)
+    for section in insight_sections():
+        text = client_of(page_store).get(f"/studies/hostile/insight/{section.name}?part=section").text
+        assert "<script>" not in text
+        assert "<img" not in text
 
 
 def test_a_section_says_why_it_has_no_answer(page_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,3 +133,58 @@ def test_a_trial_is_told_as_by_optuna(
     assert found.datetime_complete is not None
     with pytest.raises(ValueError, match="Cannot tell a"):
         internals.tell(study, ours, values, state)
+
+
+def test_what_samplers_say_of_a_choice(study: optuna.Study) -> None:
+    tpe = optuna.samplers.TPESampler(n_startup_trials=7)
+    assert internals.startup_trials(tpe) == 7
+    assert internals.startup_trials(optuna.samplers.RandomSampler()) is None
+    assert internals.is_multivariate(tpe, study)
+    assert not internals.is_multivariate(optuna.samplers.TPESampler(multivariate=False), study)
+    assert [internals.good_trials(tpe, study, count) for count in (0, 11, 1000)] == [0, 2, 25]
+    grid = optuna.samplers.GridSampler({"x": [1, 2], "y": [1, 2, 3]})
+    assert internals.grid_size(grid) == 6
+    fixed = optuna.samplers.PartialFixedSampler({"x": 1.0}, tpe)
+    assert internals.fixed_names(fixed) == {"x"}
+    evolving = optuna.create_study(sampler=optuna.samplers.NSGAIISampler(population_size=2, seed=1))
+    for _ in range(5):
+        trial = evolving.ask({"x": FloatDistribution(0, 1)})
+        evolving.tell(trial, trial.params["x"])
+    assert [internals.generation(trial.system_attrs) for trial in evolving.trials] == [0, 0, 1, 1, 2]
+    assert internals.generation({}) is None
+
+
+def test_what_pruners_compare() -> None:
+    halving = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+    study = optuna.create_study(pruner=halving)
+    trial = study.ask()
+    trial.report(0.5, 1)
+    trial.should_prune()
+    assert internals.rung_values(study.trials[0]) == {0: 0.5}
+    assert internals.rung_key(0) in study.trials[0].system_attrs
+    assert internals.halving_factor(halving) == 3
+    hyperband = optuna.pruners.HyperbandPruner(max_resource=9)
+    other = optuna.create_study(pruner=hyperband)
+    trial = other.ask()
+    trial.report(0.5, 1)
+    trial.should_prune()
+    assert internals.bracket_of(hyperband, other, other.trials[0]) in (0, 1, 2)
+    assert internals.percentile_of(optuna.pruners.PercentilePruner(30.0)) == 30
+    assert internals.threshold_of(optuna.pruners.ThresholdPruner(lower=1.0, upper=2.0)) == (1, 2)
+    patient = optuna.pruners.PatientPruner(halving, 4)
+    assert internals.patience_of(patient) == (4, halving)
+    assert internals.wilcoxon_of(optuna.pruners.WilcoxonPruner(p_threshold=0.2)) == 0.2
+
+
+def test_fanova_says_what_parameters_explain_together() -> None:
+    study = optuna.create_study()
+    space = {"x": FloatDistribution(-1, 1), "y": FloatDistribution(-1, 1)}
+    for place in range(80):
+        x, y = -1 + (place % 9) / 4, -1 + (place // 9) / 4
+        study.add_trial(optuna.trial.create_trial(params={"x": x, "y": y}, distributions=space, value=x * y))
+    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=8, max_depth=6, seed=0)
+    alone = evaluator.evaluate(study, ["x", "y"])
+    assert internals.fanova_share(evaluator, [0]) == pytest.approx(alone["x"])
+    together = internals.fanova_share(evaluator, [0, 1])
+    assert together > 0.9
+    assert together > alone["x"] + alone["y"] + 0.3

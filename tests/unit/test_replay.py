@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,26 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from controller.insight.replay import replay
+from controller.insight.replay_changes import Changes
 from controller.insight.replay_result import DIVERGED, IDENTICAL, UNKNOWN, Replayed
+from controller.insight.replay_whatif import what_if
 from controller.search.decision_log import ENDED, LOG, STOPPED, DecisionLog
 from controller.search.trial_cache import cached
+from controller.studies.recorded import recorded_in_file
 from controller.studies.study_copies import cut_back
 from tests.replaying import CONDITIONAL, Studied, sweep_of
+from worker.protocol.errors import BadInput
 from worker.trials.storage import open_storage
 
 
 @pytest.fixture(params=["sqlite", "journal"])
 def studied(request: pytest.FixtureRequest, tmp_path: Path) -> Studied:
     return Studied(f"{request.param}:///{tmp_path}/trials")
+
+
+@pytest.fixture
+def in_journal(tmp_path: Path) -> Studied:
+    return Studied(f"journal:///{tmp_path}/trials")
 
 
 @pytest.fixture
@@ -36,6 +47,7 @@ def assert_identical(found: Replayed, **compared: int) -> None:
     assert {name: found.compared.get(name) for name in compared} == compared
 
 
+STUDIES = Path(__file__).parents[2] / "benchmarks/studies"
 TPE = {"type": "tpe", "seed": 1, "n_startup_trials": 5}
 MEDIAN = {"type": "median", "n_startup_trials": 3}
 
@@ -52,16 +64,16 @@ MEDIAN = {"type": "median", "n_startup_trials": 3}
     ids=lambda given: given["type"],
 )
 def test_a_killed_and_continued_study_replays_the_same(
-    in_sqlite: Studied, sampler: dict[str, Any], pruner: dict[str, Any]
+    in_journal: Studied, sampler: dict[str, Any], pruner: dict[str, Any]
 ) -> None:
     sweep = sweep_of(sampler=sampler, pruner=pruner)
     for _ in range(2):
-        in_sqlite.start(sweep)
-        in_sqlite.run(10)
-        in_sqlite.kill()
-    in_sqlite.start(sweep)
-    in_sqlite.finish()
-    found = in_sqlite.replayed()
+        in_journal.start(sweep)
+        in_journal.run(10)
+        in_journal.kill()
+    in_journal.start(sweep)
+    in_journal.finish()
+    found = in_journal.replayed()
     assert found.trials >= 20
     assert_identical(found, parameters=found.trials, ends=found.trials)
     assert found.starts == 3
@@ -90,120 +102,120 @@ def test_a_running_study_is_compared_as_far_as_it_is(studied: Studied) -> None:
     assert found.compared["ends"] < 10
 
 
-def test_several_objectives(in_sqlite: Studied) -> None:
+def test_several_objectives(in_journal: Studied) -> None:
     sweep = sweep_of(sampler={"type": "nsga2", "seed": 3, "population_size": 4}, metrics=2)
-    in_sqlite.start(sweep)
-    in_sqlite.run(12)
-    in_sqlite.kill()
-    in_sqlite.start(sweep)
-    in_sqlite.run(6)
-    in_sqlite.finish()
-    found = in_sqlite.replayed()
+    in_journal.start(sweep)
+    in_journal.run(12)
+    in_journal.kill()
+    in_journal.start(sweep)
+    in_journal.run(6)
+    in_journal.finish()
+    found = in_journal.replayed()
     assert_identical(found, parameters=18, ends=18)
     assert "pruning" not in found.compared
 
 
-def test_a_grid_to_its_end(in_sqlite: Studied) -> None:
+def test_a_grid_to_its_end(in_journal: Studied) -> None:
     parameters = {"a": {"choices": [1, 2, 3]}, "b": {"choices": ["u", "v"]}}
     sweep = sweep_of(sampler={"type": "grid", "seed": 5}, parameters=parameters)
-    in_sqlite.start(sweep)
-    in_sqlite.run(4)
-    in_sqlite.kill()
-    in_sqlite.start(sweep)
-    in_sqlite.run(10)
-    in_sqlite.finish()
-    found = in_sqlite.replayed()
+    in_journal.start(sweep)
+    in_journal.run(4)
+    in_journal.kill()
+    in_journal.start(sweep)
+    in_journal.run(10)
+    in_journal.finish()
+    found = in_journal.replayed()
     assert found.trials >= 6
     assert_identical(found, parameters=found.trials, ends=found.trials)
 
 
-def test_conditions_given_configurations_and_duplicates(in_sqlite: Studied) -> None:
+def test_conditions_given_configurations_and_duplicates(in_journal: Studied) -> None:
     parameters = {
         "opt": {"choices": ["sgd", "adam"]},
         "momentum": {"choices": [0.0, 0.5, 0.9], "when": {"opt": "sgd"}},
     }
     sweep = sweep_of(sampler={"type": "random", "seed": 2}, parameters=parameters)
-    search = in_sqlite.start(sweep)
+    search = in_journal.start(sweep)
     search.enqueue({"opt": "sgd", "momentum": 0.5})
-    in_sqlite.run(20)
-    in_sqlite.finish()
-    found = in_sqlite.replayed()
+    in_journal.run(20)
+    in_journal.finish()
+    found = in_journal.replayed()
     # The four points, and what the sampler has suggested twice.
     assert found.trials > 4
     assert_identical(found, parameters=found.trials)
 
-    other = Studied(f"{in_sqlite.url}-2")
+    other = Studied(f"{in_journal.url}-2")
     other.start(sweep_of(sampler=TPE, parameters=CONDITIONAL, pruner=MEDIAN))
     other.run(15)
     other.finish()
     assert_identical(other.replayed(), parameters=15)
 
 
-def test_a_study_in_which_all_failed(in_sqlite: Studied) -> None:
-    in_sqlite.fails = lambda number: True
-    search = in_sqlite.start(sweep_of(sampler=TPE, max_failures=5))
-    in_sqlite.run(5)
-    in_sqlite.finish()
+def test_a_study_in_which_all_failed(in_journal: Studied) -> None:
+    in_journal.fails = lambda number: True
+    search = in_journal.start(sweep_of(sampler=TPE, max_failures=5))
+    in_journal.run(5)
+    in_journal.finish()
     search.log.record(STOPPED, {"reason": "5 trials failed", "running": 0})
-    assert_identical(in_sqlite.replayed(), ends=5)
+    assert_identical(in_journal.replayed(), ends=5)
 
 
-def test_a_sweep_that_was_changed_in_the_middle(in_sqlite: Studied) -> None:
-    in_sqlite.start(sweep_of(sampler=TPE, pruner=MEDIAN))
-    in_sqlite.run(10)
-    in_sqlite.kill()
-    in_sqlite.start(sweep_of(sampler={"type": "random", "seed": 4}, pruner={"type": "asha"}))
-    in_sqlite.run(8)
-    in_sqlite.kill()
+def test_a_sweep_that_was_changed_in_the_middle(in_journal: Studied) -> None:
+    in_journal.start(sweep_of(sampler=TPE, pruner=MEDIAN))
+    in_journal.run(10)
+    in_journal.kill()
+    in_journal.start(sweep_of(sampler={"type": "random", "seed": 4}, pruner={"type": "asha"}))
+    in_journal.run(8)
+    in_journal.kill()
     # The same seed with other options goes on where it stood; another pruner, and more iterations before.
-    in_sqlite.start(sweep_of(sampler={"type": "random", "seed": 4}, pruner=MEDIAN, min_iterations=3))
-    in_sqlite.run(6)
-    in_sqlite.finish()
-    found = in_sqlite.replayed()
+    in_journal.start(sweep_of(sampler={"type": "random", "seed": 4}, pruner=MEDIAN, min_iterations=3))
+    in_journal.run(6)
+    in_journal.finish()
+    found = in_journal.replayed()
     assert_identical(found, parameters=24, ends=24)
     assert found.starts == 3
 
 
-def test_without_a_seed_parameters_are_not_compared_and_it_says_so(in_sqlite: Studied) -> None:
-    in_sqlite.start(sweep_of(sampler={"type": "tpe"}, pruner=MEDIAN))
-    in_sqlite.run(12)
-    in_sqlite.finish()
-    found = in_sqlite.replayed()
+def test_without_a_seed_parameters_are_not_compared_and_it_says_so(in_journal: Studied) -> None:
+    in_journal.start(sweep_of(sampler={"type": "tpe"}, pruner=MEDIAN))
+    in_journal.run(12)
+    in_journal.finish()
+    found = in_journal.replayed()
     assert_identical(found, ends=12, points=12)
     assert found.compared["pruning"] > 12
     assert "parameters" not in found.compared
     assert any("no seed" in note for note in found.notes)
 
 
-def test_interrupted_trials_run_again(in_sqlite: Studied) -> None:
+def test_interrupted_trials_run_again(in_journal: Studied) -> None:
     sweep = sweep_of(sampler=TPE, pruner=MEDIAN)
-    search = in_sqlite.start(sweep)
-    in_sqlite.run(8)
-    for number in list(in_sqlite.running):
+    search = in_journal.start(sweep)
+    in_journal.run(8)
+    for number in list(in_journal.running):
         search.try_again(number)
         search.note(number, ENDED)
-        used = [in_sqlite.steps[number], in_sqlite.steps[number], 1.0]
+        used = [in_journal.steps[number], in_journal.steps[number], 1.0]
         why = {"task": "stopped", "class": "study_stopped", "used": used}
         search.tell(number, TrialState.FAIL, why=why)
     search.flush()
-    in_sqlite.start(sweep)
-    in_sqlite.run(6)
-    in_sqlite.finish()
-    assert_identical(in_sqlite.replayed(), parameters=14)
+    in_journal.start(sweep)
+    in_journal.run(6)
+    in_journal.finish()
+    assert_identical(in_journal.replayed(), parameters=14)
 
 
-def test_a_study_that_was_taken_back(in_sqlite: Studied) -> None:
+def test_a_study_that_was_taken_back(in_journal: Studied) -> None:
     sweep = sweep_of(sampler=TPE, pruner=MEDIAN)
-    in_sqlite.start(sweep)
-    in_sqlite.run(14)
-    in_sqlite.finish()
-    storage = open_storage(in_sqlite.url)
+    in_journal.start(sweep)
+    in_journal.run(14)
+    in_journal.finish()
+    storage = open_storage(in_journal.url)
     cut_back("s", storage, 8)
-    DecisionLog(cached(in_sqlite.stored())).rewound(8)
-    in_sqlite.start(sweep)
-    in_sqlite.run(5)
-    in_sqlite.finish()
-    found = in_sqlite.replayed()
+    DecisionLog(cached(in_journal.stored())).rewound(8)
+    in_journal.start(sweep)
+    in_journal.run(5)
+    in_journal.finish()
+    found = in_journal.replayed()
     assert_identical(found, parameters=14)
     assert any("taken back to trial 8" in note for note in found.notes)
 
@@ -235,10 +247,10 @@ def test_a_study_without_a_log_is_not_known(in_sqlite: Studied) -> None:
     assert json.dumps(found.as_dict())
 
 
-def test_an_empty_study_is_not_known(in_sqlite: Studied) -> None:
-    in_sqlite.start(sweep_of(sampler=TPE))
-    assert in_sqlite.replayed().verdict == UNKNOWN
-    assert "no trials yet" in in_sqlite.replayed().notes[0]
+def test_an_empty_study_is_not_known(in_journal: Studied) -> None:
+    in_journal.start(sweep_of(sampler=TPE))
+    assert in_journal.replayed().verdict == UNKNOWN
+    assert "no trials yet" in in_journal.replayed().notes[0]
 
 
 @pytest.fixture
@@ -286,11 +298,11 @@ def test_an_altered_decision_of_the_pruner_is_found(altered: Studied) -> None:
     assert "given up" in found.replayed
 
 
-def test_a_launch_beyond_the_budget_is_found(in_sqlite: Studied) -> None:
-    in_sqlite.start(sweep_of(sampler=TPE, max_trials=5))
-    in_sqlite.run(6)
-    in_sqlite.finish()
-    found = in_sqlite.replayed().divergence
+def test_a_launch_beyond_the_budget_is_found(in_journal: Studied) -> None:
+    in_journal.start(sweep_of(sampler=TPE, max_trials=5))
+    in_journal.run(6)
+    in_journal.finish()
+    found = in_journal.replayed().divergence
     assert found is not None
     assert (found.what, found.recorded, found.replayed) == ("budget", "launched", "all 5 trials created")
 
@@ -314,3 +326,40 @@ def _execute(url: str, statement: str) -> None:
 def _forget_the_log(url: str) -> None:
     _execute(url, "DELETE FROM trial_system_attributes WHERE key LIKE 'optuna-rq:log%'")
     _execute(url, "DELETE FROM study_system_attributes WHERE key LIKE 'optuna-rq:decision:%'")
+
+
+def test_entries_that_somebody_else_wrote_are_data(altered: Studied) -> None:
+    recorded = altered.recorded()
+    asked = recorded.trials[0].system_attrs[LOG][0]
+    for entry in (
+        [3, 1.0, "told", {"state": 5}],
+        [3, 1.0, "told", {"state": "COMPLETE", "task": "completed", "used": ["a", {}, float("inf")]}],
+        [3, 1.0, "told", {}],
+        [3, 1.0, "asked", {"by": ["<script>"]}],
+        [3, 1.0, "launched", {"why": None}],
+        [3, 1.0, "of a newer version", {}],
+    ):
+        recorded = replace(recorded)  # the log is read once
+        recorded.trials[0].system_attrs[LOG] = [asked, entry]
+        found = replay(recorded)
+        assert found.divergence is not None, entry
+        assert json.dumps(found.as_dict())
+        with contextlib.suppress(BadInput):
+            assert json.dumps(what_if(recorded, Changes(pruner={"type": "asha"})).as_dict())
+
+
+def test_a_program_s_own_sampler_and_pruner_are_not_known(altered: Studied) -> None:
+    recorded = altered.recorded()
+    for value in recorded.attributes.values():
+        if isinstance(value, dict) and value.get("kind") == "begun":
+            value["why"]["settings"] |= {"sampler": {"class": "GPSampler"}, "pruner": {"class": "MyPruner"}}
+    found = replay(recorded)
+    assert_identical(found, ends=12, points=12)
+    assert "pruning" not in found.compared
+    assert "parameters" not in found.compared
+    assert len(found.notes) == 2
+
+
+def test_a_recorded_study_of_scikit_learn_comes_out_again() -> None:
+    found = replay(recorded_in_file(STUDIES / "models.study.gz"))
+    assert_identical(found, parameters=120, ends=120)

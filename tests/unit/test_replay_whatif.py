@@ -21,7 +21,7 @@ MEDIAN = {"type": "median", "n_startup_trials": 2}
 
 def studied(folder: Path, trials: int = 14, *, slots: int = 1, **sections: Any) -> Studied:
     """A study that has run; one trial after the other, if not said otherwise."""
-    found = Studied(f"sqlite:///{folder}/{len(list(folder.iterdir()))}")
+    found = Studied(f"journal:///{folder}/{len(list(folder.iterdir()))}")
     found.start(sweep_of(**{"sampler": RANDOM, **sections}))
     found.run(trials, slots)
     found.finish()
@@ -120,7 +120,7 @@ def test_fewer_iterations_are_what_a_run_with_fewer_has(tmp_path: Path) -> None:
 
 
 def test_failures_end_it_earlier(tmp_path: Path) -> None:
-    found = Studied(f"sqlite:///{tmp_path}/trials", fails=lambda number: number % 3 == 0)
+    found = Studied(f"journal:///{tmp_path}/trials", fails=lambda number: number % 3 == 0)
     found.start(sweep_of(sampler=RANDOM))
     found.run(14, 1)
     found.finish()
@@ -166,7 +166,7 @@ def test_several_objectives_have_a_front(tmp_path: Path) -> None:
 
 
 def test_no_result_is_no_winner(tmp_path: Path) -> None:
-    found = Studied(f"sqlite:///{tmp_path}/trials", fails=lambda number: True)
+    found = Studied(f"journal:///{tmp_path}/trials", fails=lambda number: True)
     found.start(sweep_of(sampler=RANDOM))
     found.run(4, 1)
     found.finish()

@@ -43,6 +43,13 @@ MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 """As GitHub reads it: HTML is HTML."""
 
 
+@pytest.fixture(autouse=True)
+def _no_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take long, and have tests of their own."""
+    monkeypatch.setattr("controller.insight.importance.has_forests", lambda: False)
+    monkeypatch.setattr("controller.insight.importance.SHUFFLES", 20)
+
+
 def with_record(data: StudyData, **changes: Any) -> StudyData:
     return replace(data, study=replace(data.study, **changes))
 

@@ -247,4 +247,7 @@ def test_budgets_are_said_in_units_of_time() -> None:
         {"budget": "wall clock", "used": "25 s", "limit": ""},
     ]
     (with_reserve,) = budget_rows({"iterations": kind(20, 100, "iterations", reserved=12)})
+    # Trials that were stopped early buy others: where iterations are counted, those are no limit.
+    both = budget_rows({"jobs": kind(90, 60, "jobs"), "iterations": kind(20, 100, "iterations")})
+    assert [(row["used"], row["limit"]) for row in both] == [("90", "by iterations"), ("20", "100")]
     assert with_reserve == {"budget": "iterations", "used": "20", "reserved": "12", "limit": "100"}

@@ -11,16 +11,11 @@ if TYPE_CHECKING:
     from worker.protocol.batch import Batch, Point
     from worker.protocol.clock import Clock, SystemClock
     from worker.protocol.metrics import ObjectiveMetric, Sign, Summary, metric_key
-    from worker.protocol.record import (
-        StudyRecord,
-        StudyState,
-        TaskRecord,
-        TaskSpec,
-        new_task_id,
-    )
+    from worker.protocol.record import TaskRecord, TaskSpec, new_task_id
     from worker.protocol.status import FINISHED, OPEN, Reason, Status
     from worker.protocol.stop_request import StopRequest
     from worker.protocol.store import Store
+    from worker.protocol.study_record import StudyRecord, StudyState
 
 _HOMES = {
     "FINISHED": "status",
@@ -34,8 +29,8 @@ _HOMES = {
     "Status": "status",
     "StopRequest": "stop_request",
     "Store": "store",
-    "StudyRecord": "record",
-    "StudyState": "record",
+    "StudyRecord": "study_record",
+    "StudyState": "study_record",
     "Summary": "metrics",
     "SystemClock": "clock",
     "TaskRecord": "record",

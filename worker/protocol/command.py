@@ -104,7 +104,7 @@ def fill(
                 filled.pop()
             option_before = False
             continue
-        filled.append("".join(text if name is None else _text(params[name]) for text, name in parts))
+        filled.append("".join(text if name is None else as_argument(params[name]) for text, name in parts))
         option_before = not names and argument.startswith("-") and "=" not in argument and argument != "--"
     return filled
 
@@ -132,7 +132,8 @@ def _flag(argument: str) -> Flag | None:
 
 def _argument(flag: Flag, value: object) -> list[str]:
     if not isinstance(value, bool):
-        raise BadInput(f"the command's flag {{{FLAG}{flag.name}}} needs true or false, got {_text(value)}")
+        got = as_argument(value)
+        raise BadInput(f"the command's flag {{{FLAG}{flag.name}}} needs true or false, got {got}")
     text = flag.on if value else flag.off
     return [text] if text else []
 
@@ -157,7 +158,8 @@ def _parts(argument: str) -> Iterator[tuple[str, str | None]]:
         yield argument[end:], None
 
 
-def _text(value: object) -> str:
+def as_argument(value: object) -> str:
+    """A value as a command gets it, see `fill`."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -139,6 +139,9 @@ def _write(pipe: Any, copy: TaskCopy, seal: Mapping[str, str]) -> None:
 def _list_in_study(pipe: Any, copy: TaskCopy) -> None:
     """Put a task where its study has it: by trial, by status, and among the best."""
     record = copy.record
+    if not record.is_searched:
+        pipe.zadd(keys.study_confirmations(record.study), {record.id: record.created_at})
+        return
     pipe.zadd(keys.study_tasks(record.study), {record.id: record.trial})
     for status in Status:
         if status is not record.status:

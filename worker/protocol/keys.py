@@ -11,6 +11,8 @@ study ``a``. Task ids are 32 hexadecimal digits.
 | `orq:study:S:request` | string | `stop`, `pause` or `resume` | controller | when taken |
 | `orq:study:S:finish` | string | that an objective wants no more launched | both | when taken |
 | `orq:study:S:tasks` | zset | task id → trial number | controller | with the study |
+| `orq:study:S:confirmations` | zset | task that confirms → time created | controller | with the study |
+| `orq:study:S:confirm` | string | what is confirmed, see `ConfirmPlan` | controller | with the study |
 | `orq:study:S:status:X` | zset | ids of the tasks in status X → trial number | both | with the study |
 | `orq:study:S:rank` | zset | task id → objective, smaller is better | both | with the study |
 | `orq:study:S:rank:completed` | zset | completed tasks by their only objective | both | with the study |
@@ -74,6 +76,14 @@ def study_finish(name: str) -> str:
 
 def study_tasks(name: str) -> str:
     return f"{study(name)}:tasks"
+
+
+def study_confirmations(name: str) -> str:
+    return f"{study(name)}:confirmations"
+
+
+def confirm_plan(name: str) -> str:
+    return f"{study(name)}:confirm"
 
 
 def study_status(name: str, status: Status) -> str:
@@ -176,6 +186,8 @@ def of_study(name: str) -> list[str]:
         study_request(name),
         study_finish(name),
         study_tasks(name),
+        study_confirmations(name),
+        confirm_plan(name),
         *(study_status(name, status) for status in Status),
         *(rank(name, index=index) for index in range(MAX_OBJECTIVES)),
         rank(name, only_completed=True),

@@ -56,6 +56,8 @@ class RankingIndex:
 
 def rank(pipe: Any, record: TaskRecord, summaries: Mapping[str, Summary]) -> None:
     """Rank a task by each objective in `summaries`; take it off where its value isn't finite."""
+    if not record.is_searched:
+        return
     for index, metric in enumerate(record.spec.metrics):
         if metric.key in summaries:
             key = keys.rank(record.study, index=index)
@@ -73,7 +75,7 @@ def rank_by(pipe: Any, key: str, task_id: str, metric: ObjectiveMetric, summary:
 
 def unrank(pipe: Any, record: TaskRecord) -> None:
     """Take a task off the indexes of its study, if it belongs to one."""
-    if record.study:
+    if record.is_searched:
         for index in range(len(record.spec.metrics)):
             pipe.zrem(keys.rank(record.study, index=index), record.id)
 
@@ -86,7 +88,7 @@ def rank_completed(client: Any, pipe: Any, record: TaskRecord, summaries: Mappin
         summaries: of what the task reports together with its end.
     """
     # With several objectives, only a comparison of all tasks tells which are best.
-    if len(record.spec.metrics) != 1:
+    if len(record.spec.metrics) != 1 or not record.is_searched:
         return
     metric = record.spec.metrics[0]
     key = keys.rank(record.study, only_completed=True)

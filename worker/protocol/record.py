@@ -14,6 +14,7 @@ from worker.protocol.bounds import MAX_NUMBER, MAX_STAMP, MAX_TEXT, bounded_floa
 from worker.protocol.earlier_attempt import EarlierAttempt
 from worker.protocol.errors import NewerRecord, RecordError
 from worker.protocol.metrics import ObjectiveMetric
+from worker.protocol.seeds import derived_seed
 from worker.protocol.status import Reason, Status
 from worker.protocol.stop_request import StopRequest
 from worker.protocol.tags import decode_tags, encode_tags
@@ -81,6 +82,10 @@ class TaskSpec:
     """The study's own code, see `worker.slot.code`; empty when what is installed is used."""
     task_type: str = "training"
     """ClearML's word for what the task does; for people."""
+    seed: int | None = None
+    """Of a base task, what its jobs' seeds follow from. None for one that follows from the id."""
+    confirms: str = ""
+    """Id of the task whose parameters it runs again: its study's search doesn't count, rank or tell it."""
 
     def encode(self) -> str:
         """As JSON, short because every trial has one: fields at their defaults are left out."""
@@ -116,11 +121,12 @@ _DEFAULTS: dict[str, Any] = {
 }
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("objective", "parameters", "configurations", "code"), dict),
-    **dict.fromkeys(("queue", "task_type"), str),
+    **dict.fromkeys(("queue", "task_type", "confirms"), str),
     **dict.fromkeys(("lease_s", "grace_s"), (int, float)),
     "artifacts": (str, type(None)),
     "time_limit_s": (int, float, type(None)),
     "max_iterations": (int, type(None)),
+    "seed": (int, type(None)),
     "max_attempts": int,
     "check_only": bool,
 }
@@ -161,6 +167,8 @@ class TaskRecord:
     """Distinct iterations reported for the first objective metric by the current attempt."""
     last_iteration: int = -1
     """The highest of them; -1 while there is none."""
+    resumed: int | None = None
+    """Iteration of the checkpoint from which the current attempt went on; None for none."""
     handed_back: int = 0
     """Attempts that ended because their worker shut down in an orderly way: they don't count as lost."""
     earlier: tuple[EarlierAttempt, ...] = ()
@@ -173,6 +181,16 @@ class TaskRecord:
     @property
     def all_tags(self) -> tuple[str, ...]:
         return self.spec.tags if self.tags is None else self.tags
+
+    @property
+    def seed(self) -> int:
+        """What the task's program is to seed its random numbers with: the same for each attempt."""
+        return derived_seed(self.id) if self.spec.seed is None else self.spec.seed
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether its study's search counts and ranks it."""
+        return bool(self.study) and not self.spec.confirms
 
     @property
     def used_iterations(self) -> int:
@@ -195,6 +213,7 @@ class TaskRecord:
             stop=None,
             iterations=0,
             last_iteration=-1,
+            resumed=None,
             reason=reason,
         )
 
@@ -268,6 +287,7 @@ class TaskRecord:
                 stop=StopRequest.decode(data.get("stop"), data.get("stop_at")),
                 iterations=bounded_int(data.get("iterations", 0), 0, MAX_NUMBER),
                 last_iteration=bounded_int(data.get("last_iteration", -1), -MAX_NUMBER, MAX_NUMBER),
+                resumed=bounded_int(data["resumed"], 0, MAX_NUMBER) if data.get("resumed") else None,
                 handed_back=bounded_int(data.get("handed_back", 0), 0, MAX_NUMBER),
                 tags=decode_tags(data.get("tags")),
                 note=data.get("note", ""),
@@ -292,105 +312,3 @@ def check_version(data: Mapping[str, str], what: str) -> None:
 
 
 _TEXTS = ("id", "name", "study", "project", "parent", "worker", "reason", "error", "stop", "tags", "note")
-
-
-class StudyState:
-    """What a study is doing, as `controller status` shows it."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    INTERRUPTED = "interrupted"
-    """Its controller was stopped; `controller start` continues it."""
-    COMPLETED = "completed"
-    """It ended within its budgets."""
-    STOPPED = "stopped"
-    """A person ended it."""
-    FAILED = "failed"
-
-
-_SINCE = (
-    "budget_since",
-    "artifact_stores",
-    "copied_from",
-    "signed",
-    "judged_from",
-    "environment",
-    "course",
-    "forecast",
-)
-"""Fields of a study's record that it may lack: earlier versions did not have them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyRecord:
-    """What everyone who asks about a study needs to know, also when its controller is gone."""
-
-    name: str
-    created_at: float
-    metrics: tuple[ObjectiveMetric, ...]
-    queue: str = "default"
-    storage: str = ""
-    """Optuna's storage, without credentials."""
-    artifacts: str = ""
-    """URL of the artifact store, without credentials."""
-    artifact_stores: tuple[str, ...] = ()
-    """URLs of the stores that it had before: its earlier artifacts are there."""
-    copied_from: str = ""
-    """Name of the study that it was imported from under another name: artifacts of then are that one's."""
-    fingerprint: str = ""
-    """Of the search space and the objectives; a different one is a different study."""
-    sweep: dict[str, Any] = field(default_factory=dict)
-    base_task: str = ""
-    """The base task that was made for this study, and goes with it."""
-    state: str = StudyState.RUNNING
-    reason: str = ""
-    ended_at: float | None = None
-    controller: str = ""
-    """``host:pid`` of the controller that acts, or acted last."""
-    budget: dict[str, Any] = field(default_factory=dict)
-    """Used, reserved and limit of every budget, as the controller last saw them."""
-    course: dict[str, Any] = field(default_factory=dict)
-    """How long ago the best result came, as the controller last saw it; empty where an older one ran it.
-
-    ``ended`` trials in all, ``since`` the best one, of which ``failed`` so many; the ``best`` value and its
-    ``trial``."""
-    budget_since: float = 0.0
-    """Tasks created before this moment don't count: the study was continued with its own budget."""
-    signed: bool = False
-    """Its controllers sign: base tasks that they take have seals."""
-    judged_from: int = 0
-    """Number of the trial that counts as the study's first, of which not all may fail alike."""
-    environment: dict[str, Any] = field(default_factory=dict)
-    """What has run it: ``versions`` (program → version) of its controller, ``workers`` (name → host, slots,
-    version, GPUs) as they were last seen at its end."""
-    forecast: dict[str, Any] = field(default_factory=dict)
-    """When it ends and what it costs, as its controller foresaw last; empty before it can."""
-
-    def encode(self) -> dict[str, str | int]:
-        data: dict[str, str | int] = {"v": VERSION}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if f.name == "metrics":
-                value = [metric.to_dict() for metric in value]
-            data[f.name] = value if isinstance(value, str) else json.dumps(value)
-        return data
-
-    @classmethod
-    def decode(cls, data: Mapping[str, str]) -> StudyRecord:
-        """Parse a Redis hash. Raises `NewerRecord` or `RecordError`, which names the field."""
-        check_version(data, "study record")
-        name = data.get("name", "?")
-        try:
-            known: dict[str, Any] = {}
-            for f in fields(cls):
-                if f.name not in data and f.name in _SINCE:
-                    continue
-                text = data[f.name]
-                known[f.name] = text if f.type == "str" else json.loads(text)
-            known["metrics"] = tuple(ObjectiveMetric.from_dict(metric) for metric in known["metrics"])
-            known["artifact_stores"] = tuple(str(url) for url in known.get("artifact_stores", ()))
-            return cls(**known)
-        except KeyError as error:
-            raise RecordError(f"study record {name}: field {error} is missing") from error
-        except (ValueError, TypeError) as error:
-            raise RecordError(f"study record {name}: {error}") from error

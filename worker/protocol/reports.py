@@ -209,8 +209,8 @@ def write_resumed(pipe: Any, record: TaskRecord, point: ResumePoint, series: Seq
     if series:
         pipe.rpush(keys.series(record.id), *series)
     first = point.summaries.get(record.spec.metrics[0].key) if record.spec.metrics else None
-    if first:
-        pipe.hset(keys.task(record.id), mapping=_counted(first))
+    counted = _counted(first) if first else {}
+    pipe.hset(keys.task(record.id), mapping={**counted, "resumed": point.iteration})
     if record.study:
         rank(pipe, record, point.summaries)
 

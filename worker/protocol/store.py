@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from worker.protocol.clock import Clock
+from worker.protocol.confirmations import Confirmations
 from worker.protocol.event_stream import EventStream
 from worker.protocol.labels import Labels
 from worker.protocol.logs import Logs
@@ -50,6 +51,7 @@ class Store:
         self.overruling = Overruling(client)
         self.studies = Studies(client)
         self.study_log = StudyLog(client)
+        self.confirmations = Confirmations(client)
         self.changes = StudyChanges(client)
         self.ranking = RankingIndex(client)
         self.events = EventStream(client)

@@ -13,8 +13,8 @@ from worker.protocol import keys
 from worker.protocol.errors import BadInput
 from worker.protocol.event_stream import emit
 from worker.protocol.events import Event, EventKind
-from worker.protocol.record import StudyRecord, StudyState
 from worker.protocol.status import Status
+from worker.protocol.study_record import StudyRecord, StudyState
 from worker.protocol.task_records import delete_base_task
 
 GOING_ON = (StudyState.RUNNING, StudyState.PAUSED, StudyState.INTERRUPTED)
@@ -117,9 +117,26 @@ class Studies:
         here = place - first
         return (found[here - 1] if here else None), (found[here + 1] if here + 1 < len(found) else None)
 
+    def near(self, name: str, task_id: str, count: int) -> list[str]:
+        """The tasks of up to `count` trials before and after one of a study's, its own included, by trial."""
+        place = self._redis.zrank(keys.study_tasks(name), task_id)
+        if place is None:
+            return []
+        return list(self._redis.zrange(keys.study_tasks(name), max(0, place - count), place + count))
+
+    def of_trials(self, name: str, numbers: Sequence[int]) -> list[str]:
+        """The tasks of some of a study's trials, as far as there are any, in one round trip."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for number in numbers:
+                pipe.zrangebyscore(keys.study_tasks(name), number, number)
+            return [task_id for found in pipe.execute() for task_id in found]
+
     def has(self, name: str, task_id: str) -> bool:
         """Whether a task is the study's: its own record, which workers write, may say anything."""
-        return self.own(name, [task_id]) == [task_id]
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zscore(keys.study_tasks(name), task_id)
+            pipe.zscore(keys.study_confirmations(name), task_id)
+            return any(found is not None for found in pipe.execute())
 
     def own(self, name: str, task_ids: Sequence[str]) -> list[str]:
         """Those of some tasks that are the study's, in one round trip."""
@@ -175,7 +192,7 @@ class Studies:
 
     def delete(self, name: str) -> int:
         """Remove a study with its tasks and base task. Returns how many tasks it had."""
-        ids = self.tasks(name)
+        ids = [*self.tasks(name), *self._redis.zrange(keys.study_confirmations(name), 0, -1)]
         for start in range(0, len(ids), 500):
             doomed = [key for task_id in ids[start : start + 500] for key in keys.of_task(task_id)]
             self._redis.unlink(*doomed)

@@ -141,7 +141,11 @@ class TaskRecords:
             for record in records:
                 seal = self.sealing.seal(record) if self.sealing and not record.study else {}
                 pipe.hset(places[record.id], mapping={**record.encode(), **seal})
-                if record.study:
+                if record.study and record.spec.confirms:
+                    listed.setdefault(keys.study_confirmations(record.study), {})[record.id] = (
+                        record.created_at
+                    )
+                elif record.study:
                     listed.setdefault(keys.study_tasks(record.study), {})[record.id] = record.trial
                     by_status = keys.study_status(record.study, record.status)
                     listed.setdefault(by_status, {})[record.id] = record.trial
@@ -220,6 +224,7 @@ class TaskRecords:
             delete_base_task(pipe, record.id)
             if record.study:
                 pipe.zrem(keys.study_tasks(record.study), record.id)
+                pipe.zrem(keys.study_confirmations(record.study), record.id)
                 pipe.zrem(keys.study_status(record.study, record.status), record.id)
                 for index in range(keys.MAX_OBJECTIVES):
                     pipe.zrem(keys.rank(record.study, index=index), record.id)

@@ -83,7 +83,7 @@ class Transitions:
                 show_running(pipe, worker, task_id)
             if old.attempt > 1:
                 pipe.delete(keys.scalars(task_id), keys.series(task_id))
-                pipe.hdel(keys.task(task_id), "iterations", "last_iteration")
+                pipe.hdel(keys.task(task_id), "iterations", "last_iteration", "resumed")
                 unrank(pipe, old)
             if points:
                 write_resumed(pipe, old, points[-1], kept)
@@ -361,7 +361,7 @@ class Transitions:
             fields = change(old)
             pipe.multi()
             pipe.hset(key, mapping=fields)
-            if old.study:
+            if old.is_searched:
                 pipe.zrem(keys.study_status(old.study, old.status), task_id)
                 pipe.zadd(keys.study_status(old.study, new), {task_id: old.trial})
             if extra:

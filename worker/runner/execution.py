@@ -26,6 +26,7 @@ from worker.process.out_of_memory import of_gpu
 from worker.protocol.errors import ObjectiveLoadError
 from worker.protocol.faults import fault_of
 from worker.protocol.returned import InvalidValue, values_of
+from worker.protocol.seeds import SEED_VARIABLE
 from worker.runner.libraries import Learner, reseed
 from worker.runner.objective import call_function, check_signature, load_function
 from worker.runner.process_state import ProcessState, holds_gpu
@@ -160,7 +161,9 @@ class Runner:
         session = self._session
         assert session is not None
         task = Task(description, session)
-        reuse, variables = objective.get("reuse"), {"TMPDIR": order["scratch"], **objective.get("env", {})}
+        seed = {SEED_VARIABLE: str(task.seed)}
+        reuse = objective.get("reuse")
+        variables = {"TMPDIR": order["scratch"], **objective.get("env", {}), **seed}
         if not reuse:
             _surround(variables, folder)  # until the process ends
             runtime.enter(task) if order["op"] == "run" else None  # the import may already want it
@@ -259,6 +262,7 @@ def _call(function: Callable[..., Any], task: Task, parameters: Mapping[str, Any
 def _trial_of(function: Callable[..., Any], task: Task, order: Message) -> Callable[[], Message]:
     """A call of an objective that takes Optuna's trial. Raises `ObjectiveLoadError`."""
     # A compute node needs Optuna for these objectives only.
+    from worker.trials.repeated import repeated_trial  # noqa: PLC0415 - what only some trials need
     from worker.trials.trial import call_objective, check_objective, open_trial, open_trial_study  # noqa: PLC0415 - what only some trials need
 
     objective, storage = order["objective"], order.get("storage")
@@ -266,7 +270,7 @@ def _trial_of(function: Callable[..., Any], task: Task, order: Message) -> Calla
     if order["op"] == "check":
         open_trial_study(task.study or objective["study"], objective, storage, 0)
         return dict
-    trial = open_trial(task, objective, storage)
+    trial = repeated_trial(task) if task.about.get("confirms") else open_trial(task, objective, storage)
 
     def call() -> Message:
         values, stop = call_objective(objective_of_trial, trial)

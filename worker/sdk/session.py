@@ -354,4 +354,6 @@ def describe(task: Any) -> Message:
         "configurations": task.spec.configurations,
         "queue": task.spec.queue,
         "task_type": task.spec.task_type,
+        "seed": task.seed,
+        **({"confirms": task.spec.confirms} if task.spec.confirms else {}),
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.protocol.errors import BadInput, TransitionRefused
 from worker.protocol.record import TaskRecord
+from worker.protocol.seeds import derived_seed
 from worker.protocol.status import Reason, Status
 from worker.sdk.session import Session, describe
 
@@ -45,6 +46,16 @@ class TaskCore:
     def task_id(self) -> str:
         """The same as `id`."""
         return self.id
+
+    @property
+    def seed(self) -> int:
+        """A whole number from 0 to 2³¹ - 1, for the program to seed its random numbers with.
+
+        Each attempt of the task has the same, another task another; ``OPTUNA_RQ_SEED`` in a worker's program.
+        With `[sampler] seed` in the sweep file, trial n has the same in each run of that file.
+        """
+        found = self.about.get("seed")
+        return derived_seed(self.id) if found is None else int(found)
 
     def as_artifact(self) -> dict[str, Any]:
         """What `upload_artifact` stores of a task, alone or in a list, as of the best ones."""

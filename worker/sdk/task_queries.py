@@ -189,7 +189,7 @@ class TaskQueries(TaskCore):
             name=name or f"Clone of {source.name}",
             project=project or source.project,
             parent=parent or source.id,
-            spec=replace(source.spec, metrics=(), check_only=False),
+            spec=replace(source.spec, metrics=(), check_only=False, confirms=""),
             created_at=at.store.clock.now(),
         )
         at.store.tasks.create(record)

@@ -20,6 +20,7 @@ from worker.process.process_tree import kill_tree, signal_group
 from worker.protocol.command import fill
 from worker.protocol.errors import BadInput, ObjectiveLoadError
 from worker.protocol.record import TaskRecord
+from worker.protocol.seeds import SEED_VARIABLE
 from worker.protocol.values import bare
 from worker.runner.objective import check_script, script_path
 
@@ -189,6 +190,7 @@ def start_fresh(
     socket_path: str,
     *,
     scratch: Path,
+    seed: int,
     own_code: bool = False,
     cgroup: str = "",
 ) -> Program:
@@ -196,6 +198,7 @@ def start_fresh(
 
     Args:
         scratch: for its temporary files.
+        seed: of its task.
         own_code: the folder is first on its import path.
         cgroup: that it enters, see `worker.process.cgroups.enter`; or empty.
 
@@ -204,6 +207,7 @@ def start_fresh(
     """
     is_command = objective["kind"] == "command"
     extra = {"TMPDIR": str(scratch), **objective.get("env", {}), SOCKET_VARIABLE: socket_path}
+    extra[SEED_VARIABLE] = str(seed)
     environment = program_environment(extra)
     if own_code:
         path = environment.get("PYTHONPATH")

@@ -82,6 +82,7 @@ def _as_process(
         scratch=context.scratch.path,
         own_code=bool(record.spec.code),
         cgroup=_group(context),
+        seed=record.seed,
     )
 
 

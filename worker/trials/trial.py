@@ -216,7 +216,7 @@ def open_trial_study(
         ) from error
 
 
-def call_objective(function: Callable[..., Any], trial: TaskTrial) -> tuple[list[float], bool]:
+def call_objective(function: Callable[..., Any], trial: optuna.Trial) -> tuple[list[float], bool]:
     """Call an objective as Optuna does.
 
     Returns:

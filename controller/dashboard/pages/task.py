@@ -22,6 +22,7 @@ from controller.dashboard.task_artifacts import Held, asked_by, held_by_task, tr
 from controller.dashboard.task_life import life_of
 from controller.figures import task as task_figure
 from controller.insight.explain import TaskLife
+from controller.insight.run_again import RunAgain, run_again
 from controller.results.artifact_shown import Shown, shown_as
 from controller.results.artifacts import Listed
 from controller.results.curves import Curve, read_task_curves
@@ -86,6 +87,10 @@ class View:
     def parameters(self) -> list[ParameterRow]:
         asked = asked_by(trial_of(self._site, self.record, self.study))
         return parameter_rows(self.record, self.study, asked)
+
+    @functools.cached_property
+    def run_again(self) -> RunAgain:
+        return run_again(self.store, self.record)
 
     @functools.cached_property
     def life(self) -> TaskLife:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -54,7 +53,7 @@ def trials(request: Request) -> Response:
         return _shown(request, study, values | {"problem": _problem(query, error)}, status=400)
     response = _shown(request, study, values | {"page": page, **_places(page, count)})
     if page.total >= WARM_FROM and not rows.ready:
-        response.background = BackgroundTask(rows.warm)
+        rows.begin()
     return response
 
 
