@@ -23,7 +23,7 @@ _BEFORE_FIRST = 0.5
 ALIKE = 0.5
 """After this share of the known trials, an older one counts half; but not before `FEWEST_ALIKE` trials."""
 FEWEST_ALIKE = 8
-LEAST_DOUBT, MOST_DOUBT = 0.05, 0.2
+LEAST_DOUBT, MOST_DOUBT = 0.08, 0.2
 """By how much the logarithm of all times may be wrong, where this study has trials, and where it has none."""
 LIKELY_CHANGE = 0.3
 """By how much the logarithm of trials' times may change over a study, before its trials tell."""
