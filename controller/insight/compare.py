@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
-from scipy import stats
-
 from controller.results.course import counts
 from controller.results.durations import brief
 from controller.results.study_data import StudyData
@@ -260,6 +258,8 @@ def _spreads(
 @lru_cache
 def _quantile(freedom: int) -> float:
     """Of Student's distribution, for an interval that holds the mean with `CONFIDENCE`."""
+    from scipy import stats  # noqa: PLC0415 - a second of the page's start
+
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
@@ -295,6 +295,8 @@ def _verdict(
             "side, with other seeds"
         )
         return Verdict(over=over, at=at, better=None, p=None, text=text)
+    from scipy import stats  # noqa: PLC0415 - the same
+
     p = float(stats.mannwhitneyu(scores[0], scores[1], alternative="two-sided").pvalue)
     if not ahead or p > 1 - CONFIDENCE:
         text = f"{shown}: {counted} don't tell which search is better (p = {p:.2g}, Mann-Whitney)"

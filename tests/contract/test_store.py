@@ -623,7 +623,8 @@ def test_deleting_a_study_leaves_nothing_of_it(store: Store) -> None:
     assert store.studies.names() == ["other"]
     assert {key: value for key, value in left.items() if ":other" in key} == other
     assert not [key for key in left if ":study:s" in key]
-    assert len([key for key in left if key.startswith("orq:task:")]) == len(keys.of_task("x")) - 1
+    # It has no lease any more, and surroundings of its own only outside a study.
+    assert len([key for key in left if key.startswith("orq:task:")]) == len(keys.of_task("x")) - 2
     with pytest.raises(BadInput, match="no study 's'.*other"):
         store.studies.get("s")
 

@@ -25,6 +25,7 @@ from controller.sweep import Sweep, parse_sweep
 from tests.fakes import ManualClock
 from worker.protocol import Store, StudyRecord
 from worker.protocol.errors import BadInput
+from worker.sdk.home import Home
 
 LOSS = Objective("loss", "", "min")
 PROGRAM: list[Parameter] = [
@@ -127,6 +128,7 @@ class Backend:
         self.clock = ManualClock()
         self.store = Store(fakeredis.FakeRedis(decode_responses=True), self.clock)
         self.artifacts_url = "file:///a"
+        self.home = Home("redis://localhost", self.artifacts_url, Path("/"), None)
 
 
 def session(backend: Any, *, sweep: Sweep | None = None, **changes: Any) -> StudySession:

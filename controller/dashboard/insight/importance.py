@@ -7,7 +7,6 @@ from typing import Any
 
 from controller.dashboard.sections import Section, study_data
 from controller.dashboard.site import Site
-from controller.insight.importance_advice import advise
 from worker.protocol import StudyRecord
 from worker.protocol.errors import BadInput
 
@@ -17,6 +16,8 @@ BOOTSTRAPS = 10
 
 def values(site: Site, record: StudyRecord) -> Mapping[str, Any]:
     """What matters for each objective, and why nobody can tell for some."""
+    from controller.insight.importance_advice import advise  # noqa: PLC0415 - scipy and scikit-learn take long
+
     data = study_data(site, record)
     found, problems = [], []
     for place in range(len(data.objectives)):
