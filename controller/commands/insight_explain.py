@@ -138,7 +138,10 @@ def _print_study(answer: StudyAnswer) -> None:
     def line(text: str) -> None:
         out.print(one_line(text), markup=False, soft_wrap=True)
 
-    line(f"study {answer.study}: what bounded its speed: {answer.bound or 'not known'}")
+    bound = (
+        f"its speed was bounded by {answer.bound}" if answer.bound else "what bounded its speed is not known"
+    )
+    line(f"study {answer.study}: {bound}")
     if answer.shares:
         slots = f"{answer.slots} slot{'' if answer.slots == 1 else 's'}"
         rows = [

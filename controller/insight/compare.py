@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
+from controller.insight.words import p_text
 from controller.results.course import counts
 from controller.results.durations import brief
 from controller.results.study_data import StudyData
@@ -299,9 +300,9 @@ def _verdict(
 
     p = float(stats.mannwhitneyu(scores[0], scores[1], alternative="two-sided").pvalue)
     if not ahead or p > 1 - CONFIDENCE:
-        text = f"{shown}: {counted} don't tell which search is better (p = {p:.2g}, Mann-Whitney)"
+        text = f"{shown}: {counted} don't tell which search is better ({p_text(p)}, Mann-Whitney)"
         return Verdict(over=over, at=at, better=None, p=p, text=text)
-    text = f"{shown}: {ahead} is the better search (p = {p:.2g}, Mann-Whitney over {counted})"
+    text = f"{shown}: {ahead} is the better search ({p_text(p)}, Mann-Whitney over {counted})"
     return Verdict(over=over, at=at, better=ahead, p=p, text=text)
 
 

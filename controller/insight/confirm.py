@@ -9,6 +9,7 @@ from controller.insight.confirm_answer import Confirmation, Confirmed, Measure
 from controller.insight.confirm_rounds import Dropped, Repeat, scores_of, standing
 from controller.insight.confirm_tasks import ended_repeats, sorted_out
 from controller.insight.confirm_words import words_of
+from controller.insight.words import p_text
 from controller.results.parameters import as_written
 from controller.results.study_data import StudyData, TaskData, read_tasks
 from worker.protocol import ObjectiveMetric, Store, StudyRecord
@@ -168,4 +169,4 @@ def _why(found: Dropped | None, plan: ConfirmPlan, sources: Mapping[str, TaskDat
     if found.by is None:
         return f"after {found.after} repeats: most of them failed"
     better = sources[plan.of[found.by]].record.trial
-    return f"after {found.after} repeats: clearly worse than trial {better} (p = {found.p:.2g})"
+    return f"after {found.after} repeats: clearly worse than trial {better} ({p_text(found.p)})"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -167,24 +168,35 @@ def _ped_anova(
     evaluator = PedAnovaImportanceEvaluator(target_quantile=sample.quantile)
     trials = frozen_trials(sample, range(len(sample.tasks)))
     study = Drawn(trials)
-    found = evaluator.evaluate(study)
+    found = _evaluate(evaluator, study)
     names = list(found)
     drawn = []
     for _ in range(bootstraps):
         again = [trials[place] for place in rng.integers(len(trials), size=len(trials))]
-        importances = evaluator.evaluate(Drawn(again))
+        importances = _evaluate(evaluator, Drawn(again))
         drawn.append(_normal([importances.get(name, 0.0) for name in names]))
     as_large = dict.fromkeys(names, 0)
     shuffling = np.random.default_rng(
         len(trials)
     )  # its own: chance doesn't depend on the number of bootstraps
     for _ in range(SHUFFLES):
-        by_chance = evaluator.evaluate(study, target=_looked_up(shuffling.permutation(sample.ranks)))
+        by_chance = _evaluate(evaluator, study, target=_looked_up(shuffling.permutation(sample.ranks)))
         for name in names:
             as_large[name] += by_chance[name] >= found[name]
     shares = shares_of(_normal([found[name] for name in names]), drawn)
     # The study itself counts among those that chance may have made.
     return dict(zip(names, shares, strict=True)), {n: (c + 1) / (SHUFFLES + 1) for n, c in as_large.items()}
+
+
+def _evaluate(
+    evaluator: PedAnovaImportanceEvaluator,
+    study: Drawn,
+    target: Callable[[FrozenTrial], float] | None = None,
+) -> dict[str, float]:
+    """Optuna's answer. It warns where a conditional parameter has few trials; the intervals show that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return evaluator.evaluate(study, target=target)
 
 
 def _looked_up(ranks: np.ndarray) -> Callable[[FrozenTrial], float]:

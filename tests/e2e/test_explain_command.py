@@ -78,7 +78,7 @@ def test_the_study(cli: Cli) -> None:
     assert sum(row["share"] for row in answer["shares"]) == pytest.approx(1, abs=0.01)
     assert answer["unknown"] == []
     shown = cli("explain", "s").stdout
-    assert "what bounded its speed" in shown
+    assert "its speed was bounded by" in shown
     assert "waiting for the sampler" in shown
 
 
