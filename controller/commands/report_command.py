@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from controller.commands.options import redis_option
-from controller.commands.settings import open_store, pick_study, resolve
+from controller.commands.settings import open_store, pick_study, resolve, study_storage
+from worker.protocol import StudyRecord
 
 _GZIP = b"\x1f\x8b"
 
@@ -49,6 +51,7 @@ def report(
 
 def _rendered(study: str | None, form: str, redis_url: str | None) -> tuple[str, str]:
     """Name and report of the study that an argument names, from its file or from Redis."""
+    from controller.insight.explain_reading import open_checked
     from controller.report.writing import render, report_of_store
 
     file = study_file(study)
@@ -57,9 +60,14 @@ def _rendered(study: str | None, form: str, redis_url: str | None) -> tuple[str,
 
         data = read_study_file(file)
         return data.study.name, render(data, form, acts=True)
-    with open_store(resolve(redis_url)) as store:
+    settings = resolve(redis_url)
+
+    def opened(record: StudyRecord) -> Any:
+        return open_checked(study_storage(record, settings))
+
+    with open_store(settings) as store:
         name = pick_study(store, study)
-        return name, report_of_store(store, name, form)
+        return name, report_of_store(store, name, form, opened)
 
 
 def _default_file(study: str) -> str:

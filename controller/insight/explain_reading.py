@@ -86,6 +86,15 @@ def read_reasons(trials: Iterable[FrozenTrial]) -> dict[int, dict[str, Mapping[s
     return {number: reasons for number, reasons in found.items() if reasons}
 
 
+def stored_reasons(
+    study: StudyRecord, open_storage: Callable[[StudyRecord], BaseStorage]
+) -> dict[int, dict[str, Mapping[str, Any]]]:
+    """What `read_reasons` gives of all trials of a study. Raises what a storage does that is away."""
+    storage = open_storage(study)
+    study_id = storage.get_study_id_from_name(study.name)
+    return read_reasons(storage.get_all_trials(study_id, deepcopy=False))
+
+
 def read_answer(
     store: Store, name: str, open_storage: Callable[[StudyRecord], BaseStorage], data: StudyData | None = None
 ) -> StudyAnswer:
@@ -101,9 +110,7 @@ def read_answer(
     data = data or read_study(store, name)
     data = data.with_events(store.study_log.last(name, LOG))
     try:
-        storage = open_storage(data.study)
-        study_id = storage.get_study_id_from_name(name)
-        reasons = read_reasons(storage.get_all_trials(study_id, deepcopy=False))
+        reasons = stored_reasons(data.study, open_storage)
     except Exception as error:  # whatever a database says: what the records tell is told without it
         answer = explain_study(data)
         more = f"what was decided in Optuna's storage can't be read: {_said(error)}"

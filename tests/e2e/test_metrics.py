@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -40,7 +41,7 @@ from tests.prometheus import Prometheus
 from tests.redisserver import RedisServer
 from tests.servers import free_port
 from tests.unit.test_metrics_docs import SUFFIXES, documented, filled, panels
-from worker.protocol import Store
+from worker.protocol import Store, keys
 from worker.protocol.connection import connect
 
 PASSWORD = "geheim-7c1f"
@@ -203,6 +204,7 @@ def mixed_study(cli: Cli, server: RedisServer) -> Iterator[Mixed]:
     )
     with worker as worker_process, controller as process:
         becomes(theirs, "/readyz", 200, "ready: 2 slot(s), ")
+        wait_for(lambda: _keep_forecast(server.url()), "the study's record")
         samples = scraped(
             ours,
             # What Redis knows is looked at once a second, and may be older than the rest.
@@ -210,12 +212,25 @@ def mixed_study(cli: Cli, server: RedisServer) -> Iterator[Mixed]:
                 sum(nonzero(found, "trials_told_total", "status").values()) == 4
                 and value(found, "best_value") == 3.5
                 and (value(found, "fleet_slots_busy"), value(found, "queue_length")) == (1, 0)
+                and value(found, "forecast_left_seconds", quantile="0.5") is not None
             ),
             "the end of all trials but the one that is held",
         )
         yield Mixed(ours, theirs, env, process, worker_process, samples)
         (cli.folder / "free").touch()
         assert process.wait(60) == 0
+
+
+def _keep_forecast(url: str) -> bool:
+    """Keep a forecast in the study's record, as the controller of a study does that has run for a while."""
+    client = connect(url)
+    low_to_high = {"low": 60.0, "median": 70.0, "high": 80.0}
+    kinds_of = ("left_s", "trials", "slot_hours", "gpu_hours", "money")
+    forecast = {"at": time.time(), **dict.fromkeys(kinds_of, low_to_high)}
+    if not client.exists(keys.study("s")):
+        return False
+    client.hset(keys.study("s"), "forecast", json.dumps(forecast))
+    return True
 
 
 def test_a_study_from_both_sides(cli: Cli, server: RedisServer) -> None:
@@ -243,6 +258,8 @@ def test_a_study_from_both_sides(cli: Cli, server: RedisServer) -> None:
         assert computed - 0.3 < (value(samples, "budget_compute_used_seconds") or 0)
         assert 0 < (value(samples, "budget_wall_clock_used_seconds") or 0) < 120
         assert nonzero(samples, "study_state", "state") == {("running",): 1.0}
+        assert 0 < (value(samples, "forecast_left_seconds", quantile="0.5") or 0) <= 70
+        assert value(samples, "forecast_cost", quantile="0.9") == 80
         assert value(samples, "fleet_workers", state="running") == 1
         assert value(samples, "fleet_slots") == 2
         assert 0 <= (value(samples, "fleet_heartbeat_age_seconds", worker="w1") or 0) < 15

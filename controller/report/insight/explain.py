@@ -1,6 +1,6 @@
 """What bounded the study's speed, and what pruning saved.
 
-What sampler and storage took is known where the study was read from its file.
+What sampler and storage took is known where the trials were read, from the storage or from the study's file.
 """
 
 from __future__ import annotations
