@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from controller.commands.options import redis_option
-from controller.commands.settings import open_store, pick_study, resolve
+from controller.commands.options import redis_option, storage_option
+from controller.commands.settings import Settings, open_store, pick_study, resolve, study_storage
 
 _GZIP = b"\x1f\x8b"
 
@@ -25,8 +25,14 @@ _GZIP = b"\x1f\x8b"
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace a file that is no report.")
 @redis_option
+@storage_option
 def report(
-    study: str | None, path: str | None, output_format: str | None, force: bool, redis_url: str | None
+    study: str | None,
+    path: str | None,
+    output_format: str | None,
+    force: bool,
+    redis_url: str | None,
+    storage_url: str | None,
 ) -> None:
     """Write one file that shows a study without a server: to be mailed, kept, or put into a pull request.
 
@@ -38,7 +44,7 @@ def report(
     form = output_format or (format_of(path) if path else None) or "html"
     if path not in (None, "-"):
         refuse_taken(Path(str(path)), overwrite=force)
-    name, text = _rendered(study, form, redis_url)
+    name, text = _rendered(study, form, resolve(redis_url, storage_url))
     if path == "-" or (path is None and form == "md"):
         sys.stdout.buffer.write(text.encode("utf-8", "replace"))
         return
@@ -47,7 +53,7 @@ def report(
     click.echo(f"study {name}: report written to {target}")
 
 
-def _rendered(study: str | None, form: str, redis_url: str | None) -> tuple[str, str]:
+def _rendered(study: str | None, form: str, settings: Settings) -> tuple[str, str]:
     """Name and report of the study that an argument names, from its file or from Redis."""
     from controller.report.writing import render, report_of_store
 
@@ -57,9 +63,14 @@ def _rendered(study: str | None, form: str, redis_url: str | None) -> tuple[str,
 
         data = read_study_file(file)
         return data.study.name, render(data, form, acts=True)
-    with open_store(resolve(redis_url)) as store:
+    from controller.insight.explain_reading import open_checked
+
+    with open_store(settings) as store:
         name = pick_study(store, study)
-        return name, report_of_store(store, name, form)
+        text = report_of_store(
+            store, name, form, lambda record: open_checked(study_storage(record, settings))
+        )
+        return name, text
 
 
 def _default_file(study: str) -> str:

@@ -156,10 +156,13 @@ def _unknown(data: StudyData, reasons: Reasons, *, began: bool) -> tuple[str, ..
     found = []
     if not began:
         found.append("where its time went: no trial has begun")
-    if data.tasks and not any(reasons.get(task.record.trial) for task in data.tasks):
+    silent = sum("asked" not in reasons.get(task.record.trial, {}) for task in data.tasks)
+    if silent:
+        which = "the trials don't" if silent == len(data.tasks) else f"{silent} of the trials don't"
+        why = f"Optuna's storage can't be read: {data.no_reasons}" if data.no_reasons else f"{which} say"
         found.append(
-            "why trials were asked for, and what sampler and storage took: the trials don't say; "
-            "that time counts as the controller's"
+            "why trials were asked for, and what sampler and storage took, which counts as the controller's "
+            f"time: {why}"
         )
     if data.left_out:
         found.append(f"{data.left_out} tasks of this large study are left out")

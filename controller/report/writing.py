@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from controller.insight.explain_reading import with_reasons
 from controller.report.facts import gather
 from controller.report.markdown import BEGINS, to_markdown
 from controller.report.sections import insight_of
 from controller.results.curves import read_curves
 from controller.results.study_data import MOST_EVENTS, StudyData, read_study
 from worker.artifacts.atomic import replacing
-from worker.protocol import Store, keys
+from worker.protocol import Store, StudyRecord, keys
 from worker.protocol.errors import BadInput
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 FORMATS = ("html", "md")
 GENERATOR = b'<meta name="generator" content="optuna-rq'
@@ -26,17 +32,22 @@ def format_of(path: Path | str) -> str | None:
     return _SUFFIXES.get(Path(path).suffix.lower())
 
 
-def report_of_store(store: Store, study: str, form: str) -> str:
-    """The report of a study in Redis; Optuna's storage is not asked.
+def report_of_store(
+    store: Store, study: str, form: str, open_storage: Callable[[StudyRecord], BaseStorage]
+) -> str:
+    """The report of a study in Redis.
 
     Args:
         form: one of `FORMATS`.
+        open_storage: Optuna's storage of a study, which has the reasons of its decisions; what it raises is
+            told as what is not known.
 
     Raises:
         BadInput: there is no such study, or a package is missing; says which.
     """
     data = read_study(store, study).with_events(store.study_log.last(study, MOST_EVENTS))
     data = data.with_surroundings(store.surroundings.of_study(study))
+    data = with_reasons(data, open_storage)
     acts = bool(store.redis.exists(keys.study_lock(study)))
     if form == "html":
         data = data.with_curves(read_curves(store, _with_curves(data)))

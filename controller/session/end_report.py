@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from controller.insight.explain_reading import open_checked
 from controller.report.writing import format_of, report_of_store, write
 from controller.results.artifacts import Artifacts
 from controller.search.study import existing_study
@@ -27,7 +28,8 @@ def write_end_report(store: Store, study: str, path: Path, storage: str, note: C
     """
     done = ""
     try:
-        write(report_of_store(store, study, format_of(path) or "html"), path, overwrite=False)
+        text = report_of_store(store, study, format_of(path) or "html", lambda _: open_checked(storage))
+        write(text, path, overwrite=False)
         done = f"report written to {os.path.relpath(path)}"
         record = store.studies.get(study)
         Artifacts(store, record, existing_study(record, storage)).put(path, path.name)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from controller.dashboard.site import Site, Tab
+from controller.dashboard.task_artifacts import storage_at
 from controller.report.writing import FORMATS, report_of_store
 from worker.artifacts.names import safe_name
 
@@ -33,7 +34,9 @@ def download(request: Request) -> Response:
     if form not in FORMATS:
         raise HTTPException(404, f"no report in format {form!r:.100}; there are: {', '.join(FORMATS)}")
     with _ONE:
-        text = report_of_store(site.store, record.name, form)
+        text = report_of_store(
+            site.store, record.name, form, lambda study: storage_at(site, site.storage_url(study))
+        )
     # A name in a header is ASCII; the browser may add a number.
     name = safe_name(record.name).encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
     headers = {

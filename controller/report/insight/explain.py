@@ -1,7 +1,4 @@
-"""What bounded the study's speed, and what pruning saved.
-
-What sampler and storage took is known where the study was read from its file.
-"""
+"""What bounded the study's speed, and what pruning saved."""
 
 from __future__ import annotations
 
