@@ -101,8 +101,9 @@ class StudyAnswer:
         found = self.queued
         if not found.get("trials"):
             return ""
+        attempts = "1 attempt" if found["trials"] == 1 else f"{found['trials']:.0f} attempts"
         return (
-            f"{found['trials']:.0f} attempts waited for a slot, {found['busy']:.0f} of them for one that ran "
+            f"{attempts} waited for a slot, {found['busy']:.0f} of them for one that ran "
             f"another trial: {brief(found['median_s'])} in the median, {brief(found['longest_s'])} at most"
         )
 
