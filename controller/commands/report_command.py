@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-from controller.commands.options import redis_option
-from controller.commands.settings import open_store, pick_study, resolve, study_storage
-from worker.protocol import StudyRecord
+from controller.commands.options import redis_option, storage_option
+from controller.commands.settings import Settings, open_store, pick_study, resolve, study_storage
 
 _GZIP = b"\x1f\x8b"
 
@@ -27,8 +25,14 @@ _GZIP = b"\x1f\x8b"
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace a file that is no report.")
 @redis_option
+@storage_option
 def report(
-    study: str | None, path: str | None, output_format: str | None, force: bool, redis_url: str | None
+    study: str | None,
+    path: str | None,
+    output_format: str | None,
+    force: bool,
+    redis_url: str | None,
+    storage_url: str | None,
 ) -> None:
     """Write one file that shows a study without a server: to be mailed, kept, or put into a pull request.
 
@@ -40,7 +44,7 @@ def report(
     form = output_format or (format_of(path) if path else None) or "html"
     if path not in (None, "-"):
         refuse_taken(Path(str(path)), overwrite=force)
-    name, text = _rendered(study, form, redis_url)
+    name, text = _rendered(study, form, resolve(redis_url, storage_url))
     if path == "-" or (path is None and form == "md"):
         sys.stdout.buffer.write(text.encode("utf-8", "replace"))
         return
@@ -49,9 +53,8 @@ def report(
     click.echo(f"study {name}: report written to {target}")
 
 
-def _rendered(study: str | None, form: str, redis_url: str | None) -> tuple[str, str]:
+def _rendered(study: str | None, form: str, settings: Settings) -> tuple[str, str]:
     """Name and report of the study that an argument names, from its file or from Redis."""
-    from controller.insight.explain_reading import open_checked
     from controller.report.writing import render, report_of_store
 
     file = study_file(study)
@@ -60,14 +63,14 @@ def _rendered(study: str | None, form: str, redis_url: str | None) -> tuple[str,
 
         data = read_study_file(file)
         return data.study.name, render(data, form, acts=True)
-    settings = resolve(redis_url)
-
-    def opened(record: StudyRecord) -> Any:
-        return open_checked(study_storage(record, settings))
+    from controller.insight.explain_reading import open_checked
 
     with open_store(settings) as store:
         name = pick_study(store, study)
-        return name, report_of_store(store, name, form, opened)
+        text = report_of_store(
+            store, name, form, lambda record: open_checked(study_storage(record, settings))
+        )
+        return name, text
 
 
 def _default_file(study: str) -> str:

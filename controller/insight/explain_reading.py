@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from controller.insight.explain import Known, reasons_of
@@ -86,15 +85,6 @@ def read_reasons(trials: Iterable[FrozenTrial]) -> dict[int, dict[str, Mapping[s
     return {number: reasons for number, reasons in found.items() if reasons}
 
 
-def stored_reasons(
-    study: StudyRecord, open_storage: Callable[[StudyRecord], BaseStorage]
-) -> dict[int, dict[str, Mapping[str, Any]]]:
-    """What `read_reasons` gives of all trials of a study. Raises what a storage does that is away."""
-    storage = open_storage(study)
-    study_id = storage.get_study_id_from_name(study.name)
-    return read_reasons(storage.get_all_trials(study_id, deepcopy=False))
-
-
 def read_answer(
     store: Store, name: str, open_storage: Callable[[StudyRecord], BaseStorage], data: StudyData | None = None
 ) -> StudyAnswer:
@@ -109,13 +99,22 @@ def read_answer(
     """
     data = data or read_study(store, name)
     data = data.with_events(store.study_log.last(name, LOG))
+    return explain_study(with_reasons(data, open_storage))
+
+
+def with_reasons(data: StudyData, open_storage: Callable[[StudyRecord], BaseStorage]) -> StudyData:
+    """A study with the reasons that its trials carry in Optuna's storage, or with why they can't be read.
+
+    Args:
+        open_storage: as in `read_known`.
+    """
     try:
-        reasons = stored_reasons(data.study, open_storage)
+        storage = open_storage(data.study)
+        study_id = storage.get_study_id_from_name(data.study.name)
+        reasons = read_reasons(storage.get_all_trials(study_id, deepcopy=False))
     except Exception as error:  # whatever a database says: what the records tell is told without it
-        answer = explain_study(data)
-        more = f"what was decided in Optuna's storage can't be read: {_said(error)}"
-        return replace(answer, unknown=(*answer.unknown, more))
-    return explain_study(data.with_reasons(reasons))
+        return data.without_reasons(_said(error))
+    return data.with_reasons(reasons)
 
 
 def open_checked(url: str) -> Any:

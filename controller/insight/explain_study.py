@@ -101,8 +101,9 @@ class StudyAnswer:
         found = self.queued
         if not found.get("trials"):
             return ""
+        attempts = "1 attempt" if found["trials"] == 1 else f"{found['trials']:.0f} attempts"
         return (
-            f"{found['trials']:.0f} attempts waited for a slot, {found['busy']:.0f} of them for one that ran "
+            f"{attempts} waited for a slot, {found['busy']:.0f} of them for one that ran "
             f"another trial: {brief(found['median_s'])} in the median, {brief(found['longest_s'])} at most"
         )
 
@@ -156,10 +157,13 @@ def _unknown(data: StudyData, reasons: Reasons, *, began: bool) -> tuple[str, ..
     found = []
     if not began:
         found.append("where its time went: no trial has begun")
-    if data.tasks and not any(reasons.get(task.record.trial) for task in data.tasks):
+    silent = sum("asked" not in reasons.get(task.record.trial, {}) for task in data.tasks)
+    if silent:
+        which = "the trials don't" if silent == len(data.tasks) else f"{silent} of the trials don't"
+        why = f"Optuna's storage can't be read: {data.no_reasons}" if data.no_reasons else f"{which} say"
         found.append(
-            "why trials were asked for, and what sampler and storage took: the trials don't say; "
-            "that time counts as the controller's"
+            "why trials were asked for, and what sampler and storage took, which counts as the controller's "
+            f"time: {why}"
         )
     if data.left_out:
         found.append(f"{data.left_out} tasks of this large study are left out")

@@ -159,7 +159,7 @@ def foresee(study: str, at: float, situation: Situation, prices: Prices, rests_o
     known = Forecast(study=study, at=at, slots=situation.at_once, rests_on=rests_on, currency=prices.currency)
     found = outcomes(situation)
     if not found:
-        return replace(known, unknown=(_why_not(situation),))
+        return replace(known, unknown=(why_not(situation),))
     slot_hours = _range([one.compute_s for one in found]).times(1 / 3600, situation.used.compute_s)
     unknown = []
     gpu_hours = cpu_hours = None
@@ -202,15 +202,16 @@ def _ends_by(found: Sequence[Outcome]) -> dict[str, float]:
     return {kind: count / len(found) for kind, count in kinds.most_common()}
 
 
-def _why_not(situation: Situation) -> str:
+def why_not(situation: Situation) -> str:
+    """What is not known where `outcomes` gives none."""
     if not situation.limits.has_end:
         return "the end: no budget ends the study"
-    running = len(situation.running)
-    return (
-        "how long trials take: none has ended yet"
-        + (f", and of {running} running none has reported twice" if running else "")
-        + "; the first that ends makes a forecast"
-    )
+    running, more = len(situation.running), ""
+    if running and situation.limits.max_iterations:
+        more = f", and of {running} running none has reported twice"
+    elif running:
+        more = f", and without max_iterations {running} running ones don't say how far they are"
+    return f"how long trials take: none has ended yet{more}; the first that ends makes a forecast"
 
 
 def _range(values: Sequence[float]) -> Range:

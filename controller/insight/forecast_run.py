@@ -223,6 +223,7 @@ class _Run:
             if self._queued and free > 0 and not self._budget.exceeded():
                 self._queued -= 1
                 self._new(1)
+                self._created -= 1  # it was there before
                 continue
             if free <= 0:
                 return self._budget.exceeded() or _GOES_ON

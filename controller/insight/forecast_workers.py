@@ -6,7 +6,7 @@ import datetime
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from controller.insight.forecast import SURE
+from controller.insight.forecast import SURE, why_not
 from controller.insight.forecast_reading import read_situation
 from controller.insight.forecast_run import Situation, outcomes
 from controller.results.durations import spoken
@@ -89,9 +89,7 @@ def suggestion(name: str, situation: Situation, by: float, now: float) -> Sugges
     def share(slots: int) -> float:
         found = outcomes(replace(situation, slots=slots, queued=situation.queued))
         if not found:
-            raise BadInput(
-                f"study {name!r}: too little is known of how long its trials take, or nothing ends it"
-            )
+            raise BadInput(f"study {name!r}: not known: {why_not(situation)}")
         return sum(one.seconds <= by - now for one in found) / len(found)
 
     def told(slots: int | None, sure: float, text: str) -> Suggestion:

@@ -59,6 +59,11 @@ def refine(
         BadInput: the study was not begun by a sweep file.
     """
     record = sample.data.study
+    if record.sweep.get("objective", {}).get("optuna") and "parameters" not in record.sweep:
+        raise BadInput(
+            f"study {record.name!r}: its objective chooses the parameters itself: change the ranges in "
+            f"{record.sweep['objective']['optuna']}, as `controller importance` advises"
+        )
     if "objective" not in record.sweep or "parameters" not in record.sweep:
         raise BadInput(
             f"study {record.name!r} was begun by a program, not by a sweep file: change its ranges there, as "

@@ -18,6 +18,7 @@ from controller.insight.replay_record import Recorded
 from controller.insight.replay_result import Divergence, Replayed
 from controller.insight.replay_sampler import ReplaySampler, pruner_of
 from controller.insight.replay_study import ReplayStudy
+from controller.insight.replay_unlogged import Unlogged
 from controller.search.decision_log import (
     ADOPTED,
     ASKED,
@@ -98,6 +99,7 @@ class _Replay:
         self._study = ReplayStudy(recorded)
         self._sampler = ReplaySampler(self._study.study, recorded.parameters)
         self._budget = ReplayBudget()
+        self._unlogged = Unlogged(recorded)
         self._settings: dict[str, Any] = {}
         self._since: Any = None
         self._has_pruner = True
@@ -147,6 +149,7 @@ class _Replay:
                 self._study.study.pruner = pruner
             else:
                 self._note("the program's own pruner isn't recorded: what it gave up is not compared")
+        self._unlogged.charge(self._budget, decision.n)
         for number in self._retried:
             self._budget.forget(number)
         afresh = bool(before) and now.get("since") != before.get("since")

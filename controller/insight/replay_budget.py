@@ -116,3 +116,4 @@ class ReplayBudget:
             counts=charge.counts,
         )
         self.budget.failures.update(uid, int(charge.fails))
+        self.budget.compute_time.update(uid, charge.seconds / 60)

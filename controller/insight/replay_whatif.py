@@ -8,6 +8,7 @@ suggested after other ends: the answer says how often that matters.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from optuna.trial import TrialState
@@ -18,6 +19,7 @@ from controller.insight.replay_record import Recorded
 from controller.insight.replay_sampler import pruner_of
 from controller.insight.replay_study import ReplayStudy
 from controller.insight.replay_times import Times
+from controller.insight.replay_unlogged import Unlogged
 from controller.insight.replay_winner import winner_of
 from controller.insight.whatif_result import EndedEarlier, Stopped, WhatIf
 from controller.loop.budget import Verdict, duration
@@ -34,6 +36,9 @@ from controller.search.decision_log import (
 )
 from worker.protocol import Reason, Summary
 from worker.protocol.errors import BadInput
+
+_BLIND = ("random", "qmc", "grid", "brute_force")
+"""Samplers that look at no results."""
 
 
 def what_if(recorded: Recorded, changes: Changes) -> WhatIf:
@@ -63,6 +68,7 @@ class _Other:
         self._study = ReplayStudy(recorded)
         self._budget = ReplayBudget(timed=True)
         self._times = Times(recorded)
+        self._unlogged = Unlogged(recorded)
         self._settings: dict[str, Any] = {}
         self._limits: dict[str, Any] = {}
         self._verdict: Verdict | None = None
@@ -73,8 +79,10 @@ class _Other:
         self._not_run: dict[int, None] = {}
         self._longer: dict[int, None] = {}
         """Trials that the recorded pruner has given up, and this one has not."""
-        self._values: dict[int, list[float]] = {}
+        self._values = dict(self._unlogged.values)
         self._launches = 0
+        self._learned: dict[int, int] = {}
+        """Trial that a sampler which looks at results was asked for → place of that in the log."""
         self._first: int | None = None
         """Place of the first decision that comes out otherwise."""
         self._notes: dict[str, None] = {}
@@ -113,6 +121,7 @@ class _Other:
         # Times can't be measured again: where they are as recorded, the ends are in the log.
         untimed = dict.fromkeys((*TIMED, "max_concurrent"))
         self._limits = {**now.get("budget", {}), **untimed, **self._changes.budget}
+        self._unlogged.charge(self._budget, decision.n)
         for number in self._recorded.retried:
             self._budget.forget(number)
         self._budget.begin(self._limits, afresh=bool(before) and now.get("since") != before.get("since"))
@@ -152,6 +161,8 @@ class _Other:
 
     def _asked(self, decision: Decision) -> None:
         number = _number(decision)
+        if self._settings.get("sampler", {}).get("type") not in _BLIND:
+            self._learned[number] = decision.n
         for _ in self._study.catch_up(number):
             pass
         if self._verdict is not None:
@@ -217,7 +228,14 @@ class _Other:
         else:
             self._study.end(number, TrialState.FAIL)
         self._budget.end(
-            number, Charge(iterations=used, reports=summary.iterations, by_itself=False, counts=True)
+            number,
+            Charge(
+                iterations=used,
+                reports=summary.iterations,
+                seconds=self._times.computed_s(number, decision.at),
+                by_itself=False,
+                counts=True,
+            ),
         )
 
     def _ends(self, decision: Decision) -> None:
@@ -225,8 +243,9 @@ class _Other:
         charge = self._times.charges.get(number)
         self._running.pop(number, None)
         if charge is not None:
+            if (most := self._changes.budget.get("max_iterations")) is not None:
+                charge = replace(charge, iterations=min(charge.iterations, int(most)))
             self._budget.end(number, charge)
-            self._budget.budget.compute_time.update(str(number), self._times.seconds(number) / 60)
 
     def _told(self, decision: Decision) -> None:
         number = _number(decision)
@@ -261,19 +280,18 @@ class _Other:
 
     def _asked_after(self) -> int:
         """Trials asked for after the first difference by a sampler that looks at results."""
-        kind = self._settings.get("sampler", {}).get("type")
-        if self._first is None or kind in ("random", "qmc", "grid", "brute_force"):
+        if self._first is None:
             return 0
-        return sum(
-            decision.kind == ASKED
-            and decision.n > self._first
-            and decision.trial in self._times.charges
-            and decision.trial not in self._not_run
-            for decision in self._recorded.decisions
-        )
+        asked = [number for number, n in self._learned.items() if n > self._first]
+        return sum(number in self._times.charges and number not in self._not_run for number in asked)
 
     def _more_notes(self) -> list[str]:
         found = []
+        if self._unlogged.count:
+            found.append(
+                f"{_trials(self._unlogged.count)} without a log of decisions, of an earlier version: "
+                "taken as recorded"
+            )
         if self._longer:
             found.append(
                 f"{_trials(len(self._longer))} would have gone on beyond the recorded end: what that would "

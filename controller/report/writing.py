@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from controller.insight.explain_reading import stored_reasons
+from controller.insight.explain_reading import with_reasons
 from controller.report.facts import gather
 from controller.report.markdown import BEGINS, to_markdown
 from controller.report.sections import insight_of
@@ -17,7 +16,8 @@ from worker.artifacts.atomic import replacing
 from worker.protocol import Store, StudyRecord, keys
 from worker.protocol.errors import BadInput
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 FORMATS = ("html", "md")
 GENERATOR = b'<meta name="generator" content="optuna-rq'
@@ -33,25 +33,21 @@ def format_of(path: Path | str) -> str | None:
 
 
 def report_of_store(
-    store: Store, study: str, form: str, open_storage: Callable[[StudyRecord], Any] | None = None
+    store: Store, study: str, form: str, open_storage: Callable[[StudyRecord], BaseStorage]
 ) -> str:
     """The report of a study in Redis.
 
     Args:
         form: one of `FORMATS`.
-        open_storage: gives Optuna's storage of the study, which knows the reasons of decisions; where it
-            fails, the report does without.
+        open_storage: Optuna's storage of a study, which has the reasons of its decisions; what it raises is
+            told as what is not known.
 
     Raises:
         BadInput: there is no such study, or a package is missing; says which.
     """
     data = read_study(store, study).with_events(store.study_log.last(study, MOST_EVENTS))
     data = data.with_surroundings(store.surroundings.of_study(study))
-    if open_storage is not None:
-        try:
-            data = data.with_reasons(stored_reasons(data.study, open_storage))
-        except Exception as error:  # whatever a database says
-            log.info("study %s: its report is without the reasons in Optuna's storage: %s", study, error)
+    data = with_reasons(data, open_storage)
     acts = bool(store.redis.exists(keys.study_lock(study)))
     if form == "html":
         data = data.with_curves(read_curves(store, _with_curves(data)))

@@ -72,6 +72,8 @@ class StudyData:
     reasons: Mapping[int, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     """Trial → kind of decision → what it rested on, by the log in Optuna's storage; only where somebody has
     read that (`with_reasons`)."""
+    no_reasons: str = ""
+    """Why nobody has read `reasons`, where that is so."""
     surroundings: RecordedSurroundings = field(default_factory=RecordedSurroundings)
     """What it ran in; only where somebody has read it."""
 
@@ -94,7 +96,10 @@ class StudyData:
         return replace(self, curves=curves)
 
     def with_reasons(self, reasons: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> StudyData:
-        return replace(self, reasons=reasons)
+        return replace(self, reasons=reasons, no_reasons="")
+
+    def without_reasons(self, why: str) -> StudyData:
+        return replace(self, reasons={}, no_reasons=why)
 
     def with_surroundings(self, found: RecordedSurroundings) -> StudyData:
         return replace(self, surroundings=found)

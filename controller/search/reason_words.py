@@ -17,8 +17,8 @@ _GIVEN = {
     "try": "given by [[try]]",
     "program": "given by the program",
     "person": "given by a person",
-    "retry": "runs the parameters of failed trial {trial} again",
-    "again": "runs the parameters of interrupted trial {trial} again",
+    "retry": "to run the parameters of failed trial {trial} again",
+    "again": "to run the parameters of interrupted trial {trial} again",
     "unseen": "a point that no trial had had: the sampler had repeated itself",
     "outside": "enqueued in Optuna's study by somebody else",
 }

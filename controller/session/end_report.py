@@ -28,8 +28,8 @@ def write_end_report(store: Store, study: str, path: Path, storage: str, note: C
     """
     done = ""
     try:
-        form = format_of(path) or "html"
-        write(report_of_store(store, study, form, lambda _: open_checked(storage)), path, overwrite=False)
+        text = report_of_store(store, study, format_of(path) or "html", lambda _: open_checked(storage))
+        write(text, path, overwrite=False)
         done = f"report written to {os.path.relpath(path)}"
         record = store.studies.get(study)
         Artifacts(store, record, existing_study(record, storage)).put(path, path.name)

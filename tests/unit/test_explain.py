@@ -34,7 +34,7 @@ from controller.results.study_data import StudyData, TaskData
 from controller.search.decision_log import LOG
 from tests.dashboard import client_of, page_store, site_of
 from tests.made_studies import HOSTILE, make_study
-from tests.study_data import LOSS, START
+from tests.study_data import LOSS, START, study_data
 from worker.protocol import Reason, Status, Store, StudyRecord, Summary, TaskRecord, TaskSpec, keys
 from worker.protocol.checkpoint import with_resume_point
 from worker.protocol.earlier_attempt import EarlierAttempt
@@ -295,7 +295,8 @@ def test_what_records_tell_without_optunas_storage(store: Store) -> None:
     )
     answer = read_answer(store, "s", no_storage)
     assert answer.decisions == {"asked": 30, "pruned": 6, "completed": 21, "failed: objective_error": 3}
-    assert len(answer.unknown) == 2
+    assert len(answer.unknown) == 1
+    assert answer.unknown[0].endswith("set OPTUNA_STORAGE to that")
     with pytest.raises(BadInput, match="no study 'other'"):
         read_answer(store, "other", no_storage)
 
@@ -367,6 +368,14 @@ def test_a_storage_of_an_older_version(store: Store, tmp_path: Any) -> None:
     assert found.unknown == ("why it was asked for: it carries no log of decisions that can be read",)
     answer: StudyAnswer = read_answer(store, "s", lambda study: _open(url))
     assert answer.unknown[0].startswith("why trials were asked for")
+
+
+def test_a_study_of_an_older_version_that_went_on() -> None:
+    """Its first trials have no log."""
+    data = study_data(4).with_reasons({3: {"asked": {"by": "tpe"}}})
+    answer = explain_study(data)
+    assert answer.decisions["asked: TPE"] == 1
+    assert answer.unknown[0].endswith("time: 3 of the trials don't say")
 
 
 def test_a_log_that_somebody_broke() -> None:

@@ -89,6 +89,25 @@ def test_a_running_trial_that_reports_tells_how_long_trials_take_before_any_has_
     assert middle(outcomes(situation)) == pytest.approx(300, rel=0.05)
 
 
+def test_queued_trials_count_once() -> None:
+    running = tuple(Trial(seconds=5, ended=False, number=number) for number in (4, 5))
+    situation = Situation(
+        limits=Limits(trials=20), used=Used(trials=7), ended=ended(10, 11, 12, 13), running=running, queued=1, slots=2
+    )  # fmt: skip
+    found = foresee("s", NOW, situation, Prices(), "")
+    assert found.trials is not None
+    assert (found.trials.low, found.trials.high) == (20, 20)
+
+
+def test_what_is_not_known_is_named() -> None:
+    running = (Trial(seconds=100, iterations=80, reports=80, ended=False),)
+    situation = Situation(limits=Limits(trials=20), used=Used(trials=1), running=running)
+    with pytest.raises(BadInput, match="without max_iterations 1 running ones don't say how far they are"):
+        suggestion("s", situation, NOW + 60, NOW)
+    with pytest.raises(BadInput, match="no budget ends the study"):
+        suggestion("s", replace(situation, limits=Limits(), ended=ended(3)), NOW + 60, NOW)
+
+
 def test_trials_that_grow_are_expected_to_grow_on() -> None:
     growing = ended(*(60 * 1.01**number for number in range(60)))
     shuffled = tuple(

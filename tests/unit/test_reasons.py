@@ -137,8 +137,8 @@ def test_given_parameters_say_who_gave_them() -> None:
         "given by [[try]]",
         "given by a person (ada@node)",
         "enqueued in Optuna's study by somebody else",
-        "runs the parameters of failed trial 0 again",
-        "runs the parameters of interrupted trial 1 again",
+        "to run the parameters of failed trial 0 again",
+        "to run the parameters of interrupted trial 1 again",
     ]
 
 

@@ -124,6 +124,12 @@ def test_a_programs_study_is_refused() -> None:
     data = study_of({"x": unit()}, uniform(30, x=(0, 1)), lambda row: row["x"], objective=False)
     with pytest.raises(BadInput, match="was begun by a program, not by a sweep file"):
         refined(data)
+    sweep = {**data.study.sweep, "objective": {"optuna": "m:f"}}
+    del sweep["parameters"]
+    with pytest.raises(
+        BadInput, match="its objective chooses the parameters itself: change the ranges in m:f"
+    ):
+        refined(replace(data, study=replace(data.study, sweep=sweep)))
 
 
 @pytest.mark.parametrize("ending", [".toml", ".yaml"])

@@ -13,14 +13,16 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from controller.insight.replay import replay
-from controller.insight.replay_changes import Changes
+from controller.insight.replay_changes import Changes, changes_of
 from controller.insight.replay_result import DIVERGED, IDENTICAL, UNKNOWN, Replayed
 from controller.insight.replay_whatif import what_if
 from controller.search.decision_log import ENDED, LOG, STOPPED, DecisionLog
 from controller.search.trial_cache import cached
+from controller.search.trial_snapshot import SNAPSHOT, take_snapshot
 from controller.studies.recorded import recorded_in_file
 from controller.studies.study_copies import cut_back
 from tests.replaying import CONDITIONAL, Studied, sweep_of
+from worker.protocol import Status, TaskRecord, TaskSpec
 from worker.protocol.errors import BadInput
 from worker.trials.storage import open_storage
 
@@ -233,6 +235,36 @@ def test_trials_of_an_older_version_are_taken_as_they_stand(in_sqlite: Studied) 
     found = in_sqlite.replayed()
     assert_identical(found, parameters=8)
     assert any("does not have all trials" in note for note in found.notes)
+
+
+def test_the_budget_counts_trials_of_an_older_version(in_sqlite: Studied) -> None:
+    """By the copies of their tasks: the newer version was left 4 of 12 trials."""
+    in_sqlite.start(sweep_of(sampler=TPE, max_trials=8))
+    in_sqlite.run(8)
+    in_sqlite.finish()
+    _forget_the_log(in_sqlite.url)
+    in_sqlite.start(sweep_of(sampler=TPE, max_trials=12))
+    in_sqlite.run(4)
+    in_sqlite.finish()
+    assert in_sqlite.search is not None
+    in_sqlite.search.log.record(STOPPED, {"reason": "all 12 trials created"})
+    in_sqlite.search.flush()
+    recorded = in_sqlite.recorded()
+    for trial in recorded.trials[:8]:
+        record = TaskRecord(
+            id=f"{trial.number:032x}", name="", study="s", trial=trial.number, spec=TaskSpec(),
+            created_at=0.0, status=Status.COMPLETED, iterations=8, last_iteration=7, compute_s=9.0,
+        )  # fmt: skip
+        trial.system_attrs[SNAPSHOT] = take_snapshot(record, {}, {}, 0.0)
+    assert_identical(replay(recorded), parameters=4, budget=5)
+    answer = what_if(recorded, changes_of(recorded, ["budget.max_trials=10"]))
+    assert answer.not_run == (10, 11)
+    assert answer.winner is not None
+    best = min(recorded.trials[:10], key=lambda trial: trial.value or 0.0)
+    assert answer.winner.instead == (best.number,)
+    assert "8 trials without a log of decisions" in answer.notes[0]
+    spent = what_if(recorded, changes_of(recorded, ["budget.total_compute=60s"]))
+    assert spent.not_run == (8, 9, 10, 11)
 
 
 def test_a_study_without_a_log_is_not_known(in_sqlite: Studied) -> None:

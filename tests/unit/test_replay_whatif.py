@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from controller.insight.replay_changes import changes_of
 from controller.insight.replay_whatif import what_if
 from controller.insight.whatif_result import WhatIf
+from controller.search.decision_log import LOG
 from tests.replaying import STEPS, Studied, sweep_of
 from worker.protocol.errors import BadInput
 
@@ -117,6 +118,34 @@ def test_fewer_iterations_are_what_a_run_with_fewer_has(tmp_path: Path) -> None:
     assert answer.winner is not None
     assert answer.winner.instead == (run.best_trial.number,)
     assert answer.winner.instead_values == ((run.best_value,),)
+
+
+def test_a_limit_of_iterations_limits_what_pruned_trials_are_charged(tmp_path: Path) -> None:
+    """Where a fast program has reported on after the pruner gave it up."""
+    found = studied(tmp_path, max_trials=14, max_iterations=STEPS)
+    recorded = found.recorded()
+    for trial in recorded.trials:
+        for entry in trial.system_attrs[LOG]:
+            if entry[2] == "told":
+                entry[3]["used"] = [STEPS, STEPS, 1.0]
+        trial.intermediate_values.clear()
+    answer = what_if(recorded, changes_of(recorded, ["budget.max_iterations=2"]))
+    assert answer.not_run == ()
+    assert answer.ended is None
+
+
+def test_the_sampler_of_the_time_says_whether_others_might_have_come(tmp_path: Path) -> None:
+    """A sweep that was changed in the middle: from TPE to a random search."""
+    found = Studied(f"journal:///{tmp_path}/trials")
+    found.start(sweep_of(sampler={"type": "tpe", "seed": 1}, pruner=MEDIAN))
+    found.run(8, slots=1)
+    found.finish()
+    found.start(sweep_of(sampler=RANDOM, pruner=MEDIAN))
+    found.run(6, slots=1)
+    found.finish()
+    answer = other(found, "pruner.type=none")
+    first = min(answer.longer)
+    assert answer.asked_after == 8 - first - 1
 
 
 def test_failures_end_it_earlier(tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ import sys
 from array import array
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from markdown_it import MarkdownIt
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 
 from controller.report.facts import Facts, gather
 from controller.report.markdown import MOST_ROWS, code, table, to_markdown
@@ -23,6 +25,7 @@ from controller.report.space import ranges, seen
 from controller.report.writing import format_of, is_report, refuse_taken, render, report_of_store, write
 from controller.results.study_data import StudyData
 from controller.results.top import find_top
+from controller.search.decision_log import LOG
 from controller.search.parameters import (
     DiscreteParameterRange,
     LogUniformParameterRange,
@@ -34,9 +37,10 @@ from controller.studies.study_file_data import read_study_file
 from tests.dashboard import page_store
 from tests.made_studies import BEGAN, HOSTILE, make_study
 from tests.study_data import LOSS, SIZE, study_data
-from worker.protocol import Reason, Status, Store, StudyState
+from worker.protocol import Reason, Status, Store, StudyRecord, StudyState
 from worker.protocol.earlier_attempt import EarlierAttempt
 from worker.protocol.errors import BadInput
+from worker.trials.storage import open_storage
 
 __all__ = ["page_store"]
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
@@ -416,12 +420,41 @@ def test_a_studys_file_gives_the_same_report(stored: tuple[Store, str], form: st
 
     data = read_study(store, "kept").with_curves(read_curves(store, store.studies.tasks("kept")))
     assert render(moment, form, acts=True) == render(replace(data, at=BEGAN + 1000), form, acts=True)
-    assert report_of_store(store, "kept", form).startswith("<!doctype" if form == "html" else "## Study")
+    text = report_of_store(store, "kept", form, lambda _: open_storage(url))
+    assert text.startswith("<!doctype" if form == "html" else "## Study")
+
+
+class OfTrials:
+    """A storage that has these trials, for any study."""
+
+    def __init__(self, trials: list[FrozenTrial]) -> None:
+        self.trials = trials
+
+    def get_study_id_from_name(self, name: str) -> int:
+        return 1
+
+    def get_all_trials(self, study_id: int, deepcopy: bool = True) -> list[FrozenTrial]:
+        return self.trials
+
+
+def test_the_report_reads_the_log_of_decisions(stored: tuple[Store, str]) -> None:
+    store, url = stored
+    trials = open_storage(url).get_all_trials(1)
+    for trial in trials:
+        trial.system_attrs = {LOG: [[trial.number, 0.0, "asked", {"by": "tpe"}]]}
+    storage = cast("BaseStorage", OfTrials(trials))
+    assert "why trials were asked for" not in report_of_store(store, "kept", "md", lambda _: storage)
+
+    def away(study: StudyRecord) -> Any:
+        raise BadInput("set OPTUNA_STORAGE to that")
+
+    said = "time: Optuna's storage can't be read: set OPTUNA\\_STORAGE to that."
+    assert said in report_of_store(store, "kept", "md", away)
 
 
 def test_no_such_study(page_store: Store) -> None:
     with pytest.raises(BadInput, match="no study 'x'"):
-        report_of_store(page_store, "x", "md")
+        report_of_store(page_store, "x", "md", lambda _: None)
 
 
 def facts_of(data: StudyData) -> Facts:

@@ -1,7 +1,4 @@
-"""What bounded the study's speed, and what pruning saved.
-
-What sampler and storage took is known where the trials were read, from the storage or from the study's file.
-"""
+"""What bounded the study's speed, and what pruning saved."""
 
 from __future__ import annotations
 
