@@ -13,6 +13,7 @@ that were logged. Of the study: one system attribute each, ``optuna-rq:decision:
 from __future__ import annotations
 
 import json
+import math
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,9 @@ from worker.protocol.errors import BadInput
 
 LOG = "optuna-rq:log"
 """System attribute of a trial with its decisions; with ``:<number>`` behind, a part of its reports."""
+LATER_S = 1.0
+"""Seconds after which a launch or an end is written with what else is: most trials that are shorter are told
+by then, and written once."""
 DECISION = "optuna-rq:decision:"
 """Study's system attributes with the decisions about the study itself begin so."""
 
@@ -70,6 +74,17 @@ class Decision:
         return found | ({} if self.trial is None else {"trial": self.trial}) | {"why": dict(self.why)}
 
 
+@dataclass(slots=True)
+class _Open:
+    """What is known here of a running trial's log."""
+
+    entries: list[list[Any]]
+    written: int
+    """Entries that stand in the trial."""
+    part: ReportPart | None = None
+    """The part of its reports that is being filled."""
+
+
 class DecisionLog:
     """Adds to the log of one study. Not thread-safe: the loop's thread has it.
 
@@ -87,11 +102,10 @@ class DecisionLog:
         self.is_kept = isinstance(storage_of(study), InMemoryStorage)
         """Whether this study has a log."""
         self._next: int | None = None
-        self._entries: dict[int, list[list[Any]]] = {}
-        """Number of a running trial → its entries."""
-        self._parts: dict[int, ReportPart] = {}
-        """Number of a running trial → the part of its reports that is being filled."""
-        self._unwritten: set[int] = set()
+        self._open: dict[int, _Open] = {}
+        """By number of the trial."""
+        self._due: dict[int, float] = {}
+        """Number of a running trial of which something isn't written → when that is to be."""
 
     # Of trials
 
@@ -101,28 +115,30 @@ class DecisionLog:
         self._write(trial)
 
     def decided(self, trial: optuna.Trial, kind: str, why: Mapping[str, Any] | None = None) -> None:
-        """Something was decided of a running trial; stands in the trial with `write`, or when it is told."""
+        """Something was decided of a running trial; stands in the trial with a later `write`, or its end."""
         if self.is_kept:
-            entry = [self._number(), round(self.clock(), 3), kind]
-            self._entries_of(trial).append([*entry, dict(why)] if why else entry)
-            self._unwritten.add(trial.number)
+            number, at = trial.number, self.clock()
+            entry = [self._number(), round(at, 3), kind]
+            self._known(trial, number).entries.append([*entry, dict(why)] if why else entry)
+            self._due.setdefault(number, at + LATER_S)
 
     def has(self, trial: optuna.Trial, kind: str) -> bool:
         """Whether a running trial's log has an entry of this kind."""
-        return any(entry[2] == kind for entry in self._entries_of(trial))
+        return any(entry[2] == kind for entry in self._known(trial, trial.number).entries)
 
     def reported(self, trial: optuna.Trial, step: int, value: float) -> None:
         """Optuna was told a value of a running trial."""
         if not self.is_kept:
             return
-        n, at = self._number(), round(self.clock(), 3)
-        part = self._parts.get(trial.number)
+        number = trial.number
+        n, at, known = self._number(), round(self.clock(), 3), self._known(trial, number)
+        part = known.part
         if part is None or part.is_full:
-            place = part.place + 1 if part is not None else _parts_in(self._attributes(trial))
-            self._put(trial, part)
-            part = self._parts[trial.number] = ReportPart(place)
+            place = part.place + 1 if part is not None else _parts_in(_attributes(trial))
+            _put(trial, part)
+            part = known.part = ReportPart(place)
         part.add(n, at, step, value)
-        self._unwritten.add(trial.number)
+        self._due[number] = -math.inf  # with the value
 
     def told(self, trial: optuna.Trial, values: Sequence[float] | None, why: Mapping[str, Any]) -> None:
         """A trial is about to be told; stands in the trial at once, with all that was not written.
@@ -138,53 +154,48 @@ class DecisionLog:
             self._forget(trial.number)
 
     def _forget(self, number: int) -> None:
-        self._entries.pop(number, None)
-        self._parts.pop(number, None)
-        self._unwritten.discard(number)
+        self._open.pop(number, None)
+        self._due.pop(number, None)
 
     def write(self, trials: Mapping[int, optuna.Trial]) -> None:
-        """Put what was decided and reported into the trials' attributes.
+        """Put what was reported, and what was decided `LATER_S` ago, into the trials' attributes.
 
         Args:
             trials: the running ones, by number.
         """
-        for number in list(self._unwritten):
+        now = self.clock()
+        for number in [number for number, due in self._due.items() if due <= now]:
             try:
+                del self._due[number]
                 if number in trials:
                     self._write(trials[number])
             except UpdateFinishedTrialError:  # by somebody else
                 self._forget(number)
-        self._unwritten.clear()
 
     def moved(self, old: int, new: int) -> None:
         """A trial has got another number."""
-        if old in self._entries:
-            self._entries[new] = self._entries.pop(old)
-        if old in self._unwritten:
-            self._unwritten.discard(old)
-            self._unwritten.add(new)
+        if old in self._open:
+            self._open[new] = self._open.pop(old)
+        if old in self._due:
+            self._due[new] = self._due.pop(old)
 
     def _write(self, trial: optuna.Trial) -> None:
-        if trial.number in self._unwritten:
-            self._unwritten.discard(trial.number)
-            self._put(trial, self._parts.get(trial.number))
-            if trial.number in self._entries:
-                entries = list(self._entries[trial.number])
-                trial.storage.set_trial_system_attr(trial_id(trial), LOG, entries)
+        number = trial.number
+        self._due.pop(number, None)
+        known = self._open.get(number)
+        if known is None:
+            return
+        _put(trial, known.part)
+        if len(known.entries) > known.written:
+            known.written = len(known.entries)
+            trial.storage.set_trial_system_attr(trial_id(trial), LOG, known.entries.copy())
 
-    def _put(self, trial: optuna.Trial, part: ReportPart | None) -> None:
-        if part is not None and part.is_new:
-            part.is_new = False
-            trial.storage.set_trial_system_attr(trial_id(trial), f"{LOG}:{part.place}", part.encode())
-
-    def _entries_of(self, trial: optuna.Trial) -> list[list[Any]]:
-        found = self._entries.get(trial.number)
+    def _known(self, trial: optuna.Trial, number: int) -> _Open:
+        found = self._open.get(number)
         if found is None:
-            found = self._entries[trial.number] = list(self._attributes(trial).get(LOG, ()))
+            entries = list(_attributes(trial).get(LOG, ()))
+            found = self._open[number] = _Open(entries, len(entries))
         return found
-
-    def _attributes(self, trial: optuna.Trial) -> dict[str, Any]:
-        return trial.storage.get_trial_system_attrs(trial_id(trial))
 
     # Of the study
 
@@ -238,6 +249,19 @@ class DecisionLog:
 _NONE = object()
 
 
+def _put(trial: optuna.Trial, part: ReportPart | None) -> None:
+    if part is not None and part.is_new:
+        part.is_new = False
+        trial.storage.set_trial_system_attr(trial_id(trial), f"{LOG}:{part.place}", part.encode())
+
+
+def _attributes(trial: optuna.Trial) -> dict[str, Any]:
+    return trial.storage.get_trial_system_attrs(trial_id(trial))
+
+
+_sorted_json = json.JSONEncoder(sort_keys=True).encode
+
+
 def told_sum(params: Mapping[str, Any], values: Sequence[float] | None) -> int:
     """The checksum of what a trial has when it is told.
 
@@ -246,7 +270,7 @@ def told_sum(params: Mapping[str, Any], values: Sequence[float] | None) -> int:
         values: of a complete trial; None for another.
     """
     kept = [params, None if values is None else list(map(float, values))]
-    return zlib.crc32(json.dumps(kept, sort_keys=True).encode())
+    return zlib.crc32(_sorted_json(kept).encode())
 
 
 # Reading

@@ -180,9 +180,8 @@ class Search:
             if self._tried.complete:
                 break
             asked = self._ask(closed)
-            earlier = self._tried.number_of(asked.parameters)
+            earlier = self._tried.claim(asked.parameters, asked.number)
             if earlier is None:
-                self._tried.add(asked.parameters, asked.number)
                 return asked
             self._trials[asked.number].set_user_attr(DUPLICATE, earlier)
             self.tell(asked.number, TrialState.FAIL)

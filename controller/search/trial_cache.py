@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from controller.search.trial_rows import Change, TableWriter, writer_for
-from worker.optuna_internals import storage_of, trial_id
+from worker.optuna_internals import own_copy, set_system_attr, storage_of, trial_id
 from worker.trials.storage import quietly
 from worker.trials.storage_retry import beneath
 
@@ -115,7 +114,7 @@ class TrialCache(InMemoryStorage):
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._keep(trial_id)
-        super().set_trial_system_attr(trial_id, key, value)
+        set_system_attr(self, trial_id, key, value)
 
     def _keep(self, trial_id: int) -> None:
         # Optuna's storage replaces a trial that changes by a copy: this one stays as it is.
@@ -127,11 +126,11 @@ class TrialCache(InMemoryStorage):
         if trial.state.is_finished():
             return trial
         # Optuna's `Trial` writes into what it gets, besides telling the storage.
-        own = copy.copy(trial)
-        own.params, own.distributions = dict(trial.params), dict(trial.distributions)
-        own.user_attrs, own.system_attrs = dict(trial.user_attrs), dict(trial.system_attrs)
-        own.intermediate_values = dict(trial.intermediate_values)
-        return own
+        return own_copy(trial)
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        """The trial's own, to be read only."""
+        return super().get_trial(trial_id).system_attrs
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
         raise NotImplementedError("it has the trials of one study")

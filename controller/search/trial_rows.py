@@ -189,7 +189,8 @@ class TableWriter:
         together: bool,
     ) -> None:
         # As Optuna does: who creates trials holds the study's row, so that their numbers have no gaps.
-        connection.execute(_LOCK, {"study": self._study_id})
+        if connection.dialect.name != "sqlite":  # which locks with the first row that is written
+            connection.execute(_LOCK, {"study": self._study_id})
         rows = [
             {
                 "number": count + place,

@@ -61,12 +61,15 @@ class TriedPoints:
         """The number of the trial that had these parameters; None for new ones."""
         return self._known().get(_key(parameters))
 
-    def add(self, parameters: Mapping[str, Any], number: int) -> None:
-        """Trial `number` has these parameters."""
-        key = _key(parameters)
-        self._known()[key] = number
-        if self._unseen is not None:
-            self._unseen.pop(key, None)
+    def claim(self, parameters: Mapping[str, Any], number: int) -> int | None:
+        """The number of the trial that had these parameters; None for new ones, now those of `number`."""
+        key, known = _key(parameters), self._known()
+        earlier = known.get(key)
+        if earlier is None:
+            known[key] = number
+            if self._unseen is not None:
+                self._unseen.pop(key, None)
+        return earlier
 
     def release(self, chosen: Mapping[str, Any], point: Mapping[str, Any]) -> None:
         """What a trial had may be tried again.
@@ -139,7 +142,10 @@ class TriedPoints:
         return found
 
 
+_sorted_json = json.JSONEncoder(sort_keys=True).encode
+
+
 def _key(parameters: Mapping[str, Any]) -> str:
     """The same for two trials that would run the same."""
-    text = json.dumps(parameters, sort_keys=True)
+    text = _sorted_json(parameters)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -22,6 +22,7 @@ MARK = "optuna-rq:sampler"
 """System attribute of a trial: where the controller's sampler stood when it had suggested the trial."""
 OBJECTIVE_MARK = "optuna-rq:objective_sampler"
 """The same of the sampler by which an objective that takes Optuna's trial suggests."""
+_compact_json = json.JSONEncoder(separators=(",", ":")).encode
 _WORDS = 624
 """Numbers that a twister makes at once."""
 _MOST_BLOCKS = 100_000
@@ -106,7 +107,7 @@ class SamplerState:
         kernels = fitted_kernels(self.sampler)
         if kernels:
             data["kernels"] = kernels
-        return json.dumps(data, separators=(",", ":"))
+        return _compact_json(data)
 
     def restore(self, text: str) -> bool:
         """Go to where `text` was made. False, and nothing changes, when that was another sampler or seed."""
