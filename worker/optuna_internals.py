@@ -71,6 +71,11 @@ def tell(study: optuna.Study, trial: optuna.Trial, values: list[float] | None, s
     _tell_with_warning(study=study, trial=trial, value_or_values=values, state=state)
 
 
+def chosen_params(trial: optuna.Trial) -> Mapping[str, Any]:
+    """As `Trial.params`, not copied: to be read only."""
+    return trial._cached_frozen_trial.params
+
+
 def own_copy(trial: FrozenTrial) -> FrozenTrial:
     """A copy with dicts of its own: `copy.copy` and the public properties take four times as long."""
     copied: FrozenTrial = object.__new__(type(trial))

@@ -97,10 +97,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
 
 
+_FIELDS = {field.name for field in fields(TaskSpec)}
+
+
 def _refuse_unknown_fields(overrides: Mapping[str, Any]) -> None:
-    known = {field.name for field in fields(TaskSpec)}
     for name in overrides:
-        if name not in known:
-            near = nearest(name, known)
-            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(sorted(known))}"
+        if name not in _FIELDS:
+            near = nearest(name, _FIELDS)
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(sorted(_FIELDS))}"
             raise BadInput(f"task_overrides: a task has no {name!r}; {hint}")

@@ -26,7 +26,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 
 from controller.search.report_parts import ReportPart, reports_in
-from worker.optuna_internals import storage_of, study_id, trial_id
+from worker.optuna_internals import chosen_params, storage_of, study_id, trial_id
 from worker.protocol.errors import BadInput
 
 LOG = "optuna-rq:log"
@@ -114,17 +114,26 @@ class DecisionLog:
         self.decided(trial, ASKED, why)
         self._write(trial)
 
-    def decided(self, trial: optuna.Trial, kind: str, why: Mapping[str, Any] | None = None) -> None:
-        """Something was decided of a running trial; stands in the trial with a later `write`, or its end."""
-        if self.is_kept:
-            number, at = trial.number, self.clock()
-            entry = [self._number(), round(at, 3), kind]
-            self._known(trial, number).entries.append([*entry, dict(why)] if why else entry)
-            self._due.setdefault(number, at + LATER_S)
+    def decided(
+        self, trial: optuna.Trial, kind: str, why: Mapping[str, Any] | None = None, *, once: bool = False
+    ) -> None:
+        """Something was decided of a running trial; stands in the trial with a later `write`, or its end.
 
-    def has(self, trial: optuna.Trial, kind: str) -> bool:
-        """Whether a running trial's log has an entry of this kind."""
-        return any(entry[2] == kind for entry in self._known(trial, trial.number).entries)
+        Args:
+            once: unless its log has an entry of this kind.
+        """
+        if not self.is_kept:
+            return
+        number = trial.number
+        entries = self._known(trial, number).entries
+        if once:
+            for entry in entries:
+                if entry[2] == kind:
+                    return
+        at = self.clock()
+        entry = [self._number(), round(at, 3), kind]
+        entries.append([*entry, dict(why)] if why else entry)
+        self._due.setdefault(number, at + LATER_S)
 
     def reported(self, trial: optuna.Trial, step: int, value: float) -> None:
         """Optuna was told a value of a running trial."""
@@ -148,7 +157,7 @@ class DecisionLog:
         """
         try:
             if self.is_kept:
-                self.decided(trial, TOLD, {**why, "sum": told_sum(trial.params, values)})
+                self.decided(trial, TOLD, {**why, "sum": told_sum(chosen_params(trial), values)})
             self._write(trial)
         finally:
             self._forget(trial.number)

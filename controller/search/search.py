@@ -26,7 +26,7 @@ from controller.search.trial_reasons import TrialReasons
 from controller.search.trial_snapshot import SNAPSHOT, TrialSnapshot, snapshots
 from controller.search.tried import DUPLICATE, NOT_RUN, TriedPoints
 from worker.artifacts import ArtifactMeta
-from worker.optuna_internals import open_trial, storage_of, trial_id
+from worker.optuna_internals import chosen_params, open_trial, storage_of, trial_id
 from worker.trials.sampler_state import MARK, SamplerState
 from worker.trials.storage_retry import retry_while_away
 
@@ -216,11 +216,11 @@ class Search:
         began = time.perf_counter()
         if self._simple:
             trial = self._study.ask({p.name: p.distribution() for p in self._parameters})
-            chosen = trial.params
+            chosen = chosen_params(trial)
             parameters = {p.name: p.decode(chosen[p.name]) for p in self._parameters}
         else:
             trial = self._study.ask()
-            parameters, chosen = chosen_by(self._parameters, trial), trial.params
+            parameters, chosen = chosen_by(self._parameters, trial), chosen_params(trial)
         self._trials[trial.number] = trial
         seconds = time.perf_counter() - began
         mark = self._sampler_state.mark() if self._sampler_state is not None else None
@@ -233,8 +233,8 @@ class Search:
     def note(self, number: int, kind: str, why: Mapping[str, Any] | None = None) -> None:
         """Add to the log what was decided of a running trial, once of each kind."""
         trial = self._trials.get(number)
-        if trial is not None and self.log.is_kept and not self.log.has(trial, kind):
-            self.log.decided(trial, kind, why)
+        if trial is not None:
+            self.log.decided(trial, kind, why, once=True)
 
     # What is known beforehand
 
