@@ -17,7 +17,7 @@ ONE_BY_ONE = 144
 """Trials, the last ones, that are simulated one by one; before, each slot runs several as one step."""
 LEAST_TURNS, MOST_TURNS = 3, 8
 """Trials, the last ones of each slot, that are simulated one by one whatever the number of slots."""
-MOST_STEPS = 7_000
+MOST_STEPS = 8_000
 """Steps of all simulations together, which bounds what a forecast costs."""
 MOST_WORLDS, FEWEST_WORLDS = 100, 20
 SEED = 19
