@@ -93,7 +93,7 @@ def checks(data: StudyData) -> Iterator[Check]:
             continue  # its budget stopped the rest at once
         found = sorted(one.seconds for one in outcomes(situation_of(data, at)))
         if found:
-            cuts = statistics.quantiles(found, n=10, method="inclusive")
+            cuts = statistics.quantiles(found, n=10, method="exclusive")
             yield Check(data.study.name, share, cuts[0], cuts[4], cuts[8], end - at)
 
 

@@ -11,13 +11,15 @@ import numpy as np
 from controller.insight.forecast_trials import FEW, Indices, Known, Numbers, Trial
 from controller.loop.budget import Budget, Verdict
 
-MOST_SLOTS = 24
+MOST_SLOTS = 48
 """Slots that are simulated; of more, each stands for several, and the study is so many times smaller."""
-TURNS = 8
-"""While each slot has more trials than that to run, it runs several as one step."""
-MOST_STEPS = 10_000
+ONE_BY_ONE = 144
+"""Trials, the last ones, that are simulated one by one; before, each slot runs several as one step."""
+LEAST_TURNS, MOST_TURNS = 3, 8
+"""Trials, the last ones of each slot, that are simulated one by one whatever the number of slots."""
+MOST_STEPS = 8_000
 """Steps of all simulations together, which bounds what a forecast costs."""
-MOST_WORLDS, FEWEST_WORLDS = 100, 24
+MOST_WORLDS, FEWEST_WORLDS = 100, 20
 SEED = 19
 FOREVER_S = 100 * 365 * 86_400.0
 """What has not ended by then never does."""
@@ -128,8 +130,14 @@ def _worlds(situation: Situation, known: Known) -> int:
     rough = _left(situation, known)
     slots = min(MOST_SLOTS, situation.at_once)
     turns = rough / situation.at_once
-    steps = slots * (min(turns, TURNS) + (TURNS * math.log(turns / TURNS) if turns > TURNS else 0.0) + 1)
+    single = _single_turns(slots)
+    steps = slots * (min(turns, single) + (single * math.log(turns / single) if turns > single else 0.0) + 1)
     return int(min(MOST_WORLDS, max(FEWEST_WORLDS, MOST_STEPS / steps)))
+
+
+def _single_turns(slots: int) -> float:
+    """Trials of each slot, the last ones, that are simulated one by one."""
+    return max(LEAST_TURNS, min(MOST_TURNS, ONE_BY_ONE / slots))
 
 
 def _left(situation: Situation, known: Known) -> float:
@@ -166,8 +174,8 @@ class _Run:
         self._situation = situation
         self._known = known
         self._rng = rng
-        self._each = math.ceil(situation.at_once / MOST_SLOTS)
-        self._slots = math.ceil(situation.at_once / self._each)
+        self._slots = min(MOST_SLOTS, situation.at_once)
+        self._each = situation.at_once / self._slots
         self._world = known.world(rng)
         self._budget = _budget_of(situation, self._each)
         self._charges = charges
@@ -178,7 +186,9 @@ class _Run:
         self._created = 0.0
         self._number = 0
         gaps = np.array(situation.gaps_s or (0.0,))
-        self._gap_s = float(np.average(gaps, weights=rng.exponential(size=len(gaps))))
+        weights = rng.exponential(size=len(gaps))
+        self._gap_s = float(np.average(gaps, weights=weights))
+        self._gap_var = float(np.average((gaps - self._gap_s) ** 2, weights=weights))
         self._rate = 0.0
         """Seconds that are computed in one, on all slots: not the gaps."""
         self._heap: list[tuple[float, int, float, float, float]] = []
@@ -198,7 +208,7 @@ class _Run:
     def _begin(self) -> None:
         running = list(self._situation.running)
         if self._each > 1:
-            kept = self._rng.permutation(len(running))[: math.ceil(len(running) / self._each)]
+            kept = self._rng.permutation(len(running))[: round(len(running) / self._each)]
             running = [running[index] for index in kept]
         for trial in running:
             left, like, iterations = self._world.rest(trial)
@@ -229,7 +239,8 @@ class _Run:
                 return self._budget.exceeded() or _GOES_ON
             room = self._budget.room()
             if not room:
-                return self._budget.may_create()
+                over = self._budget.exceeded()
+                return over or (_GOES_ON if self._heap else self._budget.may_create())
             for _ in range(min(free, room)):
                 self._new(self._grain())
 
@@ -238,7 +249,7 @@ class _Run:
         left = self._left - self._created
         if self._budget.jobs.limit is not None and self._budget.iterations.limit is None:
             left = min(left, self._budget.jobs.limit - self._budget.jobs.used)
-        return max(1, int(left / (self._slots * TURNS)))
+        return max(1, int(left / (self._slots * _single_turns(self._slots))))
 
     def _new(self, count: int) -> None:
         if count == 1:
@@ -250,8 +261,14 @@ class _Run:
             seconds = float(drawn.seconds.sum()) * times
             charge = float(self._charge(drawn.like, drawn.iterations).sum()) * times
             failed = float(self._known.failed[drawn.like].sum()) * times
-        self._open(seconds, charge, failed, float(count), self._gap_s * count)
+        self._open(seconds, charge, failed, float(count), self._gaps(count))
         self._created += count
+
+    def _gaps(self, count: int) -> float:
+        """Seconds between that many trials of a slot, together."""
+        if self._gap_s <= 0 or self._gap_var <= 0:
+            return self._gap_s * count
+        return float(self._rng.gamma(count * self._gap_s**2 / self._gap_var, self._gap_var / self._gap_s))
 
     def _next(self) -> tuple[float, float, float]:
         """Seconds, charge and failures of the next of the trials that are drawn in advance."""
@@ -268,7 +285,11 @@ class _Run:
         self._budget.open_job(uid)
         if count > 1:
             self._budget.jobs.update(uid, count)
-        rate = seconds / max(1e-9, seconds + gap_s)
+        rate = 1.0
+        if count > 1:
+            rate = seconds / max(1e-9, seconds + gap_s)
+        else:
+            self._computed -= gap_s  # which its slot computes nothing
         self._rate += rate
         heapq.heappush(self._heap, (self._now + gap_s + seconds, self._number, charge, failed, rate))
 
@@ -282,6 +303,7 @@ class _Run:
         """Go on to the next end of a trial, or to where a limit of time ends the study."""
         budget = self._budget
         end, number, charge, failed, rate = self._heap[0]
+        budget.compute_time.update("simulated", self._computed / 60)
         until = min(end, FOREVER_S)
         if budget.wall_clock.limit is not None:
             until = min(until, (budget.wall_clock.limit * 60) - self._situation.used.wall_clock_s)
@@ -307,7 +329,7 @@ class _Run:
         budget.failures.update(uid, failed)
 
 
-def _budget_of(situation: Situation, each: int) -> Budget:
+def _budget_of(situation: Situation, each: float) -> Budget:
     """The study's budget and what ended trials have used of it, for a study that is `each` times smaller."""
     limits, used = situation.limits, situation.used
 
