@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -101,3 +102,14 @@ def test_queue_names_that_rq_would_stumble_over(name: str) -> None:
 
 def test_queue_names_that_are_fine() -> None:
     assert check_queue_name("gpu.80gb_x-1") == "gpu.80gb_x-1"
+
+
+def test_a_seed_stands_beside_the_spec_for_older_workers() -> None:
+    """These refuse a spec with a key that they don't know."""
+    record = TaskRecord(id="a" * 32, name="", spec=TaskSpec(seed=7), created_at=1.0)
+    fields = {name: str(value) for name, value in record.encode().items()}
+    assert "seed" not in json.loads(fields["spec"])
+    assert TaskRecord.decode(fields) == record
+    earlier = {**fields, "spec": record.spec.encode()}
+    del earlier["seed"]
+    assert TaskRecord.decode(earlier).seed == 7

@@ -133,6 +133,10 @@ _TYPES: dict[str, Any] = {
 """The types that fields may have in JSON; the others are lists."""
 
 
+def _seeded(spec: TaskSpec, seed: str | None) -> TaskSpec:
+    return spec if seed is None else replace(spec, seed=int(seed))
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskRecord:
     """One experiment as the worker sees it: the truth about its execution."""
@@ -231,7 +235,9 @@ class TaskRecord:
                 data.update(value.to_fields())
                 continue
             if isinstance(value, TaskSpec):
-                value = value.encode()
+                if value.seed is not None:  # a field of its own: older workers refuse specs that have more
+                    data["seed"] = value.seed
+                value = replace(value, seed=None).encode()
             elif isinstance(value, (Status, Reason)):
                 value = value.value
             elif isinstance(value, float):
@@ -272,7 +278,7 @@ class TaskRecord:
                 project=data.get("project", ""),
                 parent=data.get("parent", ""),
                 trial=bounded_int(data.get("trial", -1), -1, MAX_NUMBER),
-                spec=TaskSpec.decode(data["spec"]) if spec is None else spec,
+                spec=_seeded(TaskSpec.decode(data["spec"]) if spec is None else spec, data.get("seed")),
                 status=Status(data["status"]),
                 attempt=bounded_int(data["attempt"], 0, MAX_NUMBER),
                 created_at=bounded_float(data["created_at"], 0.0, MAX_STAMP),
