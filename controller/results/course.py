@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,7 +86,7 @@ class Course:
 
 def _covers(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     """Whether scores equal or beat others in each objective; less is better."""
-    return all(mine <= theirs for mine, theirs in zip(one, other, strict=True))
+    return all(map(operator.le, one, other))
 
 
 def counts(record: TaskRecord) -> bool:
