@@ -131,6 +131,27 @@ def test_few_trials_leave_a_wide_interval_and_many_a_narrow_one() -> None:
     assert width(5) > 2 * width(200)
 
 
+def test_more_and_more_pruning_is_seen_and_expected_to_go_on() -> None:
+    draw = random.Random(2)
+    pruned = [draw.random() < 0.1 + 0.7 * number / 150 for number in range(150)]
+
+    def known(is_pruned: list[bool]) -> Known:
+        trials = [
+            Trial(
+                seconds=10.0 if short else 100.0, iterations=10 if short else 100, reports=10, number=number
+            )
+            for number, short in enumerate(is_pruned, 1)
+        ]
+        return Known(trials, 100, None, 300)
+
+    rising = known(pruned)
+    steady = known(random.Random(1).sample(pruned, len(pruned)))
+    assert rising.pruning > 3 * rising.pruning_sd
+    assert abs(steady.pruning) < 2 * steady.pruning_sd
+    later = rising.world(np.random.default_rng(1)).draw(2_000, ahead=50)
+    assert (later.iterations < 100).mean() > np.mean(pruned) + 0.1
+
+
 # What ends a study
 
 
