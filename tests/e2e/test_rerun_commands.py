@@ -43,14 +43,16 @@ def test_the_commands_run_it_again(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         with open_store(resolve(folder=tmp_path, environment={})) as store:
             record = store.tasks.get(store.studies.tasks("s")[0])
-            on_a_worker, in_a_sweep = (one.text for one in reruns(record, store.studies.get("s")))
+            reproduced, on_a_worker, in_a_sweep = (one.text for one in reruns(record, store.studies.get("s")))
             assert cli.in_shell(on_a_worker).stderr == ""
             worked = cli.in_shell("worker --burst")
             assert worked.returncode == 0, worked.stderr
             copy = store.tasks.get(store.tasks.base_tasks()[0])
             assert (copy.status, copy.parent) == (Status.COMPLETED, record.id)
+            again = cli.in_shell(reproduced)
+            assert again.returncode == 0, again.stderr
         (tmp_path / "other.toml").write_text(OTHER + in_a_sweep)
         done = cli.start("other.toml", workers=1)
         assert done.returncode == 0, done.stderr
         ran = (tmp_path / "ran.txt").read_text().splitlines()
-        assert (len(ran), len(set(ran))) == (3, 1)
+        assert (len(ran), len(set(ran))) == (4, 1)

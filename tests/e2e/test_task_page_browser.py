@@ -192,7 +192,7 @@ def test_earlier_output_and_keys(browser: Any, page_of: Served, page_store: Stor
         page.get_by_role("button", name="copy").first.click()
         expect(page.locator("#banner")).to_have_text("Copied.")
         copied = page.evaluate("navigator.clipboard.readText()")
-        assert copied.startswith("python -c 'from worker import Task; Task.enqueue(")
+        assert copied == f"controller reproduce {tasks[1]}"
         # Deleted meanwhile: the page keeps what it showed, and says so.
         open_tab.check()
         page_store.studies.delete("keys")

@@ -79,7 +79,7 @@ def test_virtual_workers_are_kept_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: list[str]
 ) -> None:
     output = tmp_path / "simulation.json"
-    options = ["--workers=8", "--trial-s=1", "--reports=2", "--warm-up=4", "--seconds=2"]
+    options = ["--workers=8", "--trial-s=1", "--reports=2", "--warm-up=10", "--seconds=2"]
     monkeypatch.setattr(sys, "argv", ["simulate", *how, *options, f"--output={output}"])
     assert simulate.main() == 0
     (row,) = json.loads(output.read_text())["rows"]
