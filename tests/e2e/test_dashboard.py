@@ -202,6 +202,7 @@ def see_artifacts(page: Any, base: str) -> None:
     assert picture.evaluate("image => image.naturalHeight") == 40
 
 
+@pytest.mark.slow
 def test_a_browser_sees_a_tasks_artifact_in_optuna_dashboard(cli: Cli, browser: Any) -> None:
     from playwright.sync_api import expect
 

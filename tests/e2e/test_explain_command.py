@@ -9,6 +9,8 @@ import pytest
 
 from tests.e2e.cli import Cli, folder_of
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVES = """
 def f(task, x):
     for i in range(4):

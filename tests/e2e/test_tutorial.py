@@ -70,6 +70,7 @@ def nodes(tmp_path: Path) -> Iterator[tuple[Path, list[Path]]]:
     assert_nothing_left(tmp_path)
 
 
+@pytest.mark.slow
 def test_scenario_2_mysql_and_s3(
     nodes: tuple[Path, list[Path]], redis_url: str, mariadb: MariaDB, s3_server: S3Server
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_password_that_is_wrong_is_told_at_once(redis_url: str, mariadb: Maria
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_adsorption_example_on_distributed_workers(
     nodes: tuple[Path, list[Path]], redis_url: str, mariadb: MariaDB, s3_server: S3Server
 ) -> None:
