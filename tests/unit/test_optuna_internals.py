@@ -188,3 +188,22 @@ def test_fanova_says_what_parameters_explain_together() -> None:
     together = internals.fanova_share(evaluator, [0, 1])
     assert together > 0.9
     assert together > alone["x"] + alone["y"] + 0.3
+
+
+def test_a_trial_in_memory_is_copied_and_changed_as_by_optuna() -> None:
+    study = optuna.create_study(storage=optuna.storages.InMemoryStorage())
+    trial = study.ask({"x": FloatDistribution(0, 1)})
+    storage, number = internals.storage_of(study), internals.trial_id(trial)
+    before = storage.get_trial(number)
+    copied = internals.own_copy(before)
+    assert copied == before
+    for name in ("params", "distributions", "user_attrs", "system_attrs", "intermediate_values"):
+        getattr(copied, f"_{name}" if hasattr(copied, f"_{name}") else name)["added"] = 1
+        assert "added" not in getattr(before, name)
+    assert internals.chosen_params(trial) == trial.params
+    internals.set_system_attr(storage, number, "log", [1])
+    assert storage.get_trial_system_attrs(number) == {"log": [1]}
+    assert "log" not in before.system_attrs
+    study.tell(trial, 1.0)
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        internals.set_system_attr(storage, number, "log", [2])
