@@ -122,7 +122,8 @@ def _print_life(life: TaskLife) -> None:
     from controller.commands.tables import console, table_of
 
     out = console()
-    where = f" (trial {life.trial} of study {life.study})" if life.study else ""
+    trial = f"trial {life.trial} " if life.trial >= 0 else ""
+    where = f" ({trial}of study {life.study})" if life.study else ""
     out.print(one_line(f"task {life.task_id}{where}: {life.status}"), markup=False, soft_wrap=True)
     out.print(table_of(life.rows()))
     for text in life.unknown:

@@ -155,6 +155,11 @@ def _asked(known: Known) -> Iterator[Step]:
     record = known.record
     text = f"asked for as trial {record.trial}" if record.trial >= 0 else "created"
     why = known.reasons.get("asked", {})
+    if record.spec.confirms:
+        text = f"created to confirm task {record.spec.confirms[:8]}, with seed {record.seed}"
+        why = {"confirms": record.spec.confirms, "seed": record.seed}
+        yield Step(at=record.created_at, kind="asked", text=text, why=why)
+        return
     words = ask_words(why)
     yield Step(at=record.created_at, kind="asked", text=f"{text} {words}" if words else text, why=why)
     places = beside_good(record, known.others, why)

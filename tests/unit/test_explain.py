@@ -89,6 +89,13 @@ def kinds(found: TaskLife) -> list[str]:
 # One task
 
 
+def test_a_task_that_confirms_says_what() -> None:
+    spec = TaskSpec(metrics=(LOSS,), parameters={"lr": 0.1}, confirms="ab" * 16, seed=7)
+    found = life(replace(task(9, "w/0", 0, 1, 2, spec=spec), trial=-1))
+    assert found.steps[0].text == "created to confirm task abababab, with seed 7"
+    assert found.steps[0].why == {"confirms": "ab" * 16, "seed": 7}
+
+
 def test_the_life_of_a_task_that_was_lost_and_resumed() -> None:
     lost = EarlierAttempt(
         attempt=1, worker="w3/0", started_at=START + 3.2, ended_at=START + 40, handed_back=False,
