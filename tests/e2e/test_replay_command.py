@@ -17,9 +17,13 @@ from tests.e2e.harness import run, started, wait_for
 pytestmark = pytest.mark.slow
 
 OBJECTIVES = """
-import time
+import os, time
 
 def slow(task, x, opt, momentum=0.0):
+    with open("begun", "a") as file:
+        file.write(".")
+    while os.path.getsize("begun") > 8 and not os.path.exists("go"):
+        time.sleep(0.02)
     for step in range(6):
         task.report_scalar("loss", "", (x - 0.3) ** 2 + momentum + 1 / (step + 1), step)
         time.sleep(0.02)
@@ -52,6 +56,7 @@ def test_a_killed_and_continued_study_replays_as_identical(
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert ended(cli) < 14
+    (cli.folder / "go").touch()
     done = cli.start(file)
     assert done.returncode == 0, done.stderr
 
