@@ -58,10 +58,11 @@ def explain(
 def _of_store(
     store: Store, what: str | None, number: int | None, settings: Settings
 ) -> TaskLife | StudyAnswer:
-    from controller.insight.explain_reading import open_checked, read_answer
+    from controller.insight.explain_reading import read_answer
+    from worker.trials.storage import open_existing
 
     def opened(study: StudyRecord) -> Any:
-        return open_checked(study_storage(study, settings))
+        return open_existing(study_storage(study, settings))
 
     is_study = what is None or store.studies.find(what) is not None
     if is_study and number is None:

@@ -63,12 +63,12 @@ def _rendered(study: str | None, form: str, settings: Settings) -> tuple[str, st
 
         data = read_study_file(file)
         return data.study.name, render(data, form, acts=True)
-    from controller.insight.explain_reading import open_checked
+    from worker.trials.storage import open_existing
 
     with open_store(settings) as store:
         name = pick_study(store, study)
         text = report_of_store(
-            store, name, form, lambda record: open_checked(study_storage(record, settings))
+            store, name, form, lambda record: open_existing(study_storage(record, settings))
         )
         return name, text
 

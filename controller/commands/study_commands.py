@@ -96,12 +96,11 @@ def _delete_trials(store: Store, name: str, settings: Settings) -> int:
     import optuna
 
     from controller.search.study import find_study, quiet_optuna
-    from worker.trials.storage import check_storage, open_storage
+    from worker.trials.storage import open_existing
 
     quiet_optuna()
     url = study_storage(store.studies.get(name), settings)
-    check_storage(url)
-    storage = open_storage(url)
+    storage = open_existing(url)
     study = find_study(storage, name)
     if study is None:
         return 0

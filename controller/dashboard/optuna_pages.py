@@ -26,7 +26,7 @@ from controller.dashboard.optuna_artifacts import StudiesArtifacts
 from controller.dashboard.optuna_style import Pages
 from controller.dashboard.wsgi import Application, answer_by
 from worker.protocol.errors import OptunaRQError
-from worker.trials.storage import check_storage, open_storage
+from worker.trials.storage import open_existing
 
 MOUNT = "/optuna"
 POLICY = "; ".join(
@@ -104,8 +104,7 @@ class OptunaPages:
                 import optuna_dashboard  # noqa: PLC0415 - with scikit-learn, longer than all the rest of the page
 
                 _script("")
-                check_storage(self._storage_url)
-                storage = open_storage(self._storage_url)
+                storage = open_existing(self._storage_url)
                 artifacts = StudiesArtifacts(storage, self._artifacts_of)
                 theirs = optuna_dashboard.wsgi(storage, artifact_store=artifacts)
                 self._made = _guarded(Pages(theirs, hide=not self._allow_changes), artifacts)

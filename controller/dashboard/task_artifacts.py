@@ -121,7 +121,6 @@ def _store(site: Site, url: str) -> ArtifactStore:
 @functools.lru_cache(maxsize=8)
 def storage_at(site: Site, url: str) -> Any:
     """Optuna's storage. Raises `BadInput` for one that can't be used."""
-    from worker.trials.storage import check_storage, open_storage  # noqa: PLC0415 - few pages need it, and it is slow to import
+    from worker.trials.storage import open_existing  # noqa: PLC0415 - few pages need it, and it is slow to import
 
-    check_storage(url)
-    return open_storage(url)
+    return open_existing(url)

@@ -117,14 +117,6 @@ def with_reasons(data: StudyData, open_storage: Callable[[StudyRecord], BaseStor
     return data.with_reasons(reasons)
 
 
-def open_checked(url: str) -> Any:
-    """Optuna's storage at a URL. Raises `BadInput` for one that can't be used."""
-    from worker.trials.storage import check_storage, open_storage  # noqa: PLC0415 - slow to import: Optuna
-
-    check_storage(url)
-    return open_storage(url)
-
-
 def _others(store: Store, record: TaskRecord, around: int, trial: FrozenTrial | None) -> list[TaskRecord]:
     """The records of the trials around one, its own included, and of those that its sampler took for good."""
     near = store.studies.near(record.study, record.id, around)

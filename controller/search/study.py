@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage
 from controller.sweep.values import same
 from worker.protocol import StudyRecord
 from worker.protocol.errors import BadInput
-from worker.trials.storage import check_storage, open_storage
+from worker.trials.storage import open_existing
 
 UID = "optuna-rq:uid"
 """User attribute of a study: what the ids of its tasks are derived from."""
@@ -87,8 +87,7 @@ def existing_study(record: StudyRecord, url: str) -> optuna.Study:
     Raises:
         BadInput: the storage can't be used, or the study isn't there.
     """
-    check_storage(url)
-    study = find_study(open_storage(url), record.name)
+    study = find_study(open_existing(url), record.name)
     if study is None:
         raise BadInput(f"study {record.name!r} is not in {record.storage} any more")
     return study

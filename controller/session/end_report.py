@@ -7,12 +7,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from controller.insight.explain_reading import open_checked
 from controller.report.writing import format_of, report_of_store, write
 from controller.results.artifacts import Artifacts
 from controller.search.study import existing_study
 from worker.protocol import Store
 from worker.protocol.printable import one_line
+from worker.trials.storage import open_existing
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def write_end_report(store: Store, study: str, path: Path, storage: str, note: C
     """
     done = ""
     try:
-        text = report_of_store(store, study, format_of(path) or "html", lambda _: open_checked(storage))
+        text = report_of_store(store, study, format_of(path) or "html", lambda _: open_existing(storage))
         write(text, path, overwrite=False)
         done = f"report written to {os.path.relpath(path)}"
         record = store.studies.get(study)

@@ -195,14 +195,24 @@ def _timeouts(url: str) -> dict[str, int]:
     return {name: value for name, value in found.items() if name not in parsed.query}
 
 
-def check_storage(url: str) -> None:
-    """Prove that an existing storage can be read from here. Raises `BadInput`."""
+def open_existing(url: str) -> BaseStorage:
+    """As `open_storage`, for a storage that is there and can be read from here: nothing is created.
+
+    Raises:
+        BadInput: it is not there, or can't be read.
+    """
     path = file_of(url)
     if path is not None and not path.exists():
         raise BadInput(f"storage {redact(url)}: no such file on this machine")  # opening it would create one
     storage = open_storage(url)
     with _refusals(redact(url)):
         storage.get_all_studies()
+    return storage
+
+
+def check_storage(url: str) -> None:
+    """Prove that an existing storage can be read from here. Raises `BadInput`."""
+    open_existing(url)
 
 
 def file_of(url: str) -> Path | None:
