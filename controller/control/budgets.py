@@ -150,14 +150,16 @@ def _checked(
 
 def _too_low(record: StudyRecord, name: str, limit: float | None) -> str:
     """What is wrong with a limit that is below what is used; empty where it isn't."""
-    used = number_of(record, EDITABLE[name], "used") or 0.0
+    used = number_of(record.budget, EDITABLE[name], "used") or 0.0
     if limit is None or name in ("max_concurrent", *OF_ONE_TRIAL):
         return ""  # fewer at once: what runs ends first; a trial keeps the limit that it has
     if name == "max_trials":
         least, what = used, f"{used:g} trials were created"
         share = _share(record)
         if share:
-            iterations = sum(number_of(record, "iterations", field) or 0.0 for field in ("used", "reserved"))
+            iterations = sum(
+                number_of(record.budget, "iterations", field) or 0.0 for field in ("used", "reserved")
+            )
             least = math.ceil(iterations / share)
             what = f"{iterations:g} iterations are used or reserved, those of {least:g} trials"
         return f"max_trials: {limit:g} is too low: {what} already" if limit < least else ""
@@ -170,5 +172,8 @@ def _too_low(record: StudyRecord, name: str, limit: float | None) -> str:
 
 def _share(record: StudyRecord) -> float:
     """Iterations that one trial stands for in the budget; 0 where they don't count."""
-    iterations, jobs = number_of(record, "iterations", "limit"), number_of(record, "jobs", "limit")
+    iterations, jobs = (
+        number_of(record.budget, "iterations", "limit"),
+        number_of(record.budget, "jobs", "limit"),
+    )
     return iterations / jobs if iterations and jobs else 0.0

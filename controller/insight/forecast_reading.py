@@ -11,6 +11,7 @@ from controller.insight.forecast import Forecast, Prices, foresee
 from controller.insight.forecast_run import Limits, Situation, Used
 from controller.insight.forecast_trials import Trial
 from controller.loop.budget import Budget
+from controller.results.limits import number_of
 from controller.results.status import ENDED
 from controller.results.study_data import StudyData
 from worker.protocol import Reason, Status, Store, StudyRecord, TaskRecord
@@ -138,16 +139,16 @@ def limits_of(study: StudyRecord, records: Sequence[TaskRecord] = ()) -> Limits:
     minutes = {
         name: None if limit is None else limit * 60
         for name in ("compute_time", "wall_clock", "time_per_trial")
-        for limit in [_number(study.budget, name, "limit")]
+        for limit in [number_of(study.budget, name, "limit")]
     }
-    concurrent = _number(study.budget, "concurrent", "limit")
+    concurrent = number_of(study.budget, "concurrent", "limit")
     return Limits(
-        trials=_number(study.budget, "jobs", "limit"),
-        iterations=_number(study.budget, "iterations", "limit"),
+        trials=number_of(study.budget, "jobs", "limit"),
+        iterations=number_of(study.budget, "iterations", "limit"),
         max_iterations=max_iterations,
         compute_s=minutes["compute_time"],
         wall_clock_s=minutes["wall_clock"],
-        failures=_number(study.budget, "failures", "limit"),
+        failures=number_of(study.budget, "failures", "limit"),
         concurrent=None if concurrent is None else max(1, int(concurrent)),
         time_per_trial_s=minutes["time_per_trial"],
     )
@@ -157,7 +158,7 @@ def used_by(budget: Mapping[str, Any]) -> Used:
     """What a study's budget says that it has used."""
 
     def used(name: str) -> float:
-        return _number(budget, name, "used") or 0.0
+        return number_of(budget, name, "used") or 0.0
 
     return Used(
         trials=used("jobs"),
@@ -236,8 +237,3 @@ def _gaps_s(records: Sequence[TaskRecord], at_once: int) -> tuple[float, ...]:
     # A pause of the study is none of them.
     most = 10 * max(0.1, statistics.median(gaps))
     return tuple(min(gap, most) for gap in gaps)
-
-
-def _number(budget: Mapping[str, Any], kind: str, field: str) -> float | None:
-    value = (budget.get(kind) or {}).get(field)
-    return float(value) if isinstance(value, (int, float)) else None

@@ -185,7 +185,7 @@ class _Replay:
     # Of trials
 
     def _asked(self, decision: Decision) -> Divergence | None:
-        number = _number(decision)
+        number = decision.number
         trial = self.recorded.trials[number]
         self._catch_up(number)
         mark, given = trial.system_attrs.get(MARK), not self._sampler.can_repeat
@@ -213,7 +213,7 @@ class _Replay:
             self._note("the log does not have all trials: the others are taken as they stand")
 
     def _launched(self, decision: Decision) -> Divergence | None:
-        number = _number(decision)
+        number = decision.number
         verdict = self._budget.may_launch()
         self._budget.launch(number)
         if number in self._adopted or decision.n in self._blind:
@@ -222,7 +222,7 @@ class _Replay:
         return None if verdict.ok else self._differs(decision, "budget", "launched", verdict.reason)
 
     def _reported(self, decision: Decision) -> Divergence | None:
-        number, step = _number(decision), decision.why["step"]
+        number, step = decision.number, decision.why["step"]
         values = self.recorded.trials[number].intermediate_values
         if step not in values:
             return self._differs(decision, "record", f"a report at iteration {step}", "the trial has none")
@@ -247,13 +247,13 @@ class _Replay:
         return self._differs(decision, "pruning", words[recorded], words[gives_up])
 
     def _ended(self, decision: Decision) -> None:
-        number = _number(decision)
+        number = decision.number
         charge = self._charges.get(number)
         if charge is not None:
             self._budget.end(number, charge)
 
     def _told(self, decision: Decision) -> Divergence | None:
-        number = _number(decision)
+        number = decision.number
         trial, state = self.recorded.trials[number], str(decision.why["state"])
         if not self._study.knows(number):
             return self._differs(decision, "record", "an end", "the trial was not asked for by then")
@@ -267,11 +267,6 @@ class _Replay:
             return self._differs(decision, "record", "told with other parameters or values", now)
         problem = self._study.tell(number, trial)
         return self._differs(decision, "end", _end_of(trial), problem) if problem is not None else None
-
-
-def _number(decision: Decision) -> int:
-    assert decision.trial is not None
-    return decision.trial
 
 
 def _end_of(trial: optuna.trial.FrozenTrial) -> str:

@@ -160,7 +160,7 @@ class _Other:
     # Trials
 
     def _asked(self, decision: Decision) -> None:
-        number = _number(decision)
+        number = decision.number
         if self._settings.get("sampler", {}).get("type") not in _BLIND:
             self._learned[number] = decision.n
         for _ in self._study.catch_up(number):
@@ -171,7 +171,7 @@ class _Other:
             self._study.ask(self._recorded.trials[number], given=True)
 
     def _launched(self, decision: Decision) -> None:
-        number = _number(decision)
+        number = decision.number
         verdict = self._verdict or self._budget.may_launch()
         if not verdict.ok:
             self._not_run[number] = None
@@ -185,7 +185,7 @@ class _Other:
         self._running[number] = Summary.of("", "")
 
     def _reported(self, decision: Decision) -> None:
-        number, step = _number(decision), int(decision.why["step"])
+        number, step = decision.number, int(decision.why["step"])
         values = self._recorded.trials[number].intermediate_values
         if step not in values:
             return
@@ -239,7 +239,7 @@ class _Other:
         )
 
     def _ends(self, decision: Decision) -> None:
-        number = _number(decision)
+        number = decision.number
         charge = self._times.charges.get(number)
         self._running.pop(number, None)
         if charge is not None:
@@ -248,7 +248,7 @@ class _Other:
             self._budget.end(number, charge)
 
     def _told(self, decision: Decision) -> None:
-        number = _number(decision)
+        number = decision.number
         self._ends(decision)
         trial = self._recorded.trials[number]
         self._study.tell(number, trial)
@@ -307,8 +307,3 @@ class _Other:
 
 def _trials(count: int) -> str:
     return "one trial" if count == 1 else f"{count} trials"
-
-
-def _number(decision: Decision) -> int:
-    assert decision.trial is not None
-    return decision.trial

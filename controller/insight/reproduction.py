@@ -13,7 +13,7 @@ from typing import Any
 
 from worker.protocol import Status, Store, TaskRecord, new_task_id
 from worker.protocol.errors import BadInput
-from worker.protocol.surroundings import Difference, Surroundings, differences
+from worker.protocol.surroundings import Difference, differences
 
 TAG = "reproduction"
 """Of the tasks that repeat others."""
@@ -193,12 +193,6 @@ def compare(store: Store, first: TaskRecord, second: TaskRecord) -> Reproduction
         else None,
         unknown=" and ".join(missing),
     )
-
-
-def _differing(
-    before: Surroundings | None, after: Surroundings | None, *, code: bool
-) -> tuple[Difference, ...] | None:
-    return None if before is None or after is None else tuple(differences(before, after, code=code))
 
 
 def repeats_of(store: Store, source: TaskRecord) -> list[TaskRecord]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from controller.results.durations import spoken
 from worker.protocol import StudyRecord
@@ -34,7 +35,7 @@ def limits_of(record: StudyRecord) -> dict[str, float | None]:
     for name, kind in EDITABLE.items():
         if out_of_reach(record, name):
             continue
-        limit = number_of(record, kind, "limit")
+        limit = number_of(record.budget, kind, "limit")
         found[name] = limit * 60 if limit is not None and name in TIMES else limit
     return found
 
@@ -56,9 +57,9 @@ def wanted_limits(record: StudyRecord, edits: Mapping[str, BudgetEdit]) -> dict[
     return {**limits, **{name: edit.limit for name, edit in edits.items() if name in limits}}
 
 
-def number_of(record: StudyRecord, kind: str, field: str) -> float | None:
-    """A number of the record's budget; None where there is none."""
-    value = (record.budget.get(kind) or {}).get(field)
+def number_of(budget: Mapping[str, Any], kind: str, field: str) -> float | None:
+    """A number of a budget as a study's record has it; None where there is none."""
+    value = (budget.get(kind) or {}).get(field)
     return float(value) if isinstance(value, (int, float)) else None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from controller.results.course import plateau
 from controller.results.durations import spoken
 from controller.results.foreseen import foreseen
+from controller.results.limits import number_of
 from controller.results.top import find_top
 from worker.protocol import Status, Store, StudyRecord, StudyState
 from worker.protocol.clock import iso
@@ -146,13 +147,15 @@ def _why_idle(record: StudyRecord, state: str, counts: Mapping[Status, int]) -> 
     if state == StudyState.PAUSED:
         return record.reason or "the study is paused; `controller resume` goes on"
     running = counts[Status.IN_PROGRESS]
-    most = _number(record.budget, "concurrent", "limit")
+    most = number_of(record.budget, "concurrent", "limit")
     if most is not None and running >= most:
         return f"max_concurrent: {running} of {most:g} trials run"
-    jobs, used = _number(record.budget, "jobs", "limit"), _number(record.budget, "jobs", "used")
+    jobs, used = number_of(record.budget, "jobs", "limit"), number_of(record.budget, "jobs", "used")
     if jobs is not None and used is not None and used >= jobs:
         return f"all {jobs:g} trials are launched"
-    iterations = [_number(record.budget, "iterations", field) or 0 for field in ("used", "reserved", "limit")]
+    iterations = [
+        number_of(record.budget, "iterations", field) or 0 for field in ("used", "reserved", "limit")
+    ]
     if running and 0 < iterations[2] <= iterations[0] + iterations[1]:
         return "the running trials may need what is left of the iterations"
     return "no job waits: the controller asks for the next trial"
@@ -160,7 +163,7 @@ def _why_idle(record: StudyRecord, state: str, counts: Mapping[Status, int]) -> 
 
 def elapsed_s(record: StudyRecord, now: float) -> float:
     """Seconds that the study has run, without the times between an interruption and the next start."""
-    used = _number(record.budget, "wall_clock", "used")
+    used = number_of(record.budget, "wall_clock", "used")
     return used * 60 if used else max(0.0, (record.ended_at or now) - record.created_at)
 
 
@@ -175,15 +178,15 @@ def remaining_s(budget: Mapping[str, Any], counts: Mapping[Status, int], elapsed
     ended = sum(counts[status] for status in Status if status.is_finished)
     estimates = []
     for kind in ("jobs", "iterations", "compute_time"):
-        limit, used = _number(budget, kind, "limit"), _number(budget, kind, "used") or 0.0
-        if kind == "jobs" and _number(budget, "iterations", "limit") is not None:
+        limit, used = number_of(budget, kind, "limit"), number_of(budget, kind, "used") or 0.0
+        if kind == "jobs" and number_of(budget, "iterations", "limit") is not None:
             continue  # of these two, the iterations decide
         done = used - counts[Status.IN_PROGRESS] - counts[Status.QUEUED] if kind == "jobs" else used
         if limit is not None and done > 0 and ended and elapsed > 0:
             estimates.append(max(0.0, limit - done) * elapsed / done)
-    wall_clock = _number(budget, "wall_clock", "limit")
+    wall_clock = number_of(budget, "wall_clock", "limit")
     if wall_clock is not None:
-        used = _number(budget, "wall_clock", "used") or 0.0
+        used = number_of(budget, "wall_clock", "used") or 0.0
         estimates.append(max(0.0, wall_clock - used) * 60)
     return round(min(estimates), 1) if estimates else None
 
@@ -197,8 +200,8 @@ def _left(record: StudyRecord) -> list[str]:
         ("compute_time", "of compute time"),
         ("wall_clock", "of wall clock"),
     ):
-        limit, used = _number(record.budget, kind, "limit"), _number(record.budget, kind, "used") or 0.0
-        if limit is None or (kind == "jobs" and _number(record.budget, "iterations", "limit") is not None):
+        limit, used = number_of(record.budget, kind, "limit"), number_of(record.budget, kind, "used") or 0.0
+        if limit is None or (kind == "jobs" and number_of(record.budget, "iterations", "limit") is not None):
             continue
         left = max(0.0, limit - used)
         if kind in ("jobs", "iterations"):
@@ -222,7 +225,7 @@ def budget_rows(budget: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
                 row[field] = ""
             else:
                 row[field] = spoken(value * 60) if is_time else f"{value:g}"
-        if name == "jobs" and _number(budget, "iterations", "limit") is not None:
+        if name == "jobs" and number_of(budget, "iterations", "limit") is not None:
             row["limit"] = "by iterations"  # those that were stopped early buy others
         rows.append(row)
     if not any(row["reserved"] for row in rows):
@@ -244,8 +247,3 @@ def values_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         + f" (trial {row['trial']}, task {row['task_id'][:8]})"
         for row in rows
     ]
-
-
-def _number(budget: Mapping[str, Any], kind: str, field: str) -> float | None:
-    value = (budget.get(kind) or {}).get(field)
-    return float(value) if isinstance(value, (int, float)) else None

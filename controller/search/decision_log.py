@@ -68,6 +68,12 @@ class Decision:
     why: Mapping[str, Any] = field(default_factory=dict)
     """What it rested on, as JSON types; of a report its ``step``, of the last one of a part its ``sum``."""
 
+    @property
+    def number(self) -> int:
+        """The trial's number, of a decision about a trial."""
+        assert self.trial is not None
+        return self.trial
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON types."""
         found: dict[str, Any] = {"n": self.n, "at": self.at, "kind": self.kind}
