@@ -1,8 +1,4 @@
-"""Draws figures for pages: a figure that is costly is drawn again after a pause, not with each change.
-
-A study that runs changes all the time. Each figure may take a fifteenth of one core, however many pages are
-open and however large the study is; until it is drawn again the last one is shown, which says when to ask.
-"""
+"""Draws figures for pages: a figure that is costly is drawn again after a pause, not with each change."""
 
 from __future__ import annotations
 
@@ -10,20 +6,18 @@ import json
 import threading
 import time
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+from controller.dashboard.keeping import Keeping
 from controller.dashboard.site import Site
 from controller.figures import FIGURES, Options
 from controller.figures.sample import Choice, pick
 from controller.results.study_reader import StudyReader
 from worker.protocol import Store
 
-PAUSE = 15.0
-"""Pause between two drawings of a figure, as a multiple of what one costs."""
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
-"""Pages ask once a second at most: what is drawn that fast has no pause."""
+LONGEST_PAUSE_S = 60.0
 MOST_KEPT = 64
 """Figures that are kept, those asked for last."""
 
@@ -38,15 +32,10 @@ class Wanted:
     choice: Choice = field(default_factory=Choice)
 
 
-@dataclass
-class _Kept:
-    """A figure that was drawn; `lock` is held while it is drawn."""
-
-    layout: dict[str, object] = field(default_factory=dict)
-    traces: str = ""
-    until: float = 0.0
-    """When it is drawn again, monotonic."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
+@dataclass(frozen=True)
+class _Drawn:
+    layout: dict[str, Any]
+    traces: str
 
 
 class Drawer:
@@ -54,13 +43,16 @@ class Drawer:
 
     Args:
         monotonic: for tests.
+        reader: of studies, where it is shared.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self._reader = StudyReader()
-        self._kept: OrderedDict[Wanted, _Kept] = OrderedDict()
-        self._lock = threading.Lock()
+    def __init__(
+        self, monotonic: Callable[[], float] = time.monotonic, reader: StudyReader | None = None
+    ) -> None:
+        self._reader = reader or StudyReader()
+        self._kept: Keeping[Wanted, _Drawn] = Keeping(
+            most=MOST_KEPT, longest_s=LONGEST_PAUSE_S, monotonic=monotonic
+        )
 
     def draw(self, store: Store, wanted: Wanted) -> str:
         """A figure as JSON.
@@ -72,38 +64,26 @@ class Drawer:
             KeyError: there is no such figure.
         """
         figure = FIGURES[wanted.figure]
-        kept = self._of(wanted)
-        with kept.lock:
-            now = self._monotonic()
-            if now < kept.until:
-                return _as_json(kept, kept.until - now)
+
+        def drawn() -> _Drawn:
             data = self._reader.read(store, wanted.study)
             if wanted.figure == "curves":
                 data = self._reader.with_curves(store, data, pick(data, wanted.choice))
-            drawn = figure(data, wanted.options)
-            kept.layout = drawn["layout"]
-            kept.traces = json.dumps(drawn["data"], separators=(",", ":"), allow_nan=False)
-            done = self._monotonic()
-            pause = (done - now) * PAUSE
-            kept.until = done + min(LONGEST_PAUSE_S, pause) if pause >= SHORTEST_PAUSE_S else done
-            return _as_json(kept, 0.0)
+            found = figure(data, wanted.options)
+            traces = json.dumps(found["data"], separators=(",", ":"), allow_nan=False)
+            return _Drawn(found["layout"], traces)
 
-    def _of(self, wanted: Wanted) -> _Kept:
-        with self._lock:
-            kept = self._kept.setdefault(wanted, _Kept())
-            self._kept.move_to_end(wanted)
-            while len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
-            return kept
+        answer = self._kept.get(wanted, drawn)
+        return _as_json(answer.value, answer.again_s)
 
 
-def _as_json(kept: _Kept, again_s: float) -> str:
-    meta = kept.layout.get("meta")
+def _as_json(drawn: _Drawn, again_s: float) -> str:
+    meta = drawn.layout.get("meta")
     layout = {
-        **kept.layout,
+        **drawn.layout,
         "meta": {**(meta if isinstance(meta, dict) else {}), "again_s": round(again_s, 2)},
     }
-    return f'{{"data":{kept.traces},"layout":{json.dumps(layout, separators=(",", ":"), allow_nan=False)}}}'
+    return f'{{"data":{drawn.traces},"layout":{json.dumps(layout, separators=(",", ":"), allow_nan=False)}}}'
 
 
 _DRAWERS: weakref.WeakKeyDictionary[Site, Drawer] = weakref.WeakKeyDictionary()
@@ -113,4 +93,4 @@ _MAKING = threading.Lock()
 def drawer_of(site: Site) -> Drawer:
     """The one drawer of a site."""
     with _MAKING:
-        return _DRAWERS.setdefault(site, Drawer())
+        return _DRAWERS.setdefault(site, Drawer(reader=site.reader))

@@ -19,6 +19,7 @@ from controller.dashboard import addresses
 from controller.dashboard.static_files import styles_of_maps
 from controller.report.sections import spans
 from controller.results.durations import spoken
+from controller.results.study_reader import StudyReader
 from controller.results.task_rows import RowsKept
 from worker.protocol import Store, StudyRecord, TaskRecord
 from worker.protocol.errors import BadInput, ServerAway
@@ -64,6 +65,8 @@ class Site:
         self.allow_actions = allow_actions
         self.rows = RowsKept()
         """Rows of studies' tables, kept between two pages."""
+        self.reader = StudyReader()
+        """Reads studies whole, for figures and insight alike."""
         self.tabs: Sequence[Tab] = ()
         """The navigation, in order; the application gathers it from the pages."""
         self._templates = Environment(

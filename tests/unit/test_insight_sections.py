@@ -10,7 +10,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from controller.dashboard import sections as on_page
-from controller.dashboard.sections import PAUSE, Keeper, insight_sections, keeper_of
+from controller.dashboard.keeping import PAUSE
+from controller.dashboard.sections import Keeper, insight_sections, keeper_of
 from controller.report import sections as in_report
 from controller.report.facts import gather
 from controller.report.markdown import sentence, to_markdown
@@ -67,15 +68,15 @@ def test_a_costly_section_is_found_again_after_a_pause(page_store: Store) -> Non
     _, found = keep(costly, page_store)
     assert found().again_s == 0.0
     kept = found()
-    assert (kept.values, kept.again_s) == ({"times": 1}, 2.0 * PAUSE)
+    assert (kept.value, kept.again_s) == ({"times": 1}, 2.0 * PAUSE)
     costly.now += 2.0 * PAUSE
-    assert found().values == {"times": 2}
+    assert found().value == {"times": 2}
 
 
 def test_a_cheap_section_is_always_new(page_store: Store) -> None:
     costly = Costly(cost_s=0.01)
     _, found = keep(costly, page_store)
-    assert [found().values["times"] for _ in range(3)] == [1, 2, 3]
+    assert [found().value["times"] for _ in range(3)] == [1, 2, 3]
 
 
 def test_a_section_that_fails_is_not_kept(page_store: Store) -> None:
@@ -86,7 +87,7 @@ def test_a_section_that_fails_is_not_kept(page_store: Store) -> None:
             found()
         assert costly.times == times
     costly.error = None
-    assert found().values == {"times": 3}
+    assert found().value == {"times": 3}
 
 
 def test_every_section_has_a_template_and_answers(page_store: Store) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import fakeredis
 import pytest
 
-from controller.dashboard import figure_drawer
+from controller.dashboard import keeping
 from controller.dashboard.figure_drawer import Drawer, Wanted
 from controller.dashboard.pages import figures
 from controller.figures import FIGURES, Options
@@ -199,7 +199,7 @@ def changed(store: Store, name: str = "s") -> None:
 def test_a_costly_figure_is_drawn_again_after_a_pause(store: Store) -> None:
     put(store, 20, name="busy")
     clock = Clock(0.5)
-    assert figure_drawer.SHORTEST_PAUSE_S < 0.5 * 15
+    assert keeping.SHORTEST_PAUSE_S < 0.5 * 15
     drawer = Drawer(clock)
     wanted = Wanted(study="busy", figure="best")
     first = json.loads(drawer.draw(store, wanted))

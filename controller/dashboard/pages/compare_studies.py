@@ -6,7 +6,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from controller.dashboard.sections import keeper_of
 from controller.dashboard.site import Site, Tab, as_json
 from controller.insight.compare import Comparison, compare_studies
 from controller.insight.compare_figure import draw
@@ -56,9 +55,7 @@ def _compared(request: Request) -> Comparison:
         if not query.get(name):
             raise BadInput(f"compare: {name} is missing; name a study, or a pattern of names such as tpe-*")
         # Names alone: a path would be one on the server.
-        sides.append(
-            read_side([query[name]], lambda: site.store, lambda text: None, keeper_of(site).reader.read)
-        )
+        sides.append(read_side([query[name]], lambda: site.store, lambda text: None, site.reader.read))
     return compare_studies(sides[0], sides[1], query.get("objective") or None)
 
 

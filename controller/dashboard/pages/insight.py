@@ -53,7 +53,7 @@ def _values(site: Site, record: StudyRecord, section: Section) -> dict[str, Any]
         raise
     except BadInput as error:
         return {"found": {}, "problem": str(error), "again_s": 0.0}
-    return {"found": found.values, "problem": "", "again_s": found.again_s}
+    return {"found": found.value, "problem": "", "again_s": found.again_s}
 
 
 routes = [
