@@ -84,18 +84,14 @@ def _run(
     from controller.insight.confirm import read_confirmation
     from controller.loop.backend import Backend
     from controller.loop.logged_observer import LoggedObserver
-    from controller.loop.observer import Observer
+    from controller.loop.observer import Notes
     from controller.session.confirming import Confirming, ConfirmLimits, check_confirmable, choose, lease_of
     from controller.session.interrupts import Interrupts
     from controller.session.local_workers import local_workers
     from controller.session.lock import StudyLock
     from worker.sdk.home import Home
 
-    class Notes(Observer):
-        def note(self, text: str) -> None:
-            click.echo(text, err=True)
-
-    interrupts, notes = Interrupts(), Notes()
+    interrupts, notes = Interrupts(), Notes(lambda text: click.echo(text, err=True))
     with ExitStack() as stack:
         stack.enter_context(interrupts.installed())
         url, embedded = stack.enter_context(open_redis(settings, create=False))

@@ -106,7 +106,8 @@ class LeaseMonitor:
             text = f"{reason}; {record.spent_attempts} attempts of {self._max_attempts} were lost"
             job.update(self._store.transitions.force_finish(record.id, Reason.WORKER_LOST, text))
         else:
-            self._observer.remark(LogKind.LOST, f"trial {job.trial}: {reason}; another attempt follows")
+            what = f"trial {job.trial}" if job.trial >= 0 else record.name
+            self._observer.remark(LogKind.LOST, f"{what}: {reason}; another attempt follows")
             job.update(self._store.transitions.requeue(record.id, record.attempt, reason=reason))
             self.relaunch(job)
 

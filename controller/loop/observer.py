@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -106,3 +106,17 @@ class Observer:
 
     def log(self, kind: LogKind, text: str) -> None:
         """Something for the study's log alone."""
+
+
+class Notes(Observer):
+    """Passes notes on, and shows nothing else.
+
+    Args:
+        take: gets each note.
+    """
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        self._take = take
+
+    def note(self, text: str) -> None:
+        self._take(text)

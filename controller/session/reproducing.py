@@ -6,17 +6,17 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from controller.loop.backend import Backend
 from controller.loop.fleet import Fleet
+from controller.loop.job import Job
+from controller.loop.lease_monitor import LeaseMonitor
+from controller.loop.observer import Notes
 from controller.session.local_workers import LocalWorkers, local_workers
 from controller.session.preflight import no_worker
-from worker.protocol import Reason, Status, TaskRecord
+from worker.protocol import Reason, TaskRecord
 from worker.protocol.errors import BadInput, ForbiddenJob, TransitionRefused
 
-AGAIN_S = 3.0
-"""How often it is looked whether a task still stands on its queue, in seconds."""
 LOOK_S = 0.1
 """Between two looks at a task, in seconds."""
 QUIET_S = 3.0
@@ -63,19 +63,20 @@ def wait_for(backend: Backend, task: TaskRecord, note: Callable[[str], None]) ->
         note: is told what a person can do where nothing happens.
     """
     fleet, store = Fleet(backend.store, task.spec.queue), backend.store
-    told, look_again = False, time.monotonic() + AGAIN_S
+    leases = LeaseMonitor(
+        backend,
+        Notes(note),
+        lease_s=task.spec.lease_s,
+        max_attempts=task.spec.max_attempts,
+        queue=task.spec.queue,
+    )
+    leases.queued(task.id)
+    job = Job.adopt(task, task.spec.parameters, backend)
+    told = False
     try:
-        while True:
-            now, found = time.monotonic(), store.tasks.get(task.id)
-            if found.status.is_finished:
-                return found
-            if found.status is Status.IN_PROGRESS and not store.tasks.leases([found.id])[0]:
-                _try_again(backend, found)
-            elif found.status is Status.QUEUED and now >= look_again:
-                look_again = now + AGAIN_S
-                if not backend.launcher.waiting(task.spec.queue, [(found.id, found.attempt)])[0]:
-                    # A worker that has refused it, or has died with it, will not put it back.
-                    _enqueue(backend, task, found.attempt)
+        while not job.refresh().status.is_finished:
+            now = time.monotonic()
+            leases.sweep(now, [job])
             fleet.look(now)
             for text in fleet.new_refusals():
                 note(text)
@@ -83,25 +84,8 @@ def wait_for(backend: Backend, task: TaskRecord, note: Callable[[str], None]) ->
                 note(no_worker(task.spec.queue, backend.redis_url))
                 told = True
             time.sleep(LOOK_S)
+        return store.tasks.get(task.id)
     except KeyboardInterrupt:
         with contextlib.suppress(TransitionRefused):
             store.transitions.request_stop(task.id, Reason.USER, "the command that waited was interrupted")
         raise
-
-
-def _try_again(backend: Backend, found: TaskRecord) -> None:
-    """Give a task whose worker is lost another attempt, or end it."""
-    with contextlib.suppress(TransitionRefused):
-        if found.spent_attempts >= found.spec.max_attempts:
-            backend.store.transitions.force_finish(
-                found.id, Reason.WORKER_LOST, f"its worker {found.worker} was lost"
-            )
-            return
-        again = backend.store.transitions.requeue(
-            found.id, found.attempt, reason=f"worker {found.worker} was lost"
-        )
-        _enqueue(backend, found, again.attempt)
-
-
-def _enqueue(backend: Backend, task: TaskRecord, attempt: int) -> None:
-    backend.launcher.enqueue(replace(task, attempt=attempt))
