@@ -26,7 +26,6 @@ from controller.search.decision_log import (
     BUDGET,
     ENDED,
     LAUNCHED,
-    PRUNED,
     REPORTED,
     REWOUND,
     STOPPED,
@@ -107,9 +106,7 @@ class _Replay:
         """Running trials that a controller took over: their launch needs no leave of the budget."""
         self._sums: Counter[int] = Counter()
         """Trial → checksum of its reports in the present part."""
-        self._pruned = {
-            (found.trial, found.why.get("step")) for found in recorded.decisions if found.kind == PRUNED
-        }
+        self._pruned = recorded.pruned
         self._charges = _charges(recorded)
         self._retried = recorded.retried
         self._blind = _before_rewinds(recorded)

@@ -10,7 +10,7 @@ from typing import Any
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from controller.search.decision_log import ASKED, BEGUN, Decision, decisions_of, settings_until
+from controller.search.decision_log import ASKED, BEGUN, PRUNED, Decision, decisions_of, settings_until
 from controller.search.parameters import Parameter
 from controller.search.retries import RETRY_OF
 from worker.protocol import StudyRecord
@@ -49,6 +49,11 @@ class Recorded:
         """Numbers of the failed trials that were tried again."""
         found = (trial.system_attrs.get(RETRY_OF) for trial in self.trials)
         return {number for number in found if isinstance(number, int)}
+
+    @property
+    def pruned(self) -> set[tuple[int | None, Any]]:
+        """Trial and step of each pruning."""
+        return {(found.trial, found.why.get("step")) for found in self.decisions if found.kind == PRUNED}
 
     @property
     def settings(self) -> dict[str, Any]:

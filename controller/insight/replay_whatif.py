@@ -29,7 +29,6 @@ from controller.search.decision_log import (
     BUDGET,
     ENDED,
     LAUNCHED,
-    PRUNED,
     REPORTED,
     TOLD,
     Decision,
@@ -86,9 +85,7 @@ class _Other:
         self._first: int | None = None
         """Place of the first decision that comes out otherwise."""
         self._notes: dict[str, None] = {}
-        self._pruned = {
-            (found.trial, found.why.get("step")) for found in recorded.decisions if found.kind == PRUNED
-        }
+        self._pruned = recorded.pruned
         self._steps: dict[str, Callable[[Decision], None]] = {
             BEGUN: self._begun, BUDGET: self._edited, ASKED: self._asked, LAUNCHED: self._launched,
             REPORTED: self._reported, ENDED: self._ends, TOLD: self._told,
